@@ -1,0 +1,20 @@
+"""The `mmgkeras` command: parse, call one library function, print. Importing it loads click and the standard library.
+
+Results go to stdout, progress and logs to stderr. Exit code 1 is a fault in the user's input, told in one line; 2 is
+wrong usage; a traceback is a bug of ours.
+"""
+
+import click
+
+from .errors import UserErrorGroup
+
+
+@click.group(cls=UserErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="mmgkeras")
+def main() -> None:
+    """Find calcifications in mammograms at full resolution. For research use, never for diagnosis."""
+
+
+COMMANDS: tuple[click.Command, ...] = ()
+for _command in COMMANDS:
+    main.add_command(_command)

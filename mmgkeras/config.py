@@ -1,0 +1,178 @@
+"""What can be set, its defaults and its limits. `configs/*.toml` holds only what differs.
+
+Owns the settings and how they are read and written; each function of the library takes its own section, never the
+whole. The defaults are those of Sakaida et al. 2023; docs/protocol.md names the paper's place for each.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mmgkeras.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A table of the configuration file; its keys are fixed and its values do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PatchesConfig(Section):
+    """How mammograms are divided and patches labelled (paper, 3.2)."""
+
+    patch_px: int = Field(default=224, ge=8, le=4096)
+    stride_px: int | None = Field(default=None, ge=1)
+    """None for `patch_px`: no overlap, as in the paper."""
+    envelope_fraction: float = Field(default=0.5, gt=0, le=1)
+    """A patch is positive if it holds this part of an envelope's area, or an envelope covers this part of it."""
+    label_source: Literal["annotated", "assumed"] = "annotated"
+    """"assumed" takes unmarked patches of images annotated "none" as free of calcification."""
+
+    @model_validator(mode="after")
+    def _stride_leaves_nothing_out(self) -> Self:
+        if self.stride_px is not None and self.stride_px > self.patch_px:
+            raise ValueError(f"stride_px must not exceed patch_px ({self.patch_px}). Received: {self.stride_px}")
+        return self
+
+
+class SplitConfig(Section):
+    """How patients are divided into subsets (paper, 3.2 and Table 4)."""
+
+    num_subsets: int = Field(default=5, ge=2, le=26)
+    seed: int = Field(default=0, ge=0)
+
+
+class AugmentationConfig(Section):
+    """How the classes are balanced (paper, 3.2 and Table 6)."""
+
+    intensities: tuple[float, ...] = Field(default=(1.0, 0.5, 0.75), min_length=1, strict=False)
+    """Factors on the pixel values of positives, each times 4 rotations and 2 flips; the first must be 1."""
+
+    @model_validator(mode="after")
+    def _first_is_unchanged(self) -> Self:
+        if self.intensities[0] != 1.0 or not all(0 < factor <= 1 for factor in self.intensities):
+            raise ValueError(f"intensities must begin with 1.0 and lie in (0, 1]. Received: {self.intensities}")
+        return self
+
+
+class ModelConfig(Section):
+    """Which network, and what it starts from (paper, 3.3)."""
+
+    network: str = "resnet18"
+    """resnet18, resnet50, resnet101, or the name of a class of keras.applications such as "DenseNet121"."""
+    weights: str = "imagenet"
+    """"imagenet", "none", or the path of a local file: .safetensors (resnet18) or .h5 (the others)."""
+    synchronized_batch_norm: bool = False
+
+
+class TrainConfig(Section):
+    """How the network is trained (paper, 3.3); the update rule is MATLAB's `sgdm`."""
+
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    """Of all devices together; divisible by their number."""
+    learning_rate: float = Field(default=0.001, gt=0)
+    learning_rate_drop_factor: float = Field(default=0.3, gt=0, le=1)
+    learning_rate_drop_period: int = Field(default=1, ge=1)
+    """In epochs."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    l2: float = Field(default=0.005, ge=0)
+    l2_batch_norm_factor: float = Field(default=1.0, ge=0)
+    l2_bias_factor: float = Field(default=0.0, ge=0)
+    head_rate_factor: float = Field(default=10.0, gt=0)
+    """Times the learning rate for the new last layer; the paper is silent, MATLAB's usual script has 10."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    population_statistics: bool = True
+    """Recompute batch-norm statistics over the training patches at the end, as MATLAB does."""
+    validation_patients: float = Field(default=0.0, ge=0, lt=1, strict=False)
+    """The part of the training patients that is held out and watched; none in the paper."""
+    checkpoint_steps: int = Field(default=100, ge=1)
+    deterministic: bool = True
+    """Same weights for the same seed on GPUs too, at some cost in speed."""
+    seed: int = Field(default=0, ge=0)
+
+
+class Config(Section):
+    """The whole configuration; functions take their sections."""
+
+    patches: PatchesConfig = PatchesConfig()
+    split: SplitConfig = SplitConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def read_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a TOML file with `section.key=value` overrides on top; all defaults without a file.
+
+    Raises:
+        ConfigError: for a file that is not there or not TOML, an unknown key, a value out of range.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: is not TOML: {error}") from error
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        where = path if path is not None else "configuration"
+        raise ConfigError("\n".join(f"{where}: {_one_line(fault)}" for fault in error.errors())) from error
+
+
+def write_config(config: Config, path: Path) -> None:
+    """Writes every key, defaults too, as TOML that `read_config` reads back to an equal configuration."""
+    lines = []
+    for section, values in config.model_dump(mode="json").items():
+        lines.append(f"[{section}]")
+        lines.extend(f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None)
+        lines.append("")
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Sets one `section.key=value`; the value is TOML, and text that is not TOML stands for itself."""
+    name, equals, text = override.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not equals or not dot:
+        raise ConfigError(f"--set takes section.key=value, such as train.epochs=3. Received: {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = values.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{section}: must be a table of keys. Received: {table!r}")
+    table[key] = value
+
+
+def _one_line(fault: Any) -> str:
+    """What is wrong with one key, what was received and what is allowed; for an unknown key also the nearest."""
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] != "extra_forbidden":
+        message = fault["msg"].removeprefix("Value error, ")
+        return f"{place}: {message}" if "Received" in message else f"{place}: {message}. Received: {fault['input']!r}"
+    *parents, key = (str(part) for part in fault["loc"])
+    fields = _fields(parents)
+    near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(fields)}"
+    return f"{place}: no such key; {hint}"
+
+
+def _fields(parents: Sequence[str]) -> list[str]:
+    section: type[BaseModel] = Config
+    for parent in parents:
+        annotation = section.model_fields[parent].annotation
+        assert annotation is not None
+        section = annotation
+    return list(section.model_fields)

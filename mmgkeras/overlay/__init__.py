@@ -1,0 +1,1 @@
+"""Drawing scores back onto the mammogram. numpy and Pillow; no TensorFlow."""

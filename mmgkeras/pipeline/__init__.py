@@ -1,0 +1,1 @@
+"""The stream of training batches: patch store to tf.data. The only tf.data of the project."""

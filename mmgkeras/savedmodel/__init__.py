@@ -1,0 +1,1 @@
+"""Export to SavedModel, loading one, and scoring patches and mammograms with it."""

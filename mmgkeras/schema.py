@@ -1,0 +1,222 @@
+"""The vocabulary: what a mammogram, a region, a grid, a patch label and a score map are.
+
+Array axes are (row, col). Coordinates are in pixels of the image as stored, an integer coordinate being the centre of
+that pixel, row 0 at the top and column 0 at the left. This module reads no file and imports nothing of ours.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeVar, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Laterality = Literal["L", "R"]
+Side = Literal["left", "right"]
+View = Literal["CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "other"]
+Annotation = Literal["complete", "partial", "none"]
+Kind = Literal["calcification", "cluster", "other"]
+Shape = Literal["box", "circle", "ellipse", "polygon", "point", "mask"]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+_T = TypeVar("_T", bound=np.generic)
+
+LATERALITIES: Final = get_args(Laterality)
+SIDES: Final = get_args(Side)
+VIEWS: Final = get_args(View)
+ANNOTATIONS: Final = get_args(Annotation)
+KINDS: Final = get_args(Kind)
+SHAPES: Final = get_args(Shape)
+
+CALCIFICATION: Final = 1
+NO_CALCIFICATION: Final = 0
+UNKNOWN: Final = -1
+"""Patch labels. Unknown patches are neither trained on nor scored, but drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One row of images.csv: which image, whose, of which breast, and how completely it was annotated.
+
+    Attributes:
+        image_id: unique in its data set.
+        path: of the image file, relative to the folder of images.csv or absolute.
+        patient_id: whose breast it is; folds never separate one patient.
+        laterality: the breast, "L" or "R".
+        view: the projection.
+        annotation: "complete" if every calcification, benign too, was sought and marked; "partial" if marked
+            ones are calcifications but others may be unmarked; "none" if nobody looked.
+        chest_wall: the edge of the stored image at which the chest wall lies, where it differs from the standard
+            hanging (right edge for a right breast, left edge for a left one); None for standard hanging.
+        spacing_mm: length of a pixel's edge at the detector in millimetres, None if unknown.
+        density: BI-RADS density, "A" to "D", or the data set's own word; None if unknown.
+        birads: assessment as the data set writes it; None if unknown.
+        age: of the patient, in years; None if unknown.
+        pathology: as the data set writes it; None if unknown.
+        vendor: of the device; None if unknown.
+    """
+
+    image_id: str
+    path: str
+    patient_id: str
+    laterality: Laterality
+    view: View
+    annotation: Annotation
+    chest_wall: Side | None = None
+    spacing_mm: float | None = None
+    density: str | None = None
+    birads: str | None = None
+    age: float | None = None
+    pathology: str | None = None
+    vendor: str | None = None
+
+    @property
+    def chest_wall_side(self) -> Side:
+        """The edge at which the grid is anchored: `chest_wall`, else that of the standard hanging (paper, 3.2)."""
+        return self.chest_wall or ("right" if self.laterality == "R" else "left")
+
+
+@dataclass(frozen=True, slots=True)
+class Mammogram:
+    """An image as read: pixels (H, W), uint8 or full-range uint16, display polarity (bright is dense)."""
+
+    pixels: Pixels
+    record: ImageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One annotated finding. A pixel belongs to it if the pixel's centre lies inside or on its outline.
+
+    Attributes:
+        image_id: the image it was drawn on.
+        region_id: unique within its image.
+        kind: "calcification", one individual mark; "cluster", an envelope around several; "other", anything else.
+        shape: how `points` is read.
+        points: pairs of numbers in (row, col) order.
+            box: two opposite corners, both inside. polygon: three or more vertices. point: its one pixel.
+            circle and ellipse: the centre, then the semi-axes (along rows, along columns), equal for a circle.
+            mask: (top, left), (height, width), then runs (start, length) counted row by row from 0 in that box.
+    """
+
+    image_id: str
+    region_id: str
+    kind: Kind
+    shape: Shape
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How one image divides into patches, anchored at the bottom corner of the chest-wall edge (paper, 3.2).
+
+    The image is extended by `pad_top` rows above and `pad_left` or `pad_right` columns away from the chest wall, so
+    that every pixel lies in a patch; the added pixels are 0. Patch (0, 0) is at the top left of the extended image.
+
+    Attributes:
+        height, width: of the image in pixels, at least 1.
+        patch_px: edge of a patch in pixels.
+        stride_px: distance between neighbouring patches in pixels, 1 to `patch_px`; below it patches overlap.
+        chest_wall: the edge to which the grid is aligned.
+    """
+
+    height: int
+    width: int
+    patch_px: int
+    stride_px: int
+    chest_wall: Side
+
+    def __post_init__(self) -> None:
+        """Refuses a grid that leaves pixels out."""
+        if min(self.height, self.width, self.patch_px) < 1 or not 1 <= self.stride_px <= self.patch_px:
+            raise ValueError(f"A grid needs sizes of at least 1 and 1 <= stride_px <= patch_px. Received: {self}")
+        if self.chest_wall not in SIDES:
+            raise ValueError(f"chest_wall must be one of {SIDES}. Received: {self.chest_wall!r}")
+
+    @property
+    def rows(self) -> int:
+        """Number of patches from top to bottom."""
+        return _num_steps(self.height, patch_px=self.patch_px, stride_px=self.stride_px)
+
+    @property
+    def cols(self) -> int:
+        """Number of patches from left to right."""
+        return _num_steps(self.width, patch_px=self.patch_px, stride_px=self.stride_px)
+
+    @property
+    def pad_top(self) -> int:
+        """Rows of zeros added above the image."""
+        return (self.rows - 1) * self.stride_px + self.patch_px - self.height
+
+    @property
+    def pad_left(self) -> int:
+        """Columns of zeros added to the left of the image: 0 if the chest wall is there."""
+        return 0 if self.chest_wall == "left" else self._pad_cols
+
+    @property
+    def pad_right(self) -> int:
+        """Columns of zeros added to the right of the image: 0 if the chest wall is there."""
+        return 0 if self.chest_wall == "right" else self._pad_cols
+
+    @property
+    def _pad_cols(self) -> int:
+        return (self.cols - 1) * self.stride_px + self.patch_px - self.width
+
+    def boxes(self) -> NDArray[np.int64]:
+        """(rows, cols, 4) top, left, bottom, right of each patch in image pixels, bottom and right exclusive.
+
+        Values below 0 and beyond the image belong to the padding.
+        """
+        tops = np.arange(self.rows) * self.stride_px - self.pad_top
+        lefts = np.arange(self.cols) * self.stride_px - self.pad_left
+        top, left = np.meshgrid(tops, lefts, indexing="ij")
+        return np.stack([top, left, top + self.patch_px, left + self.patch_px], axis=-1)
+
+    def cut(self, pixels: NDArray[_T]) -> NDArray[_T]:
+        """(rows, cols, patch_px, patch_px) the patches of pixels (height, width), of the same type."""
+        self._check_shape(pixels, expected=(self.height, self.width))
+        padded = np.pad(pixels, ((self.pad_top, 0), (self.pad_left, self.pad_right)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (self.patch_px, self.patch_px))
+        return np.ascontiguousarray(windows[:: self.stride_px, :: self.stride_px])
+
+    def join(self, patches: NDArray[_T]) -> NDArray[_T]:
+        """(height, width) the image whose `cut` gives these patches (rows, cols, patch_px, patch_px)."""
+        self._check_shape(patches, expected=(self.rows, self.cols, self.patch_px, self.patch_px))
+        image = np.zeros((self.height + self.pad_top, self.width + self._pad_cols), dtype=patches.dtype)
+        for row in range(self.rows):
+            for col in range(self.cols):
+                top, left = row * self.stride_px, col * self.stride_px
+                image[top : top + self.patch_px, left : left + self.patch_px] = patches[row, col]
+        return image[self.pad_top :, self.pad_left : self.pad_left + self.width]
+
+    def stitch(self, scores: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(height, width) each pixel's mean over the patches that cover it, of scores (rows, cols)."""
+        self._check_shape(scores, expected=(self.rows, self.cols))
+        total = np.zeros((self.height + self.pad_top, self.width + self._pad_cols), dtype=np.float64)
+        count = np.zeros_like(total)
+        for row in range(self.rows):
+            for col in range(self.cols):
+                top, left = row * self.stride_px, col * self.stride_px
+                place = np.s_[top : top + self.patch_px, left : left + self.patch_px]
+                total[place] += scores[row, col]
+                count[place] += 1
+        mean = total / count
+        return mean[self.pad_top :, self.pad_left : self.pad_left + self.width].astype(np.float32)
+
+    @staticmethod
+    def _check_shape(array: NDArray[np.generic], *, expected: tuple[int, ...]) -> None:
+        if array.shape != expected:
+            raise ValueError(f"The grid needs an array of shape {expected}. Received: {array.shape}")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMap:
+    """What a model says of one mammogram: its grid and the probability of calcification (rows, cols) float32."""
+
+    image_id: str
+    grid: Grid
+    probabilities: NDArray[np.float32]
+
+
+def _num_steps(length_px: int, *, patch_px: int, stride_px: int) -> int:
+    """Number of patches that cover a length: one, and one more for each begun stride beyond the first patch."""
+    return 1 + max(0, -(-(length_px - patch_px) // stride_px))

@@ -1,0 +1,1 @@
+"""Mammogram-like images with exact truth, deterministic by seed."""
