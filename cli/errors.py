@@ -8,7 +8,7 @@ import click
 class UserErrorGroup(click.Group):
     """A command group that lists its commands in the order in which they were added."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Names in the order of the work: data first, results last."""
         return list(self.commands)
 

@@ -9,7 +9,7 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -172,7 +172,5 @@ def _one_line(fault: Any) -> str:
 def _fields(parents: Sequence[str]) -> list[str]:
     section: type[BaseModel] = Config
     for parent in parents:
-        annotation = section.model_fields[parent].annotation
-        assert annotation is not None
-        section = annotation
+        section = cast(type[BaseModel], section.model_fields[parent].annotation)
     return list(section.model_fields)
