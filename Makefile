@@ -1,0 +1,46 @@
+# make demo   phantom mammograms to marked mammograms, in demo/
+# make test   lint, types and every test
+# Both make .venv themselves. PYTHON names another interpreter (3.11 to 3.13), JOBS the tests run at once.
+
+PYTHON ?= python3
+JOBS ?= 2
+PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
+MMGKERAS = .venv/bin/mmgkeras
+SEED ?= 1
+DEMO ?= demo
+DEMO_PATIENTS ?= 30
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	rm -rf $(DEMO)
+	$(MMGKERAS) phantom --out $(DEMO)/data --patients $(DEMO_PATIENTS) --seed $(SEED) --twins
+	$(MMGKERAS) prepare --data $(DEMO)/data --out $(DEMO)/store --config configs/demo.toml
+	$(MMGKERAS) prepare --data $(DEMO)/data/twins --out $(DEMO)/twin-store --config configs/demo.toml
+	$(MMGKERAS) split --store $(DEMO)/store --config configs/demo.toml
+	$(MMGKERAS) fit --store $(DEMO)/store --fold 1 --config configs/demo.toml --set train.seed=$(SEED) \
+	    --run $(DEMO)/runs/fold1 --export $(DEMO)/saved_models/phantom
+	$(MMGKERAS) evaluate --model $(DEMO)/saved_models/phantom/1 --store $(DEMO)/store \
+	    --twins $(DEMO)/twin-store --out $(DEMO)
+	$(MMGKERAS) overlay --model $(DEMO)/saved_models/phantom/1 --data $(DEMO)/data --truth \
+	    --out $(DEMO)/overlays
+
+test: lint
+	.venv/bin/python -m pytest -n $(JOBS) --expected-skips tests/expected_skips.txt
+
+lint: .venv/installed-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv $(DEMO)
