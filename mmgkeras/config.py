@@ -31,7 +31,7 @@ class PatchesConfig(Section):
     envelope_fraction: float = Field(default=0.5, gt=0, le=1)
     """A patch is positive if it holds this part of an envelope's area, or an envelope covers this part of it."""
     label_source: Literal["annotated", "assumed"] = "annotated"
-    """"assumed" takes unmarked patches of images annotated "none" as free of calcification."""
+    """"assumed" takes unmarked patches of images whose pathology is "normal" as free of calcification."""
 
     @model_validator(mode="after")
     def _stride_leaves_nothing_out(self) -> Self:

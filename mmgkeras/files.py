@@ -4,8 +4,9 @@ Owns atomic files and folders and checksums; knows nothing of what is written.
 """
 
 import hashlib
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
+    """Refuses before long work what would be refused after it; writes nothing.
+
+    Raises:
+        InputError: if a path exists and `overwrite` is not set, or its folder cannot be written.
+    """
+    for path in paths:
+        _refuse_existing(path, overwrite=overwrite)
+        nearest = next(folder for folder in path.absolute().parents if folder.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise InputError(f"{path}: cannot be written: {nearest} is not a folder that may be written to")
+
+
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
@@ -57,7 +71,9 @@ def sha256_file(path: Path) -> str:
 
 
 def _refuse_existing(path: Path, *, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
+    with _named_os_errors(path):
+        is_there = path.exists()
+    if is_there and not overwrite:
         raise InputError(f"{path}: already exists; name another place or give --overwrite")
 
 

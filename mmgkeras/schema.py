@@ -51,7 +51,8 @@ class ImageRecord:
         density: BI-RADS density, "A" to "D", or the data set's own word; None if unknown.
         birads: assessment as the data set writes it; None if unknown.
         age: of the patient, in years; None if unknown.
-        pathology: as the data set writes it; None if unknown.
+        pathology: as the data set writes it, "normal" for an image on which the reader found nothing at all; None if
+            unknown.
         vendor: of the device; None if unknown.
     """
 
@@ -73,6 +74,11 @@ class ImageRecord:
     def chest_wall_side(self) -> Side:
         """The edge at which the grid is anchored: `chest_wall`, else that of the standard hanging (paper, 3.2)."""
         return self.chest_wall or ("right" if self.laterality == "R" else "left")
+
+    @property
+    def is_called_normal(self) -> bool:
+        """Whether the reader found nothing on the whole image: its pathology says "normal", in any case of letters."""
+        return self.pathology is not None and self.pathology.strip().casefold() == "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +216,57 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class ScoreMap:
-    """What a model says of one mammogram: its grid and the probability of calcification (rows, cols) float32."""
+    """What a model says of one mammogram: its grid and the probability of calcification (rows, cols) float32.
+
+    `seconds` is the time that the inference of all its patches took, None where it was not measured.
+    """
 
     image_id: str
     grid: Grid
     probabilities: NDArray[np.float32]
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """What a classifier is worth on one set of patches: the paper's six figures, AUC, and what they stand on.
+
+    A figure without meaning, such as the positive predictive value of a classifier that never says yes, is None.
+
+    Attributes:
+        auc: area under the ROC curve.
+        average_precision: area under the precision-recall curve, as the mean precision weighted by the gain in recall.
+        sensitivity, specificity, f1, ppv, npv, accuracy: 0 to 1, of the decisions (paper, 3.4.1).
+        tp, fp, tn, fn: number of patches decided rightly and wrongly.
+        num_images, num_patients: with a labelled patch.
+        num_unknown: patches whose label is unknown; they are in no other number.
+    """
+
+    auc: float | None
+    average_precision: float | None
+    sensitivity: float | None
+    specificity: float | None
+    f1: float | None
+    ppv: float | None
+    npv: float | None
+    accuracy: float | None
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+    num_images: int
+    num_patients: int
+    num_unknown: int
+
+    @property
+    def num_positives(self) -> int:
+        """Number of patches with calcification."""
+        return self.tp + self.fn
+
+    @property
+    def num_negatives(self) -> int:
+        """Number of patches without."""
+        return self.tn + self.fp
 
 
 def _num_steps(length_px: int, *, patch_px: int, stride_px: int) -> int:
