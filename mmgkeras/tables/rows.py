@@ -1,0 +1,216 @@
+"""CSV rows with the lines they stand on, and the list of faults found in them.
+
+Owns the CSV dialect (UTF-8, comma, double quotes, a byte order mark tolerated); knows no table.
+"""
+
+import csv
+import difflib
+import math
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.files import atomic_file
+
+_T = TypeVar("_T", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV file as text.
+
+    Attributes:
+        path: of the file.
+        columns: names in the file's order.
+        rows: fields of each row, as many as there are columns.
+        lines: of each row, the line of the file on which it begins, from 1.
+        faults: found so far; a checker adds to them and ends with `raise_faults`.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[list[str]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def add_fault(self, index: int, message: str) -> None:
+        """Notes what is wrong with row `index`, from 0."""
+        self.faults.append(f"{self.path}:{self.lines[index]}: {message}")
+
+    def raise_faults(self) -> None:
+        """Ends the reading if anything was wrong.
+
+        Raises:
+            InputFaultsError: every fault noted so far.
+        """
+        if self.faults:
+            raise InputFaultsError(self.faults)
+
+    def column(self, name: str) -> list[str]:
+        """The fields of one column."""
+        place = self.columns.index(name)
+        return [row[place] for row in self.rows]
+
+    def __iter__(self) -> Iterator["Row"]:
+        """The rows, in the file's order."""
+        for index, values in enumerate(self.rows):
+            yield Row(self, index, dict(zip(self.columns, values, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table. A field that breaks its rule is noted as a fault and a stand-in of its type returned."""
+
+    table: Table
+    index: int
+    values: dict[str, str]
+
+    def add_fault(self, message: str) -> None:
+        """Notes what is wrong with this row."""
+        self.table.add_fault(self.index, message)
+
+    def identifier(self, name: str) -> str:
+        """A name that must be there and have no blanks around it, for "P1" and "P1 " would count as two."""
+        value = self.values[name]
+        if not value.strip():
+            self.add_fault(f"{name} must not be empty. Received: {value!r}")
+        elif value != value.strip():
+            self.add_fault(f"{name} must not begin or end with a blank. Received: {value!r}")
+        return value
+
+    def choice(self, name: str, allowed: Sequence[_T]) -> _T:
+        """One of the allowed words."""
+        value = self.values[name]
+        for word in allowed:
+            if value == word:
+                return word
+        self.add_fault(f"{name} must be one of {', '.join(allowed)}. Received: {value!r}")
+        return allowed[0]
+
+    def optional_choice(self, name: str, allowed: Sequence[_T]) -> _T | None:
+        """One of the allowed words, or None where the field is empty or the column is missing."""
+        return self.choice(name, allowed) if self.values.get(name) else None
+
+    def optional_text(self, name: str) -> str | None:
+        """The field, or None where it is empty or the column is missing."""
+        return self.values.get(name) or None
+
+    def optional_number(self, name: str, *, above: float = -math.inf) -> float | None:
+        """A finite number, greater than `above`, or None where the field is empty or the column is missing."""
+        value = self.values.get(name)
+        if not value:
+            return None
+        number = finite(value)
+        if number is None or number <= above:
+            limit = "" if above == -math.inf else f" above {above:g}"
+            self.add_fault(f"{name} must be a number{limit} or empty. Received: {value!r}")
+            return None
+        return number
+
+
+def finite(text: str) -> float | None:
+    """The number a text spells, None if it spells none or not a finite one."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), prefix: str = "") -> Table:
+    """The rows of a CSV file whose header holds all required columns and otherwise optional ones alone.
+
+    Args:
+        path: of the file.
+        required: columns that must be there.
+        optional: columns that may be there.
+        prefix: further columns may be there whose names begin so; "" for none.
+
+    Raises:
+        InputError: if the file cannot be read or is not CSV in UTF-8.
+        InputFaultsError: if columns are missing, unknown or twice, or a row has too few or too many fields.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file, _long_fields_allowed():
+            return _read(path, file, required=required, optional=optional, prefix=prefix)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: must be UTF-8 text. Received: {error}") from error
+
+
+def write_table(
+    path: Path, *, columns: Sequence[str], rows: Iterable[Sequence[object]], overwrite: bool = False
+) -> None:
+    """Writes a CSV file that is whole or not there; None becomes an empty field.
+
+    Raises:
+        InputError: if the file exists and `overwrite` is not set, or cannot be written.
+    """
+    with (
+        atomic_file(path, overwrite=overwrite) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def _read(path: Path, file: TextIO, *, required: Sequence[str], optional: Sequence[str], prefix: str) -> Table:
+    reader = csv.reader(file, strict=True)
+    columns: tuple[str, ...] | None = None
+    table = Table(path, ())
+    first_line = 1
+    try:
+        for values in reader:
+            if values and columns is None:
+                columns = tuple(values)
+                table = Table(path, columns)
+                table.faults.extend(
+                    f"{path}:{first_line}: {fault}"
+                    for fault in _header_faults(columns, required=required, optional=optional, prefix=prefix)
+                )
+                table.raise_faults()
+            elif values:
+                table.rows.append(values)
+                table.lines.append(first_line)
+                if len(values) != len(table.columns):
+                    rule = f"a row must have {len(table.columns)} fields, as the header has"
+                    table.add_fault(len(table.rows) - 1, f"{rule}. Received: {len(values)}")
+            first_line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}:{first_line}: is not CSV. Received: {error}") from error
+    if columns is None:
+        raise InputError(f"{path}:1: the header must hold {', '.join(required)}. Received: an empty file")
+    table.raise_faults()
+    return table
+
+
+def _header_faults(
+    columns: Sequence[str], *, required: Sequence[str], optional: Sequence[str], prefix: str
+) -> Iterator[str]:
+    known = (*required, *optional)
+    for name in required:
+        if name not in columns:
+            yield f"column {name} is missing. Received: {', '.join(columns)}"
+    for name in dict.fromkeys(columns):
+        if columns.count(name) > 1:
+            yield f"a column must appear once. Received: {name!r} {columns.count(name)} times"
+        if name not in known and not (prefix and name.startswith(prefix)):
+            near = difflib.get_close_matches(name, [word for word in known if word not in columns], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
+            yield f"no such column; {hint}. Received: {name!r}"
+
+
+@contextmanager
+def _long_fields_allowed() -> Iterator[None]:
+    """A mask's runs can be longer than the 128 KiB that the csv module allows a field by default."""
+    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

@@ -1,0 +1,281 @@
+"""The CSV tables: what they hold comes back equal, and every fault is named with its file, line and rule."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.tables import (
+    IMAGE_COLUMNS,
+    read_folds,
+    read_images,
+    read_labels,
+    read_predictions,
+    read_regions,
+    write_folds,
+    write_images,
+    write_labels,
+    write_predictions,
+    write_regions,
+)
+
+IMAGES_HEADER = "image_id,path,patient_id,laterality,view,annotation\n"
+REGIONS_HEADER = "image_id,region_id,kind,shape,points\n"
+LABELS_HEADER = "image_id,row,col,label\n"
+PREDICTIONS_HEADER = "image_id,patient_id,fold,row,col,label,probability,tissue\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "table.csv"
+    path.write_bytes(text.encode())
+    return path
+
+
+def predictions() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image_id": ["001", "001", "NA"],
+            "patient_id": ["007", "007", "8"],
+            "fold": [1, 1, 2],
+            "row": [0, 0, 3],
+            "col": [0, 1, 0],
+            "label": np.array([1, 0, -1], dtype=np.int8),
+            "probability": np.array([0.1, 1 / 3, 1.0]),
+            "tissue": [0.0, 0.25, 1.0],
+            "untrained_mean": [-1e300, 2.5, 3.0],
+        }
+    )
+
+
+class TestImages:
+    def test_round_trip_keeps_every_field(self, tmp_path: Path) -> None:
+        records = [
+            ImageRecord(
+                "001", "a,b/1.png", "007", "R", "MLO", "complete", "left", 0.05, "C", "4a", 61.5, "MAL", "X\nY"
+            ),
+            ImageRecord("NA", 'say "x".png', "nan", "L", "other", "none"),
+        ]
+        write_images(tmp_path / "images.csv", records)
+        assert read_images(tmp_path / "images.csv") == records
+
+    def test_byte_order_mark_blank_lines_and_carriage_returns_are_tolerated(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "\ufeff" + IMAGES_HEADER.replace("\n", "\r\n") + "\r\n001,1.png,7,L,CC,partial\r\n")
+        assert read_images(path) == [ImageRecord("001", "1.png", "7", "L", "CC", "partial")]
+
+    def test_columns_may_come_in_any_order(self, tmp_path: Path) -> None:
+        path = written(
+            tmp_path, "view,annotation,laterality,spacing_mm,patient_id,path,image_id\nCC,none,R,0.1,p,f,i\n"
+        )
+        assert read_images(path) == [ImageRecord("i", "f", "p", "R", "CC", "none", spacing_mm=0.1)]
+
+    def test_every_fault_is_listed_with_its_line_after_quoted_newlines(self, tmp_path: Path) -> None:
+        path = written(
+            tmp_path,
+            "image_id,path,patient_id,laterality,view,annotation,chest_wall,spacing_mm,pathology\n"
+            'a,1.png,p,L,CC,complete,,0.05,"two\nlines"\n'
+            "\n"
+            "a,2.png,p,X,CC,complete,top,-1,\n"
+            "b,,p ,L,cc,full,,nan,\n",
+        )
+        with pytest.raises(InputFaultsError) as caught:
+            read_images(path)
+        assert list(caught.value.faults) == [
+            f"{path}:5: laterality must be one of L, R. Received: 'X'",
+            f"{path}:5: chest_wall must be one of left, right. Received: 'top'",
+            f"{path}:5: spacing_mm must be a number above 0 or empty. Received: '-1'",
+            f"{path}:5: image_id must be unique; line 2 has it too. Received: 'a'",
+            f"{path}:6: path must not be empty. Received: ''",
+            f"{path}:6: patient_id must not begin or end with a blank. Received: 'p '",
+            f"{path}:6: view must be one of CC, MLO, ML, LM, LMO, XCCL, XCCM, other. Received: 'cc'",
+            f"{path}:6: annotation must be one of complete, partial, none. Received: 'full'",
+            f"{path}:6: spacing_mm must be a number above 0 or empty. Received: 'nan'",
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            (IMAGES_HEADER.replace(",view", ""), "table.csv:1: column view is missing. Received: image_id, path"),
+            (IMAGES_HEADER.strip() + ",chestwall\n", "1: no such column; did you mean chest_wall.. Received: 'chestw"),
+            (IMAGES_HEADER.strip() + ",zzz\n", r"1: no such column; allowed: image_id, .* Received: 'zzz'"),
+            (IMAGES_HEADER.strip() + ",view\n", "a column must appear once. Received: 'view' 2 times"),
+            (IMAGES_HEADER + "a,b\n", "table.csv:2: a row must have 6 fields, as the header has. Received: 2"),
+            (IMAGES_HEADER, "table.csv:2: at least one image must be listed. Received: the header alone"),
+        ],
+    )
+    def test_faults_of_the_whole_table_are_named(self, tmp_path: Path, text: str, fault: str) -> None:
+        with pytest.raises(InputFaultsError, match=fault):
+            read_images(written(tmp_path, text))
+
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ("", "table.csv:1: the header must hold image_id, .* Received: an empty file"),
+            (IMAGES_HEADER + 'a,"b,p,L,CC,none\n', "table.csv:2: is not CSV. Received: unexpected end of data"),
+        ],
+    )
+    def test_text_that_is_no_table_is_named(self, tmp_path: Path, text: str, fault: str) -> None:
+        with pytest.raises(InputError, match=fault):
+            read_images(written(tmp_path, text))
+
+    def test_missing_file_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"images\.csv: cannot be read: No such file"):
+            read_images(tmp_path / "images.csv")
+
+    def test_other_encodings_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "images.csv"
+        path.write_bytes(IMAGES_HEADER.encode("utf-16"))
+        with pytest.raises(InputError, match=r"images\.csv: must be UTF-8 text\. Received: 'utf-8' codec"):
+            read_images(path)
+
+    def test_existing_file_is_kept_unless_overwriting(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "before")
+        record = ImageRecord("a", "f", "p", "R", "CC", "none")
+        with pytest.raises(InputError, match="already exists"):
+            write_images(path, [record])
+        write_images(path, [record], overwrite=True)
+        assert read_images(path) == [record]
+
+    def test_columns_are_those_of_the_record(self) -> None:
+        assert IMAGE_COLUMNS[:6] == ("image_id", "path", "patient_id", "laterality", "view", "annotation")
+        assert IMAGE_COLUMNS[6:8] == ("chest_wall", "spacing_mm")
+
+
+class TestRegions:
+    @given(
+        st.lists(
+            st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 10**6)), min_size=3, max_size=5
+        )
+    )
+    def test_round_trip_keeps_every_number(
+        self, tmp_path_factory: pytest.TempPathFactory, points: list[tuple[float, float]]
+    ) -> None:
+        path = tmp_path_factory.mktemp("regions") / "regions.csv"
+        regions = [Region("001", "1", "cluster", "polygon", tuple(points))]
+        write_regions(path, regions)
+        assert read_regions(path) == regions
+
+    def test_whole_numbers_and_numpy_numbers_are_written_plainly(self, tmp_path: Path) -> None:
+        point = (np.float64(10.0), np.float32(20.5))
+        write_regions(tmp_path / "r.csv", [Region("i", "1", "calcification", "point", (point,))])
+        assert (tmp_path / "r.csv").read_text() == REGIONS_HEADER + 'i,1,calcification,point,"10,20.5"\n'
+
+    def test_masks_longer_than_the_csv_default_are_read(self, tmp_path: Path) -> None:
+        region = Region("i", "1", "cluster", "mask", ((0, 0), (3000, 3000), *((k * 10, 5) for k in range(30000))))
+        write_regions(tmp_path / "r.csv", [region])
+        assert read_regions(tmp_path / "r.csv") == [region]
+
+    def test_no_region_at_all_is_allowed(self, tmp_path: Path) -> None:
+        assert read_regions(written(tmp_path, REGIONS_HEADER)) == []
+
+    def test_every_fault_is_listed(self, tmp_path: Path) -> None:
+        path = written(
+            tmp_path,
+            REGIONS_HEADER + 'i,1,cluster,box,"0,0 9,9"\n'
+            'j,1,cluster,box,"0,0 9,9"\n'
+            'i,1,mass,disc,"0,0 9"\n'
+            'i,2,other,circle,"0,0"\n'
+            ',3,other,polygon,"0,0 1,inf"\n'
+            'i,4,other,polygon,""\n',
+        )
+        with pytest.raises(InputFaultsError) as caught:
+            read_regions(path)
+        assert list(caught.value.faults) == [
+            f"{path}:4: shape must be one of box, circle, ellipse, polygon, point, mask. Received: 'disc'",
+            f"{path}:4: kind must be one of calcification, cluster, other. Received: 'mass'",
+            f"{path}:4: points must be pairs of numbers such as \"10,20 30,40\". Received: '9'",
+            f"{path}:4: region_id must be unique within image i; line 2 has it too. Received: '1'",
+            f"{path}:5: a circle must have 2 points. Received: 1",
+            f"{path}:6: image_id must not be empty. Received: ''",
+            f"{path}:6: points must be pairs of numbers such as \"10,20 30,40\". Received: '1,inf'",
+            f"{path}:7: a polygon must have 3 or more points. Received: 0",
+        ]
+
+
+class TestLabels:
+    def test_round_trip_keeps_ids_and_lines(self, tmp_path: Path) -> None:
+        write_labels(tmp_path / "labels.csv", [("001", 0, 2, 1), ("001", 1, 0, -1)])
+        frame = read_labels(tmp_path / "labels.csv")
+        assert frame["image_id"].tolist() == ["001", "001"]
+        assert frame[["row", "col", "label"]].to_numpy().tolist() == [[0, 2, 1], [1, 0, -1]]
+        assert frame.index.tolist() == [2, 3]
+        assert frame["label"].dtype == np.int8
+
+    def test_every_fault_is_listed(self, tmp_path: Path) -> None:
+        path = written(tmp_path, LABELS_HEADER + "i,0,0,1\n,0,0,2\ni,-1,x,1\ni,0,0,0\ni,1,99999999999999999999,0\n")
+        with pytest.raises(InputFaultsError) as caught:
+            read_labels(path)
+        assert sorted(caught.value.faults) == [
+            f"{path}:3: image_id must not be empty or have blanks around it. Received: ''",
+            f"{path}:3: label must be from -1 to 1. Received: 2",
+            f"{path}:4: col must be a whole number. Received: 'x'",
+            f"{path}:4: row must be at least 0. Received: -1",
+            f"{path}:5: a patch must have one label; line 2 has it too. Received: ('i', 0, 0)",
+            f"{path}:6: col must be a whole number. Received: '99999999999999999999'",
+        ]
+
+
+class TestFolds:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        write_folds(tmp_path / "folds.csv", {"02": "A", "01": "E"})
+        assert read_folds(tmp_path / "folds.csv") == {"01": "E", "02": "A"}
+        assert (tmp_path / "folds.csv").read_text() == "patient_id,subset\n01,E\n02,A\n"
+
+    def test_patients_in_two_subsets_or_listed_twice_are_refused(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "patient_id,subset\np,A\nq,B\np,C\nq,B\nr,5\n")
+        with pytest.raises(InputFaultsError) as caught:
+            read_folds(path)
+        assert caught.value.faults[0] == f"{path}:4: a patient must be in one subset. Received: 'p' in A and C"
+        assert caught.value.faults[1] == f"{path}:5: a patient must be listed once. Received: 'q' again"
+        assert caught.value.faults[2].startswith(f"{path}:6: subset must be one of A, B, C")
+
+
+class TestPredictions:
+    def test_round_trip_keeps_values_and_types(self, tmp_path: Path) -> None:
+        write_predictions(tmp_path / "p.csv", predictions())
+        pd.testing.assert_frame_equal(read_predictions(tmp_path / "p.csv"), predictions(), check_exact=True)
+
+    def test_single_precision_probabilities_come_back_as_they_were(self, tmp_path: Path) -> None:
+        probability = np.array([0.1, 1 / 3, 1e-30], dtype=np.float32)
+        write_predictions(tmp_path / "p.csv", predictions().assign(probability=probability))
+        back = read_predictions(tmp_path / "p.csv")["probability"].to_numpy()
+        assert np.array_equal(back.astype(np.float32), probability)
+
+    def test_every_fault_is_listed(self, tmp_path: Path) -> None:
+        path = written(
+            tmp_path,
+            PREDICTIONS_HEADER + "i,p,1,0,0,1,0.5,1\n"
+            "i,p,1,0,1,1,nan,1\n"
+            "i,p,1,0,2,1,1.5,1\n"
+            "i,p,1,0,0,1,0.5,1\n"
+            "i,q,1,0,4,1,0.5,\n"
+            "i,p,0,0,5,3,0.5,1\n"
+            "i,p,2,0,0,1,0.5,1\n",
+        )
+        with pytest.raises(InputFaultsError) as caught:
+            read_predictions(path)
+        rule = "a patch (fold, image_id, row, col) must appear once"
+        assert sorted(caught.value.faults) == [
+            f"{path}:3: probability must be a finite number. Received: 'nan'",
+            f"{path}:4: probability must be from 0 to 1. Received: 1.5",
+            f"{path}:5: {rule}; line 2 has it too. Received: (1, 'i', 0, 0)",
+            f"{path}:6: image i must have one patient. Received: 'p' and 'q'",
+            f"{path}:6: tissue must be a finite number. Received: ''",
+            f"{path}:7: fold must be at least 1. Received: 0",
+            f"{path}:7: label must be from -1 to 1. Received: 3",
+        ]
+
+    def test_unknown_columns_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputFaultsError, match="no such column; did you mean tissue"):
+            read_predictions(written(tmp_path, PREDICTIONS_HEADER.strip().replace("tissue", "tisue") + "\n"))
+
+    def test_frames_with_other_columns_or_nan_are_not_written(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="Predictions need the columns"):
+            write_predictions(tmp_path / "p.csv", predictions().drop(columns="fold"))
+        with pytest.raises(ValueError, match=r"must hold no NaN. Received: some in \['tissue'\]"):
+            write_predictions(tmp_path / "p.csv", predictions().assign(tissue=np.nan))
+        assert list(tmp_path.iterdir()) == []
