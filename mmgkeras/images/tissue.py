@@ -1,0 +1,95 @@
+"""Where the breast is in a mammogram, against the background of film or detector.
+
+Owns the one definition of tissue: patches' tissue fractions and the estimated chest-wall side both come from it. It
+separates breast (pectoral muscle included) from background, not glandular from fatty tissue.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mmgkeras.schema import Pixels
+
+_WORKING_PX: Final = 512
+"""The longer side of the reduced image on which the breast is sought."""
+_BRIGHT_PERCENTILE: Final = 99.0
+_LARGEST_BACKGROUND: Final = 0.15
+"""Gray above this part of the bright percentile is never taken for background: an image may be all breast."""
+_MARGIN: Final = 0.02
+"""The part of the bright percentile by which the breast must exceed the background."""
+_FAR_PX: Final = 20
+"""Background is measured this far from what is surely breast."""
+_FOG_PERCENTILE: Final = 90.0
+_OPENING_PX: Final = 9
+"""Bridges between breast and labels thinner than this, in the reduced image, are cut."""
+
+
+def tissue_mask(pixels: Pixels) -> NDArray[np.bool_]:
+    """(H, W) True where the breast is, of pixels (H, W) in display polarity.
+
+    The image is reduced by averaging whole blocks of k x k pixels (k such that at most 512 remain on the longer
+    side), so the outline is good to k pixels. Otsu's threshold on the square root of the means, at most 15 % of their
+    99th percentile, finds what is surely breast. The background is then measured away from it (film has fog), and
+    what exceeds its 90th percentile by 2 % of the bright percentile is candidate. An opening cuts thin bridges; the
+    largest connected part is the breast, and its holes belong to it. Labels, tape and film edges apart from it are
+    background. An image brighter than 15 % throughout is all breast; an image of zeros has none.
+    """
+    step = max(1, -(-max(pixels.shape) // _WORKING_PX))
+    means = _block_means(pixels, step=step)
+    bright = float(np.percentile(means, _BRIGHT_PERCENTILE)) or float(means.max())
+    limit = _LARGEST_BACKGROUND * bright
+    surely = _largest_part(means > min(_otsu(np.sqrt(means)) ** 2, limit))
+    threshold = min(_fog(means, breast=surely) + _MARGIN * bright, limit)
+    breast = _largest_part(means > threshold)
+    enlarged = breast.repeat(step, axis=0).repeat(step, axis=1)
+    return np.ascontiguousarray(enlarged[: pixels.shape[0], : pixels.shape[1]])
+
+
+def _fog(means: NDArray[np.float32], *, breast: NDArray[np.bool_]) -> float:
+    """The 90th percentile of what is neither near the breast nor exactly 0 (padding); 0 if there is nothing such."""
+    far = ndimage.maximum_filter(breast, size=2 * _FAR_PX + 1, mode="constant", cval=0) == 0
+    values = means[far & (means > 0)]
+    return float(np.percentile(values, _FOG_PERCENTILE)) if values.size else 0.0
+
+
+def _block_means(pixels: Pixels, *, step: int) -> NDArray[np.float32]:
+    """(ceil(H / step), ceil(W / step)) the mean of each block; blocks beyond the edge repeat the last row or column."""
+    height, width = pixels.shape
+    if step == 1:
+        return pixels.astype(np.float32)
+    rows = np.add.reduceat(pixels, np.arange(0, height, step), axis=0, dtype=np.uint32)
+    sums = np.add.reduceat(rows, np.arange(0, width, step), axis=1, dtype=np.uint32)
+    tall = np.minimum(step, height - np.arange(0, height, step))
+    wide = np.minimum(step, width - np.arange(0, width, step))
+    return (sums / np.outer(tall, wide)).astype(np.float32)
+
+
+def _otsu(values: NDArray[np.float32]) -> float:
+    """The threshold that leaves the least variance within the two classes (Otsu 1979), over 256 bins."""
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = counts.sum() - below
+    sums = np.cumsum(counts * centres)
+    mean_below = sums[:-1] / np.maximum(below, 1)
+    mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
+    return float(edges[1 + np.argmax(below * above * (mean_below - mean_above) ** 2)])
+
+
+def _largest_part(candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected part of the opened candidates with its holes filled; nothing of nothing."""
+    opened = ndimage.minimum_filter(candidates, size=_OPENING_PX, mode="constant", cval=0)
+    opened = ndimage.maximum_filter(opened, size=_OPENING_PX, mode="constant", cval=0)
+    parts, count = ndimage.label(opened if opened.any() else candidates)
+    if count == 0:
+        return candidates
+    return _filled(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+
+
+def _filled(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The part and every gap in it that does not reach the image's edge."""
+    gaps, _ = ndimage.label(~part)
+    outside = np.unique(np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]]))
+    return ~np.isin(gaps, outside[outside > 0])

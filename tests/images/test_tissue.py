@@ -1,0 +1,96 @@
+"""Breast against background."""
+
+import time
+
+import numpy as np
+import pytest
+
+from mmgkeras.images import tissue_mask
+
+
+def disc(*, size_px: int, radius_px: int) -> np.ndarray:
+    rows, cols = np.mgrid[:size_px, :size_px]
+    middle = size_px // 2
+    return (rows - middle) ** 2 + (cols - middle) ** 2 <= radius_px**2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_bright_breast_on_black_is_found_to_the_pixel(dtype: type) -> None:
+    breast = np.zeros((100, 80), dtype=np.bool_)
+    breast[10:90, :50] = True
+    mask = tissue_mask(np.where(breast, 150, 0).astype(dtype))
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, breast)
+
+
+def test_fog_of_film_is_background() -> None:
+    breast = disc(size_px=200, radius_px=60)
+    fog = np.random.default_rng(0).integers(10, 18, breast.shape)
+    mask = tissue_mask(np.where(breast, 120, fog).astype(np.uint8))
+    assert (mask != breast).mean() < 0.001
+
+
+def test_dark_skin_zone_belongs_to_the_breast() -> None:
+    """Fat under the skin is hardly brighter than the film's fog, far below Otsu's threshold."""
+    pixels = np.where(disc(size_px=200, radius_px=60), 24, 8)
+    pixels[disc(size_px=200, radius_px=50)] = 180
+    mask = tissue_mask(pixels.astype(np.uint8))
+    assert mask[disc(size_px=200, radius_px=58)].all()
+    assert not mask[~disc(size_px=200, radius_px=62)].any()
+
+
+def test_bright_label_apart_from_the_breast_is_background() -> None:
+    pixels = np.zeros((200, 200), dtype=np.uint8)
+    pixels[20:180, :100] = 90
+    pixels[10:40, 150:190] = 255
+    mask = tissue_mask(pixels)
+    assert mask[100, 50]
+    assert not mask[:, 101:].any()
+
+
+def test_thin_bright_line_does_not_join_a_label_to_the_breast() -> None:
+    pixels = np.zeros((200, 200), dtype=np.uint8)
+    pixels[0:180, :100] = 90
+    pixels[0:3, :] = 255
+    pixels[0:40, 150:190] = 255
+    assert not tissue_mask(pixels)[:, 110:].any()
+
+
+def test_dark_hole_in_the_breast_is_filled() -> None:
+    pixels = np.where(disc(size_px=200, radius_px=80), 120, 0).astype(np.uint8)
+    pixels[90:110, 90:110] = 0
+    assert tissue_mask(pixels)[100, 100]
+
+
+@pytest.mark.parametrize("value", [1, 40, 255])
+def test_uniform_image_is_all_breast(value: int) -> None:
+    assert tissue_mask(np.full((50, 70), value, dtype=np.uint8)).all()
+
+
+def test_image_that_is_breast_throughout_is_all_breast() -> None:
+    texture = np.random.default_rng(0).integers(80, 200, (120, 90)).astype(np.uint8)
+    assert tissue_mask(texture).all()
+
+
+def test_black_image_has_no_breast() -> None:
+    assert not tissue_mask(np.zeros((50, 70), dtype=np.uint16)).any()
+
+
+def test_single_bright_pixel_is_the_only_breast() -> None:
+    pixels = np.zeros((30, 30), dtype=np.uint8)
+    pixels[4, 7] = 255
+    assert np.argwhere(tissue_mask(pixels)).tolist() == [[4, 7]]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (1100, 3), (513, 1025)])
+def test_mask_has_the_images_shape(shape: tuple[int, int]) -> None:
+    assert tissue_mask(np.full(shape, 200, dtype=np.uint8)).shape == shape
+
+
+def test_full_size_image_takes_a_fraction_of_a_second() -> None:
+    pixels = np.zeros((2355, 1315), dtype=np.uint16)
+    pixels[200:2200, :900] = 30_000
+    start = time.process_time()
+    mask = tissue_mask(pixels)
+    assert time.process_time() - start < 1.0
+    assert abs(mask.mean() - 2000 * 900 / pixels.size) < 0.005
