@@ -1,0 +1,54 @@
+"""`mmgkeras check`: whether a data folder can be used, before anything is made of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .progress import track
+
+if TYPE_CHECKING:
+    from mmgkeras.patches.check import DataReport
+
+_EXAMPLES = """\b
+Examples:
+  mmgkeras check --data data
+  mmgkeras check --data data --set patches.patch_px=64
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with images.csv.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file; its [patches] table counts for labels.csv.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.patch_px=64; repeatable.")
+@click.pass_context
+def check(ctx: click.Context, *, data: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Read every image and annotation of a data folder, and say what is wrong and what is odd.
+
+    Faults (an image or annotation cannot be used) end with exit code 1; remarks (it can be used, but look) do not.
+    """
+    from mmgkeras.config import read_config
+    from mmgkeras.patches.check import check_data
+
+    report = check_data(data, read_config(config, overrides=overrides).patches, track=track)
+    _print(report)
+    for fault in report.faults:
+        click.echo(f"error: {fault}", err=True)
+    if report.faults:
+        ctx.exit(1)
+
+
+def _print(report: "DataReport") -> None:
+    heights, widths = zip(*report.sizes, strict=True) if report.sizes else ((0,), (0,))
+    click.echo(f"images       {report.num_images} of {report.num_patients} patients, {report.num_read} readable")
+    click.echo(f"size         {min(heights)} to {max(heights)} rows, {min(widths)} to {max(widths)} columns")
+    click.echo(f"pixel type   {_counted(report.pixel_types)}")
+    click.echo(f"annotation   {_counted(report.annotations)}; {report.num_annotations} regions or patch labels")
+    click.echo(f"chest wall   {_counted(report.sides)} (by the pixels)")
+    for remark in report.remarks:
+        click.echo(f"remark: {remark}")
+    click.echo(f"{len(report.faults)} faults, {len(report.remarks)} remarks")
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"

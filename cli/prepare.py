@@ -1,0 +1,42 @@
+"""`mmgkeras prepare`: a data folder to a patch store."""
+
+from pathlib import Path
+
+import click
+
+from .progress import track
+
+_EXAMPLES = """\b
+Examples:
+  mmgkeras prepare --data data --out store
+  mmgkeras prepare --data data --out store96 --set patches.patch_px=96 --skip-bad
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder with images.csv and labels.csv or regions.csv; where both are there, labels.csv is taken.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The patch store to make.")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file; its [patches] table counts here.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.patch_px=96; repeatable.")
+@click.option("--skip-bad", is_flag=True, help="Leave out images with faults and list them in store.json.")
+@click.option("--overwrite", is_flag=True, help="Replace the store if it exists, its folds.csv included.")
+def prepare(
+    *, data: Path, out: Path, config: Path | None, overrides: tuple[str, ...], skip_bad: bool, overwrite: bool
+) -> None:
+    """Divide mammograms into labelled patches, in a store to train on and to evaluate with.
+
+    Every image is read once and never resampled. All faults are listed and nothing is written if there are any.
+    """
+    from mmgkeras.config import read_config
+    from mmgkeras.patches.prepare import prepare as make_store
+    from mmgkeras.patches.summary import summary_lines
+
+    settings = read_config(config, overrides=overrides).patches
+    store = make_store(data, out, settings, skip_bad=skip_bad, overwrite=overwrite, track=track)
+    for line in summary_lines(store):
+        click.echo(line)

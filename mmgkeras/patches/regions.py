@@ -1,0 +1,201 @@
+"""Regions to pixels: which pixels of its image an annotated finding covers, and what a region may look like.
+
+Owns the drawing of every shape of `schema.Region` and its rules; knows no patches and no labels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmgkeras.errors import InputError
+from mmgkeras.schema import Kind, Region, Shape
+
+_Points = tuple[tuple[float, float], ...]
+_NUM_POINTS: Final[dict[Shape, tuple[int, int | None]]] = {
+    "box": (2, 2),
+    "circle": (2, 2),
+    "ellipse": (2, 2),
+    "polygon": (3, None),
+    "point": (1, 1),
+    "mask": (3, None),
+}
+"""The fewest and the most points of each shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionMask:
+    """The pixels of a region: `mask` (h, w) bool, whose first row and column are the image's `top` and `left`.
+
+    The window lies inside the image and holds at least one True.
+    """
+
+    top: int
+    left: int
+    mask: NDArray[np.bool_]
+
+
+def region_mask(region: Region, *, height: int, width: int) -> RegionMask:
+    """The pixels of a region in an image (height, width): those with their centre inside or on the outline.
+
+    Polygons follow the even-odd rule. What reaches beyond the image is cut off. A region too small to hold any
+    pixel's centre is the pixel nearest to its middle, so that no mark is lost.
+
+    Raises:
+        InputError: as `check_region`.
+    """
+    check_region(region, height=height, width=width)
+    if region.shape == "mask":
+        return _decoded(region.points)
+    (first_row, last_row), (first_col, last_col) = _extent(region)
+    top, left = max(0, int(np.ceil(first_row))), max(0, int(np.ceil(first_col)))
+    bottom, right = min(height - 1, int(np.floor(last_row))), min(width - 1, int(np.floor(last_col)))
+    if top <= bottom and left <= right:
+        rows = np.arange(top, bottom + 1, dtype=np.float64)
+        cols = np.arange(left, right + 1, dtype=np.float64)
+        mask = _DRAW[region.shape](region.points, rows, cols)
+        if mask.any():
+            return RegionMask(top=top, left=left, mask=mask)
+    row, col = (int(np.floor(place + 0.5)) for place in _middle(region))
+    one_px = np.ones((1, 1), dtype=np.bool_)
+    return RegionMask(top=min(max(row, 0), height - 1), left=min(max(col, 0), width - 1), mask=one_px)
+
+
+def check_region(region: Region, *, height: int, width: int) -> None:
+    """Refuses a region that cannot be drawn on an image (height, width).
+
+    A point is inside if it lies on a pixel: from -0.5 to height - 0.5 and from -0.5 to width - 0.5.
+
+    Raises:
+        InputError: for a wrong number of points, a corner, vertex, point or centre outside the image, axes that are
+            not positive (or, of a circle, unequal), a mask's box or runs that are not whole, ordered and inside.
+    """
+    name = f"image {region.image_id}, region {region.region_id}"
+    fewest, most = _NUM_POINTS[region.shape]
+    count = len(region.points)
+    if count < fewest or (most is not None and count > most):
+        allowed = f"{fewest}" if fewest == most else f"{fewest} or more"
+        raise InputError(f"{name}: a {region.shape} has {allowed} points. Received: {count}")
+    if region.shape == "mask":
+        _check_mask(region.points, name=name, height=height, width=width)
+        return
+    placed = region.points[:1] if region.shape in ("circle", "ellipse") else region.points
+    for row, col in placed:
+        if not (-0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5):
+            raise InputError(
+                f"{name}: each point of the {region.shape} must lie in the image of {height} rows and {width} columns. "
+                f"Received: row {row:g}, column {col:g}"
+            )
+    if region.shape in ("circle", "ellipse"):
+        _check_axes(region, name=name)
+
+
+def mask_region(*, image_id: str, region_id: str, kind: Kind, top: int, left: int, mask: NDArray[np.bool_]) -> Region:
+    """The region of shape "mask" whose `region_mask` is this `mask` (h, w) at (top, left).
+
+    Raises:
+        ValueError: if the mask is empty.
+    """
+    flat = np.concatenate([[0], mask.ravel().astype(np.int8), [0]])
+    changes = np.flatnonzero(np.diff(flat))
+    starts, ends = changes[::2], changes[1::2]
+    if starts.size == 0:
+        raise ValueError(f"A mask needs at least one pixel. Received: none in {mask.shape}, region {region_id}")
+    runs = ((float(start), float(end - start)) for start, end in zip(starts, ends, strict=True))
+    points = ((float(top), float(left)), (float(mask.shape[0]), float(mask.shape[1])), *runs)
+    return Region(image_id=image_id, region_id=region_id, kind=kind, shape="mask", points=points)
+
+
+def _check_axes(region: Region, *, name: str) -> None:
+    along_rows, along_cols = region.points[1]
+    if not (0 < along_rows < np.inf and 0 < along_cols < np.inf):
+        raise InputError(f"{name}: semi-axes must be above 0. Received: {along_rows:g}, {along_cols:g}")
+    if region.shape == "circle" and along_rows != along_cols:
+        raise InputError(f"{name}: a circle has equal semi-axes. Received: {along_rows:g}, {along_cols:g}")
+
+
+def _check_mask(points: _Points, *, name: str, height: int, width: int) -> None:
+    numbers = np.asarray(points, dtype=np.float64)
+    if not np.isfinite(numbers).all() or (numbers != np.floor(numbers)).any():
+        raise InputError(f"{name}: a mask holds whole numbers only. Received: {points[:3]}")
+    (top, left), (tall, wide) = points[:2]
+    if top < 0 or left < 0 or tall < 1 or wide < 1 or top + tall > height or left + wide > width:
+        raise InputError(
+            f"{name}: the mask's box must lie in the image of {height} rows and {width} columns. "
+            f"Received: top {top:g}, left {left:g}, {tall:g} rows, {wide:g} columns"
+        )
+    starts, lengths = numbers[2:, 0], numbers[2:, 1]
+    ends = starts + lengths
+    if lengths.min() < 1 or starts[0] < 0 or ends[-1] > tall * wide or (starts[1:] < ends[:-1]).any():
+        raise InputError(f"{name}: a mask's runs must rise, not overlap and end within {tall * wide:g} pixels")
+
+
+def _decoded(points: _Points) -> RegionMask:
+    (top, left), (tall, wide) = ((int(first), int(second)) for first, second in points[:2])
+    mask = np.zeros(tall * wide, dtype=np.bool_)
+    for start, length in points[2:]:
+        mask[int(start) : int(start + length)] = True
+    return RegionMask(top=top, left=left, mask=mask.reshape(tall, wide))
+
+
+def _extent(region: Region) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The least and greatest row, then the least and greatest column of a region's outline."""
+    if region.shape in ("circle", "ellipse"):
+        (row, col), (along_rows, along_cols) = region.points
+        return (row - along_rows, row + along_rows), (col - along_cols, col + along_cols)
+    rows, cols = zip(*region.points, strict=True)
+    return (min(rows), max(rows)), (min(cols), max(cols))
+
+
+def _middle(region: Region) -> tuple[float, float]:
+    """The centre of a circle or ellipse, else the mean of the points."""
+    if region.shape in ("circle", "ellipse"):
+        return region.points[0]
+    rows, cols = np.asarray(region.points, dtype=np.float64).T
+    return float(rows.mean()), float(cols.mean())
+
+
+def _draw_all(_: _Points, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """A box is its whole extent."""
+    return np.ones((rows.size, cols.size), dtype=np.bool_)
+
+
+def _draw_ellipse(points: _Points, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Multiplied out, so that pixels on the outline of whole numbers are decided without rounding."""
+    (row, col), (along_rows, along_cols) = points
+    down = ((rows - row) * along_cols) ** 2
+    across = ((cols - col) * along_rows) ** 2
+    return np.asarray(down[:, None] + across[None, :] <= (along_rows * along_cols) ** 2)
+
+
+def _draw_polygon(points: _Points, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Even-odd filling by the parity of the edges to the left of each pixel, and the outline itself."""
+    top, left = rows[0], cols[0]
+    crossings = np.zeros((rows.size, cols.size + 1), dtype=np.int64)
+    outline = np.zeros((rows.size, cols.size), dtype=np.bool_)
+    for (row_a, col_a), (row_b, col_b) in zip(points, (*points[1:], points[0]), strict=True):
+        if row_a == row_b:
+            if row_a == np.floor(row_a):
+                outline[int(row_a - top), (cols >= min(col_a, col_b)) & (cols <= max(col_a, col_b))] = True
+            continue
+        low, high = min(row_a, row_b), max(row_a, row_b)
+        met = rows[(rows >= low) & (rows <= high)]
+        at = col_a + (met - row_a) * (col_b - col_a) / (row_b - row_a)
+        at = np.clip(at, min(col_a, col_b), max(col_a, col_b))
+        exact = at == np.floor(at)
+        outline[(met[exact] - top).astype(int), (at[exact] - left).astype(int)] = True
+        counted = met < high  # half-open, so that a vertex between two edges counts once
+        np.add.at(crossings, ((met[counted] - top).astype(int), (np.ceil(at[counted]) - left).astype(int)), 1)
+    inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
+    return np.asarray(inside | outline)
+
+
+_DRAW: Final[dict[Shape, Callable[[_Points, NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]]] = {
+    "box": _draw_all,
+    "point": _draw_all,
+    "circle": _draw_ellipse,
+    "ellipse": _draw_ellipse,
+    "polygon": _draw_polygon,
+}

@@ -1,0 +1,275 @@
+"""From a data folder to a store: pixels, labels and tables by hand, every fault listed, nothing left half-written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mmgkeras.config import PatchesConfig
+from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.patches.prepare import prepare
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.patches.summary import summary_lines
+from mmgkeras.schema import Grid, Region
+from mmgkeras.tables import write_labels
+
+MakeData = Callable[..., Path]
+CONFIG = PatchesConfig(patch_px=8)
+
+
+def ramp(height: int = 12, width: int = 10, *, start: int = 1) -> np.ndarray:
+    return (np.arange(start, start + height * width) % 251).astype(np.uint8).reshape(height, width)
+
+
+def point(image_id: str, row: float, col: float) -> Region:
+    return Region(image_id, "1", "calcification", "point", ((row, col),))
+
+
+class TestPrepare:
+    def test_patches_are_the_grid_of_each_image_in_order(self, make_data: MakeData, tmp_path: Path) -> None:
+        images = {"a": ramp(), "b": ramp(8, 8, start=7)}
+        data = make_data(images, [point("a", 0, 9)], changes={"b": {"laterality": "R", "annotation": "partial"}})
+        store = prepare(data, tmp_path / "store", CONFIG)
+        expected = Grid(12, 10, 8, 8, "left").cut(images["a"]).reshape(4, 8, 8)
+        assert np.array_equal(store.gather(np.arange(4))[..., 0], expected)
+        assert np.array_equal(store.gather(np.array([4]))[0, ..., 0], images["b"])
+        assert store.patches["image_id"].tolist() == ["a"] * 4 + ["b"]
+        assert store.patches["patient_id"].tolist() == ["Pa"] * 4 + ["Pb"]
+        assert store.patches[["row", "col"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [0, 0]]
+        assert store.patches["label"].tolist() == [0, 1, 0, 0, -1]
+        assert store.grid("b") == Grid(8, 8, 8, 8, "right")
+        assert store.images["num_patches"].tolist() == [4, 1]
+        assert store.images["stride_px"].tolist() == [8, 8]
+        assert store.manifest["counts"] == {
+            "images": 2,
+            "patients": 2,
+            "patches": 5,
+            "positive": 1,
+            "negative": 3,
+            "unknown": 1,
+        }
+
+    def test_tissue_is_the_part_of_the_padded_patch_that_is_breast(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": np.full((12, 8), 200, dtype=np.uint8)})
+        store = prepare(data, tmp_path / "store", CONFIG)
+        assert store.patches["tissue"].tolist() == [0.5, 1.0]
+        assert store.patches["tissue"].dtype == np.float32
+
+    def test_overlapping_patches_follow_the_stride(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": ramp(12, 8)})
+        store = prepare(data, tmp_path / "store", PatchesConfig(patch_px=8, stride_px=4))
+        assert store.stride_px == 4
+        assert np.array_equal(store.gather(np.array([0, 1]))[..., 0], [ramp(12, 8)[:8], ramp(12, 8)[4:]])
+
+    def test_mixed_depths_become_sixteen_bits(self, make_data: MakeData, tmp_path: Path) -> None:
+        deep = ramp(8, 8).astype(np.uint16) * 256
+        data = make_data({"a": ramp(8, 8), "b": deep, "c": ramp(8, 8, start=3)})
+        store = prepare(data, tmp_path / "store", CONFIG)
+        assert store.pixel_type == "uint16"
+        expected = [ramp(8, 8).astype(np.uint16) * 257, deep, ramp(8, 8, start=3).astype(np.uint16) * 257]
+        assert np.array_equal(store.gather(np.arange(3))[..., 0], expected)
+
+    def test_eight_bits_alone_stay_eight_bits(self, make_data: MakeData, tmp_path: Path) -> None:
+        assert prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG).pixel_type == "uint8"
+
+    def test_optional_fields_come_back_or_are_empty(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": ramp(), "NA": ramp(start=2)}, changes={"a": {"spacing_mm": 0.05, "density": "NA"}})
+        images = prepare(data, tmp_path / "store", CONFIG).images
+        assert images["image_id"].tolist() == ["a", "NA"]
+        assert images["density"].tolist()[0] == "NA"
+        assert pd.isna(images["density"].tolist()[1])
+        assert images["spacing_mm"].tolist()[0] == 0.05
+
+    def test_equal_data_elsewhere_give_an_equal_checksum(self, make_data: MakeData, tmp_path: Path) -> None:
+        first = make_data({"a": ramp(), "b": ramp(start=5)}, [point("b", 0, 0)], name="one")
+        second = make_data({"a": ramp(), "b": ramp(start=5)}, [point("b", 0, 0)], name="two")
+        for folder in (first, second):
+            (folder / "a.png").write_bytes(b"")
+        stores = [prepare(data, tmp_path / f"s-{data.name}", CONFIG, skip_bad=True) for data in (first, second)]
+        assert stores[0].checksum == stores[1].checksum
+        assert len(stores[0].checksum) == 64
+
+    def test_other_labels_give_another_checksum(self, make_data: MakeData, tmp_path: Path) -> None:
+        first = prepare(make_data({"a": ramp()}, name="one"), tmp_path / "s1", CONFIG)
+        second = prepare(make_data({"a": ramp()}, [point("a", 0, 0)], name="two"), tmp_path / "s2", CONFIG)
+        assert first.checksum != second.checksum
+
+    def test_images_pass_the_track_once(self, make_data: MakeData, tmp_path: Path) -> None:
+        seen = []
+
+        def track(items, label):
+            for item in items:
+                seen.append((label, item.image_id))
+                yield item
+
+        prepare(make_data({"a": ramp(), "b": ramp(start=5)}), tmp_path / "store", CONFIG, track=track)
+        assert seen == [("reading images", "a"), ("reading images", "b")]
+
+
+class TestAnnotations:
+    def test_labels_win_over_regions_and_say_so(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": ramp(), "b": ramp(start=4)}, [point("a", 0, 9)], changes={"b": {"annotation": "none"}})
+        write_labels(data / "labels.csv", [("a", 1, 1, 1), ("a", 0, 0, -1), ("b", 0, 1, 0)])
+        store = prepare(data, tmp_path / "store", CONFIG)
+        assert store.patches["label"].tolist() == [-1, 0, 0, 1, -1, 0, -1, -1]
+        assert "labels.csv and regions.csv are both there; labels.csv was used" in store.manifest["notes"]
+        assert store.manifest["labels"]["read_from"] == "labels.csv"
+
+    def test_no_annotation_file_is_noted(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": ramp()})
+        (data / "regions.csv").unlink()
+        store = prepare(data, tmp_path / "store", CONFIG)
+        assert store.patches["label"].tolist() == [0, 0, 0, 0]
+        assert store.manifest["notes"][0] == "neither labels.csv nor regions.csv is there; no patch is positive"
+
+    def test_labels_outside_the_grid_or_of_unknown_images_are_refused(
+        self, make_data: MakeData, tmp_path: Path
+    ) -> None:
+        data = make_data({"a": ramp()})
+        write_labels(data / "labels.csv", [("a", 1, 1, 1), ("a", 2, 0, 0), ("z", 0, 0, 1)])
+        with pytest.raises(InputFaultsError) as caught:
+            prepare(data, tmp_path / "store", CONFIG)
+        path = data / "labels.csv"
+        assert list(caught.value.faults) == [
+            f"{path}:4: an annotation must belong to an image of images.csv. Received: image_id 'z'",
+            f"{path}:3: image a has 2 x 2 patches of 8 px. Received: row 2, col 0",
+        ]
+
+
+class TestFaults:
+    def faulty(self, make_data: MakeData) -> Path:
+        images = {name: ramp(start=index) for index, name in enumerate("abcd")}
+        data = make_data(images, [point("a", 0, 0), point("b", 12, 0), point("z", 0, 0)])
+        (data / "c.png").write_bytes(b"")
+        return data
+
+    def test_all_are_listed_and_nothing_is_written(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = self.faulty(make_data)
+        with pytest.raises(InputFaultsError) as caught:
+            prepare(data, tmp_path / "store", CONFIG)
+        unknown, outside, empty = caught.value.faults
+        assert unknown.startswith(f"{data / 'regions.csv'}: an annotation must belong to an image of images.csv.")
+        assert "image_id 'z'" in unknown
+        assert outside.startswith(f"{data / 'regions.csv'}: image b, region 1: each point of the point must lie in")
+        assert empty == f"{data / 'c.png'}: is empty (0 bytes)"
+        assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+    def test_bad_images_are_left_out_and_recorded_when_asked(self, make_data: MakeData, tmp_path: Path) -> None:
+        store = prepare(self.faulty(make_data), tmp_path / "store", CONFIG, skip_bad=True)
+        assert store.images["image_id"].tolist() == ["a", "d"]
+        assert len(store.patches) == 8
+        assert [image["image_id"] for image in store.manifest["skipped_images"]] == ["b", "c"]
+        assert store.manifest["skipped_images"][1]["reason"] == "c.png: is empty (0 bytes)"
+        assert "image_id 'z'" in store.manifest["skipped_annotations"][0]
+        text = "\n".join(summary_lines(store))
+        assert "skipped     c: c.png: is empty (0 bytes)" in text
+
+    def test_both_tables_are_checked_before_giving_up(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": ramp()})
+        (data / "images.csv").write_text("image_id\na\n")
+        (data / "regions.csv").write_text("image_id,region_id,kind,shape,points\na,1,calcification,disc,\n")
+        with pytest.raises(InputFaultsError) as caught:
+            prepare(data, tmp_path / "store", CONFIG)
+        assert any("images.csv:1: column path is missing" in fault for fault in caught.value.faults)
+        assert any("regions.csv:2: shape must be one of" in fault for fault in caught.value.faults)
+
+    def test_a_store_of_nothing_is_refused(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": ramp()})
+        (data / "a.png").write_bytes(b"")
+        with pytest.raises(InputFaultsError, match="no image is left to make a store of"):
+            prepare(data, tmp_path / "store", CONFIG, skip_bad=True)
+
+    def test_a_store_is_kept_unless_overwriting(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": ramp()})
+        before = prepare(data, tmp_path / "store", CONFIG)
+        with pytest.raises(InputError, match="store: already exists"):
+            prepare(data, tmp_path / "store", PatchesConfig(patch_px=9))
+        assert PatchStore.open(tmp_path / "store").checksum == before.checksum
+        assert prepare(data, tmp_path / "store", PatchesConfig(patch_px=9), overwrite=True).patch_px == 9
+
+    def test_other_folders_are_never_replaced(self, make_data: MakeData, tmp_path: Path) -> None:
+        data = make_data({"a": ramp()})
+        with pytest.raises(InputError, match="data: exists and is not a patch store"):
+            prepare(data, data, CONFIG, overwrite=True)
+        assert (data / "a.png").exists()
+
+    def test_unwritable_places_are_named(self, make_data: MakeData, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match="store: cannot be written: File exists"):
+            prepare(make_data({"a": ramp()}), tmp_path / "file" / "store", CONFIG)
+
+
+class TestNotes:
+    def test_pixels_of_different_size_are_noted(self, make_data: MakeData, tmp_path: Path) -> None:
+        changes = {"a": {"spacing_mm": 0.05}, "b": {"spacing_mm": 0.07}, "c": {"spacing_mm": 0.07}}
+        data = make_data({name: ramp(start=ord(name)) for name in "abcd"}, changes=changes)
+        store = prepare(data, tmp_path / "store", CONFIG)
+        assert "pixels differ in size by over 20 %: 0.05 to 0.07 mm" in store.manifest["notes"]
+        assert store.manifest["spacing_mm"] == {"median": 0.07, "min": 0.05, "max": 0.07, "num_unknown": 1}
+        assert store.spacing_mm == 0.07
+
+    def test_spacing_is_none_where_no_image_tells_it(self, make_data: MakeData, tmp_path: Path) -> None:
+        store = prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG)
+        assert store.spacing_mm is None
+        assert "spacing unknown" in "\n".join(summary_lines(store))
+
+    def test_a_chest_wall_that_pixels_contradict_is_noted(self, make_data: MakeData, tmp_path: Path) -> None:
+        rows, cols = np.mgrid[:200, :120]
+        breast = np.where((rows - 100) ** 2 / 95**2 + (119 - cols) ** 2 / 80**2 <= 1, 180, 0).astype(np.uint8)
+        data = make_data({"a": breast, "b": breast[:, ::-1].copy()})
+        store = prepare(data, tmp_path / "store", CONFIG)
+        assert store.images["chest_wall_side"].tolist() == ["left", "left"]
+        assert store.manifest["chest_wall_differs"] == ["a"]
+        assert "the pixels put the chest wall at the other edge in 1 of 2 images: a" in store.manifest["notes"]
+
+    def test_many_such_images_are_counted_and_a_few_named(self, make_data: MakeData, tmp_path: Path) -> None:
+        rows, cols = np.mgrid[:100, :60]
+        breast = (rows - 50) ** 2 / 47**2 + (59 - cols) ** 2 / 40**2 <= 1
+        images = {name: np.where(breast, 180 + number, 0).astype(np.uint8) for number, name in enumerate("abcde")}
+        store = prepare(make_data(images), tmp_path / "store", CONFIG)
+        assert store.manifest["chest_wall_differs"] == list("abcde")
+        expected = "the pixels put the chest wall at the other edge in 5 of 5 images: a, b, c, ..."
+        assert expected in store.manifest["notes"]
+
+
+def test_manifest_lists_sizes_and_digests_of_all_data_files(make_data: MakeData, tmp_path: Path) -> None:
+    store = prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG)
+    manifest = json.loads((store.path / "store.json").read_text())
+    names = {path.name for path in store.path.iterdir()} - {"store.json"}
+    assert set(manifest["files"]) == names == {"images.csv", "patches.csv", "patches-00000.npy"}
+    assert store.num_bytes == sum((store.path / name).stat().st_size for name in names)
+
+
+def test_summary_fits_a_terminal(make_data: MakeData, tmp_path: Path) -> None:
+    lines = summary_lines(prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG))
+    assert all(len(line) <= 80 for line in lines if not line.startswith("store"))
+    assert "patches     4 of 8 px: 0 positive, 4 negative, 0 unknown" in lines
+
+
+def test_memory_does_not_grow_with_the_number_of_images(make_data: MakeData, tmp_path: Path) -> None:
+    import tracemalloc
+
+    data = make_data({"a": ramp(512, 512)})
+    header, row = (data / "images.csv").read_text().splitlines()[:2]
+    peaks = []
+    for count in (2, 40):
+        rows = [row.replace("a,", f"a{k},", 1) for k in range(count)]
+        (data / "images.csv").write_text("\n".join([header, *rows]) + "\n")
+        tracemalloc.start()
+        prepare(data, tmp_path / f"store{count}", PatchesConfig(patch_px=256))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 1_000_000  # 38 more images of 262,144 pixels
+
+
+def test_truncated_images_are_named(make_data: MakeData, tmp_path: Path) -> None:
+    data = make_data({"a": ramp()})
+    Image.fromarray(ramp(64, 64)).save(data / "a.png")
+    whole = (data / "a.png").read_bytes()
+    (data / "a.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputFaultsError, match=r"a\.png: is damaged or cut short"):
+        prepare(data, tmp_path / "store", CONFIG)

@@ -1,0 +1,78 @@
+"""Shards: what was appended comes back by number, whatever the types and however it lies over files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmgkeras.patches.shards import ShardReader, ShardWriter, pixel_sha256, promote, shard_name
+
+
+def patches_of(*values: int, dtype: type = np.uint8) -> np.ndarray:
+    """Patches of 2 px, each filled with its value."""
+    return np.array(values, dtype=dtype)[:, None, None] * np.ones((1, 2, 2), dtype=dtype)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.npy"))
+
+
+class TestShardWriter:
+    def test_patches_fill_one_shard_after_another(self, tmp_path: Path) -> None:
+        with ShardWriter(tmp_path, patch_px=2, max_bytes=3 * 2 * 4) as writer:
+            writer.append(patches_of(1, 2))
+            writer.append(patches_of(3, 4, 5, 6, 7))
+        assert writer.patches_per_shard == 3
+        assert writer.num_patches == 7
+        assert [path.name for path in shard_paths(tmp_path)] == [shard_name(k) for k in range(3)]
+        shards = [np.load(path) for path in shard_paths(tmp_path)]
+        assert [shard[:, 0, 0, 0].tolist() for shard in shards] == [[1, 2, 3], [4, 5, 6], [7]]
+        assert {(shard.shape[1:], shard.dtype.name) for shard in shards} == {((2, 2, 1), "uint8")}
+
+    def test_full_last_shard_is_not_followed_by_an_empty_one(self, tmp_path: Path) -> None:
+        with ShardWriter(tmp_path, patch_px=2, max_bytes=3 * 2 * 4) as writer:
+            writer.append(patches_of(1, 2, 3))
+        assert [np.load(path).shape for path in shard_paths(tmp_path)] == [(3, 2, 2, 1)]
+
+    @pytest.mark.parametrize("max_bytes", [1, 16, 24, 1000])
+    def test_deeper_patches_turn_what_is_there_into_their_type(self, tmp_path: Path, max_bytes: int) -> None:
+        with ShardWriter(tmp_path, patch_px=2, max_bytes=max_bytes) as writer:
+            writer.append(patches_of(0, 1, 255, 3))
+            writer.append(patches_of(258, dtype=np.uint16))
+            writer.append(patches_of(2))
+        everything = np.concatenate([np.load(path) for path in shard_paths(tmp_path)])
+        assert everything.dtype == np.uint16
+        assert everything[:, 1, 1, 0].tolist() == [0, 257, 65535, 771, 258, 514]
+        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy"] * len(shard_paths(tmp_path))
+
+
+class TestShardReader:
+    @pytest.mark.parametrize("max_bytes", [16, 1000])
+    def test_patches_come_in_the_order_asked_for(self, tmp_path: Path, max_bytes: int) -> None:
+        with ShardWriter(tmp_path, patch_px=2, max_bytes=max_bytes) as writer:
+            writer.append(patches_of(10, 11, 12, 13, 14))
+        reader = ShardReader(shard_paths(tmp_path), patches_per_shard=writer.patches_per_shard)
+        patches = reader.gather(np.array([4, 0, 3, 0, 2]))
+        assert patches.shape == (5, 2, 2, 1)
+        assert patches[:, 0, 1, 0].tolist() == [14, 10, 13, 10, 12]
+        assert reader.gather(np.array([], dtype=np.int64)).shape == (0, 2, 2, 1)
+
+    @pytest.mark.parametrize("index", [-1, 5])
+    def test_indices_outside_are_refused(self, tmp_path: Path, index: int) -> None:
+        with ShardWriter(tmp_path, patch_px=2) as writer:
+            writer.append(patches_of(10, 11, 12, 13, 14))
+        reader = ShardReader(shard_paths(tmp_path), patches_per_shard=writer.patches_per_shard)
+        with pytest.raises(IndexError, match="must be from 0 to 4"):
+            reader.gather(np.array([0, index]))
+
+
+class TestPixelSha256:
+    def test_equal_gray_values_are_equal_at_both_depths(self) -> None:
+        pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+        assert pixel_sha256(pixels) == pixel_sha256(promote(pixels))
+        assert pixel_sha256(np.asfortranarray(pixels)) == pixel_sha256(pixels)
+
+    def test_shape_and_values_count(self) -> None:
+        pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+        assert pixel_sha256(pixels) != pixel_sha256(pixels.reshape(3, 2))
+        assert pixel_sha256(pixels) != pixel_sha256(pixels + 1)
