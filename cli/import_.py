@@ -1,0 +1,35 @@
+"""`mmgkeras import`: public data sets, turned into a data folder."""
+
+from pathlib import Path
+
+import click
+
+from .progress import track
+
+
+@click.group("import")
+def import_() -> None:
+    """Turn a public data set into a data folder (images.csv, regions.csv)."""
+
+
+@import_.command("mini-mias", epilog="Example: mmgkeras import mini-mias downloads/mini-mias --out data/mini-mias")
+@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Data folder to write.")
+@click.option("--overwrite", is_flag=True, help="Replace images.csv and regions.csv in the data folder.")
+@click.pass_context
+def mini_mias(ctx: click.Context, source: Path, *, out: Path, overwrite: bool) -> None:
+    """Turn the unpacked mini-MIAS database (Info.txt and *.pgm) in DIR into a data folder.
+
+    The films are not copied: images.csv names them relative to the data folder. Known oddities of the data are told
+    and met; a row or film that could not be used although it should is listed, with exit code 1.
+    """
+    from mmgkeras.sources.mini_mias import import_mini_mias
+
+    report = import_mini_mias(source, out, overwrite=overwrite, track=track)
+    for note in report.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"{out}: {report.num_images} images, {report.num_regions} regions")
+    for skipped in report.skipped:
+        click.echo(f"error: skipped: {skipped}", err=True)
+    if report.skipped:
+        ctx.exit(1)

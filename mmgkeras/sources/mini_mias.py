@@ -1,0 +1,253 @@
+"""The mini-MIAS database (Suckling et al. 1994), turned into images.csv and regions.csv.
+
+322 film mammograms, 1024 x 1024 pixels of 200 um, 8 bits; Info.txt is a page of prose and then one row for each
+abnormality. The films stay where they are, unchanged; images.csv refers to them. For research use only, as the
+database's Licence.txt says.
+
+Owns how Info.txt is understood:
+
+- Patients are pairs of films (1 and 2, 3 and 4, ...), all MLO.
+- Laterality follows the lead markers on the films: odd is left, even is right; Info.txt's note 1 has it the other way.
+  The films are stored mirrored, the chest wall at the right edge on odd ones and at the left on even ones, so
+  `chest_wall` is given.
+- A CALC row is a circle around a cluster: kind "cluster". x and y count from the bottom left: row = 1024 - y. Rows
+  without a place, and places in the film's background, give no region.
+- Annotation is "partial" with a region and "none" without. Films of class NORM have pathology "normal", so that
+  `label_source = "assumed"` may take their patches as free of calcification; all others have class and severity, such
+  as "CALC B", and their unmarked patches stay unknown. Rows of other classes give no region.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mmgkeras.errors import InputError
+from mmgkeras.images import read_pixels, tissue_mask
+from mmgkeras.patches.regions import check_region, region_mask
+from mmgkeras.progress import Track, untracked
+from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.tables import write_images, write_regions
+
+SPACING_MM: Final = 0.2
+SIZE_PX: Final = 1024
+
+_TISSUES: Final = {"F": "fatty", "G": "fatty-glandular", "D": "dense-glandular"}
+_CLASSES: Final = ("CALC", "CIRC", "SPIC", "MISC", "ARCH", "ASYM", "NORM")
+_DARKEST_BREAST: Final = 0.3
+"""A circle darker than this part of the breast's median is background: two have 0.02 and 0.09, all others over 0.7."""
+_REFERENCE: Final = re.compile(r"mdb\d")
+_ROW: Final = re.compile(
+    r"(?P<image_id>mdb(?P<number>\d{3}))\s+(?P<tissue>[FGD])\s+(?P<finding>[A-Z]{4})(?:\s+(?P<severity>[BM]))?"
+    r"(?:\s+(?P<x>\d+)\s+(?P<y>\d+)\s+(?P<radius>\d+)|\s+\*NOTE\s+3\*)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import wrote, and what it did not.
+
+    Attributes:
+        num_images, num_regions: written.
+        skipped: one line for each row or image that should have been usable and was not.
+        notes: one line for each known oddity of the data and how it was met.
+    """
+
+    num_images: int
+    num_regions: int
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One row of Info.txt; x, y and radius in pixels from the bottom left, None where no place is given."""
+
+    line: int
+    image_id: str
+    number: int
+    tissue: str
+    finding: str
+    severity: str | None
+    place: tuple[int, int, int] | None
+
+
+def import_mini_mias(source: Path, out: Path, *, overwrite: bool = False, track: Track = untracked) -> ImportReport:
+    """Writes `out`/images.csv and `out`/regions.csv for the unpacked database in `source`.
+
+    Args:
+        source: folder with Info.txt and the films mdb001.pgm to mdb322.pgm, beside it or in its folder pgm.
+        out: data folder; image paths are written relative to it.
+        overwrite: replace the two files if they are there.
+        track: shows progress over the films with located calcification, the only ones whose pixels are read.
+
+    Raises:
+        InputError: if Info.txt cannot be read or has no row, no film is found, or a table exists or cannot be written.
+    """
+    for name in ("images.csv", "regions.csv"):
+        if (out / name).exists() and not overwrite:
+            raise InputError(f"{out / name}: already exists; name another place or give --overwrite")
+    findings, skipped = _read_info(source / "Info.txt")
+    films = _find_films(source)
+    for image_id in sorted(findings.keys() - films.keys()):
+        skipped.append(f"{source}: {image_id} is listed in Info.txt, but {image_id}.pgm is missing")
+    for image_id in sorted(films.keys() - findings.keys()):
+        skipped.append(f"{films[image_id]}: has no row in Info.txt")
+    usable = {image_id: findings[image_id] for image_id in sorted(findings.keys() & films.keys())}
+    regions, notes = _regions(usable, films=films, skipped=skipped, track=track)
+    located = {region.image_id for region in regions}
+    records = [
+        _record(rows, path=films[image_id], out=out, is_located=image_id in located)
+        for image_id, rows in usable.items()
+    ]
+    write_regions(out / "regions.csv", regions, overwrite=overwrite)
+    write_images(out / "images.csv", records, overwrite=overwrite)
+    return ImportReport(
+        num_images=len(records), num_regions=len(regions), skipped=tuple(skipped), notes=(*_NOTES, *notes)
+    )
+
+
+_NOTES: Final = (
+    "research use only: see Licence.txt of the database",
+    "laterality is that of the lead markers, odd = left and even = right; Info.txt's note 1 says the opposite",
+    "films are stored mirrored and left so: chest_wall is right on odd films, left on even ones",
+    "circles are around clusters, and nobody marked every calcification: annotation is partial or none",
+)
+
+
+def _read_info(path: Path) -> tuple[dict[str, list[_Finding]], list[str]]:
+    """The findings of each film, and a line for each row that breaks the format."""
+    try:
+        lines = path.read_text(encoding="latin-1").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    findings: dict[str, list[_Finding]] = {}
+    skipped = []
+    for number, text in enumerate(lines, start=1):
+        if not _REFERENCE.match(text.strip()):
+            continue
+        match = _ROW.fullmatch(text.strip())
+        if match is None or match["finding"] not in _CLASSES:
+            rule = "a row must hold reference, tissue (F, G, D), class, severity (B, M) and x, y, radius"
+            skipped.append(f"{path}:{number}: {rule}. Received: {text.strip()!r}")
+            continue
+        finding = _finding(number, match)
+        findings.setdefault(finding.image_id, []).append(finding)
+    if not findings:
+        raise InputError(f"{path}: must hold rows such as 'mdb001 G CIRC B 535 425 197'. Received: {len(lines)} others")
+    return findings, skipped
+
+
+def _finding(line: int, match: re.Match[str]) -> _Finding:
+    place = (int(match["x"]), int(match["y"]), int(match["radius"])) if match["x"] else None
+    return _Finding(
+        line=line,
+        image_id=match["image_id"],
+        number=int(match["number"]),
+        tissue=match["tissue"],
+        finding=match["finding"],
+        severity=match["severity"],
+        place=place,
+    )
+
+
+def _find_films(source: Path) -> dict[str, Path]:
+    """The PGM files by name, in `source` or its folder pgm."""
+    films = {path.stem: path for folder in (source, source / "pgm") for path in folder.glob("mdb*.pgm")}
+    if not films:
+        raise InputError(f"{source}: must hold mdb001.pgm to mdb322.pgm, or a folder pgm with them. Received: none")
+    return films
+
+
+def _record(rows: Sequence[_Finding], *, path: Path, out: Path, is_located: bool) -> ImageRecord:
+    first = rows[0]
+    is_odd = first.number % 2 == 1
+    pair = first.number if is_odd else first.number - 1
+    findings = sorted({f"{row.finding} {row.severity}" if row.severity else row.finding for row in rows})
+    return ImageRecord(
+        image_id=first.image_id,
+        path=Path(os.path.relpath(path.resolve(), out.resolve())).as_posix(),
+        patient_id=f"mdb{pair:03d}-{pair + 1:03d}",
+        laterality="L" if is_odd else "R",
+        view="MLO",
+        annotation="partial" if is_located else "none",
+        chest_wall="right" if is_odd else "left",
+        spacing_mm=SPACING_MM,
+        density=_TISSUES[first.tissue],
+        pathology="normal" if findings == ["NORM"] else "; ".join(findings),
+    )
+
+
+def _regions(
+    findings: Mapping[str, Sequence[_Finding]], *, films: Mapping[str, Path], skipped: list[str], track: Track
+) -> tuple[list[Region], list[str]]:
+    """The circles around clusters, and notes on CALC rows that give none; what is at fault goes to `skipped`."""
+    calcified = {image_id: [row for row in rows if row.finding == "CALC"] for image_id, rows in findings.items()}
+    placed = [image_id for image_id, rows in calcified.items() if any(row.place for row in rows)]
+    notes = [
+        f"{row.image_id}: calcification without a place; unmarked patches are unknown"
+        for rows in calcified.values()
+        for row in rows
+        if row.place is None
+    ]
+    regions: list[Region] = []
+    for image_id in track(placed, "placing clusters"):
+        try:
+            circles = _circles(calcified[image_id])
+            is_on_breast = _are_on_breast(circles, path=films[image_id])
+        except InputError as error:
+            skipped.append(str(error))
+            continue
+        regions.extend(circle for circle, is_kept in zip(circles, is_on_breast, strict=True) if is_kept)
+        notes.extend(
+            f"{image_id}: the cluster at row {circle.points[0][0]:g}, column {circle.points[0][1]:g} lies in the "
+            "background; it is not used"
+            for circle, is_kept in zip(circles, is_on_breast, strict=True)
+            if not is_kept
+        )
+    return regions, notes
+
+
+def _circles(rows: Sequence[_Finding]) -> list[Region]:
+    """One film's placed clusters, from x, y of the bottom left to row, column of the top left.
+
+    Raises:
+        InputError: if a circle has no radius or its centre is not on the film.
+    """
+    regions = []
+    for number, row in enumerate(rows, start=1):
+        if row.place is None:
+            continue
+        x, y, radius = (float(value) for value in row.place)
+        circle = Region(row.image_id, f"c{number}", "cluster", "circle", ((SIZE_PX - y, x), (radius, radius)))
+        try:
+            check_region(circle, height=SIZE_PX, width=SIZE_PX)
+        except InputError as error:
+            raise InputError(f"Info.txt:{row.line}: {error}") from error
+        regions.append(circle)
+    return regions
+
+
+def _are_on_breast(circles: Sequence[Region], *, path: Path) -> list[bool]:
+    """Whether each circle is as bright as breast, by medians: some places lie outside it or at its very edge.
+
+    Raises:
+        InputError: if the film cannot be read or is not of the size for which Info.txt's places hold.
+    """
+    pixels = read_pixels(path)
+    if pixels.shape != (SIZE_PX, SIZE_PX):
+        height, width = pixels.shape
+        raise InputError(f"{path}: a film must be of {SIZE_PX} x {SIZE_PX} pixels. Received: {height} x {width}")
+    breast = tissue_mask(pixels)
+    least = _DARKEST_BREAST * np.median(pixels[breast]) if breast.any() else np.inf
+    results = []
+    for circle in circles:
+        covered = region_mask(circle, height=SIZE_PX, width=SIZE_PX)
+        height, width = covered.mask.shape
+        window = pixels[covered.top : covered.top + height, covered.left : covered.left + width]
+        results.append(bool(np.median(window[covered.mask]) >= least))
+    return results

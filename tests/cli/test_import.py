@@ -1,0 +1,102 @@
+"""`mmgkeras import` and `mmgkeras check` as a user meets them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from mmgkeras.cli import main
+from PIL import Image
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A database of one patient: film 1 with a cluster, film 2 normal."""
+    folder = tmp_path / "mini-mias"
+    folder.mkdir()
+    rows, cols = np.mgrid[:1024, :1024]
+    left = np.where(((rows - 512) / 500) ** 2 + (cols / 600) ** 2 <= 1, 120, 0).astype(np.uint8)
+    Image.fromarray(left[:, ::-1]).save(folder / "mdb001.pgm")
+    Image.fromarray(left).save(folder / "mdb002.pgm")
+    (folder / "Info.txt").write_text("prose\nmdb001 G CALC B 800 500 20\nmdb002 G NORM\n")
+    return folder
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_import_then_check_of_a_good_folder(source: Path, tmp_path: Path) -> None:
+    imported = run("import", "mini-mias", source, "--out", tmp_path / "data")
+    assert imported.exit_code == 0
+    assert imported.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 2 images, 1 regions"
+    assert "note: laterality is that of the lead markers" in imported.stdout
+    checked = run("check", "--data", tmp_path / "data")
+    assert checked.exit_code == 0
+    assert checked.stdout.splitlines() == [
+        "images       2 of 1 patients, 2 readable",
+        "size         1024 to 1024 rows, 1024 to 1024 columns",
+        "pixel type   uint8 2",
+        "annotation   none 1, partial 1; 1 regions or patch labels",
+        "chest wall   as told 2 (by the pixels)",
+        "0 faults, 0 remarks",
+    ]
+
+
+def test_import_lists_what_it_skipped_and_exits_1(source: Path, tmp_path: Path) -> None:
+    (source / "mdb002.pgm").unlink()
+    result = run("import", "mini-mias", source, "--out", tmp_path / "data")
+    assert result.exit_code == 1
+    assert f"error: skipped: {source}: mdb002 is listed in Info.txt, but mdb002.pgm is missing" in result.stderr
+    assert (tmp_path / "data" / "images.csv").exists()
+
+
+def test_import_does_not_overwrite_unasked(source: Path, tmp_path: Path) -> None:
+    arguments = ("import", "mini-mias", source, "--out", tmp_path / "data")
+    run(*arguments)
+    refused = run(*arguments)
+    assert refused.exit_code == 1
+    path = tmp_path / "data" / "images.csv"
+    assert refused.stderr == f"error: {path}: already exists; name another place or give --overwrite\n"
+    assert run(*arguments, "--overwrite").exit_code == 0
+
+
+def test_import_of_another_folder_is_one_line(tmp_path: Path) -> None:
+    result = run("import", "mini-mias", tmp_path, "--out", tmp_path / "data")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {tmp_path / 'Info.txt'}: cannot be read: No such file or directory\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_import_into_a_place_that_cannot_be_written_is_one_line(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run("import", "mini-mias", source, "--out", tmp_path / "file" / "data")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'file' / 'data' / 'regions.csv'}: cannot be")
+
+
+def test_check_lists_every_fault_and_exits_1(source: Path, tmp_path: Path) -> None:
+    run("import", "mini-mias", source, "--out", tmp_path / "data")
+    whole = (source / "mdb001.pgm").read_bytes()
+    (source / "mdb001.pgm").write_bytes(whole[:5000])
+    (source / "mdb002.pgm").write_bytes(b"")
+    result = run("check", "--data", tmp_path / "data")
+    assert result.exit_code == 1
+    faults = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(faults) == 2
+    assert "mdb001.pgm: is cut short: 1,048,576 bytes of pixels expected" in faults[0]
+    assert "mdb002.pgm: is empty (0 bytes)" in faults[1]
+    assert result.stdout.splitlines()[-1] == "2 faults, 0 remarks"
+
+
+def test_check_without_a_table_is_one_line(tmp_path: Path) -> None:
+    result = run("check", "--data", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {tmp_path / 'images.csv'}: cannot be read: No such file or directory\n"
+
+
+def test_check_takes_the_patch_size_for_labels(source: Path, tmp_path: Path) -> None:
+    run("import", "mini-mias", source, "--out", tmp_path / "data")
+    (tmp_path / "data" / "labels.csv").write_text("image_id,row,col,label\nmdb001,15,15,1\n")
+    assert run("check", "--data", tmp_path / "data").exit_code == 1
+    assert run("check", "--data", tmp_path / "data", "--set", "patches.patch_px=64").exit_code == 0
