@@ -1,8 +1,10 @@
 """Fixtures of all tests, and the comparison of the skipped ones with tests/expected_skips.txt."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -62,3 +64,75 @@ def _expected_skips(listed: Path) -> Iterator[str]:
             raise pytest.UsageError(f"{listed}:{number}: must read '{NEEDS_SHARED_DATA}: TEST'. Received: {line!r}")
         if not SHARED_DATA.is_dir():
             yield nodeid
+
+
+@pytest.fixture(scope="session")
+def export_mean_model() -> Callable[..., Path]:
+    """Exports a SavedModel whose probability is 1 / (1 + exp(1 - 2 m)) for a patch of mean m of the type's maximum.
+
+    That is 0.5 at the middle gray. `changes` are to its metadata: 8 px patches of uint8, fold 1, patients "p1", "p2".
+    """
+    import keras
+
+    from mmgkeras.savedmodel.export import export
+    from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest
+
+    def make(path: Path, *, changes: Mapping[str, Any] | None = None) -> Path:
+        fields: dict[str, Any] = {
+            "network": "mean",
+            "patch_px": 8,
+            "stride_px": 8,
+            "pixel_type": "uint8",
+            "spacing_mm": 0.2,
+            "fold": 1,
+            "test_subset": "A",
+            "test_patients_sha256": patients_digest(["p1", "p2"]),
+            "store_checksum": "0" * 64,
+        }
+        metadata = ModelMetadata(**(fields | dict(changes or {})))
+        image = keras.Input((metadata.patch_px, metadata.patch_px, 1), name="image")
+        scaled = keras.layers.Rescaling(1 / np.iinfo(metadata.pixel_type).max, offset=-0.5)(image)
+        head = keras.layers.Dense(2, name="head")
+        logits = head(keras.layers.GlobalAveragePooling2D()(scaled))
+        head.set_weights([np.array([[-1.0, 1.0]]), np.zeros(2)])
+        export(keras.Model(image, logits), path, metadata)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def quadrant_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of four patients p1 to p4 with one image each, a to d: 16 x 16 pixels in four even quadrants.
+
+    Annotation is complete; the top left quadrant holds a calcification, but for image d. Spacing is 0.2 mm.
+    """
+    from PIL import Image
+
+    from mmgkeras.schema import ImageRecord, Region
+    from mmgkeras.tables import write_images, write_regions
+
+    folder = tmp_path_factory.mktemp("quadrants")
+    grays = {"a": [200, 50, 100, 20], "b": [110, 220, 60, 30], "c": [250, 90, 10, 70], "d": [40, 80, 120, 160]}
+    records = []
+    for number, (image_id, quadrants) in enumerate(grays.items(), start=1):
+        pixels = np.kron(np.array(quadrants, np.uint8).reshape(2, 2), np.ones((8, 8), np.uint8))
+        Image.fromarray(pixels).save(folder / f"{image_id}.png")
+        records.append(ImageRecord(image_id, f"{image_id}.png", f"p{number}", "L", "CC", "complete", spacing_mm=0.2))
+    write_images(folder / "images.csv", records)
+    marks = [Region(image_id, "1", "calcification", "point", ((3.0, 3.0),)) for image_id in "abc"]
+    write_regions(folder / "regions.csv", marks)
+    return folder
+
+
+@pytest.fixture
+def quadrant_store(quadrant_data: Path, tmp_path: Path) -> Path:
+    """A store of 8 px patches of that data; p1 and p2 are subset A, p3 and p4 subset B."""
+    from mmgkeras.config import PatchesConfig
+    from mmgkeras.patches.prepare import prepare
+    from mmgkeras.tables import write_folds
+
+    store = tmp_path / "quadrant-store"
+    prepare(quadrant_data, store, PatchesConfig(patch_px=8))
+    write_folds(store / "folds.csv", {"p1": "A", "p2": "A", "p3": "B", "p4": "B"})
+    return store

@@ -1,0 +1,149 @@
+"""Mammograms of a data folder scored by a model and drawn, many in one call.
+
+Owns the names of the pictures and what becomes of an image that cannot be read. How a picture looks is `overlay`'s.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from PIL import Image
+
+from mmgkeras import images
+from mmgkeras.config import PatchesConfig
+from mmgkeras.errors import InputError
+from mmgkeras.files import atomic_file, check_outputs
+from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
+from mmgkeras.overlay.marks import Truth
+from mmgkeras.patches.annotations import Annotations, read_annotations
+from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.schema import ImageRecord, ScoreMap
+from mmgkeras.tables import read_images
+
+PREVIEWS: Final = "previews"
+_MAX_NAME: Final = 150
+_SAFE: Final = " +,=@"
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """What came of a call: the pictures by image_id, and why other images have none."""
+
+    pictures: dict[str, Path] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def mark_folder(
+    model: Path,
+    data: Path,
+    *,
+    out: Path,
+    image_ids: Sequence[str] = (),
+    threshold: float = 0.5,
+    stride_px: int | None = None,
+    truth: PatchesConfig | None = None,
+    overwrite: bool = False,
+    track: Track = untracked,
+) -> Marked:
+    """Draws what a model says of mammograms: `out/<name>.png` at native resolution and `out/previews/<name>.png`.
+
+    Args:
+        model: a SavedModel's folder.
+        data: folder with images.csv, and regions.csv or labels.csv where the truth is drawn.
+        out: folder of the pictures.
+        image_ids: which to draw; all if empty.
+        threshold: patches of at least this probability are marked.
+        stride_px: distance between patches; None for the model's.
+        truth: the label rule by which the truth is drawn too; None to leave it out.
+        overwrite: replace pictures that are there.
+        track: called with the records.
+
+    Returns:
+        The pictures that were written, and the images that were skipped because they could not be read, scored or
+        drawn.
+
+    Raises:
+        InputError: if a table or the model cannot be used, an image_id is not listed, or a picture exists and
+            `overwrite` is not set.
+    """
+    records = _chosen(read_images(data / "images.csv"), image_ids=image_ids, path=data / "images.csv")
+    places = {record.image_id: _places(out, record.image_id) for record in records}
+    check_outputs([place for both in places.values() for place in both], overwrite=overwrite)
+    classifier = load(model)
+    annotations = None if truth is None else _annotations(data, truth, classifier=classifier, stride_px=stride_px)
+    marked = Marked()
+    for record in track(records, "draw mammograms"):
+        try:
+            mammogram = images.read(record, data)
+            score_map = classifier.score(mammogram, stride_px=stride_px)
+            options = DrawOptions(
+                threshold=threshold,
+                truth=None if annotations is None else _truth(annotations, record, score_map),
+            )
+            drawing = draw_with_preview(mammogram, score_map, options=options)
+        except InputError as error:
+            marked.skipped[record.image_id] = "; ".join(str(error).splitlines())
+            continue
+        native, preview = places[record.image_id]
+        _save(drawing.preview, preview, overwrite=overwrite)
+        _save(drawing.native, native, overwrite=overwrite)
+        marked.pictures[record.image_id] = native
+    return marked
+
+
+def file_stem(image_id: str) -> str:
+    """A file's name without suffix for any image_id: different for different ones, harmless in every file system.
+
+    Letters, digits and -_.~ +,=@ stay; the rest is percent-encoded; a long one ends in a digest.
+    """
+    stem = quote(image_id, safe=_SAFE)
+    if stem.startswith((".", " ")):
+        stem = f"%{ord(stem[0]):02X}{stem[1:]}"
+    if len(stem) > _MAX_NAME:
+        stem = f"{stem[:_MAX_NAME]}-{hashlib.sha256(image_id.encode()).hexdigest()[:16]}"
+    return stem
+
+
+def _chosen(records: Sequence[ImageRecord], *, image_ids: Sequence[str], path: Path) -> list[ImageRecord]:
+    """The records asked for, in the order asked for, each once."""
+    if not image_ids:
+        return list(records)
+    by_id = {record.image_id: record for record in records}
+    unknown = [image_id for image_id in image_ids if image_id not in by_id]
+    if unknown:
+        raise InputError(f"{path}: lists no image {', '.join(unknown)}")
+    return [by_id[image_id] for image_id in dict.fromkeys(image_ids)]
+
+
+def _places(out: Path, image_id: str) -> tuple[Path, Path]:
+    """Of the picture at native resolution and of its preview."""
+    name = f"{file_stem(image_id)}.png"
+    return out / name, out / PREVIEWS / name
+
+
+def _annotations(data: Path, config: PatchesConfig, *, classifier: Classifier, stride_px: int | None) -> Annotations:
+    """What is known of the images; the patches of labels.csv are taken to be those of the model."""
+    annotations = read_annotations(data, config)
+    own_px = classifier.metadata.stride_px
+    if annotations.read_from == "labels.csv" and stride_px not in (None, own_px):
+        raise InputError(
+            f"{data / 'labels.csv'}: its labels are of the model's patches, every {own_px} px. "
+            f"Received: a stride of {stride_px} px"
+        )
+    return annotations
+
+
+def _truth(annotations: Annotations, record: ImageRecord, score_map: ScoreMap) -> Truth:
+    faults = annotations.faults(record.image_id, score_map.grid)
+    if faults:
+        raise InputError("; ".join(faults))
+    return Truth(annotations.regions.get(record.image_id, ()), annotations.labels(record, score_map.grid))
+
+
+def _save(picture: Image.Image, path: Path, *, overwrite: bool) -> None:
+    with atomic_file(path, overwrite=overwrite) as temporary:
+        picture.save(temporary, format="PNG")

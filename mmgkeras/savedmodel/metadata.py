@@ -1,0 +1,119 @@
+"""What a SavedModel says of itself: the patches it takes, and where it comes from.
+
+Owns `assets.extra/mmgkeras.json` inside a SavedModel's folder. TF Serving ignores that file; everything here reads it.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mmgkeras import __version__
+from mmgkeras.errors import InputError
+
+PixelType = Literal["uint8", "uint16"]
+
+METADATA_FILE: Final = Path("assets.extra/mmgkeras.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMetadata:
+    """What must be known to use a model as it was trained.
+
+    Attributes:
+        network: its name, such as "resnet18".
+        patch_px: edge of a patch in pixels.
+        stride_px: distance between neighbouring patches in pixels.
+        pixel_type: of the patches it takes, "uint8" or "uint16".
+        spacing_mm: length of a pixel's edge in the training store, None if unknown or mixed.
+        fold: 1-based; the model never saw the patients of this fold's test subset.
+        test_subset: the name of that subset, "A" for fold 1.
+        test_patients_sha256: `patients_digest` of the patients in that subset when the model was trained.
+        store_checksum: of the patch store it was trained on.
+        mmgkeras_version: that exported it.
+        config: every setting of the run, by section and key.
+    """
+
+    network: str
+    patch_px: int
+    stride_px: int
+    pixel_type: PixelType
+    spacing_mm: float | None
+    fold: int
+    test_subset: str
+    test_patients_sha256: str
+    store_checksum: str
+    mmgkeras_version: str = __version__
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+_JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "network": (str,),
+    "patch_px": (int,),
+    "stride_px": (int,),
+    "pixel_type": (str,),
+    "spacing_mm": (int, float, type(None)),
+    "fold": (int,),
+    "test_subset": (str,),
+    "test_patients_sha256": (str,),
+    "store_checksum": (str,),
+    "mmgkeras_version": (str,),
+    "config": (dict,),
+}
+
+
+def patients_digest(patient_ids: Iterable[str]) -> str:
+    """The SHA-256, in hexadecimal, of a set of patients: shows that a subset was changed, names nobody."""
+    return hashlib.sha256(json.dumps(sorted(set(patient_ids))).encode()).hexdigest()
+
+
+def write_metadata(metadata: ModelMetadata, folder: Path) -> None:
+    """Writes `assets.extra/mmgkeras.json` into a SavedModel's folder."""
+    path = folder / METADATA_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dataclasses.asdict(metadata), indent=2) + "\n", encoding="utf-8")
+
+
+def read_metadata(folder: Path) -> ModelMetadata:
+    """What a SavedModel's folder says of itself; keys of later versions are passed over.
+
+    Raises:
+        InputError: if the folder is no SavedModel, or its metadata is missing or damaged.
+    """
+    if not (folder / "saved_model.pb").is_file():
+        raise InputError(
+            f"{folder}: is no SavedModel, it holds no saved_model.pb; give a folder such as saved_models/NAME/1"
+        )
+    path = folder / METADATA_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{folder}: holds no {METADATA_FILE}; only models exported by mmgkeras can be used") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON: {error}") from error
+    return _checked(values, path)
+
+
+def _checked(values: Any, path: Path) -> ModelMetadata:
+    """The metadata of a parsed file, each key there and of its type."""
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: must hold an object. Received: {type(values).__name__}")
+    missing = [key for key in _JSON_TYPES if key not in values]
+    if missing:
+        raise InputError(f"{path}: lacks {', '.join(missing)}; export the model again")
+    for key, types in _JSON_TYPES.items():
+        if not isinstance(values[key], types) or isinstance(values[key], bool):
+            allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
+            raise InputError(f"{path}: {key}: must be {allowed}. Received: {values[key]!r}")
+    metadata = ModelMetadata(**{key: values[key] for key in _JSON_TYPES})
+    if metadata.pixel_type not in ("uint8", "uint16"):
+        raise InputError(f"{path}: pixel_type: must be uint8 or uint16. Received: {metadata.pixel_type!r}")
+    if not 1 <= metadata.stride_px <= metadata.patch_px:
+        received = f"{metadata.stride_px} and {metadata.patch_px}"
+        raise InputError(f"{path}: needs 1 <= stride_px <= patch_px. Received: {received}")
+    return metadata

@@ -1,0 +1,164 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.savedmodel.metadata import METADATA_FILE, patients_digest
+from mmgkeras.schema import ImageRecord, Laterality, Mammogram, Pixels
+
+
+@pytest.fixture(scope="module")
+def classifier(model_path: Path) -> Classifier:
+    return load(model_path)
+
+
+@pytest.fixture(scope="module")
+def deep_classifier(deep_model_path: Path) -> Classifier:
+    return load(deep_model_path)
+
+
+def mammogram(pixels: Pixels, *, laterality: Laterality) -> Mammogram:
+    return Mammogram(pixels, ImageRecord("one", "one.png", "p1", laterality, "CC", "complete"))
+
+
+def expected(mean: float) -> float:
+    return 1 / (1 + np.exp(-2 * (mean / 255 - 0.5)))
+
+
+def test_more_patches_than_a_batch_keep_their_order(classifier: Classifier) -> None:
+    means = np.arange(131) + 20
+    patches = np.broadcast_to(means[:, None, None, None], (131, 4, 4, 1)).astype(np.uint8)
+    np.testing.assert_allclose(classifier.classify(patches), [expected(mean) for mean in means], atol=1e-6)
+
+
+def test_no_patches_give_no_probabilities(classifier: Classifier) -> None:
+    assert classifier.classify(np.zeros((0, 4, 4, 1), np.uint8)).shape == (0,)
+
+
+def test_eight_bits_into_a_model_of_sixteen_are_promoted_by_257(
+    classifier: Classifier, deep_classifier: Classifier
+) -> None:
+    patches = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), dtype=np.uint8)
+    np.testing.assert_allclose(deep_classifier.classify(patches), classifier.classify(patches), atol=1e-6)
+
+
+def test_sixteen_bits_into_a_model_of_eight_are_refused(classifier: Classifier) -> None:
+    with pytest.raises(
+        InputError, match=r"takes pixels of type uint8, and does not round 16 bits to 8. Received: uint16"
+    ):
+        classifier.classify(np.zeros((1, 4, 4, 1), np.uint16))
+
+
+def test_other_types_are_refused(deep_classifier: Classifier) -> None:
+    with pytest.raises(InputError, match=r"takes pixels of type uint8 or uint16. Received: float32"):
+        deep_classifier.classify(np.zeros((1, 4, 4, 1), np.float32))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4, 1), (2, 4, 4), (4, 4, 1), (2, 4, 4, 3)])
+def test_patches_of_another_size_are_refused(classifier: Classifier, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"takes patches of shape \(N, 4, 4, 1\). Received: \("):
+        classifier.classify(np.zeros(shape, np.uint8))
+
+
+def test_right_breast_is_scored_on_the_grid_of_its_bottom_right_corner(classifier: Classifier) -> None:
+    pixels = np.full((5, 6), 255, np.uint8)
+    score_map = classifier.score(mammogram(pixels, laterality="R"))
+    # Two rows and two columns: the padding of 3 rows above and 2 columns to the left counts as 0.
+    means = [[255 * 2 / 16, 255 * 4 / 16], [255 * 8 / 16, 255]]
+    np.testing.assert_allclose(score_map.probabilities, np.vectorize(expected)(means), atol=1e-6)
+    assert score_map.image_id == "one"
+    assert score_map.seconds is not None
+    assert score_map.seconds > 0
+
+
+def test_left_breast_is_scored_on_the_grid_of_its_bottom_left_corner(classifier: Classifier) -> None:
+    score_map = classifier.score(mammogram(np.full((5, 6), 255, np.uint8), laterality="L"))
+    means = [[255 * 4 / 16, 255 * 2 / 16], [255, 255 * 8 / 16]]
+    np.testing.assert_allclose(score_map.probabilities, np.vectorize(expected)(means), atol=1e-6)
+
+
+def test_a_smaller_stride_overlaps(classifier: Classifier) -> None:
+    score_map = classifier.score(mammogram(np.zeros((4, 8), np.uint8), laterality="L"), stride_px=2)
+    assert score_map.probabilities.shape == (1, 3)
+    assert score_map.grid.stride_px == 2
+
+
+@pytest.mark.parametrize("stride_px", [0, 5])
+def test_a_stride_that_leaves_pixels_out_is_refused(classifier: Classifier, stride_px: int) -> None:
+    with pytest.raises(InputError, match=f"takes a stride of 1 to 4 pixels. Received: {stride_px}"):
+        classifier.score(mammogram(np.zeros((4, 8), np.uint8), laterality="L"), stride_px=stride_px)
+
+
+def test_a_mammogram_of_the_wrong_type_is_named(classifier: Classifier) -> None:
+    with pytest.raises(InputError, match=r"^one: .*Received: uint16"):
+        classifier.score(mammogram(np.zeros((4, 8), np.uint16), laterality="L"))
+
+
+def test_a_folder_that_is_no_saved_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"{tmp_path}: is no SavedModel"):
+        load(tmp_path)
+
+
+def test_a_saved_model_of_someone_else_is_refused(model_path: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model_path, tmp_path / "1")
+    (copy / METADATA_FILE).unlink()
+    with pytest.raises(InputError, match=r"holds no assets.extra/mmgkeras.json; only models exported by mmgkeras"):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "must hold an object. Received: list"),
+        ('{"network": "x"}', "lacks patch_px, stride_px"),
+    ],
+)
+def test_damaged_metadata_is_named(model_path: Path, tmp_path: Path, text: str, message: str) -> None:
+    copy = shutil.copytree(model_path, tmp_path / "1")
+    (copy / METADATA_FILE).write_text(text)
+    with pytest.raises(InputError, match=message):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("patch_px", "4", "patch_px: must be int. Received: '4'"),
+        ("fold", True, "fold: must be int. Received: True"),
+        ("spacing_mm", "x", "spacing_mm: must be int or float or null"),
+        ("pixel_type", "float32", "pixel_type: must be uint8 or uint16. Received: 'float32'"),
+        ("stride_px", 5, "needs 1 <= stride_px <= patch_px. Received: 5 and 4"),
+        (
+            "patch_px",
+            6,
+            r"metadata says that patches is \(None, 6, 6, 1\) uint8. Received from the graph: \(None, 4, 4",
+        ),
+    ],
+)
+def test_metadata_that_break_a_rule_are_named(
+    model_path: Path, tmp_path: Path, key: str, value: object, message: str
+) -> None:
+    copy = shutil.copytree(model_path, tmp_path / "1")
+    values = json.loads((copy / METADATA_FILE).read_text())
+    (copy / METADATA_FILE).write_text(json.dumps(values | {key: value}))
+    with pytest.raises(InputError, match=message):
+        load(copy)
+
+
+@pytest.mark.parametrize("damaged", ["saved_model.pb", "variables/variables.index"])
+def test_a_damaged_file_is_one_line(model_path: Path, tmp_path: Path, damaged: str) -> None:
+    copy = shutil.copytree(model_path, tmp_path / "1")
+    (copy / damaged).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="cannot be loaded, is a file damaged or missing") as fault:
+        load(copy)
+    assert "\n" not in str(fault.value)
+
+
+def test_the_digest_of_patients_knows_a_set_and_not_an_order() -> None:
+    assert patients_digest(["b", "a", "b"]) == patients_digest(["a", "b"])
+    assert patients_digest(["a", "b"]) != patients_digest(["ab"])

@@ -1,0 +1,92 @@
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mmgkeras.config import ModelConfig
+from mmgkeras.errors import InputError
+from mmgkeras.models.network import build_network
+from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.metadata import ModelMetadata, PixelType, patients_digest, read_metadata
+
+METADATA = ModelMetadata(
+    network="small",
+    patch_px=8,
+    stride_px=8,
+    pixel_type="uint16",
+    spacing_mm=None,
+    fold=3,
+    test_subset="C",
+    test_patients_sha256=patients_digest(["p1"]),
+    store_checksum="ab",
+    config={"train": {"epochs": 2}},
+)
+
+
+def small_network(patch_px: int = 8) -> keras.Model:
+    """Convolution and batch normalisation with weights and population statistics that are not trivial."""
+    keras.utils.set_random_seed(7)
+    image = keras.Input((patch_px, patch_px, 1), name="image")
+    x = keras.layers.Rescaling(1 / 65535)(image)
+    x = keras.layers.Conv2D(4, 3)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    network = keras.Model(image, keras.layers.Dense(2, name="head")(x))
+    rng = np.random.default_rng(7)
+    network.set_weights([rng.uniform(0.1, 1, weight.shape).astype(np.float32) for weight in network.get_weights()])
+    return network
+
+
+def test_saved_model_gives_the_networks_probabilities_and_its_metadata(tmp_path: Path) -> None:
+    network = small_network()
+    patches = np.random.default_rng(1).integers(0, 65536, (70, 8, 8, 1), dtype=np.uint16)
+    export(network, tmp_path / "small" / "1", METADATA)
+    classifier = load(tmp_path / "small" / "1")
+    logits = keras.ops.convert_to_numpy(network(patches.astype(np.float32), training=False)).astype(np.float64)
+    expected = 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+    received = classifier.classify(patches)
+    assert received.dtype == np.float32
+    np.testing.assert_allclose(received, expected, atol=1e-6)
+    assert classifier.metadata == METADATA
+
+
+@pytest.mark.parametrize("pixel_type", ["uint8", "uint16"])
+def test_saved_model_of_resnet18_gives_the_networks_probabilities(tmp_path: Path, pixel_type: PixelType) -> None:
+    network = build_network(ModelConfig(weights="none"), patch_px=32, pixel_type=pixel_type)
+    rng = np.random.default_rng(3)
+    patches = rng.integers(0, np.iinfo(pixel_type).max, (5, 32, 32, 1), dtype=pixel_type, endpoint=True)
+    metadata = dataclasses.replace(METADATA, network="resnet18", patch_px=32, stride_px=32, pixel_type=pixel_type)
+    export(network, tmp_path / "resnet18" / "1", metadata)
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(network(patches, training=False)))[:, 1]
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(load(tmp_path / "resnet18" / "1").classify(patches), expected, atol=1e-6)
+
+
+def test_the_one_endpoint_has_named_input_and_output_of_the_stores_type(model_path: Path) -> None:
+    model = tf.saved_model.load(str(model_path))
+    assert set(model.signatures) == {"classify_patches", "serving_default"}
+    inputs = model.signatures["classify_patches"].structured_input_signature[1]
+    outputs = model.signatures["classify_patches"].structured_outputs
+    assert {name: (tuple(spec.shape), spec.dtype) for name, spec in inputs.items()} == {
+        "patches": ((None, 4, 4, 1), tf.uint8)
+    }
+    assert {name: (tuple(spec.shape), spec.dtype) for name, spec in outputs.items()} == {
+        "probability": ((None,), tf.float32)
+    }
+
+
+def test_export_refuses_an_existing_folder_and_leaves_nothing_half_written(model_path: Path) -> None:
+    with pytest.raises(InputError, match="already exists"):
+        export(small_network(), model_path, METADATA)
+    assert read_metadata(model_path).network == "mean"
+    assert [path.name for path in model_path.parent.iterdir()] == ["1"]
+
+
+def test_export_replaces_what_is_there_when_told(tmp_path: Path) -> None:
+    export(small_network(), tmp_path / "1", METADATA)
+    export(small_network(), tmp_path / "1", dataclasses.replace(METADATA, fold=5, test_subset="E"), overwrite=True)
+    assert read_metadata(tmp_path / "1").fold == 5
