@@ -1,0 +1,183 @@
+"""Marks on a mammogram's pixels: what the model says, and what is known.
+
+Owns colours and line styles, chosen so that colour-blind readers tell them apart by brightness and by dash: the
+model's marks are yellow to red with a light tint; annotations have blue lines, positive patches blue dashes, unknown
+patches lilac angles in their corners. Nothing is opaque over the inside of a patch, so that a mark never hides what
+it points to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mmgkeras.patches.regions import region_mask
+from mmgkeras.schema import CALCIFICATION, UNKNOWN, Grid, Pixels, Region, ScoreMap
+
+Colour = tuple[int, int, int]
+
+WEAK: Final[Colour] = (255, 226, 64)
+STRONG: Final[Colour] = (255, 64, 16)
+TRUTH: Final[Colour] = (70, 190, 255)
+UNKNOWN_COLOUR: Final[Colour] = (200, 170, 255)
+LINE_OPACITY: Final = (0.75, 0.95)
+TINT_OPACITY: Final = (0.04, 0.16)
+"""At the threshold and at probability 1."""
+_NUM_LEVELS: Final = 5
+"""Steps of probability above the threshold that have an outline of their own where patches overlap."""
+_UNKNOWN_OPACITY: Final = 0.8
+_TRUTH_OPACITY: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is known of an image: its regions, and the label of each patch (rows, cols) of 1, 0, -1."""
+
+    regions: Sequence[Region]
+    labels: NDArray[np.int8]
+
+
+def mark_pixels(
+    pixels: Pixels, score_map: ScoreMap, *, threshold: float, truth: Truth | None = None
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 a mammogram (H, W) with its marks; where nothing is marked, the pixels as they are.
+
+    Overlapping patches are averaged pixel by pixel, and the mean is held against the threshold.
+
+    Raises:
+        InputError: if a region of the truth cannot be drawn on the image.
+    """
+    canvas = np.repeat(to_eight_bits(pixels)[..., None], 3, axis=2).astype(np.float32)
+    width_px = line_width(pixels.shape)
+    _draw_scores(canvas, score_map, threshold=threshold, width_px=width_px)
+    if truth is not None:
+        _draw_unknown(canvas, score_map.grid, truth.labels, width_px=width_px)
+        _draw_truth(canvas, score_map.grid, truth, width_px=width_px)
+    return np.rint(canvas).astype(np.uint8)
+
+
+def to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
+    """(H, W) uint8 as shown on a screen; of full-range uint16 the nearest of 256 levels."""
+    return np.asarray(pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257), dtype=np.uint8)
+
+
+def line_width(shape: tuple[int, ...]) -> int:
+    """Pixels of a line that is still seen when the whole image (H, W) is shown 800 pixels high."""
+    return max(1, round(max(shape) / 500))
+
+
+def strength(probabilities: NDArray[np.floating], *, threshold: float) -> NDArray[np.float32]:
+    """Where between the threshold (0) and certainty (1) each probability lies; 0 below the threshold."""
+    return np.asarray(np.clip((probabilities - threshold) / max(1 - threshold, 1e-6), 0, 1), dtype=np.float32)
+
+
+def ramp(strengths: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(..., 3) the colour of each strength (...,)."""
+    weak, strong = np.array(WEAK, np.float32), np.array(STRONG, np.float32)
+    return np.asarray(weak + strengths[..., None] * (strong - weak), dtype=np.float32)
+
+
+def dashes(shape: tuple[int, int], *, length_px: int) -> NDArray[np.bool_]:
+    """(H, W) a checkerboard of squares: a line that is drawn only on it is dashed, whichever way it runs."""
+    rows, cols = np.ogrid[: shape[0], : shape[1]]
+    return np.asarray((rows // length_px + cols // length_px) % 2 == 0)
+
+
+def _draw_scores(canvas: NDArray[np.float32], score_map: ScoreMap, *, threshold: float, width_px: int) -> None:
+    """Tints and outlines what reaches the threshold: each patch alone, or levels of the mean where patches overlap."""
+    grid = score_map.grid
+    mean = grid.stitch(score_map.probabilities)
+    is_marked = mean >= threshold
+    strengths = strength(mean, threshold=threshold)
+    if grid.stride_px == grid.patch_px:
+        parts = grid.stitch(np.arange(1, grid.rows * grid.cols + 1, dtype=np.float32).reshape(grid.rows, grid.cols))
+    else:
+        parts = np.minimum(np.floor(strengths * _NUM_LEVELS), _NUM_LEVELS - 1) + 1
+    is_line = _edges(np.where(is_marked, parts, 0), width_px=width_px) & is_marked
+    low, high = np.array([TINT_OPACITY, LINE_OPACITY]).T
+    opacity = np.where(is_line, low[1] + strengths * (high[1] - low[1]), low[0] + strengths * (high[0] - low[0]))
+    _blend(canvas, is_marked, colour=ramp(strengths[is_marked]), opacity=opacity[is_marked])
+
+
+def _draw_unknown(canvas: NDArray[np.float32], grid: Grid, labels: NDArray[np.int8], *, width_px: int) -> None:
+    """Angles in the corners of patches where no patch of known label lies; there may be many, so no more than that."""
+    is_unknown = grid.stitch((labels == UNKNOWN).astype(np.float32)) == 1
+    is_line = is_unknown & _corners(grid, gap_px=width_px + 1, line_px=max(1, width_px // 2))
+    _blend(canvas, is_line, colour=np.array(UNKNOWN_COLOUR, np.float32), opacity=_UNKNOWN_OPACITY)
+
+
+def _corners(grid: Grid, *, gap_px: int, line_px: int) -> NDArray[np.bool_]:
+    """(height, width) an angle inside each corner of patches that do not overlap, `gap_px` from their edges."""
+    arm_px = max(2 * line_px, grid.patch_px // 10)
+    from_bottom = np.arange(grid.height)[::-1] % grid.patch_px
+    cols = np.arange(grid.width)
+    from_wall = (cols if grid.chest_wall == "left" else cols[::-1]) % grid.patch_px
+    row, col = (
+        np.minimum(place, grid.patch_px - 1 - place) - gap_px for place in (from_bottom[:, None], from_wall[None, :])
+    )
+    is_near = (row >= 0) & (col >= 0) & (row < arm_px) & (col < arm_px)
+    return np.asarray(is_near & ((row < line_px) | (col < line_px)))
+
+
+def _draw_truth(canvas: NDArray[np.float32], grid: Grid, truth: Truth, *, width_px: int) -> None:
+    """Dashes around patches known to be positive, a little inside them, and lines around the annotations."""
+    shape = canvas.shape[0], canvas.shape[1]
+    is_positive = grid.stitch((truth.labels == CALCIFICATION).astype(np.float32)) > 0
+    gap_px = 2 * width_px
+    inside = ndimage.minimum_filter(is_positive, size=2 * gap_px + 1, mode="constant", cval=False)
+    is_line = inside & _edges(inside, width_px=width_px) & dashes(shape, length_px=4 * width_px)
+    line_px = max(1, width_px // 2)
+    is_mark = np.zeros(shape, dtype=np.bool_)
+    for region in truth.regions:
+        if region.kind == "calcification":
+            _fill(is_mark, region)
+        else:
+            _outline(is_line, region, line_px=line_px)
+    if is_mark.any():  # around marks that lie close together one line, which crosses none of them
+        is_near = ndimage.maximum_filter(is_mark, size=4 * line_px + 1)
+        is_line = (is_line | ndimage.maximum_filter(is_mark, size=6 * line_px + 1)) & ~is_near
+    _blend(canvas, is_line, colour=np.array(TRUTH, np.float32), opacity=_TRUTH_OPACITY)
+
+
+def _fill(is_mark: NDArray[np.bool_], region: Region) -> None:
+    height, width = is_mark.shape
+    covered = region_mask(region, height=height, width=width)
+    tall, wide = covered.mask.shape
+    is_mark[covered.top : covered.top + tall, covered.left : covered.left + wide] |= covered.mask
+
+
+def _outline(is_line: NDArray[np.bool_], region: Region, *, line_px: int) -> None:
+    """Adds a line around a region, a little outside it, so that it does not cover what it surrounds."""
+    height, width = is_line.shape
+    covered = region_mask(region, height=height, width=width)
+    gap_px = 2 * line_px
+    margin = gap_px + line_px
+    mask = np.pad(covered.mask, margin)
+    ring = ndimage.maximum_filter(mask, size=2 * margin + 1) & ~ndimage.maximum_filter(mask, size=2 * gap_px + 1)
+    top, left = covered.top - margin, covered.left - margin
+    rows = slice(max(top, 0), min(top + mask.shape[0], height))
+    cols = slice(max(left, 0), min(left + mask.shape[1], width))
+    is_line[rows, cols] |= ring[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+
+
+def _edges(parts: NDArray[np.floating] | NDArray[np.bool_], *, width_px: int) -> NDArray[np.bool_]:
+    """(H, W) pixels within `width_px` of another part, beyond the image's border being part 0."""
+    size = 2 * width_px + 1
+    highest = ndimage.maximum_filter(parts, size=size, mode="constant", cval=0)
+    lowest = ndimage.minimum_filter(parts, size=size, mode="constant", cval=0)
+    return np.asarray(highest != lowest)
+
+
+def _blend(
+    canvas: NDArray[np.float32],
+    where: NDArray[np.bool_],
+    *,
+    colour: NDArray[np.float32],
+    opacity: NDArray[np.floating] | float,
+) -> None:
+    weight = np.asarray(opacity, dtype=np.float32)
+    below = canvas[where]
+    canvas[where] = below + (colour - below) * (weight[:, None] if weight.ndim else weight)

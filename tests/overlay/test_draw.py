@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmgkeras.overlay.draw import DrawOptions, draw, draw_with_preview
+from mmgkeras.overlay.legend import BACKGROUND, TEXT, Item, add_legend, scale_item
+from mmgkeras.overlay.marks import STRONG, TRUTH, UNKNOWN_COLOUR, WEAK, Truth
+from mmgkeras.schema import Grid, ImageRecord, Mammogram, Region, ScoreMap
+
+
+def mammogram(height: int, width: int, *, spacing_mm: float | None = None) -> Mammogram:
+    record = ImageRecord("p7-left", "a.png", "p7", "L", "CC", "complete", spacing_mm=spacing_mm)
+    return Mammogram(np.full((height, width), 100, np.uint8), record)
+
+
+def scores(height: int, width: int, *, patch_px: int = 50) -> ScoreMap:
+    grid = Grid(height, width, patch_px, patch_px, "left")
+    return ScoreMap("p7-left", grid, np.zeros((grid.rows, grid.cols), np.float32))
+
+
+def has_colour(picture: Image.Image, colour: tuple[int, int, int], *, from_row: int) -> bool:
+    return bool((np.asarray(picture)[from_row:] == colour).all(axis=2).any())
+
+
+def test_the_image_is_at_native_resolution_and_the_legend_below_it() -> None:
+    picture = draw(mammogram(300, 400), scores(300, 400))
+    pixels = np.asarray(picture)
+    assert pixels.shape[1:] == (400, 3)
+    assert pixels.shape[0] > 300
+    assert (pixels[:300] == 100).all()
+    assert (pixels[300] == BACKGROUND).all()
+    assert (pixels[300:] == TEXT).all(axis=2).any()
+
+
+def test_the_preview_is_800_pixels_high_with_a_legend_of_its_own() -> None:
+    drawing = draw_with_preview(mammogram(1600, 1000), scores(1600, 1000))
+    assert drawing.native.size[0] == 1000
+    assert drawing.preview.size[0] == 500
+    pixels = np.asarray(drawing.preview)
+    assert (pixels[:800] == 100).all()
+    assert (pixels[800] == BACKGROUND).all()
+
+
+def test_an_image_that_is_small_is_its_own_preview() -> None:
+    drawing = draw_with_preview(mammogram(300, 400), scores(300, 400))
+    assert drawing.preview == drawing.native
+
+
+def test_the_legend_shows_what_is_in_the_picture_and_no_more() -> None:
+    plain = draw(mammogram(300, 400), scores(300, 400))
+    assert has_colour(plain, WEAK, from_row=300)
+    assert has_colour(plain, STRONG, from_row=300)
+    assert not has_colour(plain, TRUTH, from_row=300)
+    assert not has_colour(plain, UNKNOWN_COLOUR, from_row=300)
+    labels = np.zeros((6, 8), np.int8)
+    labels[0, 0] = -1
+    unknown = draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(truth=Truth((), labels)))
+    assert has_colour(unknown, UNKNOWN_COLOUR, from_row=300)
+    assert not has_colour(unknown, TRUTH, from_row=300)
+    region = Region("p7-left", "1", "cluster", "circle", ((100.0, 100.0), (20.0, 20.0)))
+    annotated = draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(truth=Truth((region,), labels)))
+    assert has_colour(annotated, TRUTH, from_row=300)
+
+
+@pytest.mark.parametrize(
+    ("shown", "width_px", "text", "length_px"),
+    [(1.0, 1000, "20 mm", 200), (0.5, 500, "20 mm", 100), (1.0, 200, "5 mm", 50), (1.0, 20, "1 mm", 10)],
+)
+def test_the_scale_bar_is_as_long_as_it_says(shown: float, width_px: int, text: str, length_px: int) -> None:
+    item = scale_item(0.1, shown_px_per_px=shown, width_px=width_px)
+    assert item.text == f"{text} at the detector"
+    assert item.swatch is not None
+    assert item.swatch(16).width == length_px
+
+
+def test_an_unknown_pixel_size_is_said() -> None:
+    assert scale_item(None, shown_px_per_px=1.0, width_px=1000) == Item("pixel size unknown")
+
+
+def test_text_is_wrapped_to_a_narrow_picture() -> None:
+    narrow = add_legend(Image.new("RGB", (160, 10)), title="a title of several words", items=[])
+    wide = add_legend(Image.new("RGB", (800, 10)), title="a title of several words", items=[])
+    assert narrow.width == 160
+    assert narrow.height > wide.height
+    strip = np.asarray(narrow)[10:]
+    assert (strip[:, :12] == BACKGROUND).all()
+    assert (strip[:, -10:] == BACKGROUND).all()
+
+
+def test_a_score_map_of_another_image_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"The grid must be of the image, 300 x 400"):
+        draw(mammogram(300, 400), scores(300, 401))
