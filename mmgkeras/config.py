@@ -52,6 +52,8 @@ class AugmentationConfig(Section):
 
     intensities: tuple[float, ...] = Field(default=(1.0, 0.5, 0.75), min_length=1, strict=False)
     """Factors on the pixel values of positives, each times 4 rotations and 2 flips; the first must be 1."""
+    negatives_per_positive: float | None = Field(default=None, gt=0, strict=False)
+    """At most so many negative patches for each positive one, drawn anew every epoch; None for all, as in the paper."""
 
     @model_validator(mode="after")
     def _first_is_unchanged(self) -> Self:

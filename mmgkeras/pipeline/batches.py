@@ -1,0 +1,100 @@
+"""Streams of batches from a patch store: raw integer pixels and operation ids, nothing else.
+
+Each batch is gathered from the memory-mapped store when it is due. No pixel is kept in memory beyond the few batches in
+flight, so memory does not grow with the store. Pixels become floats, and are augmented, on the device.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mmgkeras.pipeline.epoch import EpochPlan
+from mmgkeras.schema import Pixels
+
+PARALLEL_GATHERS = 4
+"""Batches gathered at the same time. Numpy copies and the kernel reads without the interpreter's lock."""
+READY_BATCHES = 4
+"""Batches that wait for the device."""
+
+
+class Gatherable(Protocol):
+    """The part of a patch store that the streams use."""
+
+    @property
+    def patch_px(self) -> int:
+        """Edge of a patch in pixels."""
+        ...
+
+    @property
+    def pixel_type(self) -> str:
+        """The numpy name of the pixels' type: uint8 or uint16."""
+        ...
+
+    def gather(self, indices: NDArray[np.int64]) -> Pixels:
+        """The raw pixels (n, P, P, 1) of the patches at these places."""
+        ...
+
+
+def training_batches(
+    store: Gatherable, plan: EpochPlan, *, first_step: int, last_step: int, pieces_per_batch: int = 1
+) -> tf.data.Dataset:
+    """The training stream from `first_step` up to, not including, `last_step`, counted from 0 over all epochs.
+
+    The content of a batch depends on the plan and the step's number alone: a stream that begins later goes on as the
+    whole one would have.
+
+    Args:
+        store: where the pixels are.
+        plan: which patches, in which order.
+        first_step: number of the first batch.
+        last_step: number of the batch before which the stream ends.
+        pieces_per_batch: cuts each batch into so many elements that follow one another, one per device.
+
+    Returns:
+        A data set of ({"image": (n, P, P, 1) uint8 or uint16, "augmentation": (n,) int32}, label (n,) int32), n being
+        plan.batch_size / pieces_per_batch.
+    """
+    piece_size = plan.batch_size // pieces_per_batch
+    pixels = tf.TensorSpec((piece_size, store.patch_px, store.patch_px, 1), tf.as_dtype(store.pixel_type))
+    column = tf.TensorSpec((piece_size,), tf.int32)
+
+    def gather(ids: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int32], NDArray[np.int32]]:
+        patches, ops, labels = plan.locate(ids)
+        return store.gather(patches), ops, labels
+
+    def element(piece: Any) -> Any:
+        ids = plan.ids(piece, pieces_per_batch=pieces_per_batch)
+        image, op, label = _call_numpy(gather, ids, specs=(pixels, column, column))
+        return {"image": image, "augmentation": op}, label
+
+    return _stream(tf.data.Dataset.range(first_step * pieces_per_batch, last_step * pieces_per_batch), element)
+
+
+def plain_batches(store: Gatherable, batches: Sequence[NDArray[np.int64]]) -> tf.data.Dataset:
+    """Patches as they are, in the given batches of places in the store: a data set of (n, P, P, 1) raw pixels."""
+    pixels = tf.TensorSpec((None, store.patch_px, store.patch_px, 1), tf.as_dtype(store.pixel_type))
+
+    def gather(number: NDArray[np.int64]) -> Pixels:
+        return store.gather(batches[int(number)])
+
+    return _stream(tf.data.Dataset.range(len(batches)), lambda number: _call_numpy(gather, number, specs=(pixels,))[0])
+
+
+def even_batches(indices: NDArray[np.int64], *, batch_size: int) -> list[NDArray[np.int64]]:
+    """Cuts (n,) places into the fewest batches of at most `batch_size`, their sizes differing by one at most."""
+    return np.array_split(indices, max(1, -(-len(indices) // batch_size)))
+
+
+def _stream(numbers: tf.data.Dataset, element: Callable[[Any], Any]) -> tf.data.Dataset:
+    mapped = numbers.map(element, num_parallel_calls=PARALLEL_GATHERS, deterministic=True)
+    return mapped.prefetch(READY_BATCHES)
+
+
+def _call_numpy(function: Callable[..., Any], argument: Any, *, specs: Sequence[tf.TensorSpec]) -> list[Any]:
+    """Calls a numpy function from the graph and restores the static shapes, which numpy_function forgets."""
+    # stateful=False: under op determinism tf.data would otherwise run the calls one after the other.
+    tensors = tf.numpy_function(function, [argument], [spec.dtype for spec in specs], stateful=False)
+    return [tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(tensors, specs, strict=True)]

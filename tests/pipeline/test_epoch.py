@@ -1,0 +1,119 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.pipeline.epoch import EpochPlan
+
+
+def make_plan(*, positives=3, negatives=17, batch_size=8, seed=5):
+    places = np.random.default_rng(0).permutation(100)[: positives + negatives]
+    return EpochPlan(
+        positives=places[:positives],
+        negatives=places[positives:],
+        num_positive_ops=24,
+        negative_ops=(0, 4),
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
+def whole_epoch(plan, epoch):
+    """The ids of one epoch, batch by batch."""
+    first = epoch * plan.steps_per_epoch
+    return np.concatenate([plan.ids(first + step).numpy() for step in range(plan.steps_per_epoch)])
+
+
+def test_the_first_fold_of_the_paper_has_the_counts_of_table_6():
+    plan = EpochPlan(
+        positives=np.arange(835),
+        negatives=np.arange(10668),
+        num_positive_ops=24,
+        negative_ops=(0, 4),
+        batch_size=128,
+        seed=0,
+    )
+    assert (plan.counts.positives, plan.counts.negatives) == (20040, 21336)
+    assert plan.num_samples == 41376
+    assert plan.steps_per_epoch == 323
+
+
+def test_ids_stand_for_patch_operation_and_label_by_hand():
+    plan = EpochPlan(
+        positives=np.array([70, 50]),
+        negatives=np.array([8, 9, 3]),
+        num_positive_ops=24,
+        negative_ops=(0, 4),
+        batch_size=2,
+        seed=0,
+    )
+    patches, ops, labels = plan.locate(np.array([0, 23, 24, 47, 48, 49, 50, 53]))
+    assert patches.tolist() == [70, 70, 50, 50, 8, 8, 9, 3]
+    assert ops.tolist() == [0, 23, 0, 23, 0, 4, 0, 4]
+    assert labels.tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert (patches.dtype, ops.dtype, labels.dtype) == (np.int64, np.int32, np.int32)
+
+
+def test_an_epoch_that_fills_its_batches_holds_every_id_once():
+    plan = make_plan(batch_size=2)
+    assert plan.num_samples == 24 * 3 + 2 * 17
+    for epoch in (0, 1):
+        np.testing.assert_array_equal(np.sort(whole_epoch(plan, epoch)), np.arange(plan.num_samples))
+
+
+def test_an_epoch_is_cut_to_whole_batches_and_repeats_no_id():
+    plan = make_plan(batch_size=16)
+    ids = whole_epoch(plan, 0)
+    assert len(ids) == plan.num_samples // 16 * 16 == 96
+    assert len(set(ids.tolist())) == 96
+
+
+def test_each_epoch_has_another_permutation_and_leaves_out_others():
+    plan = make_plan(batch_size=16)
+    first, second = whole_epoch(plan, 0), whole_epoch(plan, 1)
+    assert not np.array_equal(first, second)
+    assert set(first.tolist()) != set(second.tolist())
+
+
+def test_the_seed_decides_the_permutation():
+    np.testing.assert_array_equal(whole_epoch(make_plan(seed=1), 0), whole_epoch(make_plan(seed=1), 0))
+    assert not np.array_equal(whole_epoch(make_plan(seed=1), 0), whole_epoch(make_plan(seed=2), 0))
+
+
+def test_the_pieces_of_a_batch_follow_one_another():
+    plan = make_plan(batch_size=8)
+    for step in (0, plan.steps_per_epoch - 1, plan.steps_per_epoch):
+        pieces = [plan.ids(step * 4 + piece, pieces_per_batch=4).numpy() for piece in range(4)]
+        np.testing.assert_array_equal(np.concatenate(pieces), plan.ids(step).numpy())
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(0, 5), (5, 0)])
+def test_a_class_without_patches_is_refused(positives, negatives):
+    with pytest.raises(InputError, match=f"Received: {positives} with, {negatives} without"):
+        make_plan(positives=positives, negatives=negatives)
+
+
+def test_a_batch_larger_than_an_epoch_is_refused():
+    with pytest.raises(InputError, match=r"train.batch_size: .* Received: 27; allowed: up to 26"):
+        make_plan(positives=1, negatives=1, batch_size=27)
+
+
+def test_an_epoch_draws_some_negatives_each_with_all_its_operations_and_others_next_time():
+    plan = dataclasses.replace(make_plan(batch_size=2), num_drawn_negatives=5)
+    assert plan.num_samples == 24 * 3 + 2 * 5
+    drawn = []
+    for epoch in (0, 1):
+        ids = np.sort(whole_epoch(plan, epoch))
+        np.testing.assert_array_equal(ids[: 24 * 3], np.arange(24 * 3))
+        negative, op = np.divmod(ids[24 * 3 :] - 24 * 3, 2)
+        np.testing.assert_array_equal(op, [0, 1] * 5)
+        np.testing.assert_array_equal(negative[::2], negative[1::2])
+        drawn.append(set(negative.tolist()))
+        assert len(drawn[-1]) == 5
+    assert drawn[0] != drawn[1]
+
+
+def test_drawing_more_negatives_than_there_are_takes_each_once():
+    plan, limited = make_plan(), dataclasses.replace(make_plan(), num_drawn_negatives=99)
+    np.testing.assert_array_equal(whole_epoch(limited, 1), whole_epoch(plan, 1))
