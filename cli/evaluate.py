@@ -1,0 +1,83 @@
+"""`mmgkeras evaluate`: what models are worth on the patients that they have not seen."""
+
+from pathlib import Path
+
+import click
+
+from .progress import track
+from .quiet import quiet_tensorflow
+
+_EXAMPLES = """\b
+Examples:
+  mmgkeras evaluate --model saved_models/resnet18-fold1/1 --store store --out evaluation
+  mmgkeras evaluate --predictions evaluation/predictions.csv --threshold 0.3 --out at-0.3
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option(
+    "--model",
+    "models",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A SavedModel's folder, NAME/VERSION. Repeat it with one model for each fold.",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="The patch store that the models were trained on (their test subsets are scored), or an external one (all).",
+)
+@click.option(
+    "--predictions",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Instead of --model and --store: predictions.csv of earlier runs, to take the figures from again.",
+)
+@click.option(
+    "--twins",
+    type=click.Path(path_type=Path),
+    help="A store of the same images without calcification; with --predictions, a twins.csv of an earlier run.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder for the tables.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="A probability of at least this says calcification.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the tables that are there.")
+def evaluate(
+    *,
+    models: tuple[Path, ...],
+    store: Path | None,
+    files: tuple[Path, ...],
+    twins: Path | None,
+    out: Path,
+    threshold: float,
+    overwrite: bool,
+) -> None:
+    """Score a model's own test subset, or an external store, and tell what the scores are worth.
+
+    Writes predictions.csv, metrics.json, metrics.csv and mammograms.csv into a folder, and prints the figures.
+    """
+    from mmgkeras.evaluation.terminal import as_text
+
+    if files and not models and store is None:
+        from mmgkeras.evaluation.outputs import recompute_figures
+
+        summary = recompute_figures(files, out=out, twins=twins, threshold=threshold, overwrite=overwrite)
+    elif models and store is not None and not files:
+        quiet_tensorflow()
+        from mmgkeras.savedmodel.evaluate import evaluate as evaluate_models
+
+        evaluation = evaluate_models(
+            models, store=store, out=out, twins=twins, threshold=threshold, overwrite=overwrite, track=track
+        )
+        summary = evaluation.summary
+        for note in evaluation.notes:
+            click.echo(f"note: {note}", err=True)
+    else:
+        raise click.UsageError("Give --model and --store, or --predictions alone.")
+    click.echo(as_text(summary))

@@ -1,0 +1,122 @@
+"""What scores and decisions are worth against labels: the figures of the paper's 3.4, one set of patches at a time.
+
+Owns the definitions. Takes frames with the columns of predictions.csv; knows nothing of folds, files and printing.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
+
+FIGURES: Final = ("auc", "average_precision", "sensitivity", "specificity", "f1", "ppv", "npv", "accuracy")
+"""The fields of `Metrics` that are averaged over folds."""
+CONFUSION: Final = ("tp", "fp", "tn", "fn")
+MAMMOGRAM_COLUMNS: Final = (
+    "image_id",
+    "patient_id",
+    "fold",
+    "num_patches",
+    "num_unknown",
+    *CONFUSION,
+    "accuracy",
+    "seconds",
+)
+THRESHOLD: Final = 0.5
+"""A probability of at least this says calcification: the larger of the paper's two outputs."""
+
+
+def measure(predictions: pd.DataFrame, *, threshold: float = THRESHOLD) -> Metrics:
+    """The metrics of patches with image_id, patient_id, label (1, 0, -1) and probability in [0, 1]."""
+    known = predictions[predictions["label"] != UNKNOWN]
+    labels, scores = known["label"].to_numpy(), known["probability"].to_numpy()
+    counts = confusion(labels, scores, threshold=threshold)
+    tp, fp, tn, fn = (counts[name] for name in CONFUSION)
+    return Metrics(
+        auc=auc(labels, scores),
+        average_precision=average_precision(labels, scores),
+        sensitivity=_ratio(tp, tp + fn),
+        specificity=_ratio(tn, tn + fp),
+        f1=_ratio(tp, tp + (fp + fn) / 2),
+        ppv=_ratio(tp, tp + fp),
+        npv=_ratio(tn, tn + fn),
+        accuracy=_ratio(tp + tn, len(known)),
+        **counts,
+        num_images=known["image_id"].nunique(),
+        num_patients=known["patient_id"].nunique(),
+        num_unknown=len(predictions) - len(known),
+    )
+
+
+def confusion(
+    labels: NDArray[np.integer], scores: NDArray[np.floating], *, threshold: float = THRESHOLD
+) -> dict[str, int]:
+    """The numbers tp, fp, tn, fn of labels (N,) of 1 and 0, where a score of at least the threshold says 1."""
+    called, calcified = scores >= threshold, labels == CALCIFICATION
+    parts = (called & calcified, called & ~calcified, ~called & ~calcified, ~called & calcified)
+    return {name: int(part.sum()) for name, part in zip(CONFUSION, parts, strict=True)}
+
+
+def auc(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> float | None:
+    """The area under the ROC curve of scores (N,) for labels (N,) of 1 and 0; None unless both are there."""
+    if not (np.any(labels == CALCIFICATION) and np.any(labels == NO_CALCIFICATION)):
+        return None
+    return float(roc_auc_score(labels, scores))
+
+
+def average_precision(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> float | None:
+    """The area under the precision-recall curve of scores (N,) for labels (N,) of 1 and 0; None without a 1."""
+    if not np.any(labels == CALCIFICATION):
+        return None
+    return float(average_precision_score(labels, scores))
+
+
+def mean_figures(of_folds: Sequence[Metrics]) -> dict[str, float | None]:
+    """Each figure's mean over folds, every fold counting the same (paper, 3.4.1).
+
+    A figure that one fold lacks has no mean: leaving that fold out would compare unlike things.
+    """
+    return {name: mean([getattr(metrics, name) for metrics in of_folds]) for name in FIGURES}
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None if there are no values or one of them is None."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def measure_mammograms(
+    predictions: pd.DataFrame, *, threshold: float = THRESHOLD, seconds: Mapping[tuple[int, str], float] | None = None
+) -> pd.DataFrame:
+    """One row for each image of each fold, in the order of the predictions (paper, 3.4.3).
+
+    Columns: image_id, patient_id, fold, num_patches, num_unknown, tp, fp, tn, fn, accuracy = (tp + tn) over the
+    patches of known label, NaN where there is none, and seconds, of the given (fold, image_id), NaN where not given.
+    """
+    rows = []
+    for _, patches in predictions.groupby(["fold", "image_id"], sort=False):
+        fold, image_id = int(patches["fold"].iloc[0]), str(patches["image_id"].iloc[0])
+        known = patches[patches["label"] != UNKNOWN]
+        counts = confusion(known["label"].to_numpy(), known["probability"].to_numpy(), threshold=threshold)
+        right = counts["tp"] + counts["tn"]
+        rows.append(
+            {
+                "image_id": image_id,
+                "patient_id": patches["patient_id"].iloc[0],
+                "fold": fold,
+                "num_patches": len(patches),
+                "num_unknown": len(patches) - len(known),
+                **counts,
+                "accuracy": right / len(known) if len(known) else np.nan,
+                "seconds": (seconds or {}).get((fold, image_id), np.nan),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(MAMMOGRAM_COLUMNS))
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,166 @@
+"""A summary as files: metrics.json for programs, metrics.csv and mammograms.csv for tables.
+
+Owns their layout. A figure without meaning is null in JSON and "n/a" in CSV, never 0 and never an empty place.
+"""
+
+import csv
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.metrics import CONFUSION, FIGURES, THRESHOLD, measure_mammograms
+from mmgkeras.evaluation.summary import SelectionSummary, Summary, Timing, summarise
+from mmgkeras.files import atomic_file, check_outputs
+from mmgkeras.schema import Metrics
+from mmgkeras.tables import read_predictions
+
+NOT_AVAILABLE: Final = "n/a"
+METRICS_JSON: Final = "metrics.json"
+METRICS_CSV: Final = "metrics.csv"
+MAMMOGRAMS_CSV: Final = "mammograms.csv"
+FIGURE_FILES: Final = (METRICS_JSON, METRICS_CSV, MAMMOGRAMS_CSV)
+_COUNTS: Final = ("num_positives", "num_negatives", "num_unknown", "num_images", "num_patients")
+_CSV_COLUMNS: Final = ("patches", "classifier", "fold", *FIGURES, *CONFUSION, *_COUNTS)
+
+
+def write_figures(
+    folder: Path,
+    predictions: pd.DataFrame,
+    *,
+    threshold: float = THRESHOLD,
+    twins: pd.DataFrame | None = None,
+    seconds: Mapping[tuple[int, str], float] | None = None,
+    timing: Timing | None = None,
+    overwrite: bool = False,
+) -> Summary:
+    """Takes every figure from predictions, writes metrics.json, metrics.csv and mammograms.csv, returns the summary.
+
+    Args:
+        folder: where they are written.
+        predictions: with the columns of predictions.csv.
+        threshold: a probability of at least this says calcification.
+        twins: predictions on the calcification-free twins of the positives.
+        seconds: for each mammogram, by its fold and image_id.
+        timing: the same in short.
+        overwrite: replace what is there.
+
+    Raises:
+        InputError: if a file exists and `overwrite` is not set, or cannot be written; or a positive lacks its twin.
+    """
+    check_outputs([folder / name for name in FIGURE_FILES], overwrite=overwrite)
+    summary = summarise(predictions, threshold=threshold, twins=twins, timing=timing)
+    mammograms = measure_mammograms(predictions, threshold=threshold, seconds=seconds)
+    write_summary(folder, summary, overwrite=overwrite)
+    write_mammograms(folder, mammograms, overwrite=overwrite)
+    return summary
+
+
+def recompute_figures(
+    files: Sequence[Path],
+    *,
+    out: Path,
+    twins: Path | None = None,
+    threshold: float = THRESHOLD,
+    overwrite: bool = False,
+) -> Summary:
+    """The same from files of predictions, one or several; a fold must lie in one file as a whole.
+
+    Raises:
+        InputError: if a file breaks a rule, two files hold one fold, or an output exists and `overwrite` is not set.
+    """
+    owners: dict[int, Path] = {}
+    frames = []
+    for path in files:
+        frame = read_predictions(path)
+        if frame.empty:
+            raise InputError(f"{path}:2: at least one patch must be listed. Received: the header alone")
+        for fold in sorted(int(fold) for fold in frame["fold"].unique()):
+            if owners.setdefault(fold, path) is not path:
+                raise InputError(f"{path}: holds fold {fold}, as does {owners[fold]}; give each fold once")
+        frames.append(frame)
+    predictions = pd.concat(frames, ignore_index=True)
+    twin_predictions = None if twins is None else read_predictions(twins)
+    return write_figures(out, predictions, threshold=threshold, twins=twin_predictions, overwrite=overwrite)
+
+
+def write_summary(folder: Path, summary: Summary, *, overwrite: bool = False) -> None:
+    """Writes metrics.json and metrics.csv into a folder.
+
+    Raises:
+        InputError: if one exists and `overwrite` is not set, or cannot be written.
+    """
+    with atomic_file(folder / METRICS_JSON, overwrite=overwrite) as path:
+        path.write_text(json.dumps(as_json(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with (
+        atomic_file(folder / METRICS_CSV, overwrite=overwrite) as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, _CSV_COLUMNS, restval=NOT_AVAILABLE, lineterminator="\n")
+        writer.writeheader()
+        for name, selection in (("tissue", summary.tissue), ("all", summary.everything)):
+            writer.writerows({"patches": name, **row} for row in _csv_rows(selection))
+
+
+def write_mammograms(folder: Path, mammograms: pd.DataFrame, *, overwrite: bool = False) -> None:
+    """Writes mammograms.csv from the frame of `measure_mammograms`.
+
+    Raises:
+        InputError: if it exists and `overwrite` is not set, or cannot be written.
+    """
+    with atomic_file(folder / MAMMOGRAMS_CSV, overwrite=overwrite) as path:
+        mammograms.to_csv(path, index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """What metrics.json holds; its first "auc" is that of tissue patches, the mean over folds."""
+    return {
+        "tissue": _selection_as_json(summary.tissue),
+        "all": _selection_as_json(summary.everything),
+        "twins": None if summary.twins is None else dataclasses.asdict(summary.twins),
+        "threshold": summary.threshold,
+        "seconds_per_mammogram": None if summary.timing is None else dataclasses.asdict(summary.timing),
+    }
+
+
+def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:
+    best = selection.best_untrained
+    return {
+        **selection.mean,
+        "mammogram_accuracy": selection.mammogram_accuracy,
+        "num_folds": len(selection.folds),
+        **_counts(selection.counts),
+        "always_no": dict(selection.always_no),
+        "best_untrained": None if best is None else {"name": best[0], "auc": best[1]},
+        "untrained": dict(selection.untrained),
+        "pooled": None if selection.pooled is None else _metrics_as_json(selection.pooled),
+        "folds": {str(fold): _metrics_as_json(metrics) for fold, metrics in selection.folds.items()},
+    }
+
+
+def _metrics_as_json(metrics: Metrics) -> dict[str, Any]:
+    figures = {name: getattr(metrics, name) for name in (*FIGURES, *CONFUSION)}
+    return figures | _counts(metrics)
+
+
+def _counts(metrics: Metrics) -> dict[str, int]:
+    return {name: getattr(metrics, name) for name in _COUNTS}
+
+
+def _csv_rows(selection: SelectionSummary) -> Iterator[dict[str, object]]:
+    for fold, metrics in selection.folds.items():
+        yield {"classifier": "model", "fold": fold, **_texts(_metrics_as_json(metrics))}
+    yield {"classifier": "model", "fold": "mean", **_texts(selection.mean), **_counts(selection.counts)}
+    if selection.pooled is not None:
+        yield {"classifier": "model", "fold": "pooled", **_texts(_metrics_as_json(selection.pooled))}
+    yield {"classifier": "always_no", "fold": "mean", **_texts(selection.always_no), **_counts(selection.counts)}
+    for name, value in selection.untrained.items():
+        yield {"classifier": name, "fold": "mean", **_texts({"auc": value}), **_counts(selection.counts)}
+
+
+def _texts(figures: Mapping[str, float | None]) -> dict[str, object]:
+    return {name: NOT_AVAILABLE if value is None else value for name, value in figures.items()}

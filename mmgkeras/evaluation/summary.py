@@ -1,0 +1,189 @@
+"""What predictions are worth: by fold, mean over folds and pooled, on tissue patches and on all.
+
+Owns which figures are given beside which. All come from the predictions alone; only times are brought along.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.metrics import (
+    THRESHOLD,
+    auc,
+    mean,
+    mean_figures,
+    measure,
+    measure_mammograms,
+)
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
+from mmgkeras.tables import UNTRAINED_PREFIX
+
+TISSUE_FRACTION: Final = 0.5
+"""A tissue patch shows breast on at least this part of its area; the others are mostly easy black."""
+PATCH_KEY: Final = ["fold", "image_id", "row", "col"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionSummary:
+    """What the predictions are worth on one selection of patches.
+
+    Attributes:
+        folds: the metrics of each fold, by its number.
+        mean: each figure's mean over folds; with one fold, that fold's.
+        counts: of the patches of all folds together, each patch once.
+        pooled: of all folds' patches in one set; None where a patch was scored by several models, for it would count
+            several times.
+        always_no: mean over folds of the figures of the classifier that says no to every patch.
+        untrained: mean over folds of the AUC of each score that nothing was trained for.
+        mammogram_accuracy: mean of the accuracy of each mammogram (paper, Table 10).
+    """
+
+    folds: Mapping[int, Metrics]
+    mean: Mapping[str, float | None]
+    counts: Metrics
+    pooled: Metrics | None
+    always_no: Mapping[str, float | None]
+    untrained: Mapping[str, float | None]
+    mammogram_accuracy: float | None
+
+    @property
+    def best_untrained(self) -> tuple[str, float] | None:
+        """The untrained score with the highest AUC, None if there is none."""
+        known = [(value, name) for name, value in self.untrained.items() if value is not None]
+        return (max(known)[1], max(known)[0]) if known else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinSummary:
+    """Positives against the same place in images that differ by the absence of calcification alone.
+
+    `auc` and `untrained` are means over folds; `num_pairs` counts the positives.
+    """
+
+    auc: float | None
+    num_pairs: int
+    untrained: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds for the inference of all patches of one mammogram (paper, 3.4.2).
+
+    `first` is the first mammogram after a model was loaded, which pays for the start (the slowest of several models);
+    `p50` and `p95` are of all mammograms once it runs.
+    """
+
+    p50: float
+    p95: float
+    first: float
+    num_images: int
+    hardware: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Everything that is said of a set of predictions."""
+
+    tissue: SelectionSummary
+    everything: SelectionSummary
+    threshold: float
+    twins: TwinSummary | None = None
+    timing: Timing | None = None
+
+
+def summarise(
+    predictions: pd.DataFrame,
+    *,
+    threshold: float = THRESHOLD,
+    twins: pd.DataFrame | None = None,
+    timing: Timing | None = None,
+) -> Summary:
+    """The summary of a frame with the columns of predictions.csv.
+
+    Args:
+        predictions: of one or several folds, each patch once in a fold.
+        threshold: a probability of at least this says calcification.
+        twins: predictions on the calcification-free twins of the positives, same fold, image_id, row and col.
+        timing: brought along as it is.
+
+    Raises:
+        InputError: if a positive has no twin, or a twin is positive itself.
+    """
+    in_tissue = predictions[predictions["tissue"] >= TISSUE_FRACTION]
+    return Summary(
+        tissue=_summarise_selection(in_tissue, folds=_folds(predictions), threshold=threshold),
+        everything=_summarise_selection(predictions, folds=_folds(predictions), threshold=threshold),
+        threshold=threshold,
+        twins=None if twins is None else _summarise_twins(predictions, twins),
+        timing=timing,
+    )
+
+
+def _folds(predictions: pd.DataFrame) -> list[int]:
+    return sorted(int(fold) for fold in predictions["fold"].unique())
+
+
+def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], threshold: float) -> SelectionSummary:
+    parts = [patches[patches["fold"] == fold] for fold in folds]
+    by_fold = {fold: measure(part, threshold=threshold) for fold, part in zip(folds, parts, strict=True)}
+    # A score of 0 lies below every threshold that is allowed.
+    always_no = [measure(part.assign(probability=0.0), threshold=1.0) for part in parts]
+    unique = patches.drop_duplicates(PATCH_KEY[1:])
+    counts = measure(unique, threshold=threshold)
+    accuracies = measure_mammograms(patches, threshold=threshold)["accuracy"].dropna()
+    return SelectionSummary(
+        folds=by_fold,
+        mean=mean_figures(list(by_fold.values())),
+        counts=counts,
+        pooled=counts if len(unique) == len(patches) else None,
+        always_no=mean_figures(always_no),
+        untrained=_untrained_aucs(parts),
+        mammogram_accuracy=float(accuracies.mean()) if len(accuracies) else None,
+    )
+
+
+def _untrained_aucs(parts: Sequence[pd.DataFrame]) -> dict[str, float | None]:
+    """The mean over folds of each untrained score's AUC, by its name without the prefix."""
+    known = [part[part["label"] != UNKNOWN] for part in parts]
+    columns = [name for name in parts[0].columns if name.startswith(UNTRAINED_PREFIX)] if parts else []
+    return {
+        column.removeprefix(UNTRAINED_PREFIX): mean(
+            [auc(part["label"].to_numpy(), part[column].to_numpy()) for part in known]
+        )
+        for column in columns
+    }
+
+
+def _summarise_twins(predictions: pd.DataFrame, twins: pd.DataFrame) -> TwinSummary:
+    positives = predictions[predictions["label"] == CALCIFICATION]
+    paired = positives[PATCH_KEY].merge(twins, on=PATCH_KEY, how="left", validate="one_to_one")
+    missing = paired[paired["probability"].isna()]
+    if len(missing):
+        raise InputError(f"twins: {_place(missing)} is positive and has no twin; prepare both stores alike")
+    positive_twins = paired[paired["label"] == CALCIFICATION]
+    if len(positive_twins):
+        raise InputError(f"twins: {_place(positive_twins)} is positive in the twin store too; its images must be free")
+    both = pd.concat([positives, paired.assign(label=NO_CALCIFICATION)])
+    parts = [both[both["fold"] == fold] for fold in _folds(predictions)]
+    return TwinSummary(
+        auc=mean([auc(part["label"].to_numpy(), part["probability"].to_numpy()) for part in parts]),
+        num_pairs=len(positives),
+        untrained=_untrained_aucs(parts),
+    )
+
+
+def _place(patches: pd.DataFrame) -> str:
+    first = patches.iloc[0]
+    return f"row {first['row']}, col {first['col']} of image {first['image_id']}"
+
+
+def summarise_times(cold: Sequence[float], warm: Sequence[float], *, hardware: str) -> Timing | None:
+    """The timing of the first mammogram of each model, and of all mammograms when warm; None without any."""
+    if not warm or not cold:
+        return None
+    p50, p95 = np.percentile(warm, [50, 95])
+    return Timing(p50=float(p50), p95=float(p95), first=max(cold), num_images=len(warm), hardware=hardware)

@@ -1,0 +1,119 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmgkeras.evaluation.metrics import (
+    auc,
+    average_precision,
+    confusion,
+    mean,
+    mean_figures,
+    measure,
+    measure_mammograms,
+)
+
+LABELS = [1, 1, 1, 0, 0, 0, 0, 0]
+SCORES = [0.9, 0.5, 0.2, 0.8, 0.4, 0.3, 0.1, 0.0]
+
+
+def frame(labels: list[int], scores: list[float], *, images: list[str] | None = None) -> pd.DataFrame:
+    images = images or ["p-1"] * len(labels)
+    return pd.DataFrame(
+        {
+            "image_id": images,
+            "patient_id": [image.split("-")[0] for image in images],
+            "fold": 1,
+            "label": labels,
+            "probability": scores,
+        }
+    )
+
+
+def test_every_figure_of_a_matrix_worked_out_by_hand() -> None:
+    # Called positive: 0.9 and 0.5 rightly, 0.8 wrongly; 0.2 is missed.
+    metrics = measure(frame(LABELS, SCORES, images=["p-1", "p-1", "p-2", "p-2", "q-1", "q-1", "q-1", "r-1"]))
+    assert (metrics.tp, metrics.fp, metrics.tn, metrics.fn) == (2, 1, 4, 1)
+    assert metrics.sensitivity == pytest.approx(2 / 3)
+    assert metrics.specificity == pytest.approx(4 / 5)
+    assert metrics.ppv == pytest.approx(2 / 3)
+    assert metrics.npv == pytest.approx(4 / 5)
+    assert metrics.f1 == pytest.approx(2 / (2 + (1 + 1) / 2))
+    assert metrics.accuracy == pytest.approx(6 / 8)
+    # Pairs won of 3 x 5: 0.9 wins 5, 0.5 wins 4, 0.2 wins 2.
+    assert metrics.auc == pytest.approx(11 / 15)
+    # Precision at each positive, from the top: 1/1, 2/3, 3/6.
+    assert metrics.average_precision == pytest.approx((1 + 2 / 3 + 3 / 6) / 3)
+    assert (metrics.num_positives, metrics.num_negatives, metrics.num_unknown) == (3, 5, 0)
+    assert (metrics.num_images, metrics.num_patients) == (4, 3)
+
+
+def test_a_probability_at_the_threshold_says_calcification() -> None:
+    labels, scores = np.array([1, 1, 0, 0]), np.array([0.5, 0.49, 0.5, 0.49])
+    assert confusion(labels, scores) == {"tp": 1, "fp": 1, "tn": 1, "fn": 1}
+    assert confusion(labels, scores, threshold=0.49) == {"tp": 2, "fp": 2, "tn": 0, "fn": 0}
+
+
+def test_unknown_patches_are_counted_and_left_out_of_everything_else() -> None:
+    known = measure(frame(LABELS, SCORES))
+    with_unknown = measure(frame([*LABELS, -1, -1], [*SCORES, 0.99, 0.01], images=["p-1"] * 8 + ["q-1"] * 2))
+    assert with_unknown.num_unknown == 2
+    assert (with_unknown.num_images, with_unknown.num_patients) == (1, 1)
+    assert (with_unknown.auc, with_unknown.accuracy) == (known.auc, known.accuracy)
+
+
+def test_figures_without_meaning_are_none() -> None:
+    none_called = measure(frame([1, 0], [0.1, 0.2]))
+    assert none_called.ppv is None
+    assert none_called.f1 == 0
+    all_called = measure(frame([1, 0], [0.9, 0.8]))
+    assert all_called.npv is None
+    no_positives = measure(frame([0, 0], [0.1, 0.2]))
+    assert (no_positives.auc, no_positives.average_precision, no_positives.sensitivity) == (None, None, None)
+    assert no_positives.f1 is None
+    no_negatives = measure(frame([1, 1], [0.9, 0.2]))
+    assert (no_negatives.auc, no_negatives.specificity) == (None, None)
+    nothing = measure(frame([], []))
+    assert (nothing.accuracy, nothing.auc, nothing.num_images) == (None, None, 0)
+
+
+def test_ties_count_one_half_in_the_auc() -> None:
+    assert auc(np.array([1, 0, 0]), np.array([0.5, 0.5, 0.1])) == 0.75
+    assert average_precision(np.array([1, 0]), np.array([0.5, 0.5])) == 0.5
+
+
+def test_the_mean_over_folds_weighs_every_fold_the_same() -> None:
+    small = measure(frame([1, 0], [0.9, 0.1]))
+    large = measure(frame([1, 1, 0, 0], [0.9, 0.1, 0.2, 0.3]))
+    figures = mean_figures([small, large])
+    assert figures["sensitivity"] == pytest.approx((1 + 1 / 2) / 2)
+    assert figures["accuracy"] == pytest.approx((1 + 3 / 4) / 2)
+    assert figures["auc"] == pytest.approx((1 + 2 / 4) / 2)
+
+
+def test_a_figure_that_one_fold_lacks_has_no_mean() -> None:
+    figures = mean_figures([measure(frame([1, 0], [0.9, 0.1])), measure(frame([0, 0], [0.1, 0.2]))])
+    assert figures["sensitivity"] is None
+    assert figures["specificity"] == 1
+    assert mean([]) is None
+
+
+def test_the_accuracy_of_each_mammogram_is_over_its_patches_of_known_label() -> None:
+    images = ["p-2", "p-2", "p-2", "p-2", "p-1", "q-1"]
+    table = measure_mammograms(
+        frame([1, 0, 0, -1, 1, -1], [0.9, 0.8, 0.1, 0.9, 0.2, 0.5], images=images), seconds={(1, "p-1"): 0.25}
+    )
+    assert list(table["image_id"]) == ["p-2", "p-1", "q-1"]
+    assert list(table["patient_id"]) == ["p", "p", "q"]
+    assert table[["num_patches", "num_unknown", "tp", "fp", "tn", "fn"]].to_numpy().tolist() == [
+        [4, 1, 1, 1, 1, 0],
+        [1, 0, 0, 0, 0, 1],
+        [1, 1, 0, 0, 0, 0],
+    ]
+    np.testing.assert_allclose(table["accuracy"], [2 / 3, 0, np.nan])
+    np.testing.assert_allclose(table["seconds"], [np.nan, 0.25, np.nan])
+
+
+def test_an_image_that_two_models_scored_is_two_rows() -> None:
+    patches = pd.concat([frame([1], [0.9]), frame([1], [0.1]).assign(fold=2)])
+    table = measure_mammograms(patches)
+    assert table[["fold", "accuracy"]].to_numpy().tolist() == [[1, 1], [2, 0]]
