@@ -1,0 +1,70 @@
+"""From raw pixels to what a backbone was trained on: the first layers of every network.
+
+Owns the division by the pixel type's maximum, the step from gray to three channels, and the normalisation that goes
+with each backbone. They are layers, so that a network carries its own preprocessing wherever it is deployed.
+"""
+
+from typing import Any, Final, Literal, get_args
+
+import keras
+import numpy as np
+from keras import ops
+
+from mmgkeras.models.backbones import find_backbone
+
+PixelType = Literal["uint8", "uint16"]
+
+PIXEL_TYPES: Final = get_args(PixelType)
+
+
+@keras.saving.register_keras_serializable(package="mmgkeras")
+class DivideByMaximum(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
+    """Divides raw pixels (B, P, P, 1) by the maximum of their type: float32 in [0, 1].
+
+    An 8-bit pixel and the same pixel promoted to 16 bits (times 257) give the very same float, because both are
+    correctly rounded quotients of one ratio. TensorFlow's graph optimizer and XLA turn a division by one number into
+    a multiplication by its reciprocal, which is off by one unit in the last place for some values. So the divisor is
+    made pixel by pixel, as the greater of the pixel and the maximum: always the maximum, but they cannot know it.
+    """
+
+    def __init__(self, *, pixel_type: PixelType, **kwargs: Any) -> None:
+        """Takes the type of the raw pixels, "uint8" or "uint16"."""
+        super().__init__(**{"name": "divide_by_maximum", "dtype": "float32", **kwargs})
+        self.pixel_type = pixel_type
+        self._maximum = float(np.iinfo(pixel_type).max)
+
+    def call(self, pixels: Any) -> Any:
+        """Pixels in [0, 1] float32; raw units in, whatever number type they are held in."""
+        pixels = ops.cast(pixels, "float32")
+        return ops.divide(pixels, ops.maximum(pixels, self._maximum))
+
+    def compute_output_spec(self, pixels: Any) -> Any:
+        """Shape of the pixels, float32."""
+        return keras.KerasTensor(pixels.shape, dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        return {**super().get_config(), "pixel_type": self.pixel_type}
+
+
+@keras.saving.register_keras_serializable(package="mmgkeras")
+class Preprocess(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
+    """Makes gray pixels (B, P, P, 1) float32 in [0, 1] into a backbone's own input (B, P, P, 3) float32."""
+
+    def __init__(self, *, network: str, **kwargs: Any) -> None:
+        """Takes the name of the network as in `ModelConfig.network`."""
+        super().__init__(**{"name": "preprocess", "dtype": "float32", **kwargs})
+        self.network = network
+        self._backbone = find_backbone(network)
+
+    def call(self, gray: Any) -> Any:
+        """The three channels, normalised."""
+        return self._backbone.preprocess(ops.concatenate([ops.multiply(gray, self._backbone.white)] * 3, axis=-1))
+
+    def compute_output_spec(self, gray: Any) -> Any:
+        """Three channels, float32."""
+        return keras.KerasTensor((*gray.shape[:-1], 3), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        return {**super().get_config(), "network": self.network}
