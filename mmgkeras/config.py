@@ -54,6 +54,8 @@ class AugmentationConfig(Section):
     """Factors on the pixel values of positives, each times 4 rotations and 2 flips; the first must be 1."""
     negatives_per_positive: float | None = Field(default=None, gt=0, strict=False)
     """At most so many negative patches for each positive one, drawn anew every epoch; None for all, as in the paper."""
+    min_negative_tissue: float = Field(default=0.0, ge=0, le=1, strict=False)
+    """Negatives on which the breast covers less of the patch are not trained on; the paper keeps even black ones."""
 
     @model_validator(mode="after")
     def _first_is_unchanged(self) -> Self:

@@ -120,8 +120,12 @@ class ShardReader:
         self._patches_per_shard = patches_per_shard
         self._num_patches = sum(len(shard) for shard in self._shards)
 
-    def gather(self, indices: NDArray[np.integer]) -> Pixels:
+    def gather(self, indices: NDArray[np.integer], *, out: Pixels | None = None) -> Pixels:
         """(n, P, P, 1) the patches of indices (n,), in their order.
+
+        Args:
+            indices: from 0, over all shards.
+            out: (n, P, P, 1) of the shards' type, C-contiguous, filled and given back; None for a new array.
 
         Raises:
             IndexError: for an index below 0 or beyond the last patch.
@@ -130,24 +134,25 @@ class ShardReader:
         if indices.size and not 0 <= indices.min() <= indices.max() < self._num_patches:
             raise IndexError(f"Patch indices must be from 0 to {self._num_patches - 1}. Received: {indices}")
         numbers, places = np.divmod(indices, self._patches_per_shard)
+        first = self._shards[0]
+        patches = np.empty((len(indices), *first.shape[1:]), dtype=first.dtype) if out is None else out
         if len(self._shards) == 1:
-            return _take(self._shards[0], places)
-        patches = np.empty((len(indices), *self._shards[0].shape[1:]), dtype=self._shards[0].dtype)
+            return _take(first, places, out=patches)
         for number in np.unique(numbers):
             chosen = np.flatnonzero(numbers == number)
             chosen = chosen[np.argsort(places[chosen], kind="stable")]
-            patches[chosen] = _take(self._shards[number], places[chosen])
+            part = np.empty((len(chosen), *first.shape[1:]), dtype=first.dtype)
+            patches[chosen] = _take(self._shards[number], places[chosen], out=part)
         return patches
 
 
-def _take(shard: Pixels, places: NDArray[np.int64]) -> Pixels:
-    """(n, P, P, 1) rows of a shard, in one call that lets go of the interpreter's lock once, not once a patch.
+def _take(shard: Pixels, places: NDArray[np.int64], *, out: Pixels) -> Pixels:
+    """(n, P, P, 1) rows of a shard in `out`, in one call that lets go of the interpreter's lock once, not once a patch.
 
     Under other threads that matters more than anything: 99,000 patches of 224 px a second against 3,000 of a loop.
     """
-    patches = np.empty((len(places), *shard.shape[1:]), dtype=shard.dtype)
     # Only mode="clip" writes into `out` without a copy; the places are known to be inside.
-    return np.take(shard, places, axis=0, out=patches, mode="clip")
+    return np.take(shard, places, axis=0, out=out, mode="clip")
 
 
 def pixel_sha256(pixels: Pixels) -> str:

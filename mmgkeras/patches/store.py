@@ -128,13 +128,15 @@ class PatchStore:
         height, width, side = self._grids[image_id]
         return Grid(height, width, self.patch_px, self.stride_px, side)
 
-    def gather(self, indices: NDArray[np.integer]) -> Pixels:
+    def gather(self, indices: NDArray[np.integer], *, out: Pixels | None = None) -> Pixels:
         """(n, P, P, 1) raw pixels of the patches `indices` (n,), rows of `patches`, in the order asked for.
+
+        They are put into `out` where it is given: an array of that shape and of the store's type, C-contiguous.
 
         Raises:
             IndexError: for an index below 0 or beyond the last patch.
         """
-        return self._shards.gather(indices)
+        return self._shards.gather(indices, out=out)
 
     @cached_property
     def _shards(self) -> ShardReader:

@@ -11,12 +11,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mmgkeras.pipeline.buffers import BatchBuffers
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.schema import Pixels
 
-PARALLEL_GATHERS = 4
+PARALLEL_GATHERS = 2
 """Batches gathered at the same time. Numpy copies and the kernel reads without the interpreter's lock."""
-READY_BATCHES = 4
+READY_BATCHES = 2
 """Batches that wait for the device."""
 
 
@@ -33,8 +34,8 @@ class Gatherable(Protocol):
         """The numpy name of the pixels' type: uint8 or uint16."""
         ...
 
-    def gather(self, indices: NDArray[np.int64]) -> Pixels:
-        """The raw pixels (n, P, P, 1) of the patches at these places."""
+    def gather(self, indices: NDArray[np.int64], *, out: Pixels | None = None) -> Pixels:
+        """The raw pixels (n, P, P, 1) of the patches at these places, in `out` where it is given."""
         ...
 
 
@@ -61,9 +62,11 @@ def training_batches(
     pixels = tf.TensorSpec((piece_size, store.patch_px, store.patch_px, 1), tf.as_dtype(store.pixel_type))
     column = tf.TensorSpec((piece_size,), tf.int32)
 
+    buffers = BatchBuffers(tuple(pixels.shape), store.pixel_type, max_kept=PARALLEL_GATHERS + READY_BATCHES + 2)
+
     def gather(ids: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int32], NDArray[np.int32]]:
         patches, ops, labels = plan.locate(ids)
-        return store.gather(patches), ops, labels
+        return store.gather(patches, out=buffers.take()), ops, labels
 
     def element(piece: Any) -> Any:
         ids = plan.ids(piece, pieces_per_batch=pieces_per_batch)

@@ -17,6 +17,7 @@ from mmgkeras.schema import CALCIFICATION
 ENDPOINT: Final = "classify_patches"
 INPUT: Final = "patches"
 OUTPUT: Final = "probability"
+_ALIAS: Final = "serving_default"
 
 
 def export(network: keras.Model, path: Path, metadata: ModelMetadata, *, overwrite: bool = False) -> None:
@@ -40,15 +41,13 @@ def export(network: keras.Model, path: Path, metadata: ModelMetadata, *, overwri
         logits = network(tf.cast(patches, network.inputs[0].dtype), training=False)
         return {OUTPUT: tf.nn.softmax(tf.cast(logits, tf.float32))[:, CALCIFICATION]}
 
-    archive = keras.export.ExportArchive()
-    archive.track(network)
-    archive.add_endpoint(
-        name=ENDPOINT,
-        fn=classify_patches,
-        input_signature=[
-            keras.InputSpec(shape=(None, patch_px, patch_px, 1), dtype=metadata.pixel_type, name=INPUT),
-        ],
-    )
+    pixels = tf.TensorSpec((None, patch_px, patch_px, 1), metadata.pixel_type, name=INPUT)
+    endpoint = tf.function(classify_patches, input_signature=[pixels], autograph=False)
+    # Not keras.export.ExportArchive: it writes every weight twice, the second time in an order that changes from
+    # process to process, so that equal models would not be equal files.
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.variables]
+    module.classify_patches = endpoint
     with atomic_folder(path, overwrite=overwrite) as folder:
-        archive.write_out(str(folder), verbose=False)
+        tf.saved_model.save(module, str(folder), signatures={ENDPOINT: endpoint, _ALIAS: endpoint})
         write_metadata(metadata, folder)

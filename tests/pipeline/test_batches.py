@@ -19,8 +19,8 @@ class ArrayStore:
         self.patch_px = pixels.shape[1]
         self.pixel_type = pixels.dtype.name
 
-    def gather(self, indices):
-        return self.pixels[indices]
+    def gather(self, indices, *, out=None):
+        return np.take(self.pixels, indices, axis=0, out=out)
 
 
 @pytest.fixture(params=["uint8", "uint16"])
@@ -118,3 +118,11 @@ def test_even_batches_differ_by_one_at_most_and_lose_nothing():
     batches = even_batches(np.arange(10), batch_size=4)
     assert [batch.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9]]
     assert [len(batch) for batch in even_batches(np.arange(8), batch_size=4)] == [4, 4]
+
+
+def test_batches_that_are_held_keep_their_pixels(store):
+    plan = make_plan()
+    held = list(training_batches(store, plan, first_step=0, last_step=40))
+    for step, (inputs, _) in enumerate(held):
+        patches, _, _ = plan.locate(plan.ids(step).numpy())
+        np.testing.assert_array_equal(inputs["image"], store.pixels[patches])

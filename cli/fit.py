@@ -1,0 +1,97 @@
+"""`mmgkeras fit`: train one fold."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .progress import track
+from .quiet import quiet_tensorflow
+
+if TYPE_CHECKING:
+    from mmgkeras.training.history import EpochRow
+
+_COLUMNS = (
+    ("epoch", "{:d}"),
+    ("step", "{:d}"),
+    ("loss", "{:.4f}"),
+    ("auc", "{:.4f}"),
+    ("sensitivity", "{:.4f}"),
+    ("specificity", "{:.4f}"),
+    ("validation_auc", "{:.4f}"),
+    ("validation_sensitivity", "{:.4f}"),
+    ("validation_specificity", "{:.4f}"),
+    ("patches_per_second", "{:.1f}"),
+)
+
+
+_EXAMPLES = """\b
+Examples:
+  mmgkeras fit --store store --fold 1 --run runs/first
+  mmgkeras fit --store store --fold 1 --run runs/resnet50 --set model.network=resnet50 --devices 2
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--store", type=click.Path(path_type=Path), required=True, help="Patch store, divided by `split`.")
+@click.option("--fold", type=click.IntRange(min=1), required=True, help="Fold 1 leaves out subset A for testing.")
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder; an interrupted run goes on.")
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path),
+    help="Folder of the model; a version number is added.  [default: saved_models/<name of the run folder>]",
+)
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file of what differs from the defaults.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides one key; repeatable.")
+@click.option("--devices", help="Number of GPUs, or names such as GPU:0,GPU:1.  [default: all GPUs, else CPU:0]")
+@click.option("--overwrite", is_flag=True, help="Begin again in place of an earlier run in the same folder.")
+def fit(
+    *,
+    store: Path,
+    fold: int,
+    run: Path,
+    export: Path | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    devices: str | None,
+    overwrite: bool,
+) -> None:
+    """Train a network on all subsets but the fold's own, and export it as a SavedModel.
+
+    Prints a line for each epoch: figures of the training batches as they were learned from. The test subset is not
+    read. A run that was interrupted goes on when the same command is given again.
+    """
+    from mmgkeras.config import read_config
+
+    settings = read_config(config, overrides=overrides)
+    quiet_tensorflow()
+    from mmgkeras.training.devices import choose_devices, precision_note
+    from mmgkeras.training.fit import fit as fit_library
+
+    note = precision_note(settings.train, devices=choose_devices(devices))
+    if note:
+        click.echo(f"note: {note}", err=True)
+    has_header = False
+
+    def report(row: "EpochRow") -> None:
+        nonlocal has_header
+        columns = [(name, form) for name, form in _COLUMNS if getattr(row, name) == getattr(row, name)]
+        if not has_header:
+            click.echo("  ".join(name for name, _ in columns))
+            has_header = True
+        click.echo("  ".join(form.format(getattr(row, name)).rjust(len(name)) for name, form in columns))
+
+    fitted = fit_library(
+        store,
+        fold=fold,
+        config=settings,
+        run=run,
+        export=export or Path("saved_models") / run.name,
+        devices=devices,
+        overwrite=overwrite,
+        track=track,
+        report=report,
+    )
+    if fitted.was_finished:
+        click.echo(f"{run}: has finished; nothing to do, --overwrite begins again", err=True)
+    click.echo(f"model: {fitted.model}")

@@ -1,0 +1,88 @@
+"""The end of a run: population statistics, export, and the note that it is finished.
+
+All of it follows from the last checkpoint, so that a run killed here comes to the same model when it is started again.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from mmgkeras.config import Config
+from mmgkeras.models.network import batch_norm_layers, build_network
+from mmgkeras.models.preprocessing import PixelType
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.pipeline.batches import even_batches, plain_batches
+from mmgkeras.progress import Track
+from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
+from mmgkeras.training.loop import Job
+from mmgkeras.training.population import set_population_statistics
+from mmgkeras.training.runfolder import next_version, write_environment
+
+
+def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict[str, Any], track: Track) -> Path:
+    """Exports the trained network in float32 and marks the run as finished.
+
+    Args:
+        job: whose epochs are done.
+        store: the run's store.
+        config: the run's configuration.
+        environment: the run's; `export` in it says where the model goes, and moves to the next free version where
+            another run's model came there first.
+        track: shows the progress of the population statistics.
+
+    Returns:
+        The model's folder, `<name>/<version>`.
+
+    Raises:
+        InputError: if the model cannot be written.
+    """
+    network = float32_copy(job.network, config=config, store=store)
+    if config.train.population_statistics and batch_norm_layers(network):
+        learned = np.sort(np.concatenate([job.plan.positives, job.plan.negatives]))
+        set_population_statistics(network, _plain_shuffled(store, learned, config=config, track=track))
+    metadata = ModelMetadata(
+        network=config.model.network,
+        patch_px=store.patch_px,
+        stride_px=store.stride_px,
+        pixel_type=cast(PixelType, store.pixel_type),
+        spacing_mm=store.spacing_mm,
+        fold=environment["fold"],
+        test_subset=environment["test_subset"],
+        test_patients_sha256=environment["test_patients_sha256"],
+        store_checksum=store.checksum,
+        config=config.model_dump(mode="json"),
+    )
+    path = Path(environment["export"])
+    if path.exists() and read_metadata(path) != metadata:
+        path = path.with_name(str(next_version(path.parent)))
+        environment["export"] = str(path)
+        write_environment(job.run, environment)
+    # A model that is there and says the same of itself is this run's, exported before it was killed.
+    if not path.exists():
+        export(network, path, metadata)
+    environment["is_finished"] = True
+    write_environment(job.run, environment)
+    return path
+
+
+def float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> keras.Model:
+    """The same network and weights in float32, on one device and outside any strategy."""
+    model = config.model.model_copy(update={"synchronized_batch_norm": False})
+    copy = build_network(model, patch_px=store.patch_px, pixel_type=cast(PixelType, store.pixel_type))
+    for target, source in zip(copy.variables, network.variables, strict=True):
+        target.assign(np.asarray(source))
+    return copy
+
+
+def _plain_shuffled(store: PatchStore, indices: NDArray[np.int64], *, config: Config, track: Track) -> Iterator[Any]:
+    """Batches of raw patches as they are, each patch once, in an order that depends on the seed alone."""
+    shuffled = np.random.default_rng(config.train.seed).permutation(indices)
+    batches = even_batches(shuffled, batch_size=config.train.batch_size)
+    stream = iter(plain_batches(store, batches))
+    for _ in track(batches, "population statistics"):
+        yield next(stream)

@@ -1,0 +1,231 @@
+"""From a patch store to a trained, exported network: the one entry point of training.
+
+Checks everything that can be checked before the first step, opens the run folder or goes on with one, trains, and
+exports. The test subset is divided off here and never read.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmgkeras.config import Config
+from mmgkeras.errors import InputError
+from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
+from mmgkeras.models.network import build_network, training_model
+from mmgkeras.models.optimizer import make_optimizer
+from mmgkeras.models.preprocessing import PixelType
+from mmgkeras.models.weights import load_weights
+from mmgkeras.patches.split import Fold, fold_patches
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.pipeline.epoch import EpochPlan
+from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.metadata import patients_digest
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.training import devices as device
+from mmgkeras.training import runfolder
+from mmgkeras.training.checkpoint import Progress, load_checkpoint
+from mmgkeras.training.events import drop_later_events
+from mmgkeras.training.finish import finish_run
+from mmgkeras.training.history import EpochRow, write_history
+from mmgkeras.training.holdout import hold_out_patients
+from mmgkeras.training.loop import Job, Report, run_epochs
+
+NO_CHECKPOINT: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What `fit` gives back.
+
+    Attributes:
+        model: the exported model's folder, `<export>/<version>`.
+        was_finished: the run had finished before, and nothing was done.
+    """
+
+    model: Path
+    was_finished: bool
+
+
+def _silent(row: EpochRow) -> None:
+    """Reports nothing."""
+
+
+def fit(
+    store: Path,
+    *,
+    fold: int,
+    config: Config,
+    run: Path,
+    export: Path,
+    devices: str | None = None,
+    overwrite: bool = False,
+    track: Track = untracked,
+    report: Report = _silent,
+) -> Fitted:
+    """Trains a network on all subsets but the fold's own and exports it; goes on where an interrupted run stopped.
+
+    Changes the state of the process: seeds, determinism and, for several processor devices, TensorFlow's devices.
+
+    Args:
+        store: a patch store with folds.csv.
+        fold: from 1; fold 1 leaves out subset A.
+        config: what to train and how; its sections augmentation, model and train are used.
+        run: the run folder, new or of the same run interrupted. A finished run is left as it is.
+        export: the model's folder, `saved_models/<name>`; the version below it is the next free number when the run
+            begins. A run that goes on or has finished, given another folder than before, exports there.
+        devices: see `devices.choose_devices`.
+        overwrite: begin again in place of an earlier run.
+        track: shows progress.
+        report: called with the row of every epoch that ends.
+
+    Raises:
+        InputError: for a store, fold, run or device that cannot be used, one line each, before anything is written.
+        ConfigError: for a network or patch size that cannot be built.
+        WeightsError: if the pretrained weights cannot be had.
+    """
+    patch_store = PatchStore.open(store, verify=True)
+    division = fold_patches(patch_store, fold)
+    plan, validation = _plan(patch_store, division, config=config)
+    names = device.choose_devices(devices)
+    if plan.batch_size % len(names):
+        raise InputError(
+            f"train.batch_size: must be divisible by the number of devices, {len(names)}. Received: {plan.batch_size}"
+        )
+    environment = _describe(patch_store, division, plan=plan, validation=validation, config=config)
+    environment, is_new = _go_on(run, environment, config=config, export=export, overwrite=overwrite)
+    if environment["is_finished"]:
+        return Fitted(Path(environment["export"]), was_finished=True)
+    for place in (run, export):
+        runfolder.check_writable(place)
+    device.set_seeds(config.train)
+    with device.graph_rewriting(config.train, devices=names):
+        job = _job(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
+        if is_new or not (run / runfolder.CHECKPOINT).exists():
+            load_weights(job.network, config.model)
+        if is_new:
+            runfolder.create_run(run, config=config, environment=environment)
+        progress = _restore(job)
+        environment["starts"].append({"step": progress.step, "devices": names, "versions": runfolder.versions()})
+        runfolder.write_environment(run, environment)
+        run_epochs(job, progress, track=track, report=report)
+    model = finish_run(job, patch_store, config=config, environment=environment, track=track)
+    return Fitted(model, was_finished=False)
+
+
+def _go_on(
+    run: Path, environment: dict[str, Any], *, config: Config, export: Path, overwrite: bool
+) -> tuple[dict[str, Any], bool]:
+    """The environment to go on with, of the run that was begun or the new one given, and whether the run is new.
+
+    A finished run whose model is gone, or is wanted in another folder, has its end to do again.
+    """
+    # Read also where it is to be overwritten: a folder that is no run is refused either way.
+    earlier = runfolder.read_environment(run)
+    is_new = earlier is None or overwrite
+    if earlier is not None and not overwrite:
+        runfolder.check_same_run(run, earlier, config=config, identity=environment)
+        environment = earlier
+    model = Path(environment["export"])
+    if not environment["export"] or model.parent != export:
+        model = export / str(runfolder.next_version(export))
+    is_finished = environment["is_finished"] and model.exists()
+    return {**environment, "export": str(model), "is_finished": is_finished}, is_new
+
+
+def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPlan, NDArray[np.int64]]:
+    """What is learned from, and the places of the patches held out."""
+    part, seed = config.train.validation_patients, config.train.seed
+    learned, validation = hold_out_patients(store.patches, division.train, part=part, seed=seed)
+    labels = store.patches["label"].to_numpy()[learned]
+    has_tissue = store.patches["tissue"].to_numpy()[learned] >= config.augmentation.min_negative_tissue
+    positives, ratio = learned[labels == CALCIFICATION], config.augmentation.negatives_per_positive
+    plan = EpochPlan(
+        positives=positives,
+        negatives=learned[(labels == NO_CALCIFICATION) & has_tissue],
+        num_positive_ops=num_positive_ops(config.augmentation),
+        negative_ops=NEGATIVE_OPS,
+        batch_size=config.train.batch_size,
+        seed=seed,
+        num_drawn_negatives=None if ratio is None else round(ratio * len(positives)),
+    )
+    return plan, validation
+
+
+def _describe(
+    store: PatchStore, division: Fold, *, plan: EpochPlan, validation: NDArray[np.int64], config: Config
+) -> dict[str, Any]:
+    """What environment.json says of a new run: counts and digests, no patient."""
+    test_patients = store.patches["patient_id"].to_numpy()[division.test]
+    digest = hashlib.sha256(np.concatenate([division.train, [-1], validation]).astype("<i8").tobytes())
+    return {
+        "fold": division.number,
+        "test_subset": division.test_subset,
+        "test_patients_sha256": patients_digest(test_patients),
+        "store_checksum": store.checksum,
+        "training_patches_sha256": digest.hexdigest(),
+        "seed": config.train.seed,
+        "leak_guard": division.proof_record(),
+        "counts": {
+            "positives": len(plan.positives),
+            "negatives": len(plan.negatives),
+            "validation": len(validation),
+            "augmented_positives": plan.counts.positives,
+            "augmented_negatives": plan.counts.negatives,
+            "steps_per_epoch": plan.steps_per_epoch,
+        },
+        "starts": [],
+        "export": "",
+        "is_finished": False,
+    }
+
+
+def _job(
+    run: Path,
+    store: PatchStore,
+    *,
+    config: Config,
+    plan: EpochPlan,
+    validation: NDArray[np.int64],
+    devices: list[str],
+) -> Job:
+    """The network with random weights, behind the augmentation, with its optimizer, on the devices."""
+    strategy = device.open_strategy(devices)
+    with strategy.scope():
+        network = build_network(
+            config.model,
+            patch_px=store.patch_px,
+            pixel_type=cast(PixelType, store.pixel_type),
+            precision=device.network_precision(config.train, devices=devices),
+        )
+        model = training_model(network, config.augmentation)
+        optimizer = make_optimizer(config.train, steps_per_epoch=plan.steps_per_epoch)
+        optimizer.build(model.trainable_variables)
+    return Job(
+        run=run,
+        store=store,
+        patch_labels=store.patches["label"].to_numpy(),
+        plan=plan,
+        validation=validation,
+        strategy=strategy,
+        network=network,
+        model=model,
+        optimizer=optimizer,
+        train=config.train,
+        augmentation=config.augmentation,
+    )
+
+
+def _restore(job: Job) -> Progress:
+    """Where the run stands; what is on disk beyond that is dropped."""
+    checkpoint = job.run / runfolder.CHECKPOINT
+    has_checkpoint = checkpoint.exists()
+    progress = load_checkpoint(checkpoint, model=job.network.variables, optimizer=job.optimizer.variables)
+    # Without a checkpoint the first step comes again, and with it the events of step 0.
+    drop_later_events(job.run / runfolder.TENSORBOARD, last_step=progress.step if has_checkpoint else NO_CHECKPOINT)
+    if has_checkpoint:
+        write_history(progress.history, job.run / runfolder.HISTORY)
+    return progress

@@ -1,0 +1,204 @@
+"""The epochs of a run: step after step, with checkpoints, history and events in the order that makes a kill harmless.
+
+Events of a step are flushed before the checkpoint of that step, and history.csv is written from the checkpoint's
+content after it. So what is on disk beyond the checkpoint is dropped and made again, and nothing before it is missing.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mmgkeras.config import AugmentationConfig, TrainConfig
+from mmgkeras.models.augmentation import Augment
+from mmgkeras.pipeline.batches import Gatherable, training_batches
+from mmgkeras.pipeline.epoch import EpochPlan
+from mmgkeras.progress import Track
+from mmgkeras.schema import CALCIFICATION
+from mmgkeras.training.checkpoint import Progress, save_checkpoint
+from mmgkeras.training.history import Discrimination, EpochRow, EpochSamples, discrimination, write_history
+from mmgkeras.training.monitor import SAMPLE_COLS, SAMPLE_ROWS, Monitor, confusion_picture, patch_sheet
+from mmgkeras.training.runfolder import CHECKPOINT, HISTORY, TENSORBOARD
+from mmgkeras.training.step import Output, fetch_samples, make_scorer, make_train_step, score_patches
+
+LOG_STEPS: Final = 10
+"""Steps between two points of the curves, and between two waits for the devices."""
+
+Report = Callable[[EpochRow], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything that the epochs need.
+
+    Attributes:
+        run: the run folder.
+        store: where the pixels are.
+        patch_labels: (all patches of the store,) int8.
+        plan: the training set and its order.
+        validation: (n,) places of patches held out; may be empty.
+        strategy: under which the following were made.
+        network: raw patches to logits.
+        model: the same weights behind the augmentation.
+        optimizer: built.
+        train: the configuration's section.
+        augmentation: the configuration's section.
+    """
+
+    run: Path
+    store: Gatherable
+    patch_labels: NDArray[np.int8]
+    plan: EpochPlan
+    validation: NDArray[np.int64]
+    strategy: tf.distribute.Strategy
+    network: keras.Model
+    model: keras.Model
+    optimizer: keras.optimizers.Optimizer
+    train: TrainConfig
+    augmentation: AugmentationConfig
+
+    @property
+    def num_steps(self) -> int:
+        """Of all epochs."""
+        return self.train.epochs * self.plan.steps_per_epoch
+
+    def learning_rate(self, step: int) -> float:
+        """Of the step with this number, from 0."""
+        return float(self.optimizer._learning_rate(step))
+
+    def save(self, progress: Progress) -> None:
+        """Replaces the checkpoint."""
+        save_checkpoint(
+            self.run / CHECKPOINT,
+            progress=progress,
+            model=self.network.variables,
+            optimizer=self.optimizer.variables,
+        )
+
+
+def run_epochs(job: Job, progress: Progress, *, track: Track, report: Report) -> None:
+    """Trains from where `progress` stands to the end of the last epoch; `report` gets each finished epoch's row."""
+    if progress.step >= job.num_steps:
+        return
+    num_replicas = job.strategy.num_replicas_in_sync
+
+    def stream(_: tf.distribute.InputContext) -> Any:
+        return training_batches(
+            job.store, job.plan, first_step=progress.step, last_step=job.num_steps, pieces_per_batch=num_replicas
+        )
+
+    # Elements go to the replicas in turn, so consecutive pieces of one batch make one step.
+    iterator = iter(job.strategy.distribute_datasets_from_function(stream))
+    train_step = make_train_step(job.strategy, model=job.model, optimizer=job.optimizer, batch_size=job.plan.batch_size)
+    score = make_scorer(job.network)
+    with Monitor(job.run / TENSORBOARD) as monitor:
+        if progress.step == 0:
+            monitor.picture("augmented_patches", _augmented_sample(job), step=0)
+        while progress.step < job.num_steps:
+            _run_epoch(job, progress, next_step=lambda: train_step(iterator), monitor=monitor, track=track)
+            row = _close_epoch(job, progress, score=score, monitor=monitor)
+            report(row)
+
+
+@dataclass
+class _Clock:
+    """Patches per second since the last reading, and of the epoch as far as this process ran it."""
+
+    started: float
+    first_step: int
+
+    def rate(self, *, step: int, batch_size: int) -> float:
+        elapsed = time.perf_counter() - self.started
+        return (step - self.first_step) * batch_size / max(elapsed, 1e-9)
+
+
+def _run_epoch(
+    job: Job, progress: Progress, *, next_step: Callable[[], Output], monitor: Monitor, track: Track
+) -> None:
+    """Does the remaining steps of the epoch that `progress` is in; its last step is logged but not yet saved."""
+    per_epoch, batch_size = job.plan.steps_per_epoch, job.plan.batch_size
+    epoch = progress.step // per_epoch
+    first, end = epoch * per_epoch, (epoch + 1) * per_epoch
+    clock = window_clock = _Clock(time.perf_counter(), progress.step)
+    pending: list[Output] = []
+    for number in track(range(progress.step, end), f"epoch {epoch + 1} of {job.train.epochs}"):
+        pending.append(next_step())
+        done = number + 1
+        is_point = (done - first) % LOG_STEPS == 0 or done == end
+        is_save = done % job.train.checkpoint_steps == 0 and done < end
+        if not is_point and not is_save:
+            continue
+        progress.samples = progress.samples.extended(fetch_samples(job.strategy, pending))
+        progress.step = done
+        pending.clear()
+        if is_point:
+            window = progress.samples.last(((done - first - 1) % LOG_STEPS + 1) * batch_size)
+            rate = window_clock.rate(step=done, batch_size=batch_size)
+            monitor.scalars(_window_scalars(job, window, step=done, rate=rate), step=done)
+            window_clock = _Clock(time.perf_counter(), done)
+        if is_save:
+            monitor.flush()
+            job.save(progress)
+    progress.epoch_rate = clock.rate(step=end, batch_size=batch_size)
+
+
+def _window_scalars(job: Job, window: EpochSamples, *, step: int, rate: float) -> dict[str, float]:
+    figures = discrimination(window.labels, window.probabilities)
+    return {
+        "loss": window.loss,
+        "learning_rate": job.learning_rate(step - 1),
+        "patches_per_second": rate,
+        **_named("", figures),
+    }
+
+
+def _close_epoch(job: Job, progress: Progress, *, score: Callable[[Any], Any], monitor: Monitor) -> EpochRow:
+    """Writes the epoch's figures: events, then the checkpoint, then history.csv."""
+    samples, step = progress.samples, progress.step
+    figures = discrimination(samples.labels, samples.probabilities)
+    validation = _validate(job, score)
+    row = EpochRow(
+        epoch=step // job.plan.steps_per_epoch,
+        step=step,
+        learning_rate=job.learning_rate(step - 1),
+        loss=samples.loss,
+        patches_per_second=progress.epoch_rate,
+        **_named("", figures),
+        **(_named("validation_", validation) if validation else {}),
+    )
+    monitor.scalars({"epoch/loss": row.loss, **_named("epoch/", figures)}, step=step)
+    monitor.picture("epoch/confusion", confusion_picture(figures.confusion), step=step)
+    if validation:
+        monitor.scalars(_named("validation/", validation), step=step)
+        monitor.picture("validation/confusion", confusion_picture(validation.confusion), step=step)
+    monitor.flush()
+    progress.history.rows.append(row)
+    progress.samples = EpochSamples()
+    job.save(progress)
+    write_history(progress.history, job.run / HISTORY)
+    return row
+
+
+def _validate(job: Job, score: Callable[[Any], Any]) -> Discrimination | None:
+    if not len(job.validation):
+        return None
+    probabilities = score_patches(score, job.store, job.validation, batch_size=job.plan.batch_size)
+    return discrimination(job.patch_labels[job.validation] == CALCIFICATION, probabilities)
+
+
+def _named(prefix: str, figures: Discrimination) -> dict[str, float]:
+    return {f"{prefix}{name}": getattr(figures, name) for name in ("auc", "sensitivity", "specificity")}
+
+
+def _augmented_sample(job: Job) -> NDArray[np.uint8]:
+    """The first patches of the first batch as the network sees them."""
+    patches, ops, _ = job.plan.locate(np.asarray(job.plan.ids(0))[: SAMPLE_ROWS * SAMPLE_COLS])
+    pixels = job.store.gather(patches)
+    augmented = Augment(intensities=job.augmentation.intensities)(pixels, ops)
+    return patch_sheet(np.asarray(augmented), maximum=int(np.iinfo(pixels.dtype).max))

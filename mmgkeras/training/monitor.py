@@ -1,0 +1,85 @@
+"""What TensorBoard shows of a run: scalars, a sample of augmented patches, confusion matrices. It names no patient.
+
+Owns the tags and the pictures. Every event of a step is on disk before the checkpoint of that step is; see `events`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+SAMPLE_ROWS: Final = 4
+SAMPLE_COLS: Final = 8
+_CELL_PX: Final = 96
+_GAP_PX: Final = 2
+
+
+class Monitor:
+    """Writes events into a folder; nothing is on disk for certain before `flush`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begins a new event file."""
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+    def scalars(self, values: Mapping[str, float], *, step: int) -> None:
+        """Writes values by tag at a step; those that are not finite are left out."""
+        with self._writer.as_default(step=step):
+            for tag, value in values.items():
+                if np.isfinite(value):
+                    tf.summary.scalar(tag, value)
+
+    def picture(self, tag: str, pixels: NDArray[np.uint8], *, step: int) -> None:
+        """Writes one gray picture (H, W) at a step."""
+        with self._writer.as_default(step=step):
+            tf.summary.image(tag, pixels[np.newaxis, :, :, np.newaxis])
+
+    def flush(self) -> None:
+        """Returns when everything so far is in the file."""
+        self._writer.flush()
+
+
+def patch_sheet(patches: NDArray[np.float32], *, maximum: int) -> NDArray[np.uint8]:
+    """A sheet (H, W) of the first 32 patches (n, P, P, 1) in raw units, row by row, with white gaps between."""
+    patch_px = patches.shape[1]
+    pitch = patch_px + _GAP_PX
+    sheet = np.full((SAMPLE_ROWS * pitch - _GAP_PX, SAMPLE_COLS * pitch - _GAP_PX), 255, np.uint8)
+    for number, patch in enumerate(patches[: SAMPLE_ROWS * SAMPLE_COLS]):
+        top, left = (place * pitch for place in divmod(number, SAMPLE_COLS))
+        sheet[top : top + patch_px, left : left + patch_px] = np.rint(patch[:, :, 0] * (255 / maximum))
+    return sheet
+
+
+def confusion_picture(confusion: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """A picture (H, W) of a (2, 2) confusion matrix: the darker, the larger the part of its row; counts inside."""
+    title_px = _CELL_PX // 4
+    size = 2 * _CELL_PX + title_px
+    image = Image.new("L", (size, size), 255)
+    draw = ImageDraw.Draw(image)
+    draw.text((title_px, 4), "answer: no          answer: yes", fill=0)
+    for truth in (0, 1):
+        total = max(1, int(confusion[truth].sum()))
+        draw.text((2, title_px + truth * _CELL_PX + _CELL_PX // 2), ("no", "yes")[truth], fill=0)
+        for answer in (0, 1):
+            part = int(confusion[truth, answer]) / total
+            left, top = title_px + answer * _CELL_PX, title_px + truth * _CELL_PX
+            draw.rectangle(
+                (left, top, left + _CELL_PX - 1, top + _CELL_PX - 1), fill=round(255 - 200 * part), outline=0
+            )
+            text = f"{confusion[truth, answer]}\n{100 * part:.1f} %"
+            draw.text((left + 12, top + _CELL_PX // 3), text, fill=255 if part > 0.5 else 0)
+    return np.asarray(image)

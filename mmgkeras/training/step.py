@@ -1,0 +1,82 @@
+"""One training step over all devices, and the scoring of patches by the network as it stands.
+
+The gradient is that of the mean cross-entropy over the whole batch, whatever the number of devices. L2 and the rate
+factors are the optimizer's affair: the losses here are data losses.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mmgkeras.pipeline.batches import Gatherable, even_batches, plain_batches
+from mmgkeras.schema import CALCIFICATION
+from mmgkeras.training.history import EpochSamples
+
+Output = tuple[Any, Any, Any]
+"""Per-replica (n,) losses, probabilities and labels, still on the devices."""
+
+
+def make_train_step(
+    strategy: tf.distribute.Strategy, *, model: keras.Model, optimizer: keras.optimizers.Optimizer, batch_size: int
+) -> Callable[[Any], Output]:
+    """A compiled function that takes the next batch of a distributed iterator and learns from it.
+
+    Args:
+        strategy: under which `model` and `optimizer` were made.
+        model: {"image", "augmentation"} to (n, 2) logits.
+        optimizer: already built on the model's trainable variables.
+        batch_size: of all devices together.
+    """
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
+
+    def on_replica(inputs: dict[str, Any], labels: Any) -> Output:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(model(inputs, training=True), tf.float32)
+            losses = cross_entropy(labels, logits)
+            # The optimizer sums the gradients of the replicas, so each gives its share of the mean.
+            loss = tf.reduce_sum(losses) / batch_size
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return losses, tf.nn.softmax(logits)[:, CALCIFICATION], labels
+
+    def train_step(iterator: Any) -> Output:
+        return cast(Output, strategy.run(on_replica, args=next(iterator)))
+
+    return cast(Callable[[Any], Output], tf.function(train_step, jit_compile=False))
+
+
+def fetch_samples(strategy: tf.distribute.Strategy, outputs: Sequence[Output]) -> EpochSamples:
+    """The samples of several steps, in the order of the stream, from the devices to the host."""
+    columns: list[list[NDArray[Any]]] = [
+        [np.asarray(part) for output in outputs for part in strategy.experimental_local_results(output[column])]
+        for column in range(3)
+    ]
+    empty = EpochSamples()
+    return EpochSamples(
+        losses=np.concatenate([empty.losses, *columns[0]]),
+        probabilities=np.concatenate([empty.probabilities, *columns[1]]),
+        labels=np.concatenate([empty.labels, *(part.astype(np.int8) for part in columns[2])]),
+    )
+
+
+def make_scorer(network: keras.Model) -> Callable[[Any], Any]:
+    """A compiled function from raw patches (n, P, P, 1) to (n,) float32 probabilities of calcification."""
+    shape = (None, *network.input_shape[1:])
+
+    def score(patches: Any) -> Any:
+        logits = tf.cast(network(patches, training=False), tf.float32)
+        return tf.nn.softmax(logits)[:, CALCIFICATION]
+
+    signature = [tf.TensorSpec(shape, network.inputs[0].dtype)]
+    return cast(Callable[[Any], Any], tf.function(score, input_signature=signature, jit_compile=False))
+
+
+def score_patches(
+    score: Callable[[Any], Any], store: Gatherable, indices: NDArray[np.int64], *, batch_size: int
+) -> NDArray[np.float32]:
+    """(n,) float32 probabilities of the patches at these places in the store, as they are."""
+    batches = plain_batches(store, even_batches(indices, batch_size=batch_size))
+    return np.concatenate([np.asarray(score(patches), np.float32) for patches in batches])

@@ -1,0 +1,93 @@
+import keras
+import numpy as np
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from mmgkeras.training.history import EpochRow, EpochSamples, History
+
+
+def make_variables(value):
+    kernel = keras.Variable(np.full((2, 3), value, np.float32))
+    count = keras.Variable(int(value), dtype="int64")
+    return [kernel], [count]
+
+
+def make_progress():
+    samples = EpochSamples(
+        losses=np.array([0.5, 1.5], np.float32),
+        probabilities=np.array([0.25, 0.75], np.float32),
+        labels=np.array([0, 1], np.int8),
+    )
+    row = EpochRow(
+        epoch=1, step=6, learning_rate=0.1, loss=1 / 3, auc=0.7, sensitivity=0.5, specificity=1, patches_per_second=9
+    )
+    return Progress(step=7, samples=samples, history=History([row]))
+
+
+def save(path, *, value=3):
+    model, optimizer = make_variables(value)
+    save_checkpoint(path, progress=make_progress(), model=model, optimizer=optimizer)
+
+
+def test_a_checkpoint_gives_everything_back(tmp_path):
+    save(tmp_path / "checkpoint.npz")
+    model, optimizer = make_variables(0)
+    progress = load_checkpoint(tmp_path / "checkpoint.npz", model=model, optimizer=optimizer)
+    np.testing.assert_array_equal(model[0], np.full((2, 3), 3, np.float32))
+    assert int(optimizer[0]) == 3
+    expected = make_progress()
+    assert progress.step == 7
+    np.testing.assert_array_equal(progress.history.array(), expected.history.array())
+    for name, array in expected.samples.arrays().items():
+        np.testing.assert_array_equal(progress.samples.arrays()[name], array)
+        assert progress.samples.arrays()[name].dtype == array.dtype
+
+
+def test_without_a_file_the_start_is_fresh(tmp_path):
+    model, optimizer = make_variables(4)
+    progress = load_checkpoint(tmp_path / "checkpoint.npz", model=model, optimizer=optimizer)
+    assert (progress.step, len(progress.samples), progress.history.rows) == (0, 0, [])
+    assert int(optimizer[0]) == 4
+
+
+def test_a_save_that_fails_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.npz"
+    save(path)
+    before = path.read_bytes()
+
+    def fail(file, **arrays):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(InputError, match=r"checkpoint.npz: cannot be written: No space left on device"):
+        save(path, value=5)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.npz"]
+
+
+def test_nothing_is_unpickled(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    np.savez(path, step=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match="is no checkpoint or is damaged: Object arrays cannot be loaded"):
+        load_checkpoint(path, model=[], optimizer=[])
+
+
+def test_a_damaged_file_is_one_line(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"is no checkpoint or is damaged: .*; start again with --overwrite"):
+        load_checkpoint(path, model=[], optimizer=[])
+
+
+def test_another_network_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    save(path)
+    model, optimizer = make_variables(0)
+    with pytest.raises(InputError, match="another network: 1 model variables, needed 2"):
+        load_checkpoint(path, model=model * 2, optimizer=optimizer)
+    other = [keras.Variable(np.zeros((3, 2), np.float32))]
+    with pytest.raises(InputError, match=r"another network: .* has shape \(2, 3\), needed \(3, 2\)"):
+        load_checkpoint(path, model=other, optimizer=optimizer)

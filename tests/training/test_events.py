@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from mmgkeras.training.events import drop_later_events, read_records
+from mmgkeras.training.monitor import Monitor, confusion_picture, patch_sheet
+
+
+def write_events(folder, steps):
+    with Monitor(folder) as monitor:
+        for step in steps:
+            monitor.scalars({"loss": step / 2}, step=step)
+    return max(folder.glob("*tfevents*"))
+
+
+def steps_in(folder):
+    """Steps of all values, by TensorBoard's own reader."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    return [
+        event.step
+        for path in sorted(folder.glob("*tfevents*"))
+        for event in EventFileLoader(str(path)).Load()
+        if event.HasField("summary")
+    ]
+
+
+def test_events_after_the_checkpoint_are_dropped(tmp_path):
+    write_events(tmp_path, [0, 10, 20, 30])
+    drop_later_events(tmp_path, last_step=20)
+    assert steps_in(tmp_path) == [0, 10, 20]
+
+
+def test_a_file_that_needs_no_change_is_left_alone(tmp_path):
+    path = write_events(tmp_path, [0, 10])
+    before = path.read_bytes(), path.stat().st_ino
+    drop_later_events(tmp_path, last_step=10)
+    assert (path.read_bytes(), path.stat().st_ino) == before
+
+
+def test_a_record_cut_off_at_the_end_is_dropped(tmp_path):
+    path = write_events(tmp_path, [0, 10, 20])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    drop_later_events(tmp_path, last_step=100)
+    assert steps_in(tmp_path) == [0, 10]
+    assert whole.startswith(path.read_bytes())
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 5, 11])
+def test_a_file_cut_off_in_its_first_record_goes(tmp_path, kept_bytes):
+    path = write_events(tmp_path, [0])
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    drop_later_events(tmp_path, last_step=100)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_checkpoint_all_events_go(tmp_path):
+    write_events(tmp_path, [0, 10])
+    drop_later_events(tmp_path, last_step=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_no_error(tmp_path):
+    drop_later_events(tmp_path / "tensorboard", last_step=0)
+
+
+def test_records_are_read_whole(tmp_path):
+    path = write_events(tmp_path, [0, 1])
+    assert b"".join(read_records(path)) == path.read_bytes()
+
+
+def test_values_that_are_not_finite_are_left_out(tmp_path):
+    with Monitor(tmp_path) as monitor:
+        monitor.scalars({"auc": float("nan")}, step=1)
+        monitor.scalars({"auc": 0.5}, step=2)
+    assert steps_in(tmp_path) == [2]
+
+
+def test_a_sheet_of_patches_by_hand():
+    patches = np.stack([np.full((2, 2, 1), 65535.0), np.full((2, 2, 1), 32767.5)]).astype(np.float32)
+    sheet = patch_sheet(patches, maximum=65535)
+    assert sheet.shape == (4 * 4 - 2, 8 * 4 - 2)
+    assert sheet[:2, :2].tolist() == [[255, 255], [255, 255]]
+    assert sheet[:2, 4:6].tolist() == [[128, 128], [128, 128]]
+    assert sheet[0, 2] == 255
+
+
+def test_the_confusion_picture_is_darker_where_more_of_the_row_lies():
+    picture = confusion_picture(np.array([[3, 1], [0, 4]]))
+    assert picture.dtype == np.uint8
+    brightness = [picture[24 + 96 * truth + 90, 24 + 96 * answer + 90] for truth in (0, 1) for answer in (0, 1)]
+    assert brightness == [105, 205, 255, 55]

@@ -1,0 +1,279 @@
+"""`mmgkeras fit` as a program: what it writes, what it refuses, one device against two."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from mmgkeras.cli import main
+from safetensors.numpy import save_file
+
+COMMON = ["--fold", "1", "--set", "model.weights=none", "--set", "train.batch_size=54"]
+"""54 of 272 samples: five steps an epoch."""
+
+
+def arguments(store, folder, *more):
+    return [
+        "fit",
+        "--store",
+        str(store),
+        "--run",
+        str(folder / "run"),
+        "--export",
+        str(folder / "model"),
+        *COMMON,
+        *more,
+    ]
+
+
+def start(store, folder, *more):
+    command = [sys.executable, "-c", "from mmgkeras.cli import main; main()", *arguments(store, folder, *more)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(process):
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    return stdout, stderr
+
+
+def saved_weights(run):
+    with np.load(run / "checkpoint.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files if name.startswith("model/")}
+
+
+def tame_resnet18():
+    """ResNet18 in torchvision's layout, random, with blocks that change their input by a tenth, as a trained one's do.
+
+    Without that the gradients of a random network of this depth double the last bit's difference many times a step.
+    """
+    generator = np.random.default_rng(4)
+    tensors = {}
+
+    def add(convolution, norm, *, size, outputs, inputs, scale=1.0):
+        deviation = np.sqrt(2 / (size * size * outputs))
+        tensors[f"{convolution}.weight"] = generator.normal(0, deviation, (outputs, inputs, size, size))
+        values = {"weight": scale, "bias": 0, "running_mean": 0, "running_var": 1}
+        tensors.update({f"{norm}.{name}": np.full(outputs, value) for name, value in values.items()})
+
+    add("conv1", "bn1", size=7, outputs=64, inputs=3)
+    inputs = 64
+    for stage, outputs in enumerate((64, 128, 256, 512), start=1):
+        for block in (0, 1):
+            name = f"layer{stage}.{block}"
+            add(f"{name}.conv1", f"{name}.bn1", size=3, outputs=outputs, inputs=inputs)
+            add(f"{name}.conv2", f"{name}.bn2", size=3, outputs=outputs, inputs=outputs, scale=0.1)
+            if inputs != outputs:
+                add(f"{name}.downsample.0", f"{name}.downsample.1", size=1, outputs=outputs, inputs=inputs)
+            inputs = outputs
+    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def five_steps(tmp_path_factory):
+    """Arguments of one epoch of five steps, synchronized."""
+    weights = tmp_path_factory.mktemp("weights") / "tame.safetensors"
+    save_file(tame_resnet18(), weights)
+    values = {
+        "train.epochs": 1,
+        "train.learning_rate": 1e-4,
+        "model.weights": weights,
+        "model.synchronized_batch_norm": "true",
+    }
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def one_and_two(training_store, five_steps, tmp_path_factory):
+    """The same five steps on one device and on two halves of the processor: folder and output of each."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+    processes = [
+        start(training_store, folder, *five_steps, *devices)
+        for folder, devices in zip(folders, ([], ["--devices", "CPU:0,CPU:1"]), strict=True)
+    ]
+    return [(folder, *finished(process)) for folder, process in zip(folders, processes, strict=True)]
+
+
+def test_five_steps_of_resnet18_on_two_devices_equal_one_in_every_weight(one_and_two):
+    (one, *_), (two, *_) = one_and_two
+    environment = json.loads((two / "run" / "environment.json").read_text())
+    assert environment["starts"][0]["devices"] == ["CPU:0", "CPU:1"]
+    assert environment["counts"]["steps_per_epoch"] == 5
+    expected, found = saved_weights(one / "run"), saved_weights(two / "run")
+    assert len(expected) == len(found) > 100
+    (kernel,) = (array for array in expected.values() if array.shape == (7, 7, 3, 64))
+    before = tame_resnet18()["conv1.weight"].transpose(2, 3, 1, 0)
+    assert np.abs(kernel - before).max() > 1e-4  # a wrong scale of the gradient would show
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_the_output_is_a_table_and_the_path_of_the_model(one_and_two):
+    folder, stdout, stderr = one_and_two[0]
+    header, row, last = stdout.splitlines()
+    assert header.split() == ["epoch", "step", "loss", "auc", "sensitivity", "specificity", "patches_per_second"]
+    assert row.split()[:2] == ["1", "5"]
+    assert last == f"model: {folder / 'model' / '1'}"
+    assert "Traceback" not in stderr
+    assert [line.split(":")[0] for line in stderr.splitlines()] == ["epoch 1 of 1", "population statistics"]
+
+
+def test_the_run_folder_is_complete_and_names_no_patient(one_and_two):
+    folder = one_and_two[0][0]
+    run = folder / "run"
+    assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoint.npz",
+        "config.toml",
+        "environment.json",
+        "history.csv",
+        "tensorboard",
+    ]
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["is_finished"]
+    assert environment["leak_guard"]["shared_patients"] == environment["leak_guard"]["shared_pixel_digests"] == 0
+    assert {key: environment["counts"][key] for key in ("positives", "negatives")} == {"positives": 8, "negatives": 40}
+    assert environment["counts"]["augmented_positives"] == 192
+    for path in (*run.rglob("*"), *(folder / "model").rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"secret" not in content, path
+            assert b"image1" not in content, path
+
+
+def test_history_has_a_row_of_exact_figures(one_and_two):
+    with (one_and_two[0][0] / "run" / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["epoch"], row["step"], row["learning_rate"]) == ("1", "5", "0.0001")
+    assert 0 <= float(row["auc"]) <= 1
+    # Of 270 samples drawn from 192 positives and 80 negatives at most two are left out.
+    assert 0.3 < float(row["loss"]) < 3
+
+
+def test_a_finished_run_says_so_and_does_nothing(one_and_two, five_steps, training_store):
+    folder = one_and_two[0][0]
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    result = CliRunner().invoke(main, arguments(training_store, folder, *five_steps))
+    assert result.exit_code == 0
+    assert "has finished; nothing to do" in result.stderr
+    assert result.stdout == f"model: {folder / 'model' / '1'}\n"
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def refused(store, folder, *more):
+    """The one line of a refused start, after which nothing new is there."""
+    before = sorted(folder.rglob("*"))
+    result = CliRunner().invoke(main, arguments(store, folder, *more))
+    assert result.exit_code == 1, result.output
+    assert sorted(folder.rglob("*")) == before
+    assert not result.stdout
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_another_setting_is_refused_where_a_run_was_begun(one_and_two, five_steps, training_store):
+    folder = one_and_two[0][0]
+    line = refused(training_store, folder, *five_steps, "--set", "train.epochs=7")
+    assert "run: was begun with train.epochs = 1. Received: 7;" in line
+
+
+def test_another_fold_is_refused_where_a_run_was_begun(one_and_two, five_steps, training_store):
+    folder = one_and_two[0][0]
+    line = refused(training_store, folder, *five_steps, "--fold", "2")
+    assert "run: was begun with fold = 1. Received: 2;" in line
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_folder_that_holds_something_else_is_never_replaced(training_store, tmp_path, overwrite):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("years of work")
+    assert "run: is not a run folder, it has no environment.json" in refused(training_store, tmp_path, *overwrite)
+
+
+def test_a_misspelt_key_is_one_line(training_store, tmp_path):
+    line = refused(training_store, tmp_path, "--set", "train.epoch=3")
+    assert line == "error: configuration: train.epoch: no such key; did you mean epochs?"
+
+
+def test_a_batch_that_the_devices_cannot_share_is_one_line(training_store, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmgkeras.training.devices.choose_devices", lambda text: ["GPU:0", "GPU:1", "GPU:2", "GPU:3"])
+    line = refused(training_store, tmp_path)
+    assert line == "error: train.batch_size: must be divisible by the number of devices, 4. Received: 54"
+
+
+def test_a_batch_larger_than_an_epoch_is_one_line(training_store, tmp_path):
+    line = refused(training_store, tmp_path, "--set", "train.batch_size=273")
+    assert line.startswith("error: train.batch_size: an epoch must fill at least one batch. Received: 273;")
+
+
+@pytest.mark.parametrize("place", ["--run", "--export"])
+def test_a_place_that_cannot_be_written_is_one_line(training_store, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    line = refused(training_store, tmp_path, place, str(tmp_path / "file" / "below"))
+    assert line.startswith(f"error: {tmp_path / 'file' / 'below'}: ")
+
+
+def test_a_patient_in_two_subsets_is_one_line(training_store, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    for path in training_store.iterdir():
+        (store / path.name).write_bytes(path.read_bytes())
+    rows = (store / "folds.csv").read_text().splitlines()
+    patient, subset = rows[1].split(",")
+    other = "B" if subset == "A" else "A"
+    (store / "folds.csv").write_text("\n".join([*rows, f"{patient},{other}"]) + "\n")
+    line = refused(store, tmp_path)
+    assert line.startswith(f"error: {store / 'folds.csv'}:")
+    assert patient in line
+
+
+def test_weights_that_are_not_there_are_one_line_and_leave_no_run(training_store, tmp_path):
+    line = refused(training_store, tmp_path, "--set", f"model.weights={tmp_path / 'none.safetensors'}")
+    assert "no such file" in line
+
+
+def test_held_out_patients_are_scored_each_epoch(training_store, tmp_path):
+    more = ["--set", "train.epochs=2", "--set", "train.validation_patients=0.5", "--set", "train.batch_size=34"]
+    finished(start(training_store, tmp_path, *more))
+    with (Path(tmp_path) / "run" / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["4", "8"]  # two of four patients: 4 * 24 + 20 * 2 = 136 samples
+    assert all(0 <= float(row[f"validation_{name}"]) <= 1 for row in rows for name in ("auc", "specificity"))
+    counts = json.loads((tmp_path / "run" / "environment.json").read_text())["counts"]
+    assert (counts["positives"], counts["negatives"], counts["validation"]) == (4, 20, 24)
+
+
+def test_a_version_that_another_run_took_meanwhile_is_left_alone(one_and_two, five_steps, training_store, tmp_path):
+    shutil.copytree(one_and_two[0][0], tmp_path, dirs_exist_ok=True)
+    environment_path = tmp_path / "run" / "environment.json"
+    environment = json.loads(environment_path.read_text())
+    changes = {"export": str(tmp_path / "model" / "1"), "is_finished": False}
+    environment_path.write_text(json.dumps({**environment, **changes}))
+    metadata_path = tmp_path / "model" / "1" / "assets.extra" / "mmgkeras.json"
+    metadata_path.write_text(metadata_path.read_text().replace('"fold": 1', '"fold": 2'))
+    before = metadata_path.read_bytes()
+    stdout, _ = finished(start(training_store, tmp_path, *five_steps))
+    assert stdout == f"model: {tmp_path / 'model' / '2'}\n"
+    assert metadata_path.read_bytes() == before
+    for path in (one_and_two[0][0] / "model" / "1" / "variables").iterdir():
+        assert (tmp_path / "model" / "2" / "variables" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_bfloat16_trains_and_exports_float32(training_store, tmp_path):
+    more = [
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "train.precision=bfloat16",
+        "--set",
+        "train.population_statistics=false",
+    ]
+    finished(start(training_store, tmp_path, *more))
+    weights = saved_weights(tmp_path / "run")
+    assert {array.dtype.name for array in weights.values()} == {"float32"}
+    graph = (tmp_path / "model" / "1" / "saved_model.pb").read_bytes()
+    assert b"bfloat16" not in graph
