@@ -8,13 +8,13 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 MMGKERAS = .venv/bin/mmgkeras
 SEED ?= 1
 DEMO ?= demo
-DEMO_PATIENTS ?= 30
+DEMO_PATIENTS ?= 36
 
 .PHONY: demo test lint clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
-	$(MMGKERAS) phantom --out $(DEMO)/data --patients $(DEMO_PATIENTS) --seed $(SEED) --twins
+	$(MMGKERAS) phantom --out $(DEMO)/data --patients $(DEMO_PATIENTS) --seed $(SEED) --spacing-mm 0.2 --twins
 	$(MMGKERAS) prepare --data $(DEMO)/data --out $(DEMO)/store --config configs/demo.toml
 	$(MMGKERAS) prepare --data $(DEMO)/data/twins --out $(DEMO)/twin-store --config configs/demo.toml
 	$(MMGKERAS) split --store $(DEMO)/store --config configs/demo.toml

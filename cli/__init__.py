@@ -6,7 +6,15 @@ wrong usage; a traceback is a bug of ours.
 
 import click
 
+from .check import check
 from .errors import UserErrorGroup
+from .evaluate import evaluate
+from .fit import fit
+from .import_ import import_
+from .overlay import overlay
+from .phantom import phantom
+from .prepare import prepare
+from .split import split
 
 
 @click.group(cls=UserErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -15,6 +23,6 @@ def main() -> None:
     """Find calcifications in mammograms at full resolution. For research use, never for diagnosis."""
 
 
-COMMANDS: tuple[click.Command, ...] = ()
+COMMANDS: tuple[click.Command, ...] = (phantom, import_, check, prepare, split, fit, evaluate, overlay)
 for _command in COMMANDS:
     main.add_command(_command)

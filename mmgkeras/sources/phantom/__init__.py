@@ -1,1 +1,5 @@
-"""Mammogram-like images with exact truth, deterministic by seed."""
+"""Mammogram-like images with exact truth, deterministic by seed; docs/phantom.md says how they are made."""
+
+from mmgkeras.sources.phantom.dataset import PhantomSummary, write_phantom
+
+__all__ = ["PhantomSummary", "write_phantom"]

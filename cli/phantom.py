@@ -1,0 +1,38 @@
+"""`mmgkeras phantom`: makes mammogram-like images with exact truth."""
+
+import os
+from pathlib import Path
+from typing import Literal, cast
+
+import click
+
+from .progress import track
+
+
+@click.command(epilog="Example: mmgkeras phantom --out demo/data --patients 30 --seed 1 --spacing-mm 0.2 --twins")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Data folder to write.")
+@click.option("--patients", type=click.IntRange(1, 9999), required=True, help="Number of patients, of 2.6 images each.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same images.")
+@click.option("--spacing-mm", type=click.FloatRange(0.05, 1.0), default=0.1, show_default=True, help="Edge of a pixel.")
+@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a pixel.")
+@click.option("--twins", is_flag=True, help="Also write OUT/twins: the same images without calcifications.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+def phantom(*, out: Path, patients: int, seed: int, spacing_mm: float, bits: str, twins: bool, overwrite: bool) -> None:
+    """Make mammogram-like images with exact truth, to try everything out and to test it."""
+    from mmgkeras.sources.phantom import write_phantom
+
+    summary = write_phantom(
+        out,
+        num_patients=patients,
+        seed=seed,
+        spacing_mm=spacing_mm,
+        bits=cast(Literal[8, 16], int(bits)),
+        has_twins=twins,
+        num_workers=os.cpu_count() or 1,
+        overwrite=overwrite,
+        track=track,
+    )
+    click.echo(
+        f"{out}: {summary.num_patients} patients, {summary.num_images} images, "
+        f"{summary.num_calcifications} calcifications, {summary.num_clusters} clusters"
+    )

@@ -1,0 +1,289 @@
+"""The compressed breast: its outline, thickness, skin, glandular tissue and pectoral muscle.
+
+Owns the shape of a breast in millimetres and its maps in pixels; knows nothing of calcifications, distractors and the
+detector. Here every breast has its chest wall at the left edge; right breasts are mirrored at the end. Positions are
+(row, col) in millimetres from the top left corner.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import special
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import cKDTree
+
+from mmgkeras.sources.phantom.cases import Density, Exposure, Patient
+from mmgkeras.sources.phantom.texture import band_field, power_law_field, web
+
+Floats = NDArray[np.float32]
+
+SKIN_MM: Final = 1.5
+ANGLE_OF_VIEW: Final = {"CC": np.deg2rad(5.0), "MLO": np.deg2rad(22.5)}
+"""Mean direction of the tissue against the normal of the chest wall (PMC3189972)."""
+TEXTURE_BETA: Final = {"CC": 3.2, "MLO": 3.3}
+"""Slope that is put in; what comes out of the whole image is measured in docs/phantom.md."""
+TEXTURE_STRETCH: Final = 1.7
+GLAND_LEVEL: Final[dict[Density, float]] = {"A": -1.9, "B": -0.8, "C": 0.35, "D": 1.5}
+"""Offset of the glandular field, in its standard deviations: how much of the breast is glandular."""
+NODE_MM: Final = 1.0
+"""Distance of the coarse grid on which smooth maps are computed before they are enlarged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """Where one breast ends: the field of view and the skin, in mm.
+
+    Attributes:
+        height_mm, width_mm: of the image.
+        nipple: (row, col).
+        half_height_mm: of the breast proper above and below the nipple.
+        skin: (K, 2) points along the skin, ordered by row, reaching beyond the image.
+        pectoral: (row on the chest wall, col at the top) where the muscle's edge leaves the image; None without it.
+    """
+
+    height_mm: float
+    width_mm: float
+    nipple: tuple[float, float]
+    half_height_mm: float
+    skin: NDArray[np.float64]
+    pectoral: tuple[float, float] | None
+
+    def col_of_skin(self, rows_mm: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Distance of the skin from the chest wall at rows; negative where the breast does not reach."""
+        front = self.skin[self.skin[:, 1] > 0]
+        return np.asarray(np.interp(rows_mm, front[:, 0], front[:, 1], left=-1.0, right=-1.0))
+
+    def at(self, depth: float, height: float) -> tuple[float, float]:
+        """(row, col) of a place in the breast: `depth` 0 at the chest wall to 1 at the skin, `height` -1 to 1."""
+        row = self.nipple[0] + height * self.half_height_mm
+        return row, max(0.0, depth * float(self.col_of_skin(row)))
+
+    def anywhere(self, rng: np.random.Generator) -> tuple[float, float]:
+        """(row, col) of a place in the image's breast, muscle and axilla included, all places being as likely."""
+        while True:
+            row, col = rng.uniform(0.0, self.height_mm), rng.uniform(0.0, self.width_mm)
+            if col < float(self.col_of_skin(row)):
+                return row, col
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """Maps (H, W) float32 of one breast.
+
+    Attributes:
+        depth_mm: distance from the skin, negative outside the breast.
+        thickness_mm: of everything in the beam.
+        soft_mm: of glandular tissue, skin and muscle in the beam; the rest is fat.
+        gland: part of the thickness that is glandular, 0 to 1.
+    """
+
+    depth_mm: Floats
+    thickness_mm: Floats
+    soft_mm: Floats
+    gland: Floats
+
+
+def draw_outline(exposure: Exposure) -> Outline:
+    """The shape of the breast in this view."""
+    rng = exposure.image_rng("outline")
+    if exposure.view == "CC":
+        return _outline_cc(exposure.patient, rng)
+    return _outline_mlo(exposure.patient, rng)
+
+
+def draw_anatomy(exposure: Exposure, outline: Outline, *, spacing_mm: float) -> Anatomy:
+    """The maps of the breast at a pixel size."""
+    rng = exposure.image_rng("anatomy")
+    shape = (round(outline.height_mm / spacing_mm), round(outline.width_mm / spacing_mm))
+    patient = exposure.patient
+    nodes = _nodes(outline)
+    depth = _enlarged(_signed_depth(outline, nodes), shape=shape, spacing_mm=spacing_mm)
+    thickness, skin = _thickness_and_skin(depth, patient.thickness_mm, radius_mm=rng.uniform(0.35, 0.6))
+    level = np.float32(GLAND_LEVEL[patient.density] + rng.normal(0.0, 0.25))
+    smooth = _enlarged(_envelope(outline, nodes, rng), shape=shape, spacing_mm=spacing_mm)
+    subcutaneous = np.clip((depth - 3.0) / np.float32(rng.uniform(5.0, 11.0)), 0, 1)
+    muscle = np.zeros(shape, dtype=np.float32)
+    if outline.pectoral is not None:
+        muscle = _enlarged(_muscle(outline, nodes, rng), shape=shape, spacing_mm=spacing_mm)
+        muscle *= _striation(exposure, outline, shape=shape, spacing_mm=spacing_mm)
+    texture = _oriented_texture(exposure, outline, shape=shape, spacing_mm=spacing_mm)
+    gland = _logistic(1.5 * (texture + smooth + level - 1.3 * (1 - subcutaneous)))
+    gland *= subcutaneous * (1 - 0.85 * np.clip(muscle / 4.0, 0, 1))
+    webs = _webs(exposure, shape=shape, spacing_mm=spacing_mm) * np.clip(depth / 6.0, 0, 1) * (0.35 + gland)
+    amount = np.float32(rng.uniform(0.30, 0.42))
+    soft = thickness * (amount * gland * (1 + 0.22 * texture) + np.float32(0.045) * webs + 0.05)
+    soft += np.float32(0.6) * np.clip(depth / 6.0, 0, 1) * texture + muscle
+    return Anatomy(depth, thickness, np.maximum(soft, 0) * (depth > 0) + skin, gland)
+
+
+def _outline_cc(patient: Patient, rng: np.random.Generator) -> Outline:
+    reach = patient.nipple_distance_mm * rng.uniform(0.92, 1.0)
+    half = min(reach * rng.uniform(0.85, 1.05), 135.0)
+    height = 229.0 if half < 106.0 else 287.0
+    middle = height / 2 + rng.normal(0.0, 4.0)
+    power = rng.uniform(2.0, 2.4)
+    angle = np.linspace(-np.pi * 0.75, np.pi * 0.75, 1500)
+    sine, cosine = np.sin(angle), np.cos(angle)
+    rows = middle + half * np.sign(sine) * np.abs(sine) ** (2 / power)
+    cols = reach * np.sign(cosine) * np.abs(cosine) ** (2 / power)
+    nipple_row = middle + rng.normal(0.0, 0.06) * half
+    skin = _with_nipple(np.stack([rows, cols], axis=-1), nipple_row, rng)
+    return Outline(height, _width(reach, rng), (nipple_row, reach), 0.9 * half, skin, None)
+
+
+def _outline_mlo(patient: Patient, rng: np.random.Generator) -> Outline:
+    reach = patient.nipple_distance_mm * rng.uniform(0.95, 1.08)
+    height = 229.0 if reach < 112.0 else 287.0
+    nipple_row = height * rng.uniform(0.52, 0.64)
+    fold = min(nipple_row + reach * rng.uniform(0.72, 0.85), 0.97 * height)
+    below = fold - nipple_row
+    top = rng.uniform(0.30, 0.62)
+    knots = [
+        (-25.0, top - 0.08),
+        (0.0, top),
+        (0.5 * nipple_row, top + (1 - top) * rng.uniform(0.5, 0.68)),
+        (nipple_row - 0.16 * height, 0.955),
+        (nipple_row, 1.0),
+        (nipple_row + 0.35 * below, 0.90),
+        (nipple_row + 0.70 * below, 0.62),
+        (fold - 0.04 * below, 0.22),
+        (fold + 6.0, 0.09),
+        (height + 30.0, rng.uniform(0.03, 0.10)),
+    ]
+    rows = np.arange(-25.0, height + 30.0, 0.25)
+    cols = PchipInterpolator(*np.array(knots).T)(rows) * reach
+    cols = gaussian_filter1d(cols, 24.0, mode="nearest")
+    skin = _with_nipple(np.stack([rows, cols], axis=-1), nipple_row, rng)
+    pectoral = (nipple_row * rng.uniform(0.55, 1.05), reach * rng.uniform(0.32, min(0.62, top + 0.12)))
+    return Outline(height, _width(reach, rng), (nipple_row, reach), 0.85 * below, skin, pectoral)
+
+
+def _width(reach: float, rng: np.random.Generator) -> float:
+    return float(np.round(reach + rng.uniform(12.0, 45.0)))
+
+
+def _with_nipple(skin: NDArray[np.float64], row: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The skin with a nipple in profile, more or less seen."""
+    bump = rng.uniform(0.0, 7.0) * np.exp(-(((skin[:, 0] - row) / rng.uniform(4.0, 5.5)) ** 2))
+    return np.stack([skin[:, 0], skin[:, 1] + bump * (skin[:, 1] > 0)], axis=-1)
+
+
+def _nodes(outline: Outline) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows and cols in mm (h, w) of the coarse grid, whose nodes are centres of cells of `NODE_MM`."""
+    rows = (np.arange(int(np.ceil(outline.height_mm / NODE_MM))) + 0.5) * NODE_MM
+    cols = (np.arange(int(np.ceil(outline.width_mm / NODE_MM))) + 0.5) * NODE_MM
+    down, right = np.meshgrid(rows, cols, indexing="ij")
+    return down, right
+
+
+def _enlarged(coarse: NDArray[np.float64], *, shape: tuple[int, int], spacing_mm: float) -> Floats:
+    """The coarse map at the size of the image, bicubic."""
+    right = min(shape[1] * spacing_mm / NODE_MM, coarse.shape[1])
+    bottom = min(shape[0] * spacing_mm / NODE_MM, coarse.shape[0])
+    image = Image.fromarray(coarse.astype(np.float32))
+    return np.array(
+        image.resize((shape[1], shape[0]), Image.Resampling.BICUBIC, box=(0.0, 0.0, right, bottom)), dtype=np.float32
+    )
+
+
+def _signed_depth(outline: Outline, nodes: tuple[NDArray[np.float64], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Distance to the skin at the nodes in mm, negative outside."""
+    rows, cols = nodes
+    distance, _ = cKDTree(outline.skin).query(np.stack([rows.ravel(), cols.ravel()], axis=-1))
+    inside = cols < outline.col_of_skin(rows)
+    return np.asarray(np.where(inside, 1.0, -1.0) * distance.reshape(rows.shape), dtype=np.float64)
+
+
+def _thickness_and_skin(depth: Floats, full_mm: float, *, radius_mm: float) -> tuple[Floats, Floats]:
+    """Thickness of the breast, rounded at its edge, and of the skin in the beam, in mm; the edge is an ellipse."""
+    radius = np.float32(full_mm * radius_mm)
+
+    def rounded(distance: Floats, reach: float) -> Floats:
+        part = 1 - np.clip(distance / np.float32(reach), 0, 1)
+        return np.asarray(np.sqrt(1 - part * part), dtype=np.float32)
+
+    outer = np.float32(full_mm) * rounded(depth, float(radius))
+    inner = np.float32(full_mm - 2 * SKIN_MM) * rounded(depth - np.float32(SKIN_MM), float(radius - SKIN_MM))
+    return outer, np.asarray(0.55 * (outer - inner), dtype=np.float32)
+
+
+def _envelope(
+    outline: Outline, nodes: tuple[NDArray[np.float64], NDArray[np.float64]], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Where glandular tissue is likely: high in a cone behind the nipple, low at the chest wall and the rim."""
+    rows, cols = nodes
+    depth = np.clip(cols / outline.nipple[1], 0, 1)
+    across = (rows - outline.nipple[0] + rng.normal(6.0, 6.0)) / outline.half_height_mm
+    middle = rng.uniform(0.52, 0.68)
+    return 1.0 - 1.5 * (across / rng.uniform(0.6, 0.85)) ** 2 - 1.3 * ((depth - middle) / 0.42) ** 2
+
+
+def _muscle(
+    outline: Outline, nodes: tuple[NDArray[np.float64], NDArray[np.float64]], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Thickness of the pectoral muscle in mm: a wedge at the top of the chest wall with a slightly bulging edge."""
+    assert outline.pectoral is not None
+    rows, cols = nodes
+    bottom, width = outline.pectoral
+    along = np.clip(rows / bottom, 0, None)
+    edge = width * (1 - along) + rng.uniform(-2.0, 7.0) * np.sin(np.pi * np.clip(along, 0, 1))
+    inside = (edge - cols) * bottom / np.hypot(bottom, width)
+    step = special.expit(inside / rng.uniform(0.8, 1.8))
+    grown = step * (rng.uniform(5.0, 9.0) + rng.uniform(6.0, 12.0) * (1 - np.exp(-np.clip(inside, 0, None) / 18.0)))
+    return np.asarray(grown, dtype=np.float64)
+
+
+def _striation(exposure: Exposure, outline: Outline, *, shape: tuple[int, int], spacing_mm: float) -> Floats:
+    """Fibres of the muscle: a factor around 1."""
+    assert outline.pectoral is not None
+    bottom, width = outline.pectoral
+    fibres = power_law_field(
+        shape,
+        exposure.image_rng("muscle"),
+        spacing_mm=spacing_mm,
+        beta=2.8,
+        angle=float(np.arctan2(bottom, -width)),
+        stretch=4.0,
+    )
+    return np.asarray(1 + np.float32(0.10) * fibres, dtype=np.float32)
+
+
+def _oriented_texture(exposure: Exposure, outline: Outline, *, shape: tuple[int, int], spacing_mm: float) -> Floats:
+    """(H, W) texture of variance 1 whose structures point at the nipple: three directions, faded into each other."""
+    rng = exposure.image_rng("texture")
+    beta = TEXTURE_BETA[exposure.view] + rng.normal(0.0, 0.2)
+    mean_angle = ANGLE_OF_VIEW[exposure.view]
+    rows = (np.arange(shape[0], dtype=np.float32) + 0.5) * np.float32(spacing_mm)
+    across = (rows - np.float32(outline.nipple[0])) / np.float32(outline.half_height_mm)
+    total = np.zeros(shape, dtype=np.float32)
+    power = np.zeros((shape[0], 1), dtype=np.float32)
+    for place in (-0.8, 0.0, 0.8):
+        weight = np.exp(-(((np.clip(across, -1.2, 1.2) - np.float32(place)) / np.float32(0.55)) ** 2))[:, None]
+        angle = mean_angle - place * np.deg2rad(32.0)
+        total += weight * power_law_field(
+            shape, rng, spacing_mm=spacing_mm, beta=beta, angle=float(angle), stretch=TEXTURE_STRETCH
+        )
+        power += weight * weight
+    return np.asarray(total / np.sqrt(power), dtype=np.float32)
+
+
+def _webs(exposure: Exposure, *, shape: tuple[int, int], spacing_mm: float) -> Floats:
+    """(H, W) fine connective tissue, 0 to about 2: thin lines of two sizes that come and go."""
+    rng = exposure.image_rng("webs")
+    angle = float(ANGLE_OF_VIEW[exposure.view])
+    total = np.zeros(shape, dtype=np.float32)
+    for length_mm, width in ((14.0, 0.10), (6.0, 0.16)):
+        lines = web(
+            band_field(shape, rng, spacing_mm=spacing_mm, length_mm=length_mm, angle=angle, stretch=4.0), width=width
+        )
+        fade = band_field(shape, rng, spacing_mm=spacing_mm, length_mm=1.5 * length_mm)
+        total += lines * np.clip(fade, 0, 2)
+    return total
+
+
+def _logistic(values: Floats) -> Floats:
+    return np.asarray(special.expit(values), dtype=np.float32)
