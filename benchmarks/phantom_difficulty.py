@@ -3,7 +3,8 @@
     python benchmarks/phantom_difficulty.py --spacing-mm 0.2 --patch-px 64 --patients 20 --seeds 1 2 3
     python benchmarks/phantom_difficulty.py --spacing-mm 0.1 --patch-px 224 --patients 20 --seeds 1 2 3
 
-Prints one table in Markdown for docs/phantom.md. Two minutes a seed at 0.1 mm on two cores, half a minute at 0.2 mm.
+Prints one table in Markdown for docs/phantom.md. On two idle cores a seed takes one to two minutes at 0.1 mm, half a
+minute at 0.2 mm.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmgkeras.schema import Pixels
 
-MAX_SHARD_BYTES: Final = 2**30
+MAX_SHARD_BYTES: Final = 2**32
 """Of a shard in uint16; one in uint8 has as many patches and half the bytes."""
 _PROMOTION: Final = 257
 """255 * 257 = 65535: 8-bit values in the full range of 16 bits, without rounding."""

@@ -108,8 +108,8 @@ def draw_anatomy(exposure: Exposure, outline: Outline, *, spacing_mm: float) -> 
     subcutaneous = np.clip((depth - 3.0) / np.float32(rng.uniform(5.0, 11.0)), 0, 1)
     muscle = np.zeros(shape, dtype=np.float32)
     if outline.pectoral is not None:
-        muscle = _enlarged(_muscle(outline, nodes, rng), shape=shape, spacing_mm=spacing_mm)
-        muscle *= _striation(exposure, outline, shape=shape, spacing_mm=spacing_mm)
+        muscle = _enlarged(_muscle(outline.pectoral, nodes, rng), shape=shape, spacing_mm=spacing_mm)
+        muscle *= _striation(exposure, outline.pectoral, shape=shape, spacing_mm=spacing_mm)
     texture = _oriented_texture(exposure, outline, shape=shape, spacing_mm=spacing_mm)
     gland = _logistic(1.5 * (texture + smooth + level - 1.3 * (1 - subcutaneous)))
     gland *= subcutaneous * (1 - 0.85 * np.clip(muscle / 4.0, 0, 1))
@@ -223,12 +223,11 @@ def _envelope(
 
 
 def _muscle(
-    outline: Outline, nodes: tuple[NDArray[np.float64], NDArray[np.float64]], rng: np.random.Generator
+    pectoral: tuple[float, float], nodes: tuple[NDArray[np.float64], NDArray[np.float64]], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Thickness of the pectoral muscle in mm: a wedge at the top of the chest wall with a slightly bulging edge."""
-    assert outline.pectoral is not None
     rows, cols = nodes
-    bottom, width = outline.pectoral
+    bottom, width = pectoral
     along = np.clip(rows / bottom, 0, None)
     edge = width * (1 - along) + rng.uniform(-2.0, 7.0) * np.sin(np.pi * np.clip(along, 0, 1))
     inside = (edge - cols) * bottom / np.hypot(bottom, width)
@@ -237,10 +236,11 @@ def _muscle(
     return np.asarray(grown, dtype=np.float64)
 
 
-def _striation(exposure: Exposure, outline: Outline, *, shape: tuple[int, int], spacing_mm: float) -> Floats:
+def _striation(
+    exposure: Exposure, pectoral: tuple[float, float], *, shape: tuple[int, int], spacing_mm: float
+) -> Floats:
     """Fibres of the muscle: a factor around 1."""
-    assert outline.pectoral is not None
-    bottom, width = outline.pectoral
+    bottom, width = pectoral
     fibres = power_law_field(
         shape,
         exposure.image_rng("muscle"),
