@@ -8,7 +8,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 MMGKERAS = .venv/bin/mmgkeras
 SEED ?= 1
 DEMO ?= demo
-DEMO_PATIENTS ?= 36
+DEMO_PATIENTS ?= 60
 
 .PHONY: demo test lint clean
 
@@ -22,8 +22,8 @@ demo: .venv/installed
 	    --run $(DEMO)/runs/fold1 --export $(DEMO)/saved_models/phantom
 	$(MMGKERAS) evaluate --model $(DEMO)/saved_models/phantom/1 --store $(DEMO)/store \
 	    --twins $(DEMO)/twin-store --out $(DEMO)
-	$(MMGKERAS) overlay --model $(DEMO)/saved_models/phantom/1 --data $(DEMO)/data --truth \
-	    --out $(DEMO)/overlays
+	$(MMGKERAS) overlay --model $(DEMO)/saved_models/phantom/1 --data $(DEMO)/data --truth --out $(DEMO)/overlays \
+	    $$(awk -F, 'NR > 1 && NR < 14 { print "--image-id", $$1 }' $(DEMO)/mammograms.csv)
 
 test: lint
 	.venv/bin/python -m pytest -n $(JOBS) --expected-skips tests/expected_skips.txt

@@ -25,7 +25,8 @@ Floats = NDArray[np.float32]
 VISIBLE_SNR: Final = 5.0
 """A mark whose blurred signal, matched against the quantum noise, has a lower ratio is left out of image and truth.
 
-This is Rose's criterion. Of grains of 0.1 to 0.2 mm readers see about half (IJBC 2011:701054).
+This is Rose's criterion. It leaves out most grains of 0.1 to 0.2 mm, of which readers see about half (IJBC
+2011:701054).
 """
 TRUTH_PART: Final = 0.5
 """A pixel belongs to a mark if the mark alone, blurred and without noise, adds this part of its own greatest signal."""
