@@ -244,9 +244,10 @@ def test_manifest_lists_sizes_and_digests_of_all_data_files(make_data: MakeData,
     assert store.num_bytes == sum((store.path / name).stat().st_size for name in names)
 
 
-def test_summary_fits_a_terminal(make_data: MakeData, tmp_path: Path) -> None:
-    lines = summary_lines(prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG))
-    assert all(len(line) <= 80 for line in lines if not line.startswith("store"))
+def test_summary_fits_a_terminal(make_data: MakeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = summary_lines(prepare(make_data({"a": ramp()}), Path("store"), CONFIG))
+    assert all(len(line) <= 80 for line in lines)
     assert "patches     4 of 8 px: 0 positive, 4 negative, 0 unknown" in lines
 
 
