@@ -92,7 +92,7 @@ class TrainConfig(Section):
     """Times the learning rate for the new last layer; the paper is silent, MATLAB's usual script has 10."""
     precision: Literal["float32", "bfloat16"] = "float32"
     population_statistics: bool = True
-    """Recompute batch-norm statistics over the training patches at the end, as MATLAB does."""
+    """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
     validation_patients: float = Field(default=0.0, ge=0, lt=1, strict=False)
     """The part of the training patients that is held out and watched; none in the paper."""
     checkpoint_steps: int = Field(default=100, ge=1)

@@ -9,13 +9,12 @@ from typing import Any, cast
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from mmgkeras.config import Config
-from mmgkeras.models.network import batch_norm_layers, build_network
+from mmgkeras.models.network import batch_norm_layers, build_network, training_model
 from mmgkeras.models.preprocessing import PixelType
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.pipeline.batches import even_batches, plain_batches
+from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
@@ -43,8 +42,7 @@ def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict
     """
     network = float32_copy(job.network, config=config, store=store)
     if config.train.population_statistics and batch_norm_layers(network):
-        learned = np.sort(np.concatenate([job.plan.positives, job.plan.negatives]))
-        set_population_statistics(network, _plain_shuffled(store, learned, config=config, track=track))
+        set_population_statistics(training_model(network, config.augmentation), _first_epoch(job, track=track))
     metadata = ModelMetadata(
         network=config.model.network,
         patch_px=store.patch_px,
@@ -79,10 +77,14 @@ def float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> 
     return copy
 
 
-def _plain_shuffled(store: PatchStore, indices: NDArray[np.int64], *, config: Config, track: Track) -> Iterator[Any]:
-    """Batches of raw patches as they are, each patch once, in an order that depends on the seed alone."""
-    shuffled = np.random.default_rng(config.train.seed).permutation(indices)
-    batches = even_batches(shuffled, batch_size=config.train.batch_size)
-    stream = iter(plain_batches(store, batches))
-    for _ in track(batches, "population statistics"):
-        yield next(stream)
+def _first_epoch(job: Job, *, track: Track) -> Iterator[Any]:
+    """The inputs of one epoch, balanced and augmented: with other parts of positives the statistics would be others.
+
+    Taken over the patches as they are, of which few are positive, they gave the same AUC on the phantom, but a
+    specificity of 0.56 in place of 0.76 at a probability of 0.5.
+    """
+    num_steps = job.plan.steps_per_epoch
+    stream = iter(training_batches(job.store, job.plan, first_step=0, last_step=num_steps))
+    for _ in track(range(num_steps), "population statistics"):
+        inputs, _ = next(stream)
+        yield inputs

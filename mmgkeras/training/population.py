@@ -1,4 +1,4 @@
-"""Batch-norm statistics of the finished network over the training patches as they are, as MATLAB does at the end.
+"""Batch-norm statistics of the finished network over what it was trained on, as MATLAB takes them at the end.
 
 Keras' moving averages hold what the last few batches of a changing network gave; after a short training they still hold
 much of their initial values.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmgkeras.models.network import batch_norm_layers
 
 
-def set_population_statistics(network: keras.Model, batches: Iterable[Any]) -> None:
+def set_population_statistics(model: keras.Model, batches: Iterable[Any]) -> None:
     """Sets mean and variance of every batch normalisation to those of its inputs over all batches.
 
     While they are gathered, each layer normalises with the statistics of its batch, as in training. With mean m and
@@ -23,45 +23,42 @@ def set_population_statistics(network: keras.Model, batches: Iterable[Any]) -> N
     the square of that mean, both in float64: exact for batches of unequal sizes.
 
     Args:
-        network: raw patches to logits, in float32 and made outside any strategy. Its layers are changed: use a copy
-            that is then only exported.
-        batches: (n, P, P, 1) raw patches, shuffled, none much smaller than the others.
+        model: in float32 and made outside any strategy. Its layers are changed: use a copy that is then only exported.
+        batches: what `model` takes, n patches at a time, shuffled, no batch much smaller than the others.
     """
-    layers = batch_norm_layers(network)
+    layers = batch_norm_layers(model)
     if not layers:
         return
     for layer in layers:
         layer.momentum = 0.0  # the moving statistics become those of the batch
-    for layer in network._flatten_layers(include_self=False):
+    for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    sums = _summed(network, layers=layers, batches=batches)
+    sums = _summed(model, layers=layers, batches=batches)
     for layer, (mean, mean_square) in zip(layers, sums, strict=True):
         layer.moving_mean.assign(mean.astype(np.float32))
         layer.moving_variance.assign(np.maximum(mean_square - mean * mean, 0).astype(np.float32))
 
 
 def _summed(
-    network: keras.Model, *, layers: list[keras.layers.BatchNormalization], batches: Iterable[Any]
+    model: keras.Model, *, layers: list[keras.layers.BatchNormalization], batches: Iterable[Any]
 ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Mean and mean square of each layer's inputs, both (channels,) float64."""
-    shape = (None, *network.input_shape[1:])
 
-    def statistics(patches: Any) -> Any:
-        network(patches, training=True)
+    def moments_of(batch: Any) -> Any:
+        model(batch, training=True)
         moments = [
             (tf.cast(layer.moving_mean, tf.float64), tf.cast(layer.moving_variance, tf.float64)) for layer in layers
         ]
         return [(mean, variance + mean * mean) for mean, variance in moments]
 
-    signature = [tf.TensorSpec(shape, network.inputs[0].dtype)]
-    compiled = tf.function(statistics, input_signature=signature, jit_compile=False)
+    statistics = tf.function(moments_of, jit_compile=False)
     sums = [(np.zeros(layer.moving_mean.shape), np.zeros(layer.moving_mean.shape)) for layer in layers]
     num_patches = 0
-    for patches in batches:
-        size = int(patches.shape[0])
+    for batch in batches:
+        size = int(keras.tree.flatten(batch)[0].shape[0])
         num_patches += size
-        for total, part in zip(sums, compiled(patches), strict=True):
+        for total, part in zip(sums, statistics(batch), strict=True):
             total[0][...] += size * part[0].numpy()
             total[1][...] += size * part[1].numpy()
     return [(mean / num_patches, mean_square / num_patches) for mean, mean_square in sums]
