@@ -80,8 +80,8 @@ def float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> 
 def _first_epoch(job: Job, *, track: Track) -> Iterator[Any]:
     """The inputs of one epoch, balanced and augmented: with other parts of positives the statistics would be others.
 
-    Taken over the patches as they are, of which few are positive, they gave the same AUC on the phantom, but a
-    specificity of 0.56 in place of 0.76 at a probability of 0.5.
+    Taken over the patches as they are, of which few are positive, they gave about the same AUC on the phantom, but at a
+    probability of 0.5 a sensitivity and specificity of 0.81 and 0.56 in place of 0.57 and 0.84.
     """
     num_steps = job.plan.steps_per_epoch
     stream = iter(training_batches(job.store, job.plan, first_step=0, last_step=num_steps))
