@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Callable
 
 import numpy as np
 from network_worker import Case, Prepared, serve
@@ -29,12 +30,15 @@ def batch_of(case: Case) -> tuple[np.ndarray, np.ndarray]:
     return generator.integers(0, 256, size=shape, dtype=np.uint8), generator.integers(0, 2, size=case.batch)
 
 
-def network_of(case: Case) -> tuple[keras.Model, keras.optimizers.Optimizer]:
-    """The network as `fit` builds it, and the paper's optimizer."""
+def network_of(
+    case: Case, *, change: Callable[[keras.Model], keras.Model] | None = None
+) -> tuple[keras.Model, keras.optimizers.Optimizer]:
+    """The network as `fit` builds and changes it, and the paper's optimizer."""
     precision = "bfloat16" if case.way == "bfloat16" else "float32"
     network = build_network(
         ModelConfig(network=case.network), patch_px=case.patch_px, pixel_type="uint8", precision=precision
     )
+    network = network if change is None else change(network)
     optimizer = make_optimizer(TrainConfig(), steps_per_epoch=1000)
     optimizer.build(network.trainable_variables)
     return network, optimizer
@@ -57,7 +61,9 @@ def prepare_tensorflow(case: Case) -> Prepared:
     tf.config.threading.set_intra_op_parallelism_threads(case.threads)
     if case.way == "bfloat16-rewrite":
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
-    network, optimizer = network_of(case)
+    from mmgkeras.training.batch_norm import with_fused_batch_norm
+
+    network, optimizer = network_of(case, change=with_fused_batch_norm if case.mode == "train" else None)
     image, label = (tf.constant(array) for array in batch_of(case))
 
     @tf.function(jit_compile=case.compiled)

@@ -1,0 +1,79 @@
+"""A figure with its uncertainty, and how a standard error becomes bounds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import t as student
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and the bounds of its confidence interval, 95 % unless said otherwise.
+
+    Attributes:
+        estimate: the figure of the data themselves.
+        low, high: the bounds; None where they cannot be had, for instance from a single patient.
+    """
+
+    estimate: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much one figure is above another, tested against 0.
+
+    Attributes:
+        interval: the difference and its bounds.
+        se: its standard error; None where it cannot be had, as `statistic` and `p` then are.
+        statistic: the difference over its standard error.
+        p: two-sided, of this one test.
+        p_holm: corrected for the other tests of the same question; None where none was made.
+    """
+
+    interval: Interval
+    se: float | None
+    statistic: float | None
+    p: float | None
+    p_holm: float | None = None
+
+
+def unit_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:
+    """The interval of a figure from 0 to 1: symmetric on the logit scale, so that it stays inside and leans inwards.
+
+    Args:
+        estimate: the figure. At 0 or 1 itself there are no bounds: nothing in the data says how far it could be off.
+        se: its standard error, on its own scale; none (0) leaves no bounds either.
+        degrees: of freedom of the t distribution, about the number of patients behind the standard error less one;
+            below 1 there are no bounds.
+        confidence: the share of intervals that hold the truth.
+    """
+    if not 0 < estimate < 1 or not 0 < se < np.inf or degrees < 1:
+        return Interval(estimate)
+    centre = logit(estimate)
+    reach = student.ppf((1 + confidence) / 2, degrees) * se / (estimate * (1 - estimate))
+    return Interval(estimate, float(expit(centre - reach)), float(expit(centre + reach)))
+
+
+def symmetric_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:
+    """The interval of a figure of any size; arguments as for `unit_interval`."""
+    if not 0 < se < np.inf or degrees < 1:
+        return Interval(estimate)
+    reach = float(student.ppf((1 + confidence) / 2, degrees)) * se
+    return Interval(estimate, estimate - reach, estimate + reach)
+
+
+def difference(estimate: float, *, se: float, degrees: float = np.inf, confidence: float = 0.95) -> Difference:
+    """A difference tested against 0, with symmetric bounds; arguments as for `unit_interval`.
+
+    Where nothing differs and nothing varies, p is 1.
+    """
+    if se == 0 and estimate == 0:
+        return Difference(Interval(estimate, estimate, estimate), se=se, statistic=0.0, p=1.0)
+    interval = symmetric_interval(estimate, se=se, degrees=degrees, confidence=confidence)
+    if interval.low is None:
+        return Difference(interval, se=None, statistic=None, p=None)
+    statistic = estimate / se
+    return Difference(interval, se=se, statistic=statistic, p=float(2 * student.sf(abs(statistic), degrees)))
