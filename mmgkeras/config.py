@@ -50,6 +50,11 @@ class SplitConfig(Section):
 class AugmentationConfig(Section):
     """How the classes are balanced (paper, 3.2 and Table 6)."""
 
+    scheme: Literal["paper", "symmetric"] = "paper"
+    """"paper": only positives are turned and darkened, so that a dark patch is a positive one and a network may learn
+    that shortcut. "symmetric": negatives take part as often as in the paper, twice an epoch, but turned, flipped and
+    darkened as positives are, by operations drawn anew each epoch: brightness and orientation no longer tell the class.
+    """
     intensities: tuple[float, ...] = Field(default=(1.0, 0.5, 0.75), min_length=1, strict=False)
     """Factors on the pixel values of positives, each times 4 rotations and 2 flips; the first must be 1."""
     negatives_per_positive: float | None = Field(default=None, gt=0, strict=False)
@@ -71,6 +76,9 @@ class ModelConfig(Section):
     """resnet18, resnet50, resnet101, or the name of a class of keras.applications such as "DenseNet121"."""
     weights: str = "imagenet"
     """"imagenet", "none", or the path of a local file: .safetensors (resnet18) or .h5 (the others)."""
+    normalisation: Literal["network", "local"] = "network"
+    """What a network sees: "network", the brightness as its pretrained weights expect it (the paper is silent), or
+    "local", around middle gray, how each pixel differs from the mean of the 9 x 9 px around it."""
     synchronized_batch_norm: bool = False
 
 
@@ -96,6 +104,8 @@ class TrainConfig(Section):
     validation_patients: float = Field(default=0.0, ge=0, lt=1, strict=False)
     """The part of the training patients that is held out and watched; none in the paper."""
     checkpoint_steps: int = Field(default=100, ge=1)
+    shuffle: Literal["every_epoch", "once"] = "every_epoch"
+    """"once" repeats the first epoch's order, MATLAB's default; the paper is silent."""
     deterministic: bool = True
     """Same weights for the same seed on GPUs too, at some cost in speed."""
     seed: int = Field(default=0, ge=0)

@@ -27,6 +27,9 @@ class TestDefaults:
         assert (train.learning_rate_drop_factor, train.learning_rate_drop_period) == (0.3, 1)
         assert (train.momentum, train.l2) == (0.9, 0.005)
 
+    def test_no_file_gives_the_papers_scheme_and_a_new_order_each_epoch(self) -> None:
+        assert (read_config().augmentation.scheme, read_config().train.shuffle) == ("paper", "every_epoch")
+
     def test_configuration_cannot_be_changed(self) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             Config().train.epochs = 3  # type: ignore[misc]
@@ -107,6 +110,11 @@ class TestRefused:
             ("patches.stride_px=500", r"patches: stride_px must not exceed patch_px \(224\). Received: 500"),
             ("augmentation.intensities=[0.5]", r"augmentation: intensities must begin with 1.0 .* Received: \(0.5,\)"),
             ("augmentation.intensities=[1.0, 1.5]", "augmentation: intensities must begin with 1.0"),
+            (
+                "augmentation.scheme=fair",
+                "augmentation.scheme: Input should be 'paper' or 'symmetric'. Received: 'fair'",
+            ),
+            ("train.shuffle=never", "train.shuffle: Input should be 'every_epoch' or 'once'. Received: 'never'"),
             ("augmentation.intensities=[]", "augmentation.intensities: .* at least 1 item"),
             ("train=3", "--set takes section.key=value, such as train.epochs=3. Received: 'train=3'"),
             ("train.epochs", "--set takes section.key=value"),

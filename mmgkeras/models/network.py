@@ -13,7 +13,7 @@ from mmgkeras.config import AugmentationConfig, ModelConfig
 from mmgkeras.errors import ConfigError
 from mmgkeras.models.augmentation import Augment
 from mmgkeras.models.backbones import find_backbone
-from mmgkeras.models.preprocessing import DivideByMaximum, PixelType, Preprocess
+from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, PixelType, Preprocess
 
 HEAD: Final = "head"
 """Name of the new last layer, which the optimizer and the weights treat apart."""
@@ -30,8 +30,9 @@ def build_network(
 ) -> keras.Model:
     """A network with random weights: "image" (B, patch_px, patch_px, 1) raw pixels in, (B, 2) float32 logits out.
 
-    The layers, one after another: division by the type's maximum, preprocessing to three channels, the backbone with
-    global average pooling, and the classifier named `HEAD`. Logit 1 stands for calcification.
+    The layers, one after another: division by the type's maximum, local contrast where asked for, preprocessing to
+    three channels, the backbone with global average pooling, and the classifier named `HEAD`. Logit 1 stands for
+    calcification.
 
     Args:
         config: which network, and whether batch normalisation is synchronized between devices.
@@ -51,6 +52,8 @@ def build_network(
         _synchronize_batch_norm(features)
     image = keras.Input((patch_px, patch_px, 1), dtype=pixel_type, name="image")
     x = DivideByMaximum(pixel_type=pixel_type)(image)
+    if config.normalisation == "local":
+        x = LocalContrast()(x)
     x = Preprocess(network=config.network)(x)
     x = features(x)
     logits = keras.layers.Dense(NUM_CLASSES, dtype="float32", name=HEAD)(x)

@@ -44,20 +44,26 @@ def standardise(image: Any) -> Any:
 
 
 def _residual_block(x: Any, *, filters: int, strides: int, name: str) -> Any:
-    """Two 3 x 3 convolutions beside a shortcut, which is convolved where the shape changes."""
+    """Two 3 x 3 convolutions beside a shortcut, which is convolved where the shape changes.
+
+    Without pretrained weights the block begins as its shortcut alone: the last scale is 0 (Goyal et al. 2017,
+    https://arxiv.org/abs/1706.02677, 5.1).
+    """
     shortcut = x
     if strides != 1:
         shortcut = _normalised_convolution(x, filters=filters, kernel_size=1, strides=strides, name=f"{name}_0")
         x = layers.ZeroPadding2D(1, name=f"{name}_1_pad")(x)
     x = _normalised_convolution(x, filters=filters, kernel_size=3, strides=strides, name=f"{name}_1")
     x = layers.Activation("relu", name=f"{name}_1_relu")(x)
-    x = _normalised_convolution(x, filters=filters, kernel_size=3, strides=1, name=f"{name}_2")
+    x = _normalised_convolution(x, filters=filters, kernel_size=3, strides=1, name=f"{name}_2", scale="zeros")
     x = layers.Add(name=f"{name}_add")([shortcut, x])
     return layers.Activation("relu", name=f"{name}_out")(x)
 
 
-def _normalised_convolution(x: Any, *, filters: int, kernel_size: int, strides: int, name: str) -> Any:
-    """A convolution without bias and its batch normalisation.
+def _normalised_convolution(
+    x: Any, *, filters: int, kernel_size: int, strides: int, name: str, scale: str = "ones"
+) -> Any:
+    """A convolution without bias and its batch normalisation, whose scale begins as said.
 
     With a stride the caller has padded: "same" would put the odd row and column at the end only. Without one it pads
     alike on all sides.
@@ -72,4 +78,4 @@ def _normalised_convolution(x: Any, *, filters: int, kernel_size: int, strides: 
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=f"{name}_conv",
     )(x)
-    return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name=f"{name}_bn")(x)
+    return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, gamma_initializer=scale, name=f"{name}_bn")(x)

@@ -6,7 +6,7 @@ from mmgkeras.config import AugmentationConfig, ModelConfig
 from mmgkeras.errors import ConfigError
 from mmgkeras.models.backbones import find_backbone
 from mmgkeras.models.network import HEAD, backbone_of, batch_norm_layers, build_network, training_model
-from mmgkeras.models.preprocessing import DivideByMaximum, Preprocess
+from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, Preprocess
 
 # Keras' own reading of its variables on JAX is behind numpy's.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -61,6 +61,22 @@ class TestDivideByMaximum:
         assert found.item() == 0.5
 
 
+class TestLocalContrast:
+    def test_a_pixel_becomes_its_difference_from_the_mean_of_81(self) -> None:
+        gray = np.full((1, 11, 11, 1), 0.25, dtype=np.float32)
+        gray[0, 5, 5, 0] = 0.25 + 0.081
+        found = numpy_of(LocalContrast()(gray))[0, :, :, 0]
+        assert found[5, 5] == pytest.approx(0.5 + 8 * (0.081 - 0.001), abs=1e-5)
+        assert found[5, 1] == pytest.approx(0.5 - 8 * 0.081 / (9 * 6), abs=1e-5)  # 6 columns lie in the patch
+        assert found[0, 0] == pytest.approx(0.5, abs=1e-5)
+
+    def test_brightness_is_gone_and_contrast_stays(self) -> None:
+        gray = np.random.default_rng(0).uniform(0, 0.5, (2, 16, 16, 1)).astype(np.float32)
+        np.testing.assert_allclose(
+            numpy_of(LocalContrast()(gray + 0.25)), numpy_of(LocalContrast()(gray)), rtol=0, atol=1e-5
+        )
+
+
 class TestPreprocess:
     def test_resnet18_standardises_by_imagenet(self):
         found = numpy_of(Preprocess(network="resnet18")(np.full((1, 1, 1, 1), 0.5, dtype=np.float32)))
@@ -77,7 +93,9 @@ class TestPreprocess:
         found = numpy_of(layer(np.array([0.0, 1.0], dtype=np.float32).reshape(1, 1, 2, 1)))
         assert found[0, 0].tolist() == [[-1.0] * 3, [1.0] * 3]
 
-    @pytest.mark.parametrize("layer", [Preprocess(network="resnet50"), DivideByMaximum(pixel_type="uint8")])
+    @pytest.mark.parametrize(
+        "layer", [LocalContrast(), Preprocess(network="resnet50"), DivideByMaximum(pixel_type="uint8")]
+    )
     def test_layer_survives_its_configuration(self, layer):
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert again.get_config() == layer.get_config()
