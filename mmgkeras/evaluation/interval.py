@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import t as student
 
@@ -38,6 +39,15 @@ class Difference:
     statistic: float | None
     p: float | None
     p_holm: float | None = None
+
+
+def effective_number(shares: NDArray[np.floating]) -> float:
+    """How many patients of equal weight would tell as much as these shares (I,) do, at least 0 (Kish 1965).
+
+    It is their number where all are equal, and about 1 where one patient has nearly everything.
+    """
+    total = float(shares.sum())
+    return total**2 / float((shares**2).sum()) if total > 0 else 0.0
 
 
 def unit_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:

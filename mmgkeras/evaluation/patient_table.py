@@ -1,0 +1,222 @@
+"""Figures as functions of how often each patient counts.
+
+Owns the sums by patient from which a figure follows for any weights of the patients without going back to the patches:
+2,000 resamples then cost a few matrix products. Knows nothing of how weights are drawn.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmgkeras.evaluation.metrics import FIGURES, THRESHOLD
+from mmgkeras.schema import CALCIFICATION, UNKNOWN
+
+MAMMOGRAM_ACCURACY: Final = "mammogram_accuracy"
+BOOTSTRAPPED: Final = (*FIGURES, MAMMOGRAM_ACCURACY)
+"""Every figure that follows from a `PatientTable`."""
+RANKED: Final = ("auc", "average_precision")
+"""The figures of the scores themselves; the others are of decisions, and each a quotient of sums."""
+_CHUNK: Final = 2_000_000
+"""Numbers that an intermediate array of the average precision may hold."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientTable:
+    """Sums over the patches of each unit, a unit being one patient in one fold; U units in all, sorted by fold.
+
+    Attributes:
+        folds: (U,) the fold of each unit, ascending.
+        patients: (U,) the patient of each unit, numbered from 0.
+        quotients: by the name of a figure of decisions, the sums (U,) above and below its line.
+        positives, negatives: (U,) numbers of patches.
+        wins: (U, U), over the pairs of a positive of the row's unit and a negative of the column's, how often the
+            positive scores higher; an equal score counts one half.
+        owners: (M,) the unit of each positive, ascending.
+        positives_reached, negatives_reached: (M, U), of each positive the patches of the unit that score at least as
+            high; empty where the average precision was not asked for.
+    """
+
+    folds: Ints
+    patients: Ints
+    quotients: Mapping[str, tuple[Floats, Floats]]
+    positives: Floats
+    negatives: Floats
+    wins: Floats
+    owners: Ints
+    positives_reached: Floats
+    negatives_reached: Floats
+
+    def units(self, fold: int | None) -> slice:
+        """The units of one fold, or all for None."""
+        if fold is None:
+            return slice(0, len(self.folds))
+        return _span(self.folds, fold, fold + 1)
+
+    def figure(self, name: str, weights: Floats, *, fold: int | None = None) -> Floats:
+        """(R,) the figure of one fold, or of all in one set for None, when unit u counts weights[r, u] times.
+
+        Args:
+            name: one of BOOTSTRAPPED that the table was made for.
+            weights: (R, U) of the units of all folds.
+            fold: whose units are taken.
+
+        Returns:
+            NaN where the figure has no meaning.
+        """
+        part = self.units(fold)
+        of_part = weights[:, part]
+        if name == "auc":
+            pairs = (of_part @ self.positives[part]) * (of_part @ self.negatives[part])
+            return _divide(((of_part @ self.wins[part, part]) * of_part).sum(axis=1), pairs)
+        if name == "average_precision":
+            return self._average_precision(of_part, part)
+        above, below = self.quotients[name]
+        return _divide(of_part @ above[part], of_part @ below[part])
+
+    def shares(self, name: str, *, fold: int | None = None) -> Floats:
+        """What each unit has below the line of the figure, which stands on the units above 0.
+
+        For the AUC and the average precision that is the positives, or the negatives if fewer units have any.
+        """
+        part = self.units(fold)
+        if name in self.quotients:
+            return self.quotients[name][1][part]
+        positives, negatives = self.positives[part], self.negatives[part]
+        return positives if np.count_nonzero(positives) <= np.count_nonzero(negatives) else negatives
+
+    def _average_precision(self, weights: Floats, part: slice) -> Floats:
+        rows = _span(self.owners, part.start, part.stop)
+        owners = self.owners[rows] - part.start
+        right = self.positives_reached[rows, part].T
+        called = right + self.negatives_reached[rows, part].T
+        total = np.zeros(len(weights))
+        step = max(1, _CHUNK // max(1, len(owners)))
+        for start in range(0, len(weights), step):
+            chunk = weights[start : start + step]
+            precision = _divide(chunk @ right, chunk @ called, without=0.0)
+            total[start : start + step] = np.einsum("rm,rm->r", chunk[:, owners], precision)
+        return _divide(total, weights @ self.positives[part])
+
+
+def tabulate_patients(
+    predictions: pd.DataFrame, *, threshold: float = THRESHOLD, figures: Collection[str] = BOOTSTRAPPED
+) -> PatientTable:
+    """The table of a frame with the columns of predictions.csv; patches of unknown label are left out.
+
+    Args:
+        predictions: of any selection of patches and any number of folds.
+        threshold: a probability of at least this says calcification.
+        figures: the names that will be asked for; what only the others need is not computed.
+    """
+    known = predictions[predictions["label"] != UNKNOWN]
+    folds, patients, units = _number_units(known)
+    is_positive = known["label"].to_numpy() == CALCIFICATION
+    scores = known["probability"].to_numpy(np.float64)
+    order = np.argsort(units[is_positive], kind="stable")
+    owners, positive_scores = units[is_positive][order], scores[is_positive][order]
+    others = units[~is_positive]
+    won, negatives_reached = _place(positive_scores, scores[~is_positive], others, num_units=len(folds))
+    positives_reached = np.empty((0, len(folds)))
+    if "average_precision" in figures:
+        _, positives_reached = _place(positive_scores, positive_scores, owners, num_units=len(folds))
+    needs_quotients = any(name not in RANKED for name in figures)
+    return PatientTable(
+        folds=folds,
+        patients=patients,
+        quotients=_quotients(known, units, num_units=len(folds), threshold=threshold) if needs_quotients else {},
+        positives=_add_up(owners, None, len(folds)),
+        negatives=_add_up(others, None, len(folds)),
+        wins=_add_rows(won, owners),
+        owners=owners,
+        positives_reached=positives_reached,
+        negatives_reached=negatives_reached,
+    )
+
+
+def _number_units(known: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
+    """(U,) the fold and (U,) the patient of each unit, and (N,) the unit of each patch."""
+    patient, names = pd.factorize(known["patient_id"], sort=True)
+    size = max(1, len(names))
+    units, keys = pd.factorize(known["fold"].to_numpy(np.int64) * size + patient, sort=True)
+    return keys // size, keys % size, units
+
+
+def _place(scores: Floats, others: Floats, units: Ints, *, num_units: int) -> tuple[Floats, Floats]:
+    """(M, U) the others of each unit below each score, equal ones counting one half; and those at least as high.
+
+    `units` (N,) are those of the others (N,).
+    """
+    order = np.argsort(scores, kind="stable")
+    # Sorted, a score is above each of the others whose number of scores up to it is at most the score's place.
+    below, not_above = (
+        _add_up(
+            np.searchsorted(scores[order], others, side=side) * num_units + units, None, (len(scores) + 1) * num_units
+        )
+        .reshape(len(scores) + 1, num_units)
+        .cumsum(axis=0)[:-1]
+        for side in ("right", "left")
+    )
+    won, reached = np.empty_like(below), np.empty_like(below)
+    won[order] = (below + not_above) / 2
+    reached[order] = _add_up(units, None, num_units) - below
+    return won, reached
+
+
+def _quotients(
+    known: pd.DataFrame, units: Ints, *, num_units: int, threshold: float
+) -> dict[str, tuple[Floats, Floats]]:
+    """The sums above and below the line of each figure (paper, 3.4.1 and 3.4.3)."""
+    calcified = known["label"].to_numpy() == CALCIFICATION
+    called = known["probability"].to_numpy() >= threshold
+    tp, fp, tn, fn = (
+        _add_up(units, part, num_units)
+        for part in (called & calcified, called & ~calcified, ~called & ~calcified, ~called & calcified)
+    )
+    images, image_names = pd.factorize(known["image_id"])
+    keys, mammograms = np.unique(units * len(image_names) + images, return_inverse=True)
+    owners = keys // max(1, len(image_names))
+    accuracies = np.bincount(mammograms, weights=called == calcified) / np.maximum(1, np.bincount(mammograms))
+    return {
+        "sensitivity": (tp, tp + fn),
+        "specificity": (tn, tn + fp),
+        "f1": (tp, tp + (fp + fn) / 2),
+        "ppv": (tp, tp + fp),
+        "npv": (tn, tn + fn),
+        "accuracy": (tp + tn, tp + fp + tn + fn),
+        MAMMOGRAM_ACCURACY: (
+            _add_up(owners, accuracies, num_units),
+            _add_up(owners, None, num_units),
+        ),
+    }
+
+
+def _add_up(places: Ints, values: NDArray[np.generic] | None, size: int) -> Floats:
+    """(size,) the sums of the values, or the numbers of them for None, that belong to each place."""
+    return np.bincount(places, weights=values, minlength=size).astype(np.float64)
+
+
+def _add_rows(rows: Floats, units: Ints) -> Floats:
+    """(U, U) the rows (M, U) of each unit added up; `units` (M,) ascend."""
+    added = np.zeros((rows.shape[1], rows.shape[1]))
+    present, starts = np.unique(units, return_index=True)
+    if len(present):
+        added[present] = np.add.reduceat(rows, starts, axis=0)
+    return added
+
+
+def _span(ascending: Ints, low: int, high: int) -> slice:
+    """Where values from low to below high lie."""
+    first, last = np.searchsorted(ascending, [low, high])
+    return slice(int(first), int(last))
+
+
+def _divide(above: Floats, below: Floats, *, without: float = np.nan) -> Floats:
+    """The quotients, and `without` where the lower number is 0."""
+    return np.divide(above, below, out=np.full_like(below, without), where=below > 0)

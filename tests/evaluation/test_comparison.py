@@ -1,0 +1,142 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.comparison import compare_networks, correct
+from mmgkeras.evaluation.delong import delong
+from mmgkeras.evaluation.interval import Difference, Interval
+from mmgkeras.evaluation.metrics import mean_figures, measure
+from mmgkeras.evaluation.obuchowski import clustered_aucs
+
+
+def network(shift: float, *, seed: int, num_patients: int = 30, per_patient: int = 10) -> pd.DataFrame:
+    """Scores of one network; the labels and the difficulty of the patients are the same for every seed."""
+    shared, own = np.random.default_rng(0), np.random.default_rng(seed)
+    patient = np.repeat(np.arange(num_patients), per_patient)
+    label = (shared.random(len(patient)) < 0.4).astype(np.int8)
+    score = shift * label + shared.normal(size=num_patients)[patient] + own.normal(size=len(patient))
+    return pd.DataFrame(
+        {
+            "image_id": [f"p{p:03}-1" for p in patient],
+            "patient_id": [f"p{p:03}" for p in patient],
+            "fold": 1 + patient % 3,
+            "row": 2,
+            "col": np.arange(len(patient)),
+            "label": label,
+            "probability": 1 / (1 + np.exp(-score)),
+        }
+    )
+
+
+NETWORKS = {"small": network(1.0, seed=1), "middle": network(1.3, seed=2), "large": network(3.0, seed=3)}
+
+
+def test_every_pair_is_compared_in_the_order_of_the_networks() -> None:
+    found = compare_networks(NETWORKS, num_resamples=100)
+    assert [(one.a, one.b) for one in found] == [("small", "middle"), ("small", "large"), ("middle", "large")]
+    assert compare_networks({"small": NETWORKS["small"]}) == ()
+
+
+def test_the_difference_of_fold_means_is_that_of_the_headline() -> None:
+    found = compare_networks(NETWORKS, num_resamples=500)[1].fold_mean
+    means = [
+        mean_figures([measure(part) for _, part in NETWORKS[name].groupby("fold")])["auc"]
+        for name in ("small", "large")
+    ]
+    assert found is not None
+    assert means[0] is not None
+    assert means[1] is not None
+    assert found.interval.estimate == pytest.approx(means[0] - means[1])
+    assert found.interval.high is not None
+    assert found.interval.high < 0
+    assert found.p is not None
+    assert found.p < 0.001
+
+
+def test_the_pooled_difference_is_obuchowskis() -> None:
+    found = compare_networks(NETWORKS, num_resamples=100)[0].pooled
+    frame = NETWORKS["small"]
+    scores = np.stack([NETWORKS[name]["probability"].to_numpy() for name in ("small", "middle")])
+    expected = clustered_aucs(frame["label"].to_numpy(), scores, frame["patient_id"].to_numpy()).compare(0, 1)
+    assert found is not None
+    assert found.p_holm is not None
+    assert found.p is not None
+    assert found.p_holm >= found.p
+    assert found.interval.estimate == pytest.approx(expected.interval.estimate)
+    assert (found.interval.low, found.se) == (pytest.approx(expected.interval.low), pytest.approx(expected.se))
+    assert (found.statistic, found.p) == (pytest.approx(expected.statistic), pytest.approx(expected.p))
+
+
+def test_drawing_the_same_patients_for_both_sees_more_than_the_two_intervals() -> None:
+    found = compare_networks(NETWORKS, num_resamples=500)[0].fold_mean
+    again = compare_networks({"a": NETWORKS["small"], "b": NETWORKS["small"]}, num_resamples=50)[0]
+    assert found is not None
+    assert found.se is not None
+    assert again.fold_mean is not None
+    assert again.pooled is not None
+    assert (again.fold_mean.interval, again.fold_mean.p) == (Interval(0.0, 0.0, 0.0), 1.0)
+    assert (again.pooled.interval.estimate, again.pooled.p) == (0.0, 1.0)
+
+
+def test_delongs_test_is_made_only_where_each_patient_has_one_patch() -> None:
+    assert [one.delong for one in compare_networks(NETWORKS, num_resamples=50)] == [None] * 3
+    single = {name: network(shift, seed=seed, per_patient=1) for name, shift, seed in (("a", 1, 4), ("b", 2, 5))}
+    found = compare_networks(single, num_resamples=50)[0]
+    scores = [frame["probability"].to_numpy() for frame in single.values()]
+    expected = delong(single["a"]["label"].to_numpy(), *scores).compare(0, 1)
+    assert found.delong_p == pytest.approx(expected.p)
+    assert found.pooled is not None
+    assert found.pooled.p == pytest.approx(expected.p)
+    assert compare_networks(NETWORKS, num_resamples=50)[0].delong_p is None
+
+
+def test_holms_correction_multiplies_the_smallest_most_and_never_falls() -> None:
+    tests = [
+        None if p is None else Difference(Interval(0.1), se=0.1, statistic=1.0, p=p) for p in (0.04, None, 0.01, 0.03)
+    ]
+    corrected = [None if one is None else one.p_holm for one in correct(tests)]
+    # 0.01 x 3; 0.03 x 2; 0.04 x 1, which must not be below 0.06.
+    assert corrected == [pytest.approx(0.06), None, pytest.approx(0.03), pytest.approx(0.06)]
+    certain = [Difference(Interval(0.1), se=0.1, statistic=1.0, p=p) for p in (0.7, 0.8)]
+    assert [one.p_holm for one in correct(certain) if one is not None] == [1.0, 1.0]
+
+
+def test_the_order_of_the_patches_and_unknown_ones_do_not_matter() -> None:
+    shuffled = NETWORKS["middle"].sample(frac=1, random_state=1)
+    unknown = shuffled.iloc[:1].assign(label=-1, col=999)
+    found = compare_networks({"a": NETWORKS["small"], "b": pd.concat([shuffled, unknown])}, num_resamples=50)
+    expected = compare_networks({"a": NETWORKS["small"], "b": NETWORKS["middle"]}, num_resamples=50)
+    assert found == expected
+
+
+def test_networks_that_scored_other_patches_are_refused() -> None:
+    fewer = NETWORKS["middle"].drop(index=7)
+    message = r"networks 'a' and 'b' must have .* Received: row 2, col 7 of image p000-1.* only of 'a'$"
+    with pytest.raises(InputError, match=message):
+        compare_networks({"a": NETWORKS["small"], "b": fewer}, num_resamples=10)
+    with pytest.raises(InputError, match=r"only of 'b'$"):
+        compare_networks({"a": fewer, "b": NETWORKS["small"]}, num_resamples=10)
+
+
+def test_networks_whose_labels_differ_are_refused() -> None:
+    other = NETWORKS["middle"].copy()
+    other.loc[4, "label"] = 1 - other.loc[4, "label"]
+    with pytest.raises(InputError, match=r"same labels|same patches of the same labels"):
+        compare_networks({"a": NETWORKS["small"], "b": other}, num_resamples=10)
+
+
+def test_what_cannot_be_compared_is_none() -> None:
+    def bare(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(label=np.where(frame["fold"] == 2, 0, frame["label"]))
+
+    found = compare_networks({name: bare(frame) for name, frame in NETWORKS.items()}, num_resamples=50)[0]
+    assert found.fold_mean is None
+    assert found.pooled is not None
+    negative = {name: frame.assign(label=0) for name, frame in NETWORKS.items()}
+    nothing = compare_networks(negative, num_resamples=10)[0]
+    assert (nothing.fold_mean, nothing.pooled, nothing.delong_p) == (None, None, None)
+    twice = {name: pd.concat([frame, frame.assign(fold=4)]) for name, frame in NETWORKS.items()}
+    assert compare_networks(twice, num_resamples=10)[0].pooled is None
+    absent = compare_networks(NETWORKS, num_resamples=10, folds=[1, 2, 3, 4])[0]
+    assert absent.fold_mean is None
