@@ -46,18 +46,44 @@ def label_patches(
     labels = np.full((grid.rows, grid.cols), NO_CALCIFICATION if is_clear else UNKNOWN, dtype=np.int8)
     is_positive = np.zeros(labels.shape, dtype=np.bool_)
     for region in regions:
-        covered = region_mask(region, height=grid.height, width=grid.width)
-        rows, cols = _reach(grid, covered)
-        overlap_px = _overlap_px(grid, covered, rows=rows, cols=cols)
-        place = np.ix_(rows, cols)
+        place, overlap_px, made_positive = _touched(grid, region, envelope_fraction=envelope_fraction)
         labels[place] = np.where(overlap_px > 0, UNKNOWN, labels[place])
-        if region.kind == "calcification":
-            is_positive[place] |= overlap_px > 0
-        elif region.kind == "cluster":
-            smaller_area_px = min(int(covered.mask.sum()), grid.patch_px**2)
-            is_positive[place] |= overlap_px >= envelope_fraction * smaller_area_px
+        is_positive[place] |= made_positive
     labels[is_positive] = CALCIFICATION
     return labels
+
+
+def region_overlap(grid: Grid, covered: RegionMask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The rows (r,) and columns (c,) of patches that a region's window touches, and (r, c) its pixels in each."""
+    rows, cols = _reach(grid, covered)
+    return rows, cols, _overlap_px(grid, covered, rows=rows, cols=cols)
+
+
+def positive_patches(grid: Grid, region: Region, *, envelope_fraction: float) -> NDArray[np.bool_]:
+    """(rows, cols) which patches one region makes 1 by the rule of `label_patches`, whatever the others do.
+
+    Raises:
+        InputError: if the region cannot be drawn on the image.
+    """
+    is_positive = np.zeros((grid.rows, grid.cols), dtype=np.bool_)
+    place, _, made_positive = _touched(grid, region, envelope_fraction=envelope_fraction)
+    is_positive[place] = made_positive
+    return is_positive
+
+
+def _touched(
+    grid: Grid, region: Region, *, envelope_fraction: float
+) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.int64], NDArray[np.bool_]]:
+    """The patches near a region as an index; how many of its pixels each holds; which of them it makes positive."""
+    covered = region_mask(region, height=grid.height, width=grid.width)
+    rows, cols, overlap_px = region_overlap(grid, covered)
+    made_positive = np.zeros(overlap_px.shape, dtype=np.bool_)
+    if region.kind == "calcification":
+        made_positive = overlap_px > 0
+    elif region.kind == "cluster":
+        smaller_area_px = min(int(covered.mask.sum()), grid.patch_px**2)
+        made_positive = overlap_px >= envelope_fraction * smaller_area_px
+    return np.ix_(rows, cols), overlap_px, made_positive
 
 
 def _reach(grid: Grid, covered: RegionMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 
 from mmgkeras import __version__
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.metrics import THRESHOLD
+from mmgkeras.evaluation.operating_point import KINDS, OperatingPoint
 
 PixelType = Literal["uint8", "uint16"]
 
@@ -35,6 +37,7 @@ class ModelMetadata:
         store_checksum: of the patch store it was trained on.
         mmgkeras_version: that exported it.
         config: every setting of the run, by section and key.
+        operating_point: the threshold that the model brings along; None for the paper's own decision.
     """
 
     network: str
@@ -48,6 +51,12 @@ class ModelMetadata:
     store_checksum: str
     mmgkeras_version: str = __version__
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    operating_point: OperatingPoint | None = None
+
+    @property
+    def threshold(self) -> float:
+        """A probability of at least this says calcification where nobody asks for another one."""
+        return THRESHOLD if self.operating_point is None else self.operating_point.threshold
 
 
 _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
@@ -63,6 +72,8 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "mmgkeras_version": (str,),
     "config": (dict,),
 }
+_OPERATING_POINT: Final = "operating_point"
+"""The one key that may be missing: models exported before it was there have none."""
 
 
 def patients_digest(patient_ids: Iterable[str]) -> str:
@@ -110,10 +121,27 @@ def _checked(values: Any, path: Path) -> ModelMetadata:
         if not isinstance(values[key], types) or isinstance(values[key], bool):
             allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
             raise InputError(f"{path}: {key}: must be {allowed}. Received: {values[key]!r}")
-    metadata = ModelMetadata(**{key: values[key] for key in _JSON_TYPES})
+    operating_point = _operating_point(values.get(_OPERATING_POINT), path)
+    metadata = ModelMetadata(**{key: values[key] for key in _JSON_TYPES}, operating_point=operating_point)
     if metadata.pixel_type not in ("uint8", "uint16"):
         raise InputError(f"{path}: pixel_type: must be uint8 or uint16. Received: {metadata.pixel_type!r}")
     if not 1 <= metadata.stride_px <= metadata.patch_px:
         received = f"{metadata.stride_px} and {metadata.patch_px}"
         raise InputError(f"{path}: needs 1 <= stride_px <= patch_px. Received: {received}")
     return metadata
+
+
+def _operating_point(value: Any, path: Path) -> OperatingPoint | None:
+    if value is None:
+        return None
+    try:
+        threshold, kind, target, fitted_on = (value[key] for key in ("threshold", "kind", "target", "fitted_on"))
+        is_right = 0 < threshold <= 1 and kind in KINDS and (target is None or target >= 0)
+    except (TypeError, KeyError):
+        is_right = False
+    if not is_right:
+        raise InputError(
+            f"{path}: {_OPERATING_POINT}: must hold threshold above 0 and at most 1, kind ({', '.join(KINDS)}), "
+            f"target and fitted_on, or be null. Received: {value!r}"
+        )
+    return OperatingPoint(float(threshold), kind, None if target is None else float(target), str(fitted_on))

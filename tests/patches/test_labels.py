@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmgkeras.errors import InputError
-from mmgkeras.patches.labels import label_patches
+from mmgkeras.patches.labels import label_patches, positive_patches
 from mmgkeras.patches.regions import mask_region, region_mask
 from mmgkeras.schema import Annotation, Grid, ImageRecord, Kind, Region, Shape
 
@@ -170,3 +170,19 @@ def test_labels_equal_the_rule_applied_to_cut_masks(data: st.DataObject) -> None
             positive |= (2 * held >= image.sum()) | (2 * held >= patch_px**2)
     expected[positive] = 1
     assert labels(*regions, grid=grid) == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("calcification", [[True, True, False], [True, True, False]]),
+        ("cluster", [[False, False, False], [True, False, False]]),
+        ("other", [[False, False, False], [False, False, False]]),
+    ],
+)
+def test_the_patches_that_one_region_makes_positive(kind: Kind, expected: list[list[bool]]) -> None:
+    # Rows 3 to 6 and columns 1 to 4: 3 x 3 px of 16 in the lower left patch, 9 of them at least half.
+    box = region(kind, "box", (3, 1), (6, 4))
+    made_positive = positive_patches(GRID, box, envelope_fraction=0.5)
+    assert made_positive.tolist() == expected
+    assert (made_positive == (np.array(labels(box)) == 1)).all()

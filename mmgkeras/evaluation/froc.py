@@ -1,0 +1,335 @@
+"""Free-response ROC: which part of the targets is found at how many false positives an image.
+
+Owns what a target is and when it is hit. Takes predictions, and regions with the grids of their images where there are
+such; knows no files.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.findings import Place, patches_of_findings
+from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.metrics import mean
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Grid, Region
+
+RATES: Final = (0.5, 1.0, 2.0, 4.0)
+"""False positives an image at which the sensitivity is told."""
+_EIGHT_NEIGHBOURS: Final = np.ones((3, 3), dtype=np.int64)
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing to be found: hit when any of its patches, (row, col), scores at or above the threshold."""
+
+    fold: int
+    image_id: str
+    patches: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What is to be found in the images of a set of predictions.
+
+    Attributes:
+        kind: "region", annotated, or "component", 8-connected positive patches where only labels exist.
+        items: one for each target of each fold.
+        num_left_out: regions without any positive patch among the predictions, which nothing could hit.
+    """
+
+    kind: Literal["region", "component"]
+    items: tuple[Target, ...]
+    num_left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Froc:
+    """The free-response curve.
+
+    Attributes:
+        points: (false positives an image, sensitivity) of all folds together at one threshold, where the sensitivity
+            rises, from (0, 0) to sensitivity 1; between two points it is that of the left one.
+        at: the highest sensitivity with at most so many false positives an image, all folds at one threshold; None
+            without targets or images.
+        fold_mean: the same with a threshold for each fold, mean over folds; None if a fold has no target or no image.
+        num_targets: that can be hit.
+        num_images: with at least one patch labelled 0, for on no other a false positive could be seen.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    at: Mapping[float, float | None]
+    fold_mean: Mapping[float, float | None]
+    num_targets: int
+    num_images: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrocIntervals:
+    """Intervals of `Froc.fold_mean` and `Froc.at`, by the false positives an image; None where these are None."""
+
+    fold_mean: Mapping[float, Interval | None]
+    pooled: Mapping[float, Interval | None]
+
+
+def targets_from_labels(predictions: pd.DataFrame) -> Targets:
+    """The 8-connected components of patches labelled 1 in each image of each fold.
+
+    Args:
+        predictions: with the columns of predictions.csv. A patch that was left out of them connects nothing.
+    """
+    items: list[Target] = []
+    for _, patches in _positives(predictions).groupby(["fold", "image_id"], sort=False):
+        fold, image_id = int(patches["fold"].iloc[0]), str(patches["image_id"].iloc[0])
+        rows, cols = patches["row"].to_numpy(), patches["col"].to_numpy()
+        is_positive = np.zeros((rows.max() + 1, cols.max() + 1), dtype=np.bool_)
+        is_positive[rows, cols] = True
+        components, number = ndimage.label(is_positive, structure=_EIGHT_NEIGHBOURS)
+        items.extend(
+            Target(fold, image_id, _places(np.argwhere(components == component))) for component in range(1, number + 1)
+        )
+    return Targets("component", tuple(items))
+
+
+def targets_from_regions(
+    predictions: pd.DataFrame,
+    regions: Sequence[Region],
+    grids: Mapping[str, Grid],
+    *,
+    envelope_fraction: float = 0.5,
+) -> Targets:
+    """One target for each cluster, and for each individual mark that lies in no cluster's envelope.
+
+    The marks of a cluster are one finding with it, see `findings`. Only patches that are labelled 1 in the predictions
+    count; a region none of whose patches is, such as an envelope that lies on the corner of four patches, is left out
+    and counted.
+
+    Args:
+        predictions: with the columns of predictions.csv; images without any are passed over.
+        regions: of all images.
+        grids: how each image was divided, by image_id.
+        envelope_fraction: of the label rule, `patches.envelope_fraction` of the configuration.
+
+    Raises:
+        InputError: if an image with regions has no grid, or a region cannot be drawn on its image.
+    """
+    by_image = defaultdict(list)
+    for region in regions:
+        by_image[region.image_id].append(region)
+    positives: dict[tuple[int, str], set[Place]] = defaultdict(set)
+    columns = (_positives(predictions)[name].tolist() for name in ("fold", "image_id", "row", "col"))
+    for fold, image_id, row, col in zip(*columns, strict=True):
+        positives[fold, image_id].add((row, col))
+    items, num_left_out = [], 0
+    for fold, image_id in zip(*_fold_images(predictions), strict=True):
+        if image_id not in by_image:
+            continue
+        if image_id not in grids:
+            raise InputError(f"image {image_id}: has regions and predictions, but no grid is known of it")
+        for finding in patches_of_findings(by_image[image_id], grids[image_id], envelope_fraction=envelope_fraction):
+            hittable = tuple(sorted(finding & positives[fold, image_id]))
+            if hittable:
+                items.append(Target(fold, image_id, hittable))
+            else:
+                num_left_out += 1
+    return Targets("region", tuple(items), num_left_out)
+
+
+def froc(predictions: pd.DataFrame, targets: Targets, *, rates: Sequence[float] = RATES) -> Froc:
+    """The free-response curve of predictions.
+
+    A target is hit when any of its patches scores at or above the threshold; each patch labelled 0 at or above it is
+    a false positive. Patches of unknown label, and positive ones of no target, count nowhere.
+
+    Args:
+        predictions: with the columns of predictions.csv.
+        targets: made of the same predictions.
+        rates: false positives an image at which the sensitivity is told.
+    """
+    counts, of_folds = _counts(predictions, targets), _counts_of_folds(predictions, targets)
+    pooled = _sensitivities(counts, counts.each_once, rates=rates)
+    by_fold = [_sensitivities(one, one.each_once, rates=rates) for one in of_folds]
+    return Froc(
+        points=_points(counts),
+        at={rate: _number(pooled[0, index]) for index, rate in enumerate(rates)},
+        fold_mean={rate: mean([_number(fold[0, index]) for fold in by_fold]) for index, rate in enumerate(rates)},
+        num_targets=len(targets.items),
+        num_images=int(counts.images.sum()),
+    )
+
+
+def froc_intervals(
+    predictions: pd.DataFrame,
+    targets: Targets,
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    rates: Sequence[float] = RATES,
+) -> FrocIntervals:
+    """Percentile intervals of the sensitivities of `froc`, of patients drawn with replacement within each fold.
+
+    A draw of a fold that has targets but none in the draw, or images but none, is made again.
+
+    Args:
+        predictions: with the columns of predictions.csv.
+        targets: made of the same predictions.
+        num_resamples: number of draws.
+        seed: of the draws.
+        confidence: of the intervals.
+        rates: false positives an image at which the sensitivity is told.
+    """
+    generator = np.random.default_rng(seed)
+    counts, of_folds = _counts(predictions, targets), _counts_of_folds(predictions, targets)
+    # The patients of `counts` are ordered by fold, so that the weights of the folds side by side are theirs.
+    weights = [_drawn_weights(one, generator, num_resamples=num_resamples) for one in of_folds]
+    pooled = _sensitivities(counts, np.concatenate(weights, axis=1), rates=rates)
+    by_fold = [_sensitivities(one, drawn, rates=rates) for one, drawn in zip(of_folds, weights, strict=True)]
+    estimates = froc(predictions, targets, rates=rates)
+    can_vary = any(one.images.size > 1 for one in of_folds)
+
+    def interval(estimate: float | None, draws: _Floats) -> Interval | None:
+        if estimate is None or not can_vary:
+            return None if estimate is None else Interval(estimate)
+        low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return Interval(estimate, float(low), float(high))
+
+    mean_draws = np.mean(by_fold, axis=0)
+    return FrocIntervals(
+        fold_mean={rate: interval(estimates.fold_mean[rate], mean_draws[:, i]) for i, rate in enumerate(rates)},
+        pooled={rate: interval(estimates.at[rate], pooled[:, i]) for i, rate in enumerate(rates)},
+    )
+
+
+def num_negative_images(predictions: pd.DataFrame) -> int:
+    """The images, of each fold, with a patch labelled 0: those on which a false positive can be seen."""
+    negatives = predictions[predictions["label"] == NO_CALCIFICATION]
+    return len(negatives[["fold", "image_id"]].drop_duplicates())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Counts:
+    """What the curve is made of, P patients of T targets.
+
+    Attributes:
+        images: (P,) float64 each patient's images with a patch labelled 0.
+        false_positives: (P, T) float64 each patient's patches labelled 0 that score at or above the target does.
+        owners: (T,) the place of the target's patient among the P.
+    """
+
+    images: _Floats
+    false_positives: _Floats
+    owners: NDArray[np.int64]
+
+    @property
+    def each_once(self) -> _Floats:
+        """(1, P) the weights of the data themselves."""
+        return np.ones((1, self.images.size))
+
+
+def _counts_of_folds(predictions: pd.DataFrame, targets: Targets) -> list[_Counts]:
+    return [
+        _counts(part, Targets(targets.kind, tuple(target for target in targets.items if target.fold == fold)))
+        for fold, part in predictions.groupby("fold")
+    ]
+
+
+def _counts(predictions: pd.DataFrame, targets: Targets) -> _Counts:
+    """Patients are ordered by fold; one who is in several folds counts in each."""
+    patients = predictions[["fold", "patient_id"]].drop_duplicates().sort_values(["fold", "patient_id"])
+    places = {key: place for place, key in enumerate(patients.itertuples(index=False, name=None))}
+    scores, owners = _scores_of_targets(predictions, targets, places=places)
+    negatives = predictions[predictions["label"] == NO_CALCIFICATION]
+    keys = zip(negatives["fold"], negatives["patient_id"], strict=True)
+    negative_owners = np.array([places[key] for key in keys], dtype=np.int64)
+    order = np.argsort(scores)
+    num_reached = np.searchsorted(scores[order], negatives["probability"].to_numpy(), side="right")
+    reached = np.zeros((len(places), len(scores) + 1))
+    np.add.at(reached, (negative_owners, num_reached), 1)
+    false_positives = np.zeros((len(places), len(scores)))
+    # A negative that scores at least as high as the k lowest targets is a false positive where any of them is hit.
+    false_positives[:, order] = reached[:, :0:-1].cumsum(axis=1)[:, ::-1]
+    images = np.zeros(len(places))
+    owned = negatives.assign(owner=negative_owners)[["fold", "image_id", "owner"]].drop_duplicates()
+    np.add.at(images, owned["owner"].to_numpy(), 1)
+    return _Counts(images=images, false_positives=false_positives, owners=owners)
+
+
+def _scores_of_targets(
+    predictions: pd.DataFrame, targets: Targets, *, places: Mapping[tuple[int, str], int]
+) -> tuple[_Floats, NDArray[np.int64]]:
+    """(T,) the highest probability among each target's patches, and (T,) the place of its patient."""
+    columns = ["fold", "image_id", "row", "col", "patient_id", "probability"]
+    fields = (_positives(predictions)[name].tolist() for name in columns)
+    known = {
+        (fold, image_id, row, col): (places[fold, patient_id], probability)
+        for fold, image_id, row, col, patient_id, probability in zip(*fields, strict=True)
+    }
+    found = [[known[target.fold, target.image_id, *place] for place in target.patches] for target in targets.items]
+    scores = np.array([max(probability for _, probability in patches) for patches in found], dtype=np.float64)
+    return scores, np.array([patches[0][0] for patches in found], dtype=np.int64)
+
+
+def _sensitivities(counts: _Counts, weights: _Floats, *, rates: Sequence[float]) -> _Floats:
+    """(R, rates) the highest sensitivity with at most so many false positives an image; NaN without targets or images.
+
+    A target counts when a threshold at its own score does not admit more. `weights` (R, P) says how often each patient
+    counts.
+    """
+    weights_of_targets = weights[:, counts.owners]
+    num_targets, num_images = weights_of_targets.sum(axis=1), weights @ counts.images
+    false_positives = weights @ counts.false_positives
+    found = np.stack(
+        [(weights_of_targets * (false_positives <= rate * num_images[:, None])).sum(axis=1) for rate in rates], axis=1
+    )
+    sensitivities = np.full(found.shape, np.nan)
+    is_there = (num_targets > 0) & (num_images > 0)
+    sensitivities[is_there] = found[is_there] / num_targets[is_there, None]
+    return sensitivities
+
+
+def _points(counts: _Counts) -> tuple[tuple[float, float], ...]:
+    num_images, num_targets = counts.images.sum(), counts.owners.size
+    if not num_images or not num_targets:
+        return ()
+    rates, numbers = np.unique(counts.false_positives.sum(axis=0) / num_images, return_counts=True)
+    points = zip(rates.tolist(), (numbers.cumsum() / num_targets).tolist(), strict=True)
+    return ((0.0, 0.0), *points)
+
+
+def _drawn_weights(counts: _Counts, generator: np.random.Generator, *, num_resamples: int) -> _Floats:
+    """(num_resamples, P) how often each patient was drawn."""
+    number = counts.images.size
+    weights = np.zeros((num_resamples, number))
+    is_open = np.ones(num_resamples, dtype=np.bool_)
+    while is_open.any():
+        weights[is_open] = generator.multinomial(number, np.full(number, 1 / number), size=int(is_open.sum()))
+        lacks_targets = (weights[:, counts.owners].sum(axis=1) == 0) & (counts.owners.size > 0)
+        lacks_images = (weights @ counts.images == 0) & (counts.images.sum() > 0)
+        is_open = lacks_targets | lacks_images
+    return weights
+
+
+def _positives(predictions: pd.DataFrame) -> pd.DataFrame:
+    return predictions[predictions["label"] == CALCIFICATION]
+
+
+def _fold_images(predictions: pd.DataFrame) -> tuple[list[int], list[str]]:
+    """The folds and the image_ids of every image of every fold, each once."""
+    unique = predictions[["fold", "image_id"]].drop_duplicates()
+    return unique["fold"].tolist(), unique["image_id"].tolist()
+
+
+def _places(indices: Iterable[Sequence[int]]) -> tuple[Place, ...]:
+    return tuple((int(row), int(col)) for row, col in indices)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,193 @@
+"""Thresholds for a wanted sensitivity or a bearable number of false positives, and what they reach on other patients.
+
+Owns their choice. They stand beside the paper's own decision, 0.5, and do not replace it in the figures.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.crossfit import FittedOn, fitting_sets
+from mmgkeras.evaluation.froc import num_negative_images
+from mmgkeras.evaluation.metrics import mean, mean_figures, measure
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Metrics
+
+Kind = Literal["sensitivity", "false_positives_per_image", "given"]
+KINDS: Final = get_args(Kind)
+_ROUNDING: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """The threshold at which a model decides, and why.
+
+    Attributes:
+        threshold: a probability of at least this says calcification; above 0 and at most 1.
+        kind: what it was chosen for; "given" where somebody said the number.
+        target: the sensitivity, or the false positives an image; None where it was given.
+        fitted_on: the predictions it was chosen from, in words.
+    """
+
+    threshold: float
+    kind: Kind
+    target: float | None
+    fitted_on: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """What a threshold reaches on one set of patches: the figures, and false positives an image.
+
+    `false_positives_per_image` is over the images with a patch labelled 0; None without one.
+    """
+
+    threshold: float
+    metrics: Metrics
+    false_positives_per_image: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossFittedPoints:
+    """Thresholds chosen for each fold on other patients, and what they reach on its test patients.
+
+    Attributes:
+        kind, target: what they were chosen for.
+        fitted_on: which other patients; None where there are none.
+        folds: by the number of the fold.
+        mean: over folds, each figure of `evaluation.metrics.FIGURES`, false_positives_per_image and threshold; empty
+            without folds.
+        reason: why there are no folds; empty where there are.
+    """
+
+    kind: Kind
+    target: float
+    fitted_on: FittedOn | None = None
+    folds: Mapping[int, Reached] = field(default_factory=dict)
+    mean: Mapping[str, float | None] = field(default_factory=dict)
+    reason: str = ""
+
+
+def choose_threshold(
+    predictions: pd.DataFrame, *, sensitivity: float | None = None, false_positives_per_image: float | None = None
+) -> float:
+    """The threshold that reaches the target on predictions and is the best among those that do.
+
+    For a sensitivity, of patches, it is the highest at which at least that part of the positives is called; for false
+    positives it is the lowest score observed at which there are at most so many an image, over the images with a patch
+    labelled 0. Patches of unknown label count nowhere. One of the two is given.
+
+    Args:
+        predictions: with fold, image_id, label and probability, of patients the model is not tested on.
+        sensitivity: above 0, at most 1.
+        false_positives_per_image: 0 or more.
+
+    Raises:
+        InputError: if there are no patches of the label that matters, or no threshold reaches the target.
+        ValueError: if not one of the targets is given, or it is out of range.
+    """
+    kind, target = _target(sensitivity=sensitivity, false_positives_per_image=false_positives_per_image)
+    if kind == "sensitivity":
+        return _for_sensitivity(predictions, target)
+    return _for_false_positives(predictions, target)
+
+
+def measure_at(predictions: pd.DataFrame, *, threshold: float) -> Reached:
+    """What a threshold reaches on predictions with the columns of predictions.csv."""
+    metrics, num_images = measure(predictions, threshold=threshold), num_negative_images(predictions)
+    rate = metrics.fp / num_images if num_images else None
+    return Reached(threshold=threshold, metrics=metrics, false_positives_per_image=rate)
+
+
+def cross_fitted_operating_points(
+    predictions: pd.DataFrame,
+    *,
+    validation: pd.DataFrame | None,
+    sensitivity: float | None = None,
+    false_positives_per_image: float | None = None,
+) -> CrossFittedPoints:
+    """For each fold, the threshold chosen on other patients and what it reaches on the fold's own.
+
+    The other patients are those held out of the fold's training where there are such, else those of the other folds:
+    see `fitting_sets`. One of the two targets is given, as in `choose_threshold`.
+
+    Args:
+        predictions: of the test subsets, with the columns of predictions.csv.
+        validation: of the held-out patients, of the same selection of patches; None without.
+        sensitivity: of patches, above 0, at most 1.
+        false_positives_per_image: 0 or more.
+
+    Raises:
+        InputError: if a patient whom a fold tests would be used for it.
+        ValueError: if not one of the targets is given, or it is out of range.
+    """
+    kind, target = _target(sensitivity=sensitivity, false_positives_per_image=false_positives_per_image)
+    sets = fitting_sets(predictions, validation=validation)
+    if sets.fitted_on is None:
+        return CrossFittedPoints(kind=kind, target=target, reason=sets.reason)
+    folds = {}
+    for fold, part in sets.by_fold.items():
+        try:
+            threshold = choose_threshold(
+                part, sensitivity=sensitivity, false_positives_per_image=false_positives_per_image
+            )
+        except InputError as error:
+            return CrossFittedPoints(kind=kind, target=target, reason=f"fold {fold}: {error}")
+        folds[fold] = measure_at(predictions[predictions["fold"] == fold], threshold=threshold)
+    reached = list(folds.values())
+    means = mean_figures([one.metrics for one in reached]) | {
+        "false_positives_per_image": mean([one.false_positives_per_image for one in reached]),
+        "threshold": mean([one.threshold for one in reached]),
+    }
+    return CrossFittedPoints(kind=kind, target=target, fitted_on=sets.fitted_on, folds=folds, mean=means)
+
+
+def _target(*, sensitivity: float | None, false_positives_per_image: float | None) -> tuple[Kind, float]:
+    if sensitivity is not None and false_positives_per_image is None:
+        if not 0 < sensitivity <= 1:
+            raise ValueError(f"sensitivity must be above 0 and at most 1. Received: {sensitivity}")
+        return "sensitivity", sensitivity
+    if false_positives_per_image is not None and sensitivity is None:
+        if not 0 <= false_positives_per_image < math.inf:
+            raise ValueError(f"false_positives_per_image must be 0 or more. Received: {false_positives_per_image}")
+        return "false_positives_per_image", false_positives_per_image
+    raise ValueError("Give sensitivity or false_positives_per_image, and not both")
+
+
+def _for_sensitivity(predictions: pd.DataFrame, target: float) -> float:
+    scores = predictions.loc[predictions["label"] == CALCIFICATION, "probability"].to_numpy()
+    if not scores.size:
+        raise InputError("predictions: a sensitivity needs patches labelled 1. Received: none")
+    # 0.07 * 100 is a little more than 7 in floating point, and 7 of 100 are 0.07 all the same.
+    num_wanted = max(1, math.ceil(target * scores.size - _ROUNDING))
+    threshold = float(np.sort(scores)[::-1][num_wanted - 1])
+    if threshold <= 0:
+        raise InputError(
+            f"predictions: no threshold reaches a sensitivity of {target:g}: "
+            f"{(scores <= 0).sum()} of {scores.size} positives have probability 0"
+        )
+    return threshold
+
+
+def _for_false_positives(predictions: pd.DataFrame, target: float) -> float:
+    known = predictions[predictions["label"].isin([CALCIFICATION, NO_CALCIFICATION])]
+    negatives = np.sort(known.loc[known["label"] == NO_CALCIFICATION, "probability"].to_numpy())[::-1]
+    if not negatives.size:
+        raise InputError("predictions: false positives an image need patches labelled 0. Received: none")
+    num_allowed = math.floor(target * num_negative_images(known) + _ROUNDING)
+    # The score of the first negative that must not be called; those that are equal to it go with it.
+    excluded = negatives[num_allowed] if num_allowed < negatives.size else 0.0
+    scores = known["probability"].to_numpy()
+    above = scores[scores > excluded]
+    if above.size:
+        return float(above.min())
+    if excluded < 1:
+        return 1.0
+    raise InputError(
+        f"predictions: no threshold gives at most {target:g} false positives an image: "
+        f"{(negatives >= 1).sum()} patches labelled 0 have probability 1"
+    )

@@ -1,0 +1,165 @@
+"""A model with another operating point, as a new version beside the old one.
+
+Owns the choice of the threshold from files of predictions, and the proof that the model is not tested on them. The
+network is copied as it is: scores do not change, only what is called by default.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.operating_point import OperatingPoint, Reached, choose_threshold, measure_at
+from mmgkeras.files import atomic_folder, sha256_file
+from mmgkeras.patches.split import fold_patches
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata, write_metadata
+from mmgkeras.savedmodel.model_card import note_operating_point
+from mmgkeras.savedmodel.versions import next_version
+from mmgkeras.schema import CALCIFICATION, UNKNOWN
+from mmgkeras.tables import read_predictions
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chosen:
+    """An operating point, what it reaches on the predictions it was chosen from, and what must be known besides."""
+
+    operating_point: OperatingPoint
+    reached: Reached
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """What it reaches, in one line."""
+        metrics, rate = self.reached.metrics, self.reached.false_positives_per_image
+        parts = [
+            f"{name} {value:.3f}"
+            for name, value in (("sensitivity", metrics.sensitivity), ("specificity", metrics.specificity))
+            if value is not None
+        ]
+        if rate is not None:
+            parts.append(f"{rate:.2f} false positives an image")
+        return f"there it reaches {', '.join(parts)}; on other patients it will differ"
+
+
+def choose_operating_point(
+    model: Path,
+    files: Sequence[Path],
+    *,
+    sensitivity: float | None = None,
+    false_positives_per_image: float | None = None,
+    store: Path | None = None,
+) -> Chosen:
+    """The threshold that reaches a target, sensitivity or false positives an image, on files of predictions.
+
+    The predictions are those of the patients held out of the model's training (validation.csv), or the out-of-fold
+    predictions of the other folds. Rows of the model's own test subset are left out and said, and if nothing remains
+    refused. They are told by the digest of its patients, which the model carries, or patient by patient with the
+    store.
+
+    Args:
+        model: a SavedModel's folder.
+        files: with the columns of predictions.csv, at least one.
+        sensitivity: of patches, above 0, at most 1.
+        false_positives_per_image: 0 or more.
+        store: the patch store that the model was trained on.
+
+    Raises:
+        InputError: if a file or the store cannot be used, only test patients or one among other folds are given, a
+            patient is in several folds, or no threshold reaches the target.
+        ValueError: if not one of the targets is given, or it is out of range.
+    """
+    metadata = read_metadata(model)
+    predictions = pd.concat([read_predictions(path) for path in files], ignore_index=True)
+    names = ", ".join(str(path) for path in files)
+    tested = _test_patients(predictions, metadata, store=store, model=model)
+    is_own_test = (predictions["fold"] == metadata.fold) & predictions["patient_id"].isin(tested)
+    usable = predictions[~is_own_test]
+    if usable.empty and len(predictions):
+        raise InputError(
+            f"{names}: holds only the test subset of fold {metadata.fold}, on which {model} is measured and nothing "
+            "may be chosen; give that fold's validation.csv or the predictions of other folds"
+        )
+    _check_patients(usable, tested=tested, names=names, model=model)
+    threshold = choose_threshold(usable, sensitivity=sensitivity, false_positives_per_image=false_positives_per_image)
+    fitted_on = _described(usable, files, metadata=metadata)
+    point = (
+        OperatingPoint(threshold, "sensitivity", sensitivity, fitted_on)
+        if sensitivity is not None
+        else OperatingPoint(threshold, "false_positives_per_image", false_positives_per_image, fitted_on)
+    )
+    notes = [f"fold {metadata.fold}, on which the model is tested, was left out"] if is_own_test.any() else []
+    if not tested:
+        notes.append("the test subset is known by its digest alone; with --store each patient is checked against it")
+    return Chosen(point, measure_at(usable, threshold=threshold), tuple(notes))
+
+
+def reexport(model: Path, operating_point: OperatingPoint) -> Path:
+    """Copies a model into the next free version with an operating point in metadata and card, whole or not at all.
+
+    Returns:
+        The new version's folder, beside the model's.
+
+    Raises:
+        InputError: if the folder is no SavedModel of ours or no numbered version, or cannot be copied.
+    """
+    metadata = read_metadata(model)
+    if not model.name.isdecimal():
+        raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {model.name!r} as last")
+    path = model.with_name(str(next_version(model.parent)))
+    with atomic_folder(path) as folder:
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+        write_metadata(dataclasses.replace(metadata, operating_point=operating_point), folder)
+        note_operating_point(folder)
+    return path
+
+
+def _test_patients(
+    predictions: pd.DataFrame, metadata: ModelMetadata, *, store: Path | None, model: Path
+) -> frozenset[str]:
+    """The patients of the model's test subset; empty where they cannot be told one by one."""
+    if store is None:
+        given = (set(part["patient_id"].unique()) for _, part in predictions.groupby("fold"))
+        return next(
+            (frozenset(one) for one in given if patients_digest(one) == metadata.test_patients_sha256), frozenset()
+        )
+    opened = PatchStore.open(store)
+    if opened.checksum != metadata.store_checksum:
+        raise InputError(f"{store}: is not the store that {model} was trained on; give that one, or none")
+    patients = opened.patches["patient_id"].to_numpy()[fold_patches(opened, metadata.fold).test]
+    if patients_digest(patients) != metadata.test_patients_sha256:
+        raise InputError(f"{store}: was split anew since {model} was trained; restore its folds.csv")
+    return frozenset(patients)
+
+
+def _check_patients(usable: pd.DataFrame, *, tested: frozenset[str], names: str, model: Path) -> None:
+    """Refuses test patients under another fold's name, such as in its validation.csv, and patients of two folds."""
+    shared = sorted(set(usable["patient_id"]) & tested)
+    if shared:
+        raise InputError(
+            f"{names}: nothing may be chosen on a patient on whom {model} is tested. Received: {shared[0]!r}"
+        )
+    folds = usable.groupby("patient_id")["fold"].nunique()
+    if (folds > 1).any():
+        first = sorted(folds.index[folds > 1])[0]
+        raise InputError(f"{names}: a patient must be in one fold. Received: {first!r} in {folds[first]}")
+    if usable.duplicated(["image_id", "row", "col"]).any():
+        raise InputError(f"{names}: a patch must be given once. Received: one in two files")
+
+
+def _described(usable: pd.DataFrame, files: Sequence[Path], *, metadata: ModelMetadata) -> str:
+    """What was fitted on, in one line, without the place of the files."""
+    folds = sorted(int(fold) for fold in usable["fold"].unique())
+    whose = (
+        "this model's predictions of patients outside its test subset"
+        if folds == [metadata.fold]
+        else f"predictions of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
+    )
+    known = usable[usable["label"] != UNKNOWN]
+    sources = ", ".join(f"{path.name} (sha256 {sha256_file(path)[:12]})" for path in files)
+    return (
+        f"{whose}: {(known['label'] == CALCIFICATION).sum()} positive of {len(known)} patches of "
+        f"{known['patient_id'].nunique()} patients, from {sources}"
+    )

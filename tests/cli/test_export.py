@@ -1,0 +1,117 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from mmgkeras.cli import main
+
+from mmgkeras.savedmodel.metadata import read_metadata
+
+CSV = """image_id,patient_id,fold,row,col,label,probability,tissue
+a,p3,1,0,0,1,0.75,1
+a,p3,1,0,1,1,0.25,1
+b,p4,1,0,0,0,0.5,1
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[..., Path]) -> Path:
+    return export_mean_model(tmp_path_factory.mktemp("models") / "1")
+
+
+@pytest.fixture
+def model(tmp_path: Path, exported: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "mean" / "1"))
+
+
+def test_a_threshold_that_is_given_goes_into_the_next_version(model: Path) -> None:
+    result = CliRunner().invoke(main, ["export", "--model", str(model), "--threshold", "0.3"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{model.with_name('2')}\n"
+    point = read_metadata(model.with_name("2")).operating_point
+    assert point is not None
+    assert (point.threshold, point.kind, point.target) == (0.3, "given", None)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "number", "threshold"),
+    [
+        ("sensitivity=0.5", "sensitivity", 0.5, 0.75),
+        ("sensitivity=1", "sensitivity", 1, 0.25),
+        ("false-positives=0", "false_positives_per_image", 0, 0.75),
+        ("false-positives=1.5", "false_positives_per_image", 1.5, 0.25),
+    ],
+)
+def test_a_threshold_is_chosen_from_predictions_and_said(
+    model: Path, tmp_path: Path, target: str, kind: str, number: float, threshold: float
+) -> None:
+    predictions = tmp_path / "validation.csv"
+    predictions.write_text(CSV)
+    arguments = ["export", "--model", str(model), "--operating-point", target, "--predictions", str(predictions)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{model.with_name('2')}\n"
+    assert f"note: threshold {threshold:.4f}, chosen from this model's predictions of patients" in result.stderr
+    assert "note: there it reaches sensitivity" in result.stderr
+    point = read_metadata(model.with_name("2")).operating_point
+    assert point is not None
+    assert (point.threshold, point.kind, point.target) == (threshold, kind, number)
+
+
+def test_the_test_subset_is_refused_in_one_line_and_nothing_written(model: Path, tmp_path: Path) -> None:
+    predictions = tmp_path / "predictions.csv"
+    predictions.write_text(CSV.replace("p3", "p1").replace("p4", "p2"))
+    arguments = ["--operating-point", "sensitivity=0.9", "--predictions", str(predictions)]
+    result = CliRunner().invoke(main, ["export", "--model", str(model), *arguments])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {predictions}: holds only the test subset of fold 1")
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in model.parent.iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "value", ["sensitivity", "sensitivity=0", "sensitivity=1.1", "sensitivity=nan", "false-positives=-1", "youden=1"]
+)
+def test_a_target_that_is_none_is_wrong_usage(value: str) -> None:
+    arguments = ["export", "--model", "m/1", "--operating-point", value, "--predictions", "p.csv"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert f"Received: '{value}'" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--operating-point", "sensitivity=0.9"],
+        ["--predictions", "p.csv"],
+        ["--threshold", "0.3", "--predictions", "p.csv"],
+        ["--threshold", "0.3", "--store", "s"],
+        ["--threshold", "0.3", "--operating-point", "sensitivity=0.9", "--predictions", "p.csv"],
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, ["export", "--model", "m/1", *arguments])
+    assert result.exit_code == 2
+    assert "Give --operating-point and --predictions, or --threshold alone." in result.stderr
+
+
+def test_the_overlay_marks_at_the_threshold_that_the_model_brings(
+    model: Path, quadrant_data: Path, tmp_path: Path
+) -> None:
+    CliRunner().invoke(main, ["export", "--model", str(model), "--threshold", "0.99"])
+    pictures = {}
+    for name, arguments in {
+        "default": ["1"],
+        "own": ["2"],
+        "asked": ["2", "--threshold", "0.5"],
+    }.items():
+        version, *more = arguments
+        options = ["--model", str(model.with_name(version)), "--data", str(quadrant_data), "--image-id", "a"]
+        result = CliRunner().invoke(main, ["overlay", *options, "--out", str(tmp_path / name), *more])
+        assert result.exit_code == 0, result.output
+        assert ("the model's own threshold" in result.stderr) == (name != "asked")
+        assert ("at least 0.99 are marked" in result.stderr) == (name == "own")
+        pictures[name] = (tmp_path / name / "a.png").read_bytes()
+    assert pictures["default"] == pictures["asked"] != pictures["own"]

@@ -1,0 +1,184 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.froc import Targets, froc, froc_intervals, targets_from_labels, targets_from_regions
+from mmgkeras.schema import Grid, Kind, Region, Shape
+
+Row = tuple[str, str, int, int, int, int, float]
+
+
+def predictions(rows: list[Row]) -> pd.DataFrame:
+    """(image_id, patient_id, fold, row, col, label, probability)."""
+    names = ["image_id", "patient_id", "fold", "row", "col", "label", "probability"]
+    return pd.DataFrame(rows, columns=names).assign(tissue=1.0)
+
+
+FIRST_FOLD: list[Row] = [
+    ("a", "p1", 1, 0, 0, 1, 0.9),  # touches the next by a corner: one target
+    ("a", "p1", 1, 1, 1, 1, 0.3),
+    ("a", "p1", 1, 0, 3, 1, 0.6),  # a target of its own
+    ("a", "p1", 1, 2, 0, 0, 0.7),
+    ("a", "p1", 1, 2, 1, 0, 0.2),
+    ("a", "p1", 1, 0, 1, 0, 0.55),
+    ("a", "p1", 1, 2, 3, -1, 0.99),
+    ("b", "p2", 1, 0, 0, 0, 0.8),
+    ("b", "p2", 1, 0, 1, 0, 0.65),
+    ("b", "p2", 1, 0, 2, 1, 0.5),
+    ("c", "p2", 1, 0, 0, -1, 0.95),  # nothing is known of this image
+    ("d", "p3", 1, 0, 0, 0, 0.1),
+]
+SECOND_FOLD: list[Row] = [
+    ("e", "p4", 2, 0, 0, 1, 0.2),
+    ("e", "p4", 2, 3, 3, 0, 0.3),
+    ("e", "p4", 2, 3, 4, 0, 0.1),
+]
+
+
+def region(region_id: str, kind: Kind, shape: Shape, points: tuple[tuple[float, float], ...]) -> Region:
+    return Region("a", region_id, kind, shape, points)
+
+
+def test_patches_that_touch_by_a_corner_are_one_target() -> None:
+    targets = targets_from_labels(predictions(FIRST_FOLD))
+    assert targets.kind == "component"
+    assert [(target.image_id, target.patches) for target in targets.items] == [
+        ("a", ((0, 0), (1, 1))),
+        ("a", ((0, 3),)),
+        ("b", ((0, 2),)),
+    ]
+
+
+def test_the_curve_of_a_case_by_hand() -> None:
+    # Targets score 0.9, 0.6, 0.5. On a, b and d a false positive can be seen: 0.8 0.7 0.65 | 0.55 | 0.2 0.1. At 0.9
+    # there is none, at 0.6 three on three images, at 0.5 four.
+    frame = predictions(FIRST_FOLD)
+    result = froc(frame, targets_from_labels(frame))
+    assert (result.num_targets, result.num_images) == (3, 3)
+    expected = ((0, 0), (0, 1 / 3), (1, 2 / 3), (4 / 3, 1))
+    assert result.points == pytest.approx(np.array(expected))
+    assert result.at == pytest.approx({0.5: 1 / 3, 1: 2 / 3, 2: 1, 4: 1})
+    assert result.fold_mean == result.at
+
+
+def test_the_mean_of_folds_has_a_threshold_for_each_and_the_pooled_curve_one_for_all() -> None:
+    frame = predictions(FIRST_FOLD + SECOND_FOLD)
+    result = froc(frame, targets_from_labels(frame))
+    # The second fold finds its target, 0.2, at one false positive on one image.
+    assert result.fold_mean == pytest.approx({0.5: (1 / 3 + 0) / 2, 1: (2 / 3 + 1) / 2, 2: 1, 4: 1})
+    # Pooled on four images: 0 at 0.9, 3 / 4 at 0.6, 4 / 4 at 0.5, 6 / 4 at 0.2.
+    assert result.points == pytest.approx(np.array([(0, 0), (0, 0.25), (0.75, 0.5), (1, 0.75), (1.5, 1)]))
+    assert result.at == pytest.approx({0.5: 0.25, 1: 0.75, 2: 1, 4: 1})
+
+
+def test_a_negative_that_scores_as_the_target_does_is_a_false_positive() -> None:
+    frame = predictions([("a", "p", 1, 0, 0, 1, 0.4), ("a", "p", 1, 5, 5, 0, 0.4)])
+    assert froc(frame, targets_from_labels(frame)).at == {0.5: 0, 1: 1, 2: 1, 4: 1}
+
+
+def test_an_image_scored_by_two_models_counts_in_each_fold() -> None:
+    rows = [("a", "p", fold, 0, col, label, 0.5) for fold in (1, 2) for col, label in ((0, 1), (2, 0))]
+    frame = predictions(rows)
+    targets = targets_from_labels(frame)
+    assert [target.fold for target in targets.items] == [1, 2]
+    assert froc(frame, targets).num_images == 2
+
+
+def test_without_targets_or_without_negatives_there_is_no_curve() -> None:
+    for label in (0, 1):
+        frame = predictions([("a", "p", 1, 0, 0, label, 0.4)])
+        result = froc(frame, targets_from_labels(frame))
+        assert result.points == ()
+        assert set(result.at.values()) == set(result.fold_mean.values()) == {None}
+        assert set(froc_intervals(frame, targets_from_labels(frame)).pooled.values()) == {None}
+
+
+def test_the_curve_is_what_every_threshold_in_turn_gives() -> None:
+    rng = np.random.default_rng(5)
+    places = itertools.product(range(6), range(5), range(5))
+    frame = predictions(
+        [
+            (f"i{image}", f"p{image // 2}", 1, row, col, int(rng.integers(-1, 2)), round(float(rng.uniform()), 2))
+            for image, row, col in places
+        ]
+    )
+    targets = targets_from_labels(frame)
+    score = {(image, row, col): p for image, _, _, row, col, _, p, _ in frame.itertuples(index=False)}
+    peaks = [max(score[target.image_id, *patch] for patch in target.patches) for target in targets.items]
+    negatives = frame.loc[frame["label"] == 0, "probability"].to_numpy()
+    result = froc(frame, targets)
+    for rate, sensitivity in result.at.items():
+        reached = [
+            np.mean(np.array(peaks) >= threshold)
+            for threshold in np.linspace(0, 1, 101)
+            if (negatives >= threshold).sum() <= rate * 6
+        ]
+        assert sensitivity == pytest.approx(max(reached))
+
+
+def test_marks_of_a_cluster_are_no_targets_of_their_own() -> None:
+    # 16 x 16 px in four patches. The envelope lies on their corner, a quarter in each, and makes none positive; its
+    # marks make two of them so. A mark outside is a target of its own; a finding of kind other is none.
+    regions = [
+        region("c", "cluster", "box", ((6, 6), (9, 9))),
+        region("m1", "calcification", "point", ((7, 7),)),
+        region("m2", "calcification", "box", ((9, 9), (9, 10))),  # half of it inside
+        region("m3", "calcification", "point", ((2, 12),)),
+        region("o", "other", "box", ((8, 0), (15, 7))),
+    ]
+    rows: list[Row] = [
+        ("a", "p", 1, 0, 0, 1, 0.1),
+        ("a", "p", 1, 0, 1, 1, 0.2),
+        ("a", "p", 1, 1, 0, -1, 0.9),
+        ("a", "p", 1, 1, 1, 1, 0.3),
+    ]
+    grids = {"a": Grid(16, 16, 8, 8, "left")}
+    targets = targets_from_regions(predictions(rows), regions, grids)
+    assert targets.kind == "region"
+    assert [target.patches for target in targets.items] == [((0, 0), (1, 1)), ((0, 1),)]
+    assert targets.num_left_out == 0
+    alone = targets_from_regions(predictions(rows), regions[:1], grids)
+    assert alone == Targets("region", (), num_left_out=1)
+    whole = targets_from_regions(predictions(rows), regions[:1], grids, envelope_fraction=0.25)
+    assert whole.items[0].patches == ((0, 0), (0, 1), (1, 1))
+
+
+def test_regions_need_the_grid_of_their_image_and_only_of_images_that_were_scored() -> None:
+    regions = [region("m", "calcification", "point", ((1, 1),))]
+    elsewhere = predictions([("b", "p", 1, 0, 0, 0, 0.5)])
+    assert targets_from_regions(elsewhere, regions, {}).items == ()
+    with pytest.raises(InputError, match="image a: has regions and predictions, but no grid"):
+        targets_from_regions(predictions([("a", "p", 1, 0, 0, 1, 0.5)]), regions, {})
+
+
+def test_intervals_span_what_draws_of_whole_patients_give() -> None:
+    # Two patients: p's target is found without a false positive, q's behind all of its 100. A draw holds both, or one
+    # of them twice.
+    rows: list[Row] = [("a", "p", 1, 0, 0, 1, 0.9), ("a", "p", 1, 5, 0, 0, 0.1), ("b", "q", 1, 0, 0, 1, 0.2)]
+    rows += [("b", "q", 1, 2, col, 0, 0.5) for col in range(100)]
+    frame = predictions(rows)
+    targets = targets_from_labels(frame)
+    intervals = froc_intervals(frame, targets, num_resamples=200, rates=(1.0,))
+    for interval in (intervals.fold_mean[1.0], intervals.pooled[1.0]):
+        assert interval is not None
+        assert (interval.low, interval.estimate, interval.high) == (0, 0.5, 1)
+    assert froc_intervals(frame, targets, num_resamples=200, rates=(1.0,)) == intervals
+
+
+def test_a_draw_without_a_target_is_made_again() -> None:
+    rows: list[Row] = [("a", "p", 1, 0, 0, 1, 0.9), ("a", "p", 1, 5, 0, 0, 0.1)]
+    rows += [(f"n{number}", f"q{number}", 1, 0, 0, 0, 0.5) for number in range(5)]
+    frame = predictions(rows)
+    interval = froc_intervals(frame, targets_from_labels(frame), num_resamples=100).fold_mean[0.5]
+    assert interval is not None
+    assert (interval.low, interval.estimate, interval.high) == (1, 1, 1)
+
+
+def test_one_patient_alone_has_no_interval() -> None:
+    frame = predictions([("a", "p", 1, 0, 0, 1, 0.9), ("a", "p", 1, 5, 0, 0, 0.1)])
+    interval = froc_intervals(frame, targets_from_labels(frame), num_resamples=10).pooled[1.0]
+    assert interval is not None
+    assert (interval.low, interval.estimate, interval.high) == (None, 1, None)

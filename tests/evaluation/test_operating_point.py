@@ -1,0 +1,131 @@
+import pandas as pd
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.operating_point import choose_threshold, cross_fitted_operating_points, measure_at
+
+
+def predictions(rows: list[tuple[int, str, int, float]]) -> pd.DataFrame:
+    """(fold, image_id, label, probability), each in a column of its own; an image is a patient."""
+    return pd.DataFrame(
+        [(image, image, fold, 0, col, label, p, 1.0) for col, (fold, image, label, p) in enumerate(rows)],
+        columns=["image_id", "patient_id", "fold", "row", "col", "label", "probability", "tissue"],
+    )
+
+
+# Positives 0.9 0.8 0.6 0.2; negatives 0.7 0.5 0.5 on two images; image c is unknown as a whole.
+CASE = predictions(
+    [
+        (1, "a", 1, 0.9),
+        (1, "a", 1, 0.8),
+        (1, "a", 0, 0.7),
+        (1, "a", 0, 0.5),
+        (1, "b", 1, 0.6),
+        (1, "b", 1, 0.2),
+        (1, "b", 0, 0.5),
+        (1, "c", -1, 0.95),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "threshold"), [(0.1, 0.9), (0.25, 0.9), (0.5, 0.8), (0.51, 0.6), (0.75, 0.6), (1, 0.2)]
+)
+def test_a_sensitivity_is_reached_at_the_highest_threshold_that_does(target: float, threshold: float) -> None:
+    assert choose_threshold(CASE, sensitivity=target) == threshold
+    reached = measure_at(CASE, threshold=threshold).metrics.sensitivity
+    assert reached is not None
+    assert reached >= target
+
+
+def test_a_part_that_is_not_exact_in_floating_point_wants_no_patch_more() -> None:
+    hundred = predictions([(1, "a", 1, number / 100) for number in range(1, 101)])
+    assert choose_threshold(hundred, sensitivity=0.07) == 0.94
+
+
+@pytest.mark.parametrize(("target", "threshold"), [(0, 0.8), (0.5, 0.6), (1, 0.6), (1.4, 0.6), (1.5, 0.2), (9, 0.2)])
+def test_false_positives_an_image_are_kept_at_the_lowest_score_that_does(target: float, threshold: float) -> None:
+    # Over the two images with a negative: 0 at 0.8, 1 / 2 at 0.6, then the two at 0.5 come together, 3 / 2.
+    assert choose_threshold(CASE, false_positives_per_image=target) == threshold
+    reached = measure_at(CASE, threshold=threshold).false_positives_per_image
+    assert reached is not None
+    assert reached <= target
+
+
+def test_where_a_negative_scores_highest_nothing_is_called() -> None:
+    frame = predictions([(1, "a", 0, 0.8), (1, "a", 1, 0.3)])
+    assert choose_threshold(frame, false_positives_per_image=0) == 1
+    with pytest.raises(
+        InputError, match=r"at most 0 false positives an image: 1 patches labelled 0 have probability 1"
+    ):
+        choose_threshold(frame.assign(probability=1.0), false_positives_per_image=0)
+
+
+def test_positives_of_probability_0_are_below_every_threshold() -> None:
+    frame = predictions([(1, "a", 1, 0.8), (1, "a", 1, 0.0)])
+    assert choose_threshold(frame, sensitivity=0.5) == 0.8
+    with pytest.raises(InputError, match=r"no threshold reaches a sensitivity of 0.6: 1 of 2 positives"):
+        choose_threshold(frame, sensitivity=0.6)
+
+
+def test_patches_of_the_label_that_matters_must_be_there() -> None:
+    with pytest.raises(InputError, match="a sensitivity needs patches labelled 1"):
+        choose_threshold(CASE[CASE["label"] != 1], sensitivity=0.9)
+    with pytest.raises(InputError, match="false positives an image need patches labelled 0"):
+        choose_threshold(CASE[CASE["label"] != 0], false_positives_per_image=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Give sensitivity or false_positives_per_image, and not both"),
+        ({"sensitivity": 0.5, "false_positives_per_image": 1}, "and not both"),
+        ({"sensitivity": 0}, "must be above 0 and at most 1. Received: 0"),
+        ({"sensitivity": 1.01}, "must be above 0 and at most 1"),
+        ({"false_positives_per_image": -1}, "must be 0 or more. Received: -1"),
+    ],
+)
+def test_one_target_in_its_range_is_wanted(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        choose_threshold(CASE, **arguments)
+
+
+TWO_FOLDS = predictions(
+    [
+        (1, "a", 1, 0.9),
+        (1, "a", 1, 0.4),
+        (1, "a", 0, 0.5),
+        (2, "b", 1, 0.7),
+        (2, "b", 1, 0.3),
+        (2, "b", 0, 0.2),
+        (2, "b", 0, 0.35),
+    ]
+)
+
+
+def test_the_threshold_of_a_fold_is_chosen_on_the_other_and_judged_on_its_own() -> None:
+    points = cross_fitted_operating_points(TWO_FOLDS, validation=None, sensitivity=1)
+    assert (points.fitted_on, points.kind, points.target) == ("the other folds", "sensitivity", 1)
+    assert {fold: reached.threshold for fold, reached in points.folds.items()} == {1: 0.3, 2: 0.4}
+    assert [reached.metrics.sensitivity for reached in points.folds.values()] == [1, 0.5]
+    assert [reached.false_positives_per_image for reached in points.folds.values()] == [1, 0]
+    assert points.mean["sensitivity"] == 0.75
+    assert points.mean["false_positives_per_image"] == 0.5
+    assert points.mean["threshold"] == pytest.approx(0.35)
+
+
+def test_held_out_patients_give_the_threshold_of_their_own_model() -> None:
+    held_out = predictions([(1, "x", 1, 0.6), (1, "x", 0, 0.45), (2, "y", 1, 0.1), (2, "y", 0, 0.8)])
+    points = cross_fitted_operating_points(TWO_FOLDS, validation=held_out, false_positives_per_image=0)
+    assert points.fitted_on == "held-out patients"
+    assert {fold: reached.threshold for fold, reached in points.folds.items()} == {1: 0.6, 2: 1.0}
+
+
+def test_what_cannot_be_chosen_says_why() -> None:
+    alone = cross_fitted_operating_points(TWO_FOLDS[TWO_FOLDS["fold"] == 1], validation=None, sensitivity=0.9)
+    assert (alone.fitted_on, alone.folds, alone.mean) == (None, {}, {})
+    assert alone.reason.startswith("needs two folds at least")
+    certain = TWO_FOLDS.assign(probability=1.0)
+    stuck = cross_fitted_operating_points(certain, validation=None, false_positives_per_image=0)
+    assert stuck.fitted_on is None
+    assert "fold 1: predictions: no threshold gives at most 0 false positives" in stuck.reason
