@@ -11,10 +11,11 @@ _EXAMPLES = """\b
 Examples:
   mmgkeras overlay --model saved_models/mine-1/1 --data data --out overlays
   mmgkeras overlay --model saved_models/mine-1/1 --data data --image-id p7-left --truth --stride 56 --out overlays
+  mmgkeras overlay --model saved_models/mine-1/1 --data data --truth --activation --out overlays
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES, short_help="Draw what a model says of mammograms.")
 @click.option("--model", type=click.Path(path_type=Path), required=True, help="A SavedModel's folder, NAME/VERSION.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with images.csv.")
 @click.option("--image-id", "image_ids", multiple=True, help="Which image to draw; repeatable.  [default: all]")
@@ -22,12 +23,11 @@ Examples:
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.5,
-    show_default=True,
-    help="Patches of at least this probability are marked.",
+    help="Patches of at least this probability are marked.  [default: the model's operating point, else 0.5]",
 )
 @click.option("--stride", type=click.IntRange(min=1), help="Pixels between patches.  [default: the model's]")
 @click.option("--truth", "with_truth", is_flag=True, help="Draw annotations, positive and unknown patches too.")
+@click.option("--activation", "with_activation", is_flag=True, help="Draw where in a marked patch the model sees it.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file; its [patches] table is the label rule.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.label_source=assumed.")
 @click.option("--overwrite", is_flag=True, help="Replace the pictures that are there.")
@@ -39,9 +39,10 @@ def overlay(
     data: Path,
     image_ids: tuple[str, ...],
     out: Path,
-    threshold: float,
+    threshold: float | None,
     stride: int | None,
     with_truth: bool,
+    with_activation: bool,
     config: Path | None,
     overrides: tuple[str, ...],
     overwrite: bool,
@@ -64,9 +65,12 @@ def overlay(
         threshold=threshold,
         stride_px=stride,
         truth=settings.patches if with_truth else None,
+        with_activation=with_activation,
         overwrite=overwrite,
         track=track,
     )
+    if threshold is None:
+        click.echo(f"note: patches of at least {marked.threshold:g} are marked, the model's own threshold", err=True)
     for path in marked.pictures.values():
         click.echo(path)
     for image_id, reason in marked.skipped.items():

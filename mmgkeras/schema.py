@@ -197,6 +197,9 @@ class Grid:
     def stitch(self, scores: NDArray[np.floating]) -> NDArray[np.float32]:
         """(height, width) each pixel's mean over the patches that cover it, of scores (rows, cols)."""
         self._check_shape(scores, expected=(self.rows, self.cols))
+        if self.stride_px == self.patch_px:
+            pixels = scores.astype(np.float32).repeat(self.patch_px, axis=0).repeat(self.patch_px, axis=1)
+            return pixels[self.pad_top :, self.pad_left : self.pad_left + self.width]
         total = np.zeros((self.height + self.pad_top, self.width + self._pad_cols), dtype=np.float64)
         count = np.zeros_like(total)
         for row in range(self.rows):
@@ -225,6 +228,20 @@ class ScoreMap:
     grid: Grid
     probabilities: NDArray[np.float32]
     seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationMap:
+    """Where in each patch of a mammogram a model sees calcification: the class activation of the cells of a patch.
+
+    Attributes:
+        values: (rows, cols, h, w) float32; the mean over a patch's cells is the log odds of its probability.
+        centres_px: (h,) where the cells lie in a patch, along rows and columns: the centres of the fields they look
+            at, in pixels of the patch, the first pixel's centre being 0. h and w are equal.
+    """
+
+    values: NDArray[np.float32]
+    centres_px: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,17 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from mmgkeras.overlay.legend import add_legend, positive_item, regions_item, scale_item, score_item, unknown_item
+from mmgkeras.overlay.legend import (
+    activation_item,
+    add_legend,
+    positive_item,
+    regions_item,
+    scale_item,
+    score_item,
+    unknown_item,
+)
 from mmgkeras.overlay.marks import Truth, mark_pixels
-from mmgkeras.schema import CALCIFICATION, UNKNOWN, Mammogram, ScoreMap
+from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Mammogram, ScoreMap
 
 PREVIEW_HEIGHT_PX: Final = 800
 
@@ -23,10 +31,12 @@ class DrawOptions:
     Attributes:
         threshold: patches of at least this probability are marked.
         truth: what is known of the image, or None to draw the model's word alone.
+        activation: class activation of the patches, to be drawn inside the marked ones; or None.
     """
 
     threshold: float = 0.5
     truth: Truth | None = None
+    activation: ActivationMap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ def draw(mammogram: Mammogram, score_map: ScoreMap, *, options: DrawOptions = DE
         options: what is drawn.
 
     Raises:
-        ValueError: if the score map is of an image of another size.
+        ValueError: if the score map is of an image of another size, or the activation of other patches.
         InputError: if a region of the truth cannot be drawn on the image.
     """
     return draw_with_preview(mammogram, score_map, options=options).native
@@ -59,13 +69,19 @@ def draw_with_preview(mammogram: Mammogram, score_map: ScoreMap, *, options: Dra
     """The same at native resolution and small.
 
     Raises:
-        ValueError: if the score map is of an image of another size.
+        ValueError: if the score map is of an image of another size, or the activation of other patches.
         InputError: if a region of the truth cannot be drawn on the image.
     """
     height, width = mammogram.pixels.shape
     if (score_map.grid.height, score_map.grid.width) != (height, width):
         raise ValueError(f"The grid must be of the image, {height} x {width}. Received: {score_map.grid}")
-    pixels = mark_pixels(mammogram.pixels, score_map, threshold=options.threshold, truth=options.truth)
+    pixels = mark_pixels(
+        mammogram.pixels,
+        score_map,
+        threshold=options.threshold,
+        truth=options.truth,
+        activation=options.activation,
+    )
     marked = Image.fromarray(pixels)
     return Drawing(
         native=_with_legend(marked, mammogram, score_map, options=options),
@@ -86,6 +102,8 @@ def _with_legend(
 ) -> Image.Image:
     record, truth = mammogram.record, options.truth
     items = [score_item(threshold=options.threshold)]
+    if options.activation is not None:
+        items.append(activation_item(cell_px=score_map.grid.patch_px / options.activation.values.shape[-1]))
     if truth is not None and len(truth.regions):
         items.append(regions_item())
     if truth is not None and np.any(truth.labels == CALCIFICATION):

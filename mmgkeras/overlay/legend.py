@@ -11,11 +11,20 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mmgkeras.overlay.marks import TRUTH, UNKNOWN_COLOUR, dashes, ramp
+from mmgkeras.overlay.marks import (
+    CELL_LINE_OPACITY,
+    CELL_OPACITY,
+    STRONG,
+    TRUTH,
+    UNKNOWN_COLOUR,
+    dashes,
+    ramp,
+)
 
 DISCLAIMER: Final = "Research use, not for diagnosis"
 BACKGROUND: Final = (22, 22, 26)
 TEXT: Final = (235, 235, 235)
+_TISSUE: Final = 110
 _BAR_MM: Final = (50, 20, 10, 5, 2, 1)
 _Swatch = Callable[[int], Image.Image]
 """Draws a sample of a mark, given the height of the text in pixels."""
@@ -32,6 +41,11 @@ class Item:
 def score_item(*, threshold: float) -> Item:
     """The ramp of colours from the threshold to certainty."""
     return Item(f"model: calcification, probability {threshold:.2f} to 1.00", _ramp_swatch)
+
+
+def activation_item(*, cell_px: float) -> Item:
+    """The tint of the cells, weak to strong, with a line around the strong half; `cell_px` is a cell's edge."""
+    return Item(f"where in the patch: class activation, cells of {cell_px:g} px", _cells_swatch)
 
 
 def regions_item() -> Item:
@@ -124,6 +138,18 @@ def _width(item: Item, *, font: ImageFont.FreeTypeFont, size_px: int) -> int:
 def _ramp_swatch(height_px: int) -> Image.Image:
     strengths = np.broadcast_to(np.linspace(0, 1, 5 * height_px), (height_px, 5 * height_px))
     return Image.fromarray(np.rint(ramp(strengths)).astype(np.uint8))
+
+
+def _cells_swatch(height_px: int) -> Image.Image:
+    """Four cells of rising strength on a gray like that of tissue, the stronger two inside a line."""
+    sample = np.full((height_px, 4 * height_px, 3), _TISSUE, dtype=np.float32)
+    opacity = np.repeat([0.0, 1 / 3, 2 / 3, 1.0], height_px) * CELL_OPACITY
+    line = max(1, height_px // 10)
+    is_line = np.zeros(sample.shape[:2], dtype=np.bool_)
+    is_line[:, 2 * height_px :] = True
+    is_line[line:-line, 2 * height_px + line : -line] = False
+    weight = np.where(is_line, CELL_LINE_OPACITY, opacity)[..., None]
+    return Image.fromarray(np.rint(sample + weight * (np.array(STRONG) - sample)).astype(np.uint8))
 
 
 def _ring_swatch(height_px: int) -> Image.Image:

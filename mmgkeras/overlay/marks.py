@@ -2,8 +2,9 @@
 
 Owns colours and line styles, chosen so that colour-blind readers tell them apart by brightness and by dash: the
 model's marks are yellow to red with a light tint; annotations have blue lines, positive patches blue dashes, unknown
-patches lilac angles in their corners. Nothing is opaque over the inside of a patch, so that a mark never hides what
-it points to.
+patches lilac angles in their corners. Class activation is a tint in the mark's colour, and a thin line around the
+cells above half of its height. Nothing is opaque over the inside of a patch, so that a mark never hides what it points
+to.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mmgkeras.overlay.activation import cell_strengths
 from mmgkeras.patches.regions import region_mask
-from mmgkeras.schema import CALCIFICATION, UNKNOWN, Grid, Pixels, Region, ScoreMap
+from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Grid, Pixels, Region, ScoreMap
 
 Colour = tuple[int, int, int]
 
@@ -26,6 +28,9 @@ UNKNOWN_COLOUR: Final[Colour] = (200, 170, 255)
 LINE_OPACITY: Final = (0.75, 0.95)
 TINT_OPACITY: Final = (0.04, 0.16)
 """At the threshold and at probability 1."""
+CELL_OPACITY: Final = 0.24
+"""Of the tint at the peak of the class activation, in place of TINT_OPACITY; none at its mean and below."""
+CELL_LINE_OPACITY: Final = 0.8
 _NUM_LEVELS: Final = 5
 """Steps of probability above the threshold that have an outline of their own where patches overlap."""
 _UNKNOWN_OPACITY: Final = 0.8
@@ -41,18 +46,25 @@ class Truth:
 
 
 def mark_pixels(
-    pixels: Pixels, score_map: ScoreMap, *, threshold: float, truth: Truth | None = None
+    pixels: Pixels,
+    score_map: ScoreMap,
+    *,
+    threshold: float,
+    truth: Truth | None = None,
+    activation: ActivationMap | None = None,
 ) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 a mammogram (H, W) with its marks; where nothing is marked, the pixels as they are.
 
-    Overlapping patches are averaged pixel by pixel, and the mean is held against the threshold.
+    Overlapping patches are averaged pixel by pixel, and the mean is held against the threshold. With the class
+    activation of the patches, the cells of a mark are tinted by `activation.cell_strengths`.
 
     Raises:
+        ValueError: if the activation is not that of the score map's patches.
         InputError: if a region of the truth cannot be drawn on the image.
     """
     canvas = np.repeat(to_eight_bits(pixels)[..., None], 3, axis=2).astype(np.float32)
     width_px = line_width(pixels.shape)
-    _draw_scores(canvas, score_map, threshold=threshold, width_px=width_px)
+    _draw_scores(canvas, score_map, threshold=threshold, activation=activation, width_px=width_px)
     if truth is not None:
         _draw_unknown(canvas, score_map.grid, truth.labels, width_px=width_px)
         _draw_truth(canvas, score_map.grid, truth, width_px=width_px)
@@ -86,19 +98,34 @@ def dashes(shape: tuple[int, int], *, length_px: int) -> NDArray[np.bool_]:
     return np.asarray((rows // length_px + cols // length_px) % 2 == 0)
 
 
-def _draw_scores(canvas: NDArray[np.float32], score_map: ScoreMap, *, threshold: float, width_px: int) -> None:
+def _draw_scores(
+    canvas: NDArray[np.float32],
+    score_map: ScoreMap,
+    *,
+    threshold: float,
+    activation: ActivationMap | None,
+    width_px: int,
+) -> None:
     """Tints and outlines what reaches the threshold: each patch alone, or levels of the mean where patches overlap."""
     grid = score_map.grid
     mean = grid.stitch(score_map.probabilities)
     is_marked = mean >= threshold
     strengths = strength(mean, threshold=threshold)
     if grid.stride_px == grid.patch_px:
-        parts = grid.stitch(np.arange(1, grid.rows * grid.cols + 1, dtype=np.float32).reshape(grid.rows, grid.cols))
+        numbers = np.arange(1, grid.rows * grid.cols + 1, dtype=np.float32).reshape(grid.rows, grid.cols)
+        parts = marks = np.where(is_marked, grid.stitch(numbers), 0)
     else:
-        parts = np.minimum(np.floor(strengths * _NUM_LEVELS), _NUM_LEVELS - 1) + 1
-    is_line = _edges(np.where(is_marked, parts, 0), width_px=width_px) & is_marked
+        parts = np.where(is_marked, np.minimum(np.floor(strengths * _NUM_LEVELS), _NUM_LEVELS - 1) + 1, 0)
+        marks = ndimage.label(is_marked)[0]
+    is_line = _edges(parts, width_px=width_px) & is_marked
     low, high = np.array([TINT_OPACITY, LINE_OPACITY]).T
-    opacity = np.where(is_line, low[1] + strengths * (high[1] - low[1]), low[0] + strengths * (high[0] - low[0]))
+    opacity = low[0] + strengths * (high[0] - low[0])
+    if activation is not None:
+        cells = cell_strengths(grid, activation, is_marked=is_marked, parts=marks.astype(np.int64))
+        is_peak = cells > 0.5
+        is_cell_line = _edges(is_peak, width_px=max(1, width_px // 2)) & is_peak
+        opacity = np.where(is_cell_line, CELL_LINE_OPACITY, CELL_OPACITY * cells)
+    opacity = np.where(is_line, low[1] + strengths * (high[1] - low[1]), opacity)
     _blend(canvas, is_marked, colour=ramp(strengths[is_marked]), opacity=opacity[is_marked])
 
 

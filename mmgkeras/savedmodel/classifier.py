@@ -1,10 +1,11 @@
-"""A SavedModel at work: patches or a mammogram in, probabilities out.
+"""A SavedModel at work: patches or a mammogram in, probabilities out, and class activations where it has them.
 
 Owns loading, the conversion of pixel types, and the division of a mammogram into the model's batches. Knows nothing of
 stores, labels and tables.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
@@ -13,9 +14,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.savedmodel.export import ENDPOINT, INPUT, OUTPUT
+from mmgkeras.savedmodel.export import ACTIVATION_OUTPUT, CENTRES, ENDPOINT, INPUT, LOCALISE, OUTPUT
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
-from mmgkeras.schema import Grid, Mammogram, Pixels, ScoreMap
+from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
 
 BATCH_SIZE: Final = 64
 """Patches per call of the endpoint: the memory of a whole mammogram of overlapping patches is not needed at once."""
@@ -41,8 +42,24 @@ class Classifier:
         self.path = path
         self.metadata = metadata
         self._model = model  # A signature holds its variables weakly: without their model they would be gone.
-        self._endpoint = model.signatures[ENDPOINT]
         self._batch_size = batch_size
+
+    @property
+    def can_localise(self) -> bool:
+        """Whether the model says where in a patch its answer comes from: has the endpoint `localise_patches`."""
+        return LOCALISE in self._model.signatures
+
+    def check_can_localise(self) -> None:
+        """Refuses a model without class activations.
+
+        Raises:
+            InputError: if `can_localise` is false.
+        """
+        if not self.can_localise:
+            raise InputError(
+                f"{self.path}: gives no class activation, it has no endpoint {LOCALISE}; export it with this version, "
+                "which gives one to networks that end in global average pooling"
+            )
 
     def classify(self, patches: Pixels) -> NDArray[np.float32]:
         """(N,) float32 probability of calcification of raw patches (N, patch_px, patch_px, 1), uint8 or uint16.
@@ -52,14 +69,31 @@ class Classifier:
         Raises:
             InputError: for patches of another size, of another type, or of 16 bits where the model takes 8.
         """
-        expected = (self.metadata.patch_px, self.metadata.patch_px, 1)
-        if patches.ndim != 4 or patches.shape[1:] != expected:
-            raise InputError(f"{self.path}: takes patches of shape (N, {_text(expected)}). Received: {patches.shape}")
-        raw = self._converted(patches)
-        if len(raw) == 0:
-            return np.zeros(0, dtype=np.float32)
-        starts = range(0, len(raw), self._batch_size)
-        return np.concatenate([self._call(raw[start : start + self._batch_size]) for start in starts])
+        (probability,) = self._call(ENDPOINT, patches, outputs=(OUTPUT,))
+        return probability
+
+    def localise(self, patches: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The probabilities (N,) float32 and, from the same pass, the class activations (N, h, w) float32.
+
+        The mean of a patch's activation over its h x w cells is the log odds of its probability; cell (0, 0) is at the
+        patch's top left, and `cell_centres_px` tells where exactly.
+
+        Raises:
+            InputError: as `classify`, and if the model cannot localise.
+        """
+        self.check_can_localise()
+        probability, activation = self._call(LOCALISE, patches, outputs=(OUTPUT, ACTIVATION_OUTPUT))
+        return probability, activation
+
+    @property
+    def cell_centres_px(self) -> NDArray[np.float32]:
+        """(h,) where the cells of an activation lie in a patch, as in `ActivationMap`.
+
+        Raises:
+            InputError: if the model cannot localise.
+        """
+        self.check_can_localise()
+        return np.asarray(getattr(self._model, CENTRES)(), dtype=np.float32)
 
     def score(self, mammogram: Mammogram, *, stride_px: int | None = None) -> ScoreMap:
         """The probability of every patch of a mammogram, and the seconds that their inference took (paper, 3.4.2).
@@ -71,6 +105,29 @@ class Classifier:
         Raises:
             InputError: if its pixels have 16 bits and the model takes 8, or the stride leaves pixels out.
         """
+        score_map, _ = self._score(mammogram, stride_px=stride_px, run=lambda patches: (self.classify(patches),))
+        return score_map
+
+    def localise_mammogram(
+        self, mammogram: Mammogram, *, stride_px: int | None = None
+    ) -> tuple[ScoreMap, ActivationMap]:
+        """As `score`, and the class activation of every patch.
+
+        Raises:
+            InputError: as `score`, and if the model cannot localise.
+        """
+        self.check_can_localise()
+        score_map, (activation,) = self._score(mammogram, stride_px=stride_px, run=self.localise)
+        return score_map, ActivationMap(activation, self.cell_centres_px)
+
+    def _score(
+        self,
+        mammogram: Mammogram,
+        *,
+        stride_px: int | None,
+        run: Callable[[Pixels], tuple[NDArray[np.float32], ...]],
+    ) -> tuple[ScoreMap, list[NDArray[np.float32]]]:
+        """What `run` says of the patches: its probabilities as a map, what else it gives as (rows, cols, ...)."""
         patch_px = self.metadata.patch_px
         stride_px = self.metadata.stride_px if stride_px is None else stride_px
         if not 1 <= stride_px <= patch_px:
@@ -80,11 +137,12 @@ class Classifier:
         patches = cast(Pixels, grid.cut(mammogram.pixels).reshape(-1, patch_px, patch_px, 1))
         start = time.perf_counter()
         try:
-            probabilities = self.classify(patches)
+            outputs = run(patches)
         except InputError as error:
             raise InputError(f"{mammogram.record.image_id}: {error}") from error
         seconds = time.perf_counter() - start
-        return ScoreMap(mammogram.record.image_id, grid, probabilities.reshape(grid.rows, grid.cols), seconds)
+        probabilities, *more = (output.reshape(grid.rows, grid.cols, *output.shape[1:]) for output in outputs)
+        return ScoreMap(mammogram.record.image_id, grid, probabilities, seconds), more
 
     def _converted(self, patches: Pixels) -> Pixels:
         """The patches in the model's pixel type."""
@@ -96,9 +154,19 @@ class Classifier:
         allowed = "uint8 or uint16" if wanted == "uint16" else "uint8, and does not round 16 bits to 8"
         raise InputError(f"{self.path}: takes pixels of type {allowed}. Received: {received}")
 
-    def _call(self, raw: Pixels) -> NDArray[np.float32]:
-        probabilities: NDArray[np.float32] = self._endpoint(**{INPUT: tf.constant(raw)})[OUTPUT].numpy()
-        return probabilities
+    def _call(self, endpoint: str, patches: Pixels, *, outputs: tuple[str, ...]) -> tuple[NDArray[np.float32], ...]:
+        """These outputs of an endpoint, of all patches, batch by batch."""
+        expected = (self.metadata.patch_px, self.metadata.patch_px, 1)
+        if patches.ndim != 4 or patches.shape[1:] != expected:
+            raise InputError(f"{self.path}: takes patches of shape (N, {_text(expected)}). Received: {patches.shape}")
+        raw, run = self._converted(patches), self._model.signatures[endpoint]
+        if len(raw) == 0:
+            return tuple(np.zeros((0, *run.structured_outputs[name].shape[1:]), np.float32) for name in outputs)
+        parts = []
+        for start in range(0, len(raw), self._batch_size):
+            part = run(**{INPUT: tf.constant(raw[start : start + self._batch_size])})
+            parts.append([part[name].numpy() for name in outputs])
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
 def load(path: Path) -> Classifier:

@@ -1,30 +1,43 @@
-"""A network as a SavedModel: one endpoint, raw patches in, probabilities out.
+"""A network as a SavedModel: raw patches in, probabilities out, and where in a patch they come from.
 
-Owns the endpoint's name and its input and output. It is always called by name: the alias `serving_default` that every
+Owns the endpoints' names, inputs and outputs. They are always called by name: the alias `serving_default` that every
 SavedModel has is never relied on.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from mmgkeras.files import atomic_folder
+from mmgkeras.models.localisation import ACTIVATION, LOGITS, cell_centres_px, localising_model
 from mmgkeras.savedmodel.metadata import ModelMetadata, write_metadata
+from mmgkeras.savedmodel.model_card import write_model_card
 from mmgkeras.schema import CALCIFICATION
 
 ENDPOINT: Final = "classify_patches"
 INPUT: Final = "patches"
 OUTPUT: Final = "probability"
+LOCALISE: Final = "localise_patches"
+ACTIVATION_OUTPUT: Final = "activation"
+CENTRES: Final = "cell_centres_px"
+"""A function of the SavedModel, not of a server: where the cells of the activation lie, as in `ActivationMap`."""
 _ALIAS: Final = "serving_default"
+_Endpoint = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 def export(network: keras.Model, path: Path, metadata: ModelMetadata, *, overwrite: bool = False) -> None:
     """Writes a network as a SavedModel whole or not at all; `path` is `<name>/<version>`, TF Serving's layout.
 
     The endpoint `classify_patches` takes `patches` (N, patch_px, patch_px, 1) of the pixel type in the metadata and
-    returns `probability` (N,) float32: the softmax of the two logits, for calcification.
+    returns `probability` (N,) float32: the softmax of the two logits, for calcification. A network that ends in global
+    average pooling has a second endpoint on the same variables: `localise_patches` returns, from one pass, also
+    `activation` (N, h, w) float32, the class activation of each cell of the last feature map; its mean over the cells
+    is the log odds of `probability`.
 
     Args:
         network: raw patches (N, patch_px, patch_px, 1) to logits (N, 2), in float32.
@@ -35,19 +48,50 @@ def export(network: keras.Model, path: Path, metadata: ModelMetadata, *, overwri
     Raises:
         InputError: if `path` exists and `overwrite` is not set, or cannot be written.
     """
-    patch_px = metadata.patch_px
-
-    def classify_patches(patches: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = network(tf.cast(patches, network.inputs[0].dtype), training=False)
-        return {OUTPUT: tf.nn.softmax(tf.cast(logits, tf.float32))[:, CALCIFICATION]}
-
-    pixels = tf.TensorSpec((None, patch_px, patch_px, 1), metadata.pixel_type, name=INPUT)
-    endpoint = tf.function(classify_patches, input_signature=[pixels], autograph=False)
+    functions = {ENDPOINT: _classifying(network)}
+    localiser = localising_model(network)
+    if localiser is not None:
+        functions[LOCALISE] = _localising(localiser)
+    pixels = tf.TensorSpec((None, metadata.patch_px, metadata.patch_px, 1), metadata.pixel_type, name=INPUT)
+    endpoints = {
+        name: tf.function(function, input_signature=[pixels], autograph=False) for name, function in functions.items()
+    }
     # Not keras.export.ExportArchive: it writes every weight twice, the second time in an order that changes from
     # process to process, so that equal models would not be equal files.
     module = tf.Module()
     module.weights = [variable.value for variable in network.variables]
-    module.classify_patches = endpoint
+    for name, endpoint in endpoints.items():
+        setattr(module, name, endpoint)
+    if localiser is not None:
+        setattr(module, CENTRES, _constant(cell_centres_px(network)))
     with atomic_folder(path, overwrite=overwrite) as folder:
-        tf.saved_model.save(module, str(folder), signatures={ENDPOINT: endpoint, _ALIAS: endpoint})
+        tf.saved_model.save(module, str(folder), signatures={**endpoints, _ALIAS: endpoints[ENDPOINT]})
         write_metadata(metadata, folder)
+        write_model_card(folder)
+
+
+def _classifying(network: keras.Model) -> _Endpoint:
+    def classify_patches(patches: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {OUTPUT: _probability(network(_input(patches, network), training=False))}
+
+    return classify_patches
+
+
+def _localising(localiser: keras.Model) -> _Endpoint:
+    def localise_patches(patches: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = localiser(_input(patches, localiser), training=False)
+        return {OUTPUT: _probability(outputs[LOGITS]), ACTIVATION_OUTPUT: outputs[ACTIVATION]}
+
+    return localise_patches
+
+
+def _input(patches: tf.Tensor, network: keras.Model) -> tf.Tensor:
+    return tf.cast(patches, network.inputs[0].dtype)
+
+
+def _probability(logits: tf.Tensor) -> tf.Tensor:
+    return tf.nn.softmax(tf.cast(logits, tf.float32))[:, CALCIFICATION]
+
+
+def _constant(value: NDArray[np.float32]) -> tf.types.experimental.PolymorphicFunction:
+    return tf.function(lambda: tf.constant(value), input_signature=[], autograph=False)

@@ -61,7 +61,7 @@ def unseen_patches(classifier: Classifier, store: PatchStore) -> TestPatches:
         InputError: if the store has patches that the model cannot take, or was split anew since the training.
     """
     metadata = classifier.metadata
-    _check_fits(classifier, store)
+    check_fits(classifier, store)
     if store.checksum != metadata.store_checksum:
         return TestPatches(indices=np.arange(len(store.patches), dtype=np.int64), is_external=True)
     fold = fold_patches(store, metadata.fold)
@@ -113,7 +113,7 @@ def predict_store(
     Raises:
         InputError: if the store has patches that the model cannot take, or no patch is asked for.
     """
-    _check_fits(classifier, store)
+    check_fits(classifier, store)
     if len(indices) == 0:
         raise InputError(f"{store.path}: has no patches to score in fold {fold}")
     chosen = store.patches.iloc[indices].assign(index=indices)
@@ -143,15 +143,12 @@ def hardware() -> str:
     return ", ".join([*gpus, _cpu()])
 
 
-def _timed(
-    classifier: Classifier, patches: NDArray[np.uint8] | NDArray[np.uint16]
-) -> tuple[NDArray[np.float32], float]:
-    start = time.perf_counter()
-    probability = classifier.classify(patches)
-    return probability, time.perf_counter() - start
+def check_fits(classifier: Classifier, store: PatchStore) -> None:
+    """Refuses a store whose patches the model cannot take.
 
-
-def _check_fits(classifier: Classifier, store: PatchStore) -> None:
+    Raises:
+        InputError: if they are of another size, or have 16 bits where the model takes 8.
+    """
     metadata = classifier.metadata
     if store.patch_px != metadata.patch_px:
         raise InputError(
@@ -159,6 +156,14 @@ def _check_fits(classifier: Classifier, store: PatchStore) -> None:
         )
     if (store.pixel_type, metadata.pixel_type) == ("uint16", "uint8"):
         raise InputError(f"{store.path}: has pixels of 16 bits, and {classifier.path} takes 8")
+
+
+def _timed(
+    classifier: Classifier, patches: NDArray[np.uint8] | NDArray[np.uint16]
+) -> tuple[NDArray[np.float32], float]:
+    start = time.perf_counter()
+    probability = classifier.classify(patches)
+    return probability, time.perf_counter() - start
 
 
 def _cpu() -> str:

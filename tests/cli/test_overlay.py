@@ -26,7 +26,8 @@ def test_pictures_are_written_and_their_places_printed(model: Path, quadrant_dat
     again = CliRunner().invoke(main, [*arguments, "--image-id", "a"])
     assert again.exit_code == 1
     assert again.stderr == f"error: {tmp_path / 'a.png'}: already exists; name another place or give --overwrite\n"
-    assert CliRunner().invoke(main, [*arguments, "--image-id", "a", "--overwrite"]).exit_code == 0
+    more = ["--image-id", "a", "--overwrite", "--activation"]
+    assert CliRunner().invoke(main, [*arguments, *more]).exit_code == 0
 
 
 def test_a_bad_image_is_listed_the_others_drawn_and_the_exit_code_is_1(

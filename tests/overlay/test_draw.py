@@ -3,9 +3,9 @@ import pytest
 from PIL import Image
 
 from mmgkeras.overlay.draw import DrawOptions, draw, draw_with_preview
-from mmgkeras.overlay.legend import BACKGROUND, TEXT, Item, add_legend, scale_item
+from mmgkeras.overlay.legend import BACKGROUND, TEXT, Item, activation_item, add_legend, scale_item
 from mmgkeras.overlay.marks import STRONG, TRUTH, UNKNOWN_COLOUR, WEAK, Truth
-from mmgkeras.schema import Grid, ImageRecord, Mammogram, Region, ScoreMap
+from mmgkeras.schema import ActivationMap, Grid, ImageRecord, Mammogram, Region, ScoreMap
 
 
 def mammogram(height: int, width: int, *, spacing_mm: float | None = None) -> Mammogram:
@@ -60,6 +60,20 @@ def test_the_legend_shows_what_is_in_the_picture_and_no_more() -> None:
     region = Region("p7-left", "1", "cluster", "circle", ((100.0, 100.0), (20.0, 20.0)))
     annotated = draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(truth=Truth((region,), labels)))
     assert has_colour(annotated, TRUTH, from_row=300)
+
+
+def test_the_legend_tells_of_class_activation_where_it_is_drawn() -> None:
+    values, centres = np.zeros((6, 8, 5, 5), np.float32), np.arange(5, dtype=np.float32) * 10 + 4.5
+    activation = ActivationMap(values, centres)
+    plain, with_cells = (
+        np.asarray(draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(activation=cells)))
+        for cells in (None, activation)
+    )
+    assert with_cells.shape[0] > plain.shape[0]
+    assert activation_item(cell_px=50 / 5).text == "where in the patch: class activation, cells of 10 px"
+    wrong = ActivationMap(values[:3], centres)
+    with pytest.raises(ValueError, match=r"needs activations \(6, 8, h, w\)"):
+        draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(activation=wrong))
 
 
 @pytest.mark.parametrize(

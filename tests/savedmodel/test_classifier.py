@@ -87,6 +87,34 @@ def test_a_smaller_stride_overlaps(classifier: Classifier) -> None:
     assert score_map.grid.stride_px == 2
 
 
+def test_activation_of_more_patches_than_a_batch_keeps_their_order(classifier: Classifier) -> None:
+    patches = np.random.default_rng(0).integers(0, 256, (131, 4, 4, 1), dtype=np.uint8)
+    probability, activation = classifier.localise(patches)
+    np.testing.assert_allclose(probability, classifier.classify(patches), atol=1e-6)
+    # The model's log odds are 2 (mean / 255 - 0.5); with no layer before the pooling a cell is a pixel.
+    np.testing.assert_allclose(activation, 2 * (patches[..., 0] / 255 - 0.5), atol=1e-6)
+    assert activation.dtype == np.float32
+
+
+def test_no_patches_give_no_activation(classifier: Classifier) -> None:
+    probability, activation = classifier.localise(np.zeros((0, 4, 4, 1), np.uint8))
+    assert probability.shape == (0,)
+    assert activation.shape == (0, 4, 4)
+
+
+def test_activation_of_a_mammogram_lies_where_its_pixels_are(classifier: Classifier) -> None:
+    pixels = np.arange(4 * 8, dtype=np.uint8).reshape(4, 8)
+    score_map, activation = classifier.localise_mammogram(mammogram(pixels, laterality="L"))
+    np.testing.assert_array_equal(
+        score_map.probabilities, classifier.score(mammogram(pixels, laterality="L")).probabilities
+    )
+    assert activation.values.shape == (1, 2, 4, 4)
+    assert activation.centres_px.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(score_map.grid.join(activation.values), 2 * (pixels / 255 - 0.5), atol=1e-6)
+    with pytest.raises(InputError, match=r"^one: .*Received: uint16"):
+        classifier.localise_mammogram(mammogram(pixels.astype(np.uint16), laterality="L"))
+
+
 @pytest.mark.parametrize("stride_px", [0, 5])
 def test_a_stride_that_leaves_pixels_out_is_refused(classifier: Classifier, stride_px: int) -> None:
     with pytest.raises(InputError, match=f"takes a stride of 1 to 4 pixels. Received: {stride_px}"):

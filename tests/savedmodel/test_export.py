@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -66,17 +67,55 @@ def test_saved_model_of_resnet18_gives_the_networks_probabilities(tmp_path: Path
     np.testing.assert_allclose(load(tmp_path / "resnet18" / "1").classify(patches), expected, atol=1e-6)
 
 
-def test_the_one_endpoint_has_named_input_and_output_of_the_stores_type(model_path: Path) -> None:
+def test_the_endpoints_have_named_input_and_outputs_of_the_stores_type(model_path: Path) -> None:
     model = tf.saved_model.load(str(model_path))
-    assert set(model.signatures) == {"classify_patches", "serving_default"}
-    inputs = model.signatures["classify_patches"].structured_input_signature[1]
-    outputs = model.signatures["classify_patches"].structured_outputs
-    assert {name: (tuple(spec.shape), spec.dtype) for name, spec in inputs.items()} == {
-        "patches": ((None, 4, 4, 1), tf.uint8)
-    }
-    assert {name: (tuple(spec.shape), spec.dtype) for name, spec in outputs.items()} == {
-        "probability": ((None,), tf.float32)
-    }
+    assert set(model.signatures) == {"classify_patches", "localise_patches", "serving_default"}
+    for name, outputs in {
+        "classify_patches": {"probability": ((None,), tf.float32)},
+        "localise_patches": {"probability": ((None,), tf.float32), "activation": ((None, 4, 4), tf.float32)},
+    }.items():
+        inputs = model.signatures[name].structured_input_signature[1]
+        assert _specs(inputs) == {"patches": ((None, 4, 4, 1), tf.uint8)}
+        assert _specs(model.signatures[name].structured_outputs) == outputs
+
+
+def _specs(tensors: Mapping[str, tf.TensorSpec]) -> dict[str, tuple[tuple[int | None, ...], tf.DType]]:
+    return {name: (tuple(spec.shape), spec.dtype) for name, spec in tensors.items()}
+
+
+def test_both_endpoints_share_the_variables_which_are_equal_files_however_often_exported(tmp_path: Path) -> None:
+    network = small_network()
+    for number in (1, 2):
+        export(network, tmp_path / str(number), METADATA)
+    stored = tf.train.list_variables(str(tmp_path / "1" / "variables" / "variables"))
+    assert len(stored) == len(network.variables) + 1  # and the graph of objects
+    for path in (tmp_path / "1" / "variables").iterdir():
+        assert path.read_bytes() == (tmp_path / "2" / "variables" / path.name).read_bytes()
+
+
+def test_a_network_without_average_pooling_has_one_endpoint(tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1), name="image")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 65535)(image))
+    export(keras.Model(image, keras.layers.Dense(2)(flat)), tmp_path / "1", METADATA)
+    classifier = load(tmp_path / "1")
+    assert not classifier.can_localise
+    with pytest.raises(InputError, match=r"1: gives no class activation, it has no endpoint localise_patches; export"):
+        classifier.localise(np.zeros((1, 8, 8, 1), np.uint16))
+    with pytest.raises(InputError, match="gives no class activation"):
+        _ = classifier.cell_centres_px
+
+
+def test_resnet18_localises_in_cells_of_32_pixels(tmp_path: Path) -> None:
+    network = build_network(ModelConfig(weights="none"), patch_px=64, pixel_type="uint8")
+    metadata = dataclasses.replace(METADATA, network="resnet18", patch_px=64, stride_px=64, pixel_type="uint8")
+    export(network, tmp_path / "1", metadata)
+    classifier = load(tmp_path / "1")
+    patches = np.random.default_rng(3).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
+    probability, activation = classifier.localise(patches)
+    assert activation.shape == (3, 2, 2)
+    assert classifier.cell_centres_px.tolist() == [0, 32]
+    np.testing.assert_allclose(probability, classifier.classify(patches), atol=1e-6)
+    np.testing.assert_allclose(activation.mean(axis=(1, 2)), np.log(probability / (1 - probability)), atol=1e-3)
 
 
 def test_export_refuses_an_existing_folder_and_leaves_nothing_half_written(model_path: Path) -> None:

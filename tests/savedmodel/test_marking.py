@@ -2,13 +2,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
+from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.marking import file_stem, mark_folder
+from mmgkeras.savedmodel.metadata import ModelMetadata
 
 ExportModel = Callable[..., Path]
 
@@ -60,6 +63,44 @@ def test_the_truth_is_drawn_by_the_label_rule(model: Path, quadrant_data: Path, 
     with_truth, without = np.asarray(Image.open(known))[:16], np.asarray(Image.open(plain))[:16]
     assert (with_truth[:8, :8] != without[:8, :8]).any()
     np.testing.assert_array_equal(with_truth[8:], without[8:])
+
+
+def test_class_activation_is_drawn_inside_marked_patches_alone(
+    model: Path, quadrant_data: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    pixels = np.array(Image.open(data / "a.png"))
+    pixels[3:5, 3:5] = 255
+    Image.fromarray(pixels).save(data / "a.png")
+    plain, cells = (
+        np.asarray(Image.open(marked.pictures["a"]))[:16]
+        for marked in (
+            mark_folder(model, data, out=tmp_path / "plain", image_ids=["a"]),
+            mark_folder(model, data, out=tmp_path / "cells", image_ids=["a"], with_activation=True),
+        )
+    )
+    assert (plain[:8, :8] != cells[:8, :8]).any()
+    assert (plain != cells)[8:].sum() == (plain != cells)[:, 8:].sum() == 0
+
+
+def test_a_model_that_cannot_localise_is_refused_before_the_work(quadrant_data: Path, tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1), name="image")
+    network = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(image)))
+    metadata = ModelMetadata(
+        network="flat",
+        patch_px=8,
+        stride_px=8,
+        pixel_type="uint8",
+        spacing_mm=None,
+        fold=1,
+        test_subset="A",
+        test_patients_sha256="0",
+        store_checksum="0",
+    )
+    export(network, tmp_path / "flat" / "1", metadata)
+    with pytest.raises(InputError, match=r"flat/1: gives no class activation"):
+        mark_folder(tmp_path / "flat" / "1", quadrant_data, out=tmp_path / "out", with_activation=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_region_outside_its_image_skips_that_image(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
