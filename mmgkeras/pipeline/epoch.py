@@ -2,10 +2,12 @@
 
 Every (patch, operation) pair of the augmented training set (Sakaida et al. 2023, 3.2 and Table 6) has a virtual id. An
 epoch is a permutation of the ids that is computed, not stored, and cut to whole batches. Reads no pixels.
+
+What an id stands for follows from the id alone, and the ids of a step from the step's number: no state is kept.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +23,11 @@ class EpochPlan:
     """The augmented training set and how it is drawn.
 
     Ids below `num_positives * num_positive_ops` are positives: id // num_positive_ops is the place in `positives` and
-    the rest is the operation. The ids after them are negatives, `len(negative_ops)` of each.
+    the rest is the operation. The ids after them are negatives, `len(negative_ops)` of each in the paper's scheme.
+
+    In the symmetric scheme a negative takes part as often, but with operations of the positives' set. Its ids are
+    num_positive_ops for each time it takes part, one an operation, of which `ids` draws one an epoch. The draw is a
+    permutation of all negatives' turns, modulo the operations: each operation as often as any other, but for one.
 
     Attributes:
         positives: (P,) int64, places in the store of the patches with calcification.
@@ -32,6 +38,9 @@ class EpochPlan:
         seed: of the permutations.
         num_drawn_negatives: so many of the negatives take part in an epoch, others in the next; None for all, as in
             the paper.
+        scheme: "paper", or "symmetric" to draw the operations of the negatives.
+        shuffle: "every_epoch", or "once" for the order of the first epoch in every one. What is drawn for an epoch,
+            negatives or their operations, is drawn anew in each all the same.
     """
 
     positives: NDArray[np.int64]
@@ -41,6 +50,8 @@ class EpochPlan:
     batch_size: int
     seed: int
     num_drawn_negatives: int | None = None
+    scheme: Literal["paper", "symmetric"] = "paper"
+    shuffle: Literal["every_epoch", "once"] = "every_epoch"
 
     def __post_init__(self) -> None:
         """Refuses a set that lacks a class or does not fill one batch.
@@ -95,9 +106,14 @@ class EpochPlan:
         is_positive = ids < num_positive_ids
         positive, positive_op = np.divmod(np.where(is_positive, ids, 0), self.num_positive_ops)
         rest = np.where(is_positive, 0, ids - num_positive_ids)
-        negative, negative_op = np.divmod(rest, len(self.negative_ops))
+        if self.scheme == "paper":
+            negative, negative_op = np.divmod(rest, len(self.negative_ops))
+            negative_op = np.asarray(self.negative_ops)[negative_op]
+        else:
+            turn, negative_op = np.divmod(rest, self.num_positive_ops)
+            negative = turn // len(self.negative_ops)
         patches = np.where(is_positive, self.positives[positive], self.negatives[negative])
-        ops = np.where(is_positive, positive_op, np.asarray(self.negative_ops)[negative_op])
+        ops = np.where(is_positive, positive_op, negative_op)
         labels = np.where(is_positive, CALCIFICATION, NO_CALCIFICATION)
         return patches, ops.astype(np.int32), labels.astype(np.int32)
 
@@ -118,14 +134,20 @@ class EpochPlan:
         positions = piece % pieces_per_epoch * piece_size + tf.range(piece_size, dtype=tf.int64)
         epoch = piece // pieces_per_epoch
         seed = tf.constant(self.seed, tf.int64)
-        ids = shuffled(positions, seed=tf.stack([seed, epoch]), size=self.num_samples)
-        if self._num_negatives == len(self.negatives):
-            return ids
-        first, num_ops = self.counts.positives, len(self.negative_ops)
-        rest = tf.maximum(ids - first, 0)
-        # A second permutation, of another seed, says which negatives this epoch draws.
-        drawn = shuffled(rest // num_ops, seed=tf.stack([seed, -1 - epoch]), size=len(self.negatives))
-        return tf.where(ids < first, ids, first + drawn * num_ops + rest % num_ops)
+        order = epoch if self.shuffle == "every_epoch" else tf.zeros_like(epoch)
+        ids = shuffled(positions, seed=tf.stack([seed, order]), size=self.num_samples)
+        first, num_turns = self.counts.positives, len(self.negative_ops)
+        turn = tf.maximum(ids - first, 0)
+        negative = turn
+        if self._num_negatives < len(self.negatives):
+            # A second permutation, of another seed, says which negatives this epoch draws.
+            drawn = shuffled(turn // num_turns, seed=tf.stack([seed, -1 - epoch]), size=len(self.negatives))
+            negative = drawn * num_turns + turn % num_turns
+        if self.scheme == "symmetric":
+            # A third, of a seed that is never another's, says with which operation.
+            op = shuffled(turn, seed=tf.stack([-1 - seed, epoch]), size=self.counts.negatives) % self.num_positive_ops
+            negative = negative * self.num_positive_ops + op
+        return tf.where(ids < first, ids, first + negative)
 
 
 def shuffled(positions: Any, *, seed: Any, size: int) -> Any:
