@@ -7,13 +7,16 @@ wrong usage; a traceback is a bug of ours.
 import click
 
 from .check import check
+from .crossval import crossval
 from .errors import UserErrorGroup
 from .evaluate import evaluate
+from .export import export
 from .fit import fit
 from .import_ import import_
 from .overlay import overlay
 from .phantom import phantom
 from .prepare import prepare
+from .report import report
 from .split import split
 
 
@@ -23,6 +26,18 @@ def main() -> None:
     """Find calcifications in mammograms at full resolution. For research use, never for diagnosis."""
 
 
-COMMANDS: tuple[click.Command, ...] = (phantom, import_, check, prepare, split, fit, evaluate, overlay)
+COMMANDS: tuple[click.Command, ...] = (
+    phantom,
+    import_,
+    check,
+    prepare,
+    split,
+    fit,
+    crossval,
+    evaluate,
+    overlay,
+    report,
+    export,
+)
 for _command in COMMANDS:
     main.add_command(_command)

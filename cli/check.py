@@ -17,7 +17,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES, short_help="Read a whole data folder and say what is wrong with it.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with images.csv.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file; its [patches] table counts for labels.csv.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.patch_px=64; repeatable.")

@@ -14,7 +14,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES, short_help="Score models on patients that they have not seen.")
 @click.option(
     "--model",
     "models",

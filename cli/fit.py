@@ -32,7 +32,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES, short_help="Train a network on one fold, and export it.")
 @click.option("--store", type=click.Path(path_type=Path), required=True, help="Patch store, divided by `split`.")
 @click.option("--fold", type=click.IntRange(min=1), required=True, help="Fold 1 leaves out subset A for testing.")
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder; an interrupted run goes on.")

@@ -7,12 +7,16 @@ import click
 from .progress import track
 
 
-@click.group("import")
+@click.group("import", short_help="Turn a public data set into a data folder.")
 def import_() -> None:
     """Turn a public data set into a data folder (images.csv, regions.csv)."""
 
 
-@import_.command("mini-mias", epilog="Example: mmgkeras import mini-mias downloads/mini-mias --out data/mini-mias")
+@import_.command(
+    "mini-mias",
+    epilog="Example: mmgkeras import mini-mias downloads/mini-mias --out data/mini-mias",
+    short_help="mini-MIAS: 322 films with circles around their findings.",
+)
 @click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Data folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace images.csv and regions.csv in the data folder.")

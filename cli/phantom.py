@@ -9,7 +9,10 @@ import click
 from .progress import track
 
 
-@click.command(epilog="Example: mmgkeras phantom --out demo/data --patients 30 --seed 1 --spacing-mm 0.2 --twins")
+@click.command(
+    epilog="Example: mmgkeras phantom --out demo/data --patients 30 --seed 1 --spacing-mm 0.2 --twins",
+    short_help="Make mammogram-like images with exact truth.",
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Data folder to write.")
 @click.option("--patients", type=click.IntRange(1, 9999), required=True, help="Number of patients, of 2.6 images each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same images.")

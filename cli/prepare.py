@@ -13,7 +13,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES, short_help="Divide mammograms into labelled patches, in a store.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),

@@ -12,7 +12,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=_EXAMPLES, short_help="Divide the patients of a store into subsets, one a fold.")
 @click.option("--store", type=click.Path(path_type=Path), required=True, help="A patch store; folds.csv goes into it.")
 @click.option("--num-subsets", type=click.IntRange(2, 26), help="As split.num_subsets.  [default: 5]")
 @click.option(

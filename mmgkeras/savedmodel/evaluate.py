@@ -79,7 +79,7 @@ def evaluate(
         if folds.setdefault(fold, path) is not path:
             raise InputError(f"{path}: is of fold {fold}, as is {folds[fold]}; give one model for each fold")
         unseen = unseen_patches(classifier, opened)
-        notes.extend(_notes(classifier, opened, is_external=unseen.is_external))
+        notes.extend(_notes(classifier, opened, is_external=unseen.is_external, threshold=threshold))
         scored.append(predict_store(classifier, opened, indices=unseen.indices, fold=fold, track=track))
         if opened_twins is not None:
             labels = opened.patches["label"].to_numpy()[unseen.indices]
@@ -123,7 +123,7 @@ def _write(
     return Evaluation(summary, notes)
 
 
-def _notes(classifier: Classifier, store: PatchStore, *, is_external: bool) -> list[str]:
+def _notes(classifier: Classifier, store: PatchStore, *, is_external: bool, threshold: float) -> list[str]:
     metadata, notes = classifier.metadata, []
     if is_external:
         notes.append(
@@ -135,5 +135,10 @@ def _notes(classifier: Classifier, store: PatchStore, *, is_external: bool) -> l
         notes.append(
             f"{classifier.path} was trained at {model_mm:g} mm a pixel and {store.path} has {store_mm:g}: "
             f"over {SPACING_TOLERANCE:.0%} apart, the figures say little"
+        )
+    if metadata.operating_point is not None and metadata.threshold != threshold:
+        notes.append(
+            f"{classifier.path} carries an operating point of {metadata.threshold:g}; the decisions counted here are "
+            f"at {threshold:g}, and --threshold changes that"
         )
     return notes

@@ -63,6 +63,26 @@ def open_strategy(devices: list[str]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices)
 
 
+def use_only(name: str) -> str:
+    """Hides all GPUs from the process but one, and gives what that one is then called; before the first operation.
+
+    Otherwise each of several processes would take the memory of all GPUs, and load its finished model onto the first.
+
+    Args:
+        name: such as "GPU:1". A processor is left as it is.
+
+    Raises:
+        InputError: if there is no such GPU.
+    """
+    if not name.startswith("GPU"):
+        return name
+    gpus, number = tf.config.list_physical_devices("GPU"), int(name[4:])
+    if number >= len(gpus):
+        raise InputError(f"devices: {name} is not there; this machine has {len(gpus)} GPUs")
+    tf.config.set_visible_devices(gpus[number], "GPU")
+    return "GPU:0"
+
+
 def set_seeds(config: TrainConfig) -> None:
     """Seeds every generator of the process; with `train.deterministic` also asks for operations that repeat exactly."""
     keras.utils.set_random_seed(config.seed % 2**32)

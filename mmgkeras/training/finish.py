@@ -18,9 +18,10 @@ from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
+from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.training.loop import Job
 from mmgkeras.training.population import set_population_statistics
-from mmgkeras.training.runfolder import next_version, write_environment
+from mmgkeras.training.runfolder import write_environment
 
 
 def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict[str, Any], track: Track) -> Path:

@@ -24,9 +24,11 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.metadata import patients_digest
+from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.training import devices as device
 from mmgkeras.training import runfolder
+from mmgkeras.training.batch_norm import with_fused_batch_norm
 from mmgkeras.training.checkpoint import Progress, load_checkpoint
 from mmgkeras.training.events import drop_later_events
 from mmgkeras.training.finish import finish_run
@@ -131,7 +133,7 @@ def _go_on(
         environment = earlier
     model = Path(environment["export"])
     if not environment["export"] or model.parent != export:
-        model = export / str(runfolder.next_version(export))
+        model = export / str(next_version(export))
     is_finished = environment["is_finished"] and model.exists()
     return {**environment, "export": str(model), "is_finished": is_finished}, is_new
 
@@ -151,6 +153,8 @@ def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPl
         batch_size=config.train.batch_size,
         seed=seed,
         num_drawn_negatives=None if ratio is None else round(ratio * len(positives)),
+        scheme=config.augmentation.scheme,
+        shuffle=config.train.shuffle,
     )
     return plan, validation
 
@@ -195,12 +199,13 @@ def _job(
     """The network with random weights, behind the augmentation, with its optimizer, on the devices."""
     strategy = device.open_strategy(devices)
     with strategy.scope():
-        network = build_network(
+        plain = build_network(
             config.model,
             patch_px=store.patch_px,
             pixel_type=cast(PixelType, store.pixel_type),
             precision=device.network_precision(config.train, devices=devices),
         )
+        network = with_fused_batch_norm(plain)
         model = training_model(network, config.augmentation)
         optimizer = make_optimizer(config.train, steps_per_epoch=plan.steps_per_epoch)
         optimizer.build(model.trainable_variables)

@@ -123,11 +123,5 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: {place} is not a writable folder")
 
 
-def next_version(model: Path) -> int:
-    """One more than the highest version in a model's folder; 1 for a new one."""
-    names = [path.name for path in model.iterdir()] if model.is_dir() else []
-    return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
-
-
 def _json(environment: Mapping[str, Any]) -> str:
     return json.dumps(environment, indent=2) + "\n"

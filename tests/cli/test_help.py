@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from mmgkeras.cli import COMMANDS, main
 
-ORDER = ["phantom", "import", "check", "prepare", "split", "fit", "evaluate", "overlay"]
+ORDER = ["phantom", "import", "check", "prepare", "split", "fit", "crossval", "evaluate", "overlay", "report", "export"]
 
 
 def command_names(command: click.Command, *, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -28,6 +28,12 @@ def test_the_group_lists_its_commands_in_the_order_of_the_work() -> None:
     assert listed == [command.name for command in COMMANDS]
     assert [name for name in ORDER if name in listed] == [name for name in listed if name in ORDER]
     assert "never for diagnosis" in " ".join(result.output.split())
+
+
+def test_every_command_fits_its_line_in_80_columns() -> None:
+    lines = CliRunner().invoke(main, ["--help"], terminal_width=80).output.partition("Commands:")[2].splitlines()
+    assert [line for line in lines if line.endswith("...")] == []
+    assert len(lines) == len(COMMANDS) + 1
 
 
 @pytest.mark.parametrize("name", NAMES, ids=" ".join)

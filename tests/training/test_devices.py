@@ -42,6 +42,17 @@ def test_a_gpu_that_is_not_there_is_named(two_gpus):
         device.choose_devices("3")
 
 
+def test_all_gpus_but_one_are_hidden(two_gpus, monkeypatch):
+    visible = []
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda device, kind: visible.append((device, kind)))
+    assert device.use_only("GPU:1") == "GPU:0"
+    assert visible == [("b", "GPU")]
+    assert device.use_only("CPU:1") == "CPU:1"
+    assert len(visible) == 1
+    with pytest.raises(InputError, match=r"devices: GPU:2 is not there; this machine has 2 GPUs$"):
+        device.use_only("GPU:2")
+
+
 def test_the_processor_cannot_be_divided_late():
     tf.constant(1)
     tf.config.list_logical_devices()

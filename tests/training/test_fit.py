@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from mmgkeras.cli import main
-from safetensors.numpy import save_file
+
+from mmgkeras.config import ModelConfig
+from mmgkeras.models.network import build_network
 
 COMMON = ["--fold", "1", "--set", "model.weights=none", "--set", "train.batch_size=54"]
 """54 of 272 samples: five steps an epoch."""
@@ -47,53 +49,16 @@ def saved_weights(run):
         return {name: arrays[name] for name in arrays.files if name.startswith("model/")}
 
 
-def tame_resnet18():
-    """ResNet18 in torchvision's layout, random, with blocks that change their input by a tenth, as a trained one's do.
-
-    Without that the gradients of a random network of this depth double the last bit's difference many times a step.
-    """
-    generator = np.random.default_rng(4)
-    tensors = {}
-
-    def add(convolution, norm, *, size, outputs, inputs, scale=1.0):
-        deviation = np.sqrt(2 / (size * size * outputs))
-        tensors[f"{convolution}.weight"] = generator.normal(0, deviation, (outputs, inputs, size, size))
-        values = {"weight": scale, "bias": 0, "running_mean": 0, "running_var": 1}
-        tensors.update({f"{norm}.{name}": np.full(outputs, value) for name, value in values.items()})
-
-    add("conv1", "bn1", size=7, outputs=64, inputs=3)
-    inputs = 64
-    for stage, outputs in enumerate((64, 128, 256, 512), start=1):
-        for block in (0, 1):
-            name = f"layer{stage}.{block}"
-            add(f"{name}.conv1", f"{name}.bn1", size=3, outputs=outputs, inputs=inputs)
-            add(f"{name}.conv2", f"{name}.bn2", size=3, outputs=outputs, inputs=outputs, scale=0.1)
-            if inputs != outputs:
-                add(f"{name}.downsample.0", f"{name}.downsample.1", size=1, outputs=outputs, inputs=inputs)
-            inputs = outputs
-    return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+FIVE_STEPS = ("--set", "train.epochs=1", "--set", "model.synchronized_batch_norm=true")
+"""One epoch of five steps, from random weights at the paper's rate."""
 
 
 @pytest.fixture(scope="module")
-def five_steps(tmp_path_factory):
-    """Arguments of one epoch of five steps, synchronized."""
-    weights = tmp_path_factory.mktemp("weights") / "tame.safetensors"
-    save_file(tame_resnet18(), weights)
-    values = {
-        "train.epochs": 1,
-        "train.learning_rate": 1e-4,
-        "model.weights": weights,
-        "model.synchronized_batch_norm": "true",
-    }
-    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-
-
-@pytest.fixture(scope="module")
-def one_and_two(training_store, five_steps, tmp_path_factory):
+def one_and_two(training_store, tmp_path_factory):
     """The same five steps on one device and on two halves of the processor: folder and output of each."""
     folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
     processes = [
-        start(training_store, folder, *five_steps, *devices)
+        start(training_store, folder, *FIVE_STEPS, *devices)
         for folder, devices in zip(folders, ([], ["--devices", "CPU:0,CPU:1"]), strict=True)
     ]
     return [(folder, *finished(process)) for folder, process in zip(folders, processes, strict=True)]
@@ -106,9 +71,12 @@ def test_five_steps_of_resnet18_on_two_devices_equal_one_in_every_weight(one_and
     assert environment["counts"]["steps_per_epoch"] == 5
     expected, found = saved_weights(one / "run"), saved_weights(two / "run")
     assert len(expected) == len(found) > 100
-    (kernel,) = (array for array in expected.values() if array.shape == (7, 7, 3, 64))
-    before = tame_resnet18()["conv1.weight"].transpose(2, 3, 1, 0)
-    assert np.abs(kernel - before).max() > 1e-4  # a wrong scale of the gradient would show
+    # The last scale of each block begins at 0, so that a wrong scale of the gradient would show.
+    variables = build_network(ModelConfig(weights="none"), patch_px=32, pixel_type="uint8").variables
+    arrays = list(expected.values())  # in the order of the variables
+    scales = [arrays[place] for place, variable in enumerate(variables) if variable.path.endswith("_2_bn/gamma")]
+    assert len(scales) == 8
+    assert min(np.abs(scale).max() for scale in scales) > 1e-4
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-5, err_msg=name)
 
@@ -154,10 +122,10 @@ def test_history_has_a_row_of_exact_figures(one_and_two):
     assert 0.3 < float(row["loss"]) < 3
 
 
-def test_a_finished_run_says_so_and_does_nothing(one_and_two, five_steps, training_store):
+def test_a_finished_run_says_so_and_does_nothing(one_and_two, training_store):
     folder = one_and_two[0][0]
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    result = CliRunner().invoke(main, arguments(training_store, folder, *five_steps))
+    result = CliRunner().invoke(main, arguments(training_store, folder, *FIVE_STEPS))
     assert result.exit_code == 0
     assert "has finished; nothing to do" in result.stderr
     assert result.stdout == f"model: {folder / 'model' / '1'}\n"
@@ -175,15 +143,15 @@ def refused(store, folder, *more):
     return line
 
 
-def test_another_setting_is_refused_where_a_run_was_begun(one_and_two, five_steps, training_store):
+def test_another_setting_is_refused_where_a_run_was_begun(one_and_two, training_store):
     folder = one_and_two[0][0]
-    line = refused(training_store, folder, *five_steps, "--set", "train.epochs=7")
+    line = refused(training_store, folder, *FIVE_STEPS, "--set", "train.epochs=7")
     assert "run: was begun with train.epochs = 1. Received: 7;" in line
 
 
-def test_another_fold_is_refused_where_a_run_was_begun(one_and_two, five_steps, training_store):
+def test_another_fold_is_refused_where_a_run_was_begun(one_and_two, training_store):
     folder = one_and_two[0][0]
-    line = refused(training_store, folder, *five_steps, "--fold", "2")
+    line = refused(training_store, folder, *FIVE_STEPS, "--fold", "2")
     assert "run: was begun with fold = 1. Received: 2;" in line
 
 
@@ -247,7 +215,7 @@ def test_held_out_patients_are_scored_each_epoch(training_store, tmp_path):
     assert (counts["positives"], counts["negatives"], counts["validation"]) == (4, 20, 24)
 
 
-def test_a_version_that_another_run_took_meanwhile_is_left_alone(one_and_two, five_steps, training_store, tmp_path):
+def test_a_version_that_another_run_took_meanwhile_is_left_alone(one_and_two, training_store, tmp_path):
     shutil.copytree(one_and_two[0][0], tmp_path, dirs_exist_ok=True)
     environment_path = tmp_path / "run" / "environment.json"
     environment = json.loads(environment_path.read_text())
@@ -256,7 +224,7 @@ def test_a_version_that_another_run_took_meanwhile_is_left_alone(one_and_two, fi
     metadata_path = tmp_path / "model" / "1" / "assets.extra" / "mmgkeras.json"
     metadata_path.write_text(metadata_path.read_text().replace('"fold": 1', '"fold": 2'))
     before = metadata_path.read_bytes()
-    stdout, _ = finished(start(training_store, tmp_path, *five_steps))
+    stdout, _ = finished(start(training_store, tmp_path, *FIVE_STEPS))
     assert stdout == f"model: {tmp_path / 'model' / '2'}\n"
     assert metadata_path.read_bytes() == before
     for path in (one_and_two[0][0] / "model" / "1" / "variables").iterdir():

@@ -40,6 +40,19 @@ def test_a_new_run_replaces_an_earlier_one_whole(tmp_path):
     assert sorted(path.name for path in run.iterdir()) == ["config.toml", "environment.json"]
 
 
+def test_a_run_from_before_a_key_came_is_the_same_run_with_its_default(tmp_path):
+    run = make_run(tmp_path)
+    lines = (run / "config.toml").read_text().splitlines()
+    earlier = [line for line in lines if line.split(" = ")[0] not in ("scheme", "shuffle")]
+    assert len(earlier) == len(lines) - 2
+    (run / "config.toml").write_text("\n".join(earlier))
+    runfolder.check_same_run(run, ENVIRONMENT, config=Config(), identity=ENVIRONMENT)
+    with pytest.raises(InputError, match=r"was begun with train.shuffle = 'every_epoch'. Received: 'once'"):
+        runfolder.check_same_run(
+            run, ENVIRONMENT, config=Config(train=TrainConfig(shuffle="once")), identity=ENVIRONMENT
+        )
+
+
 @pytest.mark.parametrize("key", runfolder.IDENTITY)
 def test_another_identity_is_refused(tmp_path, key):
     run = make_run(tmp_path)
@@ -73,10 +86,3 @@ def test_a_place_below_a_file_is_not_writable(tmp_path):
     runfolder.check_writable(tmp_path / "new" / "run")
     with pytest.raises(InputError, match=r"run: cannot be written: .*file is not a writable folder"):
         runfolder.check_writable(tmp_path / "file" / "run")
-
-
-def test_the_next_version_follows_the_highest(tmp_path):
-    assert runfolder.next_version(tmp_path / "model") == 1
-    for name in ("1", "10", "notes", ".11.partial"):
-        (tmp_path / "model" / name).mkdir(parents=True)
-    assert runfolder.next_version(tmp_path / "model") == 11

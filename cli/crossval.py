@@ -1,0 +1,126 @@
+"""`mmgkeras crossval`: every fold of every network, in a queue that can be cut and goes on."""
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from .quiet import quiet_tensorflow
+from .worker import process_launcher
+
+if TYPE_CHECKING:
+    from mmgkeras.config import Config
+    from mmgkeras.training.progress_table import JobRow
+
+
+def numbers_from(lowest: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
+    """A callback that makes a text such as "1,3" whole numbers from `lowest` on, each once."""
+
+    def convert(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        parts = [part.strip() for part in value.split(",")]
+        numbers = [int(part) for part in parts if part.isdecimal()]
+        if len(numbers) < len(parts) or min(numbers) < lowest or len(set(numbers)) < len(numbers):
+            rule = f"give whole numbers from {lowest} on, each once, with commas between"
+            raise click.BadParameter(f"{rule}. Received: {value!r}", ctx=ctx, param=param)
+        return tuple(numbers)
+
+    return convert
+
+
+_EXAMPLES = """\b
+Examples:
+  mmgkeras crossval --store store --config configs/sakaida2023-resnet18.toml --out crossval
+  mmgkeras crossval --store store --config configs/sakaida2023-resnet18.toml \\
+      --config configs/sakaida2023-resnet50.toml --seeds 0,1 --placement per-gpu --out crossval
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Train and score every fold of one or more networks.")
+@click.option("--store", type=click.Path(path_type=Path), required=True, help="Patch store, divided by `split`.")
+@click.option(
+    "--config",
+    "files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="TOML file of a network, which is called by the file's name without .toml; repeatable.",
+)
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides one key of every file.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder; a queue that was cut goes on.")
+@click.option("--folds", callback=numbers_from(1), help="Such as 1,2; fold 1 tests subset A.  [default: all]")
+@click.option("--seeds", callback=numbers_from(0), default="0", show_default=True, help="Such as 0,1: of the training.")
+@click.option(
+    "--placement",
+    type=click.Choice(["mirrored", "per-gpu"]),
+    default="mirrored",
+    show_default=True,
+    help="One fold at a time on all devices, or one on each.",
+)
+@click.option("--devices", help="Number of GPUs, or names such as GPU:0,GPU:1.  [default: all GPUs, else CPU:0]")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Data folder of the store, to time reading and to point at regions.  [default: where it was prepared from]",
+)
+@click.option("--overwrite", is_flag=True, help="Do these folds again; what another configuration made goes.")
+def crossval(
+    *,
+    store: Path,
+    files: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    out: Path,
+    folds: tuple[int, ...] | None,
+    seeds: tuple[int, ...],
+    placement: Literal["mirrored", "per-gpu"],
+    devices: str | None,
+    data: Path | None,
+    overwrite: bool,
+) -> None:
+    """Train each network on every fold, score each fold's own test subset, time and try the models.
+
+    Folds that are done and unchanged are skipped, those that were cut go on: give the same command again, without
+    --overwrite. Each runs in a process of its own. Prints a table of what is done whenever another fold is.
+    """
+    configs = _read_configs(files, overrides=overrides)
+    quiet_tensorflow()
+    from mmgkeras.training.crossval import crossval as crossval_library
+    from mmgkeras.training.progress_table import as_table
+
+    def report(rows: Sequence["JobRow"]) -> None:
+        click.echo(f"{as_table(rows)}\n")
+
+    done = crossval_library(
+        store,
+        configs=configs,
+        out=out,
+        folds=folds,
+        seeds=seeds,
+        placement=placement,
+        devices=devices,
+        overwrite=overwrite,
+        data=data,
+        command=shlex.join(["mmgkeras", *sys.argv[1:]]),
+        launch=process_launcher(out.absolute(), has_own_terminal=placement == "mirrored"),
+        report=report,
+        note=lambda text: click.echo(f"note: {text}", err=True),
+    )
+    click.echo(f"{len(done.rows)} folds done, {done.num_done_before} of them before", err=True)
+    click.echo(f"crossval: {out}")
+
+
+def _read_configs(files: Sequence[Path], *, overrides: Sequence[str]) -> "dict[str, Config]":
+    """Each configuration by the name of its file."""
+    from mmgkeras.config import read_config
+    from mmgkeras.errors import ConfigError
+
+    configs: dict[str, Config] = {}
+    for path in files:
+        if path.stem in configs:
+            raise ConfigError(f"{path}: is called {path.stem}, as another --config; give files of different names")
+        configs[path.stem] = read_config(path, overrides=overrides)
+    return configs

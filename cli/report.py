@@ -1,0 +1,68 @@
+"""`mmgkeras report`: a cross-validation as one page to publish."""
+
+from pathlib import Path
+
+import click
+
+from .progress import track
+
+_EXAMPLES = """\b
+Examples:
+  mmgkeras report --crossval crossval --out report
+  mmgkeras report --crossval crossval --out report --store store --data data --external evaluation-elsewhere
+"""
+
+
+@click.command(epilog=_EXAMPLES, short_help="Make one page of tables and figures to publish.")
+@click.option(
+    "--crossval", type=click.Path(path_type=Path), required=True, help="The folder that mmgkeras crossval wrote."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder for the report.")
+@click.option(
+    "--store", type=click.Path(path_type=Path), help="Its patch store, if it is not any more where crossval.json says."
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Its data folder, if it is not any more where crossval.json says."
+)
+@click.option(
+    "--external",
+    "externals",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A folder that mmgkeras evaluate wrote of the models on another store. May be repeated.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=100),
+    default=2000,
+    show_default=True,
+    help="Sets of patients drawn for the 95 % intervals.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an earlier report.")
+def report(
+    *,
+    crossval: Path,
+    out: Path,
+    store: Path | None,
+    data: Path | None,
+    externals: tuple[Path, ...],
+    resamples: int,
+    overwrite: bool,
+) -> None:
+    """Make one page of a cross-validation: every table and figure of the paper, ours beside the paper's.
+
+    Writes report.html, which needs no network, and every table as CSV and LaTeX. Trains and scores nothing.
+    """
+    from mmgkeras.report.report import write_report
+
+    page = write_report(
+        crossval,
+        out=out,
+        store=store,
+        data=data,
+        externals=externals,
+        num_resamples=resamples,
+        overwrite=overwrite,
+        track=track,
+    )
+    click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")

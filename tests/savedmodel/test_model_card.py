@@ -1,0 +1,108 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.operating_point import OperatingPoint
+from mmgkeras.evaluation.summary import Summary, summarise
+from mmgkeras.savedmodel.metadata import ModelMetadata
+from mmgkeras.savedmodel.model_card import BLANK, model_card, note_operating_point, write_model_card
+
+METADATA = ModelMetadata(
+    network="resnet18",
+    patch_px=224,
+    stride_px=224,
+    pixel_type="uint16",
+    spacing_mm=0.07,
+    fold=2,
+    test_subset="B",
+    test_patients_sha256="0" * 64,
+    store_checksum="abc",
+    config={"model": {"network": "resnet18", "weights": "imagenet"}, "train": {"epochs": 10, "momentum": 0.9}},
+)
+
+
+def summary(**columns: list[float]) -> Summary:
+    """Of four patches of one image: labels 1, 0, 0, -1, called yes, no, yes, yes."""
+    frame = pd.DataFrame(
+        {
+            "image_id": "secret image",
+            "patient_id": "secret patient",
+            "fold": 2,
+            "row": range(4),
+            "col": 0,
+            "label": np.array([1, 0, 0, -1], np.int8),
+            "probability": [0.9, 0.1, 0.6, 0.7],
+            "tissue": [1.0, 1.0, 0.1, 1.0],
+            **columns,
+        }
+    )
+    return summarise(frame)
+
+
+def test_a_model_that_was_not_evaluated_says_so() -> None:
+    card = model_card(METADATA)
+    assert card.startswith("# resnet18, fold 2\n")
+    assert "## Evaluation\n\nNot evaluated yet.\n" in card
+    assert "must not be used for diagnosis" in card
+    assert "(N, 224, 224, 1) uint16" in card
+    assert "0.07 mm" in card
+    assert "no patient of subset B was seen" in card
+    assert "- model.weights: imagenet" in card
+    assert "momentum" not in card
+    assert BLANK in card
+
+
+def test_the_figures_of_the_test_subset_are_told_beside_always_no() -> None:
+    card = model_card(METADATA, figures=summary())
+    assert "On 1 images of 1 patients whom it had not seen: 1 patches with calcification,\n2 without, 1 unknown" in card
+    assert "| AUC | 1.000 | 1.000 | 0.500 |" in card
+    assert "| specificity | 1.000 | 0.500 | 1.000 |" in card
+    assert "| positive predictive value | 1.000 | 0.500 | n/a |" in card
+    assert "| mean accuracy of a mammogram | 1.000 | 0.667 | |" in card
+    assert "No score without training was measured beside it." in card
+    assert "secret" not in card
+
+
+def test_the_best_score_without_training_is_named() -> None:
+    card = model_card(
+        METADATA, figures=summary(untrained_mean=[0.2, 0.1, 0.5, 0.0], untrained_top=[0.1, 0.1, 0.0, 0.0])
+    )
+    assert "The best score that needs no training, mean, has an AUC of 1.000" in card
+
+
+def test_an_exported_model_has_a_card_which_an_evaluation_replaces(
+    tmp_path: Path, export_mean_model: Callable[..., Path]
+) -> None:
+    model = export_mean_model(tmp_path / "1")
+    path = model / "MODEL_CARD.md"
+    assert "Not evaluated yet." in path.read_text()
+    assert write_model_card(model, figures=summary()) == path
+    assert "| AUC | 1.000 |" in path.read_text()
+
+
+def test_an_operating_point_is_the_last_section_and_replaces_another(
+    tmp_path: Path, export_mean_model: Callable[..., Path]
+) -> None:
+    for threshold in (0.25, 0.125):
+        point = OperatingPoint(threshold, "sensitivity", 0.9, "held-out patients")
+        model = export_mean_model(tmp_path / str(threshold), changes={"operating_point": point})
+        text = (model / "MODEL_CARD.md").read_text()
+        assert text.count("## Operating point") == 1
+        assert f"from a probability of {threshold}, for sensitivity of 0.9; fitted on held-out patients." in text
+    write_model_card(model, figures=summary())
+    before = (model / "MODEL_CARD.md").read_text()
+    note_operating_point(model)
+    assert (model / "MODEL_CARD.md").read_text() == before
+    (model / "MODEL_CARD.md").unlink()
+    note_operating_point(model)
+    assert "from a probability of 0.125" in (model / "MODEL_CARD.md").read_text()
+
+
+def test_a_folder_that_is_no_model_gets_no_card(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no SavedModel"):
+        write_model_card(tmp_path)
+    assert list(tmp_path.iterdir()) == []
