@@ -11,6 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 LAYERS = (
     {"cli"},
+    {"report"},
     {"training"},
     {"savedmodel"},
     {"pipeline"},

@@ -1,0 +1,222 @@
+"""ROC, precision-recall and free-response curves, by fold, their mean, and of all networks beside each other.
+
+Owns how curves are averaged. The figures that summarise them are under Performance.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.froc import RATES, Targets, froc, froc_intervals, targets_from_labels, targets_from_regions
+from mmgkeras.report.charts import Series, figure, figures, line_chart
+from mmgkeras.report.measured import SELECTIONS, selected
+from mmgkeras.report.page import missing, paragraph
+from mmgkeras.report.strokes import REFERENCE
+from mmgkeras.report.study import Study
+from mmgkeras.report.table import Section, Table
+from mmgkeras.schema import CALCIFICATION, UNKNOWN
+from mmgkeras.tables import read_regions
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+_LOWEST_RATE: Final = 0.05
+"""False positives an image at which the free-response chart begins."""
+
+
+def roc_section(study: Study) -> Section:
+    """ROC of every fold and their mean, and the means of all networks."""
+    text = (
+        "Thin lines are the folds, the thick one is the mean of their sensitivities at each false positive rate, whose "
+        "area is the mean AUC."
+    )
+    pictures = _curve_figures(
+        study,
+        curve=roc_points,
+        averaged=mean_roc,
+        name="ROC",
+        axes=("1 \u2212 specificity", "sensitivity"),
+        reference=Series(label="chance", x=(0, 1), y=(0, 1), style=REFERENCE),
+    )
+    return Section(anchor="roc", title="ROC", body=(paragraph(text), *pictures))
+
+
+def precision_recall_section(study: Study) -> Section:
+    """Precision and recall of every fold and their mean, and the means of all networks."""
+    text = (
+        "Where few patches are positive, these curves say more than ROC: precision is what part of the called patches "
+        "is calcified. The dotted line is the part of positives, which chance reaches."
+    )
+    pictures = _curve_figures(
+        study,
+        curve=precision_recall_points,
+        averaged=mean_precision_recall,
+        name="Precision-recall",
+        axes=("recall (sensitivity)", "precision (PPV)"),
+        reference=None,
+    )
+    return Section(anchor="precision-recall", title="Precision and recall", body=(paragraph(text), *pictures))
+
+
+def froc_section(study: Study, *, num_resamples: int) -> Section:
+    """Which part of the findings is found at how many false positives an image."""
+    first = study.networks[0].first.predictions
+    try:
+        targets = _targets(study, first)
+    except InputError as error:
+        return Section(anchor="froc", title="Free-response ROC", body=(missing(str(error).splitlines()[0]),))
+    series, rows = [], []
+    for style, network in enumerate(study.networks):
+        predictions = network.first.predictions
+        measured = froc(predictions, targets)
+        intervals = froc_intervals(predictions, targets, num_resamples=num_resamples)
+        for how, values in (("mean over folds", intervals.fold_mean), ("one threshold for all", intervals.pooled)):
+            rows.append((network.name, how, *(values[rate] for rate in RATES)))
+        rates, sensitivities = (np.array(values) for values in zip(*measured.points, strict=True))
+        shown = np.concatenate([rates, [max(10.0, rates[-1])]])
+        reached = np.concatenate([sensitivities, sensitivities[-1:]])
+        at_start = reached[np.searchsorted(shown, _LOWEST_RATE, side="right") - 1]
+        kept = shown > _LOWEST_RATE
+        x, y = np.append(_LOWEST_RATE, shown[kept]), np.append(at_start, reached[kept])
+        series.append(Series(label=study.labels[network.name], x=x, y=y, style=style, form="step"))
+    picture = line_chart(
+        series,
+        title="Free-response ROC of each network",
+        x_label="false positives an image",
+        y_label="sensitivity for targets",
+        x_range=(_LOWEST_RATE, 10),
+        y_range=(0, 1),
+        x_scale="log",
+        width=560,
+    )
+    table = Table(
+        name="froc_sensitivity",
+        title="Sensitivity for targets at so many false positives an image",
+        columns=("Network", "Thresholds", *(f"{rate:g}" for rate in RATES)),
+        rows=tuple(rows),
+        note="95 % percentile intervals of resampled patients.",
+    )
+    caption = "All folds at one threshold, all patches."
+    text = paragraph(_target_sentence(targets, num_images=measured.num_images))
+    return Section(anchor="froc", title="Free-response ROC", body=(text, figures([figure(picture, caption)]), table))
+
+
+def roc_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
+    """False positive rate and sensitivity at every threshold, ascending."""
+    false_positive_rate, sensitivity, _ = roc_curve(labels, scores)
+    return np.asarray(false_positive_rate), np.asarray(sensitivity)
+
+
+def mean_roc(curves: Sequence[Curve]) -> Curve:
+    """The mean sensitivity at each false positive rate; at a step of any curve both its ends, so that areas agree."""
+    grid = np.unique(np.concatenate([x for x, _ in curves]))
+    below = np.mean([np.interp(-grid, -x[::-1], y[::-1]) for x, y in curves], axis=0)
+    above = np.mean([np.interp(grid, x, y) for x, y in curves], axis=0)
+    return np.repeat(grid, 2), np.column_stack([below, above]).ravel()
+
+
+def precision_recall_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
+    """Recall, ascending, and precision; between two points the precision is that of the right one."""
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    return np.asarray(recall)[::-1], np.asarray(precision)[::-1]
+
+
+def mean_precision_recall(curves: Sequence[Curve]) -> Curve:
+    """The mean precision at each recall, as steps; the area under it is the mean average precision."""
+    grid = np.unique(np.concatenate([x for x, _ in curves]))
+    mean = np.mean([_precision_at(x, y, at=grid[1:]) for x, y in curves], axis=0)
+    return np.repeat(grid, 2)[1:-1], np.repeat(mean, 2)
+
+
+def _precision_at(x: NDArray[np.float64], y: NDArray[np.float64], *, at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The precision of the first point that reaches a recall."""
+    return y[np.searchsorted(x, at - 1e-12)]
+
+
+def _curve_figures(
+    study: Study,
+    *,
+    curve: Callable[[NDArray[np.integer], NDArray[np.float64]], Curve],
+    averaged: Callable[[Sequence[Curve]], Curve],
+    name: str,
+    axes: tuple[str, str],
+    reference: Series | None,
+) -> list[str]:
+    """For each selection a row of pictures: one of each network's folds, and one of all networks' means."""
+    parts = []
+    for selection, described in SELECTIONS.items():
+        pictures, means = [], []
+        for style, network in enumerate(study.networks):
+            patches = selected(network.first.predictions, selection)
+            curves = _curves_of_folds(patches, curve=curve)
+            if len(curves) < len(study.folds):
+                pictures.append(missing(f"{network.name}: a fold lacks one of the classes among {described}."))
+                continue
+            label = study.labels[network.name]
+            chance = reference or _prevalence_line(patches)
+            folds = [Series(label="", x=x, y=y, style=style, weight="faint") for x, y in curves]
+            mean_x, mean_y = averaged(curves)
+            name_of_mean = f"{label}, mean of {len(curves)} folds" if len(curves) > 1 else label
+            means.append(Series(label=name_of_mean, x=mean_x, y=mean_y, style=style))
+            pictures.append(_chart([chance, *folds, means[-1]], title=f"{name}, {label}, {described}", axes=axes))
+        if len(means) > 1:
+            chance = reference or _prevalence_line(selected(study.networks[0].first.predictions, selection))
+            pictures.append(_chart([chance, *means], title=f"{name}, all networks, {described}", axes=axes))
+        parts.append(f"<h3>{described[0].upper()}{described[1:]}</h3>{figures(pictures)}")
+    return parts
+
+
+def _curves_of_folds(
+    patches: pd.DataFrame, *, curve: Callable[[NDArray[np.integer], NDArray[np.float64]], Curve]
+) -> list[Curve]:
+    """One for each fold with both classes."""
+    known = patches[patches["label"] != UNKNOWN]
+    return [
+        curve(part["label"].to_numpy(), part["probability"].to_numpy())
+        for _, part in known.groupby("fold")
+        if part["label"].nunique() == 2
+    ]
+
+
+def _prevalence_line(patches: pd.DataFrame) -> Series:
+    known = patches.loc[patches["label"] != UNKNOWN, "label"]
+    prevalence = float((known == CALCIFICATION).mean())
+    return Series(label=f"part of positives, {prevalence:.3f}", x=(0, 1), y=(prevalence, prevalence), style=REFERENCE)
+
+
+def _chart(series: Sequence[Series], *, title: str, axes: tuple[str, str]) -> str:
+    picture = line_chart(
+        series, title=title, x_label=axes[0], y_label=axes[1], x_range=(0, 1), y_range=(0, 1), width=400, height=360
+    )
+    return figure(picture, title + ".")
+
+
+def _targets(study: Study, predictions: pd.DataFrame) -> Targets:
+    """Regions where the store's labels came from them and the data folder is there, else components of patches."""
+    if study.store is None or study.data_path is None or study.store.manifest["labels"]["read_from"] != "regions.csv":
+        return targets_from_labels(predictions)
+    store = study.store
+    grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
+    return targets_from_regions(
+        predictions,
+        read_regions(study.data_path / "regions.csv"),
+        grids,
+        envelope_fraction=float(store.manifest["labels"]["envelope_fraction"]),
+    )
+
+
+def _target_sentence(targets: Targets, *, num_images: int) -> str:
+    if targets.kind == "region":
+        text = "A target is an annotated cluster, or an individual mark outside of every cluster"
+        if targets.num_left_out:
+            text += f" ({targets.num_left_out:,} regions without a positive patch could not be hit and are left out)"
+    else:
+        text = "A target is an 8-connected component of positive patches, for no regions are at hand"
+    return (
+        f"{text}; it is hit when any of its positive patches is at or above the threshold. Each patch labelled 0 at or "
+        f"above it is a false positive; unknown patches count nowhere. {len(targets.items):,} targets on "
+        f"{num_images:,} mammograms."
+    )

@@ -1,0 +1,226 @@
+"""Who and what was studied: inclusion flow, subsets, demographics and reference standard.
+
+Owns what is told of the data before any model is. What only the group knows is left as a visible blank.
+"""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Final
+
+import pandas as pd
+
+from mmgkeras.evaluation.summary import TISSUE_FRACTION
+from mmgkeras.patches.balance import subset_counts
+from mmgkeras.patches.split import read_store_folds
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.report.blank import blank
+from mmgkeras.report.demographics import demographics_table
+from mmgkeras.report.flow import FlowStep, flow_chart
+from mmgkeras.report.page import missing
+from mmgkeras.report.study import Study
+from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.schema import CALCIFICATION, LATERALITIES, NO_CALCIFICATION, UNKNOWN
+
+ANCHOR: Final = "data"
+INCLUSION: Final = "data-inclusion"
+REFERENCE_STANDARD: Final = "data-reference-standard"
+
+_SIDE_NAMES: Final = {"L": "left", "R": "right"}
+_GONE: Final = "The patch store is not where the cross-validation was made, so nothing can be told of its images."
+_LABEL_RULES: Final[Mapping[str, str]] = {
+    "regions.csv": "Labels come from findings marked on the mammograms (regions.csv): a patch is positive if it holds "
+    "any pixel of an individual calcification, at least {fraction} of the area of a cluster's envelope, or is itself "
+    "covered by one to at least {fraction}. Any other overlap with a finding makes it unknown.",
+    "labels.csv": "Labels come from readers who judged patch by patch (labels.csv), one label for each patch: their "
+    "consensus.",
+    "nothing": "There was neither regions.csv nor labels.csv: no patch is positive.",
+}
+
+
+def dataset_section(study: Study) -> Section:
+    """The data of a study; where its store is gone, one sentence that says so.
+
+    Raises:
+        InputError: if the store's folds.csv is not there any more or cannot be read.
+        InputFaultsError: every fault in it.
+    """
+    title = "Data"
+    if study.store is None:
+        return Section(anchor=ANCHOR, title=title, body=(missing(_GONE),))
+    store = study.store
+    assignment = read_store_folds(store)
+    return Section(
+        anchor=ANCHOR,
+        title=title,
+        body=(
+            *_inclusion(store),
+            *_folds(store, assignment),
+            "<h3>Demographics</h3>",
+            demographics_table(store, assignment),
+            f"<p>{blank('recruitment: where, when, consecutive or selected, why these patients')}</p>",
+            f'<h3 id="{REFERENCE_STANDARD}">Reference standard</h3>',
+            _reference_standard(store),
+        ),
+    )
+
+
+def _inclusion(store: PatchStore) -> tuple[str | Table, ...]:
+    counts, skipped = store.manifest["counts"], store.manifest["skipped_images"]
+    annotations = store.manifest["skipped_annotations"]
+    num_skipped = len({image["image_id"] for image in skipped})
+    left_out = (f"{_counted(num_skipped, 'image')} left out", "reasons below") if num_skipped else ()
+    is_on_tissue = store.patches["tissue"] >= TISSUE_FRACTION
+    num_on_tissue = int((is_on_tissue & (store.patches["label"] != UNKNOWN)).sum())
+    steps = (
+        FlowStep((f"{_counted(counts['images'] + num_skipped, 'image')} listed in images.csv",), left_out),
+        FlowStep((_counted(counts["images"], "mammogram"), f"of {_counted(counts['patients'], 'patient')}")),
+        FlowStep(
+            (f"{counts['patches']:,} patches of {store.patch_px} x {store.patch_px} pixels",),
+            (f"{_counted(counts['unknown'], 'patch', 'patches')} of unknown label", "neither trained on nor scored")
+            if counts["unknown"]
+            else (),
+        ),
+        FlowStep(
+            (
+                f"{counts['positive'] + counts['negative']:,} patches of known label",
+                f"{counts['positive']:,} with calcification",
+                f"{counts['negative']:,} without",
+                f"{num_on_tissue:,} on tissue: breast on half of the patch or more",
+            )
+        ),
+    )
+    return (
+        f'<h3 id="{INCLUSION}">Inclusion</h3>',
+        f'<figure class="chart">{flow_chart(steps, title="Inclusion flow")}'
+        "<figcaption>From the images that the data list to the patches that are scored.</figcaption></figure>",
+        *([_skipped_table(skipped, annotations)] if skipped or annotations else []),
+        *([] if skipped or annotations else ["<p>No image and no annotation was left out.</p>"]),
+        f"<p>{blank('what was excluded before the images were listed, how many, and why')}</p>",
+    )
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _skipped_table(skipped: list[dict[str, str]], annotations: list[str]) -> Table:
+    rows: list[tuple[Cell, ...]] = [("image", image["image_id"], image["reason"]) for image in skipped]
+    rows += [("annotation", None, text) for text in annotations]
+    return Table(
+        name="left_out",
+        title="What was left out of the store, and why",
+        columns=("What", "Mammogram", "Reason"),
+        rows=tuple(rows),
+    )
+
+
+def _folds(store: PatchStore, assignment: Mapping[str, str]) -> tuple[str | Table, ...]:
+    return (
+        "<h3>Mammograms and subsets</h3>",
+        _views_table(store.images),
+        _subsets_table(store, assignment),
+        f"<p>{escape(_pixels_sentence(store))}</p>",
+    )
+
+
+def _views_table(images: pd.DataFrame) -> Table:
+    views = sorted(str(view) for view in images["view"].unique())
+    rows: list[tuple[Cell, ...]] = []
+    for side in LATERALITIES:
+        of_side = images[images["laterality"] == side]
+        counts = [int((of_side["view"] == view).sum()) for view in views]
+        rows.append((_SIDE_NAMES[side], *counts, len(of_side)))
+    rows.append(("all", *(int((images["view"] == view).sum()) for view in views), len(images)))
+    return Table(
+        name="mammograms_by_view",
+        title="Mammograms by breast and view",
+        columns=("Breast", *views, "All"),
+        rows=tuple(rows),
+    )
+
+
+def _subsets_table(store: PatchStore, assignment: Mapping[str, str]) -> Table:
+    patches = store.patches
+    counts = subset_counts(patches, assignment)
+    subsets = patches["patient_id"].map(dict(assignment))
+    on_tissue = patches["tissue"] >= TISSUE_FRACTION
+    rows: list[tuple[Cell, ...]] = []
+    for fold, row in enumerate(counts.to_dict("records"), start=1):
+        subset, *numbers = row.values()
+        rows.append((subset, fold, *numbers, *_on_tissue(patches[on_tissue & (subsets == subset)])))
+    totals = [int(counts[name].sum()) for name in ("patients", "images", "yes", "no", "unknown")]
+    rows.append(("all", None, *totals, *_on_tissue(patches[on_tissue])))
+    return Table(
+        name="subsets",
+        title="Patients and patches by subset",
+        columns=(
+            *("Subset", "Tested in fold", "Patients", "Mammograms", "With calcification", "Without", "Unknown label"),
+            *("With, on tissue", "Without, on tissue"),
+        ),
+        rows=tuple(rows),
+        note="No patient is in two subsets, nor is an image with pixels identical to another patient's. On tissue: the "
+        f"breast covers at least {TISSUE_FRACTION:.0%} of the patch.",
+    )
+
+
+def _on_tissue(patches: pd.DataFrame) -> list[int]:
+    return [int((patches["label"] == label).sum()) for label in (CALCIFICATION, NO_CALCIFICATION)]
+
+
+def _pixels_sentence(store: PatchStore) -> str:
+    images, spacing = store.images, store.manifest["spacing_mm"]
+    height, width = images["height"], images["width"]
+    size = (
+        f"{int(height.median()):,} x {int(width.median()):,} pixels at the median (height {height.min():,} to "
+        f"{height.max():,}, width {width.min():,} to {width.max():,})"
+    )
+    known = [spacing["min"], spacing["median"], spacing["max"]]
+    edge = "the size of a pixel is not known"
+    if known[1] is not None:
+        least, median, most = known
+        edge = f"a pixel is {median:g} mm wide" + ("" if least == most else f" at the median ({least:g} to {most:g})")
+        if spacing["num_unknown"]:
+            edge += f", not known of {spacing['num_unknown']:,} images"
+    overlap = "do not overlap" if store.stride_px == store.patch_px else f"begin every {store.stride_px} pixels"
+    return f"The mammograms have {size}, {store.pixel_type}, never resampled; {edge}. Patches {overlap}."
+
+
+def _reference_standard(store: PatchStore) -> str:
+    labels = store.manifest["labels"]
+    rule = _LABEL_RULES[labels["read_from"]].format(fraction=f"{labels['envelope_fraction']:g}")
+    items = [rule, _annotation_sentence(store.images), *_assumed_sentences(store), *store.manifest["notes"]]
+    listed = "".join(f"<li>{escape(item)}</li>" for item in items)
+    wanted = (
+        "who marked or labelled: number, profession, years of experience",
+        "how they agreed, and how well: consensus, second reading, kappa",
+        "what they saw besides: reports, histology, other views, earlier examinations",
+        "what confirms a calcification and its absence: histology, follow-up, the image alone",
+    )
+    blanks = "".join(f"<li>{blank(what)}</li>" for what in wanted)
+    return f"<ul>{listed}</ul><ul>{blanks}</ul>"
+
+
+def _annotation_sentence(images: pd.DataFrame) -> str:
+    meanings = {
+        "complete": "searched in full, so that an unmarked patch counts as free of calcification",
+        "partial": "marked in part, so that an unmarked patch is unknown",
+        "none": "not searched",
+    }
+    counts = images["annotation"].value_counts()
+    told = [f"{counts[name]:,} {meaning}" for name, meaning in meanings.items() if name in counts]
+    return f"Of the mammograms, {'; '.join(told)}."
+
+
+def _assumed_sentences(store: PatchStore) -> list[str]:
+    """What rests on label_source "assumed", if anything does."""
+    if store.manifest["labels"]["label_source"] != "assumed":
+        return ["Nothing is assumed: no patch counts as free of calcification without having been searched."]
+    images = store.images
+    is_normal = images["pathology"].fillna("").str.strip().str.casefold() == "normal"
+    assumed = images[is_normal & (images["annotation"] != "complete")]
+    patches = store.patches[store.patches["image_id"].isin(assumed["image_id"])]
+    num_negative = int((patches["label"] == NO_CALCIFICATION).sum())
+    return [
+        f"Assumed: {len(assumed):,} mammograms were called normal and not marked; their {num_negative:,} patches count "
+        'as free of calcification (patches.label_source = "assumed"), which nobody confirmed patch by patch.'
+    ]

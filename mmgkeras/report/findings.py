@@ -1,0 +1,105 @@
+"""What lies in each patch of a store: its marks, their area, its brightness.
+
+Owns the measures that errors and subgroups are held against (paper, 5). What comes of them is `error_rates`' and
+`subgroups`'.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.summary import TISSUE_FRACTION
+from mmgkeras.patches.labels import region_overlap
+from mmgkeras.patches.regions import region_mask
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.report.study import Study
+from mmgkeras.schema import Region
+from mmgkeras.tables import read_regions
+
+REGIONS_CSV: Final = "regions.csv"
+PLACE: Final = ["image_id", "row", "col"]
+"""The columns that name a patch of a store."""
+_CHUNK: Final = 256
+
+
+def study_regions(study: Study) -> list[Region] | None:
+    """The findings annotated in the data folder; None where it or its regions.csv is not there.
+
+    Raises:
+        InputError: if regions.csv cannot be read.
+        InputFaultsError: every fault in it.
+    """
+    if study.data_path is None or not (study.data_path / REGIONS_CSV).is_file():
+        return None
+    return read_regions(study.data_path / REGIONS_CSV)
+
+
+def study_marks(study: Study) -> pd.DataFrame | None:
+    """`patch_marks` of a study's store; None where the store, the data folder or its regions.csv is not there.
+
+    Raises:
+        InputError: if regions.csv cannot be read or a region cannot be drawn on its image.
+        InputFaultsError: every fault in it.
+    """
+    regions = study_regions(study)
+    if study.store is None or study.data_path is None or regions is None:
+        return None
+    try:
+        return patch_marks(study.store, regions)
+    except InputError as error:
+        raise InputError(f"{study.data_path / REGIONS_CSV}: {error}") from error
+
+
+def patch_marks(store: PatchStore, regions: Sequence[Region]) -> pd.DataFrame:
+    """What is annotated in each patch of a store, one row for each row of `store.patches`.
+
+    Columns: image_id, row, col; num_marks, individual calcifications with a pixel in the patch; calcified_px, their
+    pixels in it, of overlapping marks each counted; num_envelopes, clusters that touch it. Regions of images that the
+    store does not hold are left out.
+
+    Raises:
+        InputError: if a region cannot be drawn on its image.
+    """
+    columns = ("num_marks", "calcified_px", "num_envelopes")
+    patches = store.patches[PLACE].reset_index(drop=True)
+    counts = {name: np.zeros(len(patches), dtype=np.int64) for name in columns}
+    by_image: dict[str, list[Region]] = defaultdict(list)
+    for region in regions:
+        by_image[region.image_id].append(region)
+    for image_id, rows in patches.groupby("image_id", sort=False):
+        grid = store.grid(str(image_id))
+        place = np.full((grid.rows, grid.cols), -1, dtype=np.int64)
+        place[rows["row"], rows["col"]] = rows.index
+        for region in by_image.get(str(image_id), ()):
+            covered = region_mask(region, height=grid.height, width=grid.width)
+            touched_rows, touched_cols, overlap_px = region_overlap(grid, covered)
+            is_touched = overlap_px > 0
+            at = place[np.ix_(touched_rows, touched_cols)][is_touched]
+            if region.kind == "calcification":
+                counts["num_marks"][at] += 1
+                counts["calcified_px"][at] += overlap_px[is_touched]
+            elif region.kind == "cluster":
+                counts["num_envelopes"][at] += 1
+    return patches.assign(**counts)
+
+
+def patch_brightness(store: PatchStore) -> NDArray[np.float64]:
+    """(n,) the mean grey of the breast in each patch of a store, 0 to 1 of the pixel type's range.
+
+    It is the patch's mean over the part of it that is breast, the rest taken for black; NaN where the breast covers
+    less than `TISSUE_FRACTION` of the patch.
+    """
+    tissue = store.patches["tissue"].to_numpy(dtype=np.float64)
+    brightness = np.full(len(tissue), np.nan)
+    indices = np.flatnonzero(tissue >= TISSUE_FRACTION)
+    scale = float(np.iinfo(store.pixel_type).max)
+    for start in range(0, len(indices), _CHUNK):
+        chunk = indices[start : start + _CHUNK]
+        sums = store.gather(chunk).sum(axis=(1, 2, 3), dtype=np.uint64)
+        brightness[chunk] = sums / (scale * store.patch_px**2) / tissue[chunk]
+    return np.asarray(np.minimum(brightness, 1.0))

@@ -1,0 +1,151 @@
+"""The same figures on other patches: without assumed negatives, and of a model on another store.
+
+Owns these two sections.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.bootstrap import bootstrap_figures
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.report.measured import FIGURE_NAMES, SELECTIONS, SelectionFigures, measure_predictions, selected
+from mmgkeras.report.page import missing, paragraph
+from mmgkeras.report.study import Study
+from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.tables import read_predictions
+
+PREDICTIONS_CSV: Final = "predictions.csv"
+_PATCH: Final = ["image_id", "row", "col"]
+_ASSUMED: Final = (
+    "Unmarked patches of mammograms called normal were taken to be free of calcification (label_source = “assumed”): "
+    "nobody sought calcification there patch by patch. Here they are left out, and negatives are patches of completely "
+    "annotated mammograms alone."
+)
+
+
+def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
+    """The figures without assumed negatives; None where nothing was assumed."""
+    store = study.store
+    if store is None or store.manifest["labels"]["label_source"] != "assumed":
+        return None
+    title = "Without assumed negatives"
+    body: list[str | Table] = [paragraph(_ASSUMED)]
+    rows: dict[str, list[tuple[Cell, ...]]] = {name: [] for name in SELECTIONS}
+    counts = []
+    for network in study.networks:
+        kept = without_assumed(network.first.predictions, store)
+        for selection, name in SELECTIONS.items():
+            part = selected(kept, selection)
+            if lacking := _lacking_fold(part, study.folds):
+                body.append(missing(f"{network.name}, {name}: no figures, for {lacking}."))
+                continue
+            figures = bootstrap_figures(part, num_resamples=num_resamples, folds=study.folds).fold_mean
+            rows[selection].append((network.name, *(figures[figure] for figure in FIGURE_NAMES)))
+            counts.append((name, int((part["label"] == 1).sum()), int((part["label"] == 0).sum())))
+    body.extend(
+        paragraph(f"{name[0].upper()}{name[1:]}: {positive:,} with calcification and {negative:,} without.")
+        for name, positive, negative in dict.fromkeys(counts)
+    )
+    body.extend(
+        _table(found, name=f"without_assumed_{selection}", title=f"Mean over folds, {SELECTIONS[selection]}")
+        for selection, found in rows.items()
+        if found
+    )
+    return Section(anchor="assumed", title=title, body=tuple(body))
+
+
+def without_assumed(predictions: pd.DataFrame, store: PatchStore) -> pd.DataFrame:
+    """The predictions without patches labelled 0 of images that were not annotated completely."""
+    images = store.images
+    complete = set(images.loc[images["annotation"] == "complete", "image_id"])
+    is_assumed = (predictions["label"] == NO_CALCIFICATION) & ~predictions["image_id"].isin(complete)
+    return predictions[~is_assumed]
+
+
+def external_section(folders: Sequence[Path], *, num_resamples: int) -> Section | None:
+    """The figures of what `mmgkeras evaluate` wrote of models on other stores; None without any.
+
+    Raises:
+        InputError: if a folder has no predictions.csv that can be read, or it has no patch of known label.
+        InputFaultsError: every fault of such a file.
+    """
+    if not folders:
+        return None
+    body: list[str | Table] = [
+        paragraph(
+            "Models on mammograms of another source, scored by mmgkeras evaluate. Where several models scored every "
+            "patch, each model has a row, and “mean of models” is one classifier: the mean of their probabilities."
+        )
+    ]
+    for number, folder in enumerate(folders, start=1):
+        body.append(f"<h3>External set {number}</h3>")
+        body.extend(_external(folder, number=number, num_resamples=num_resamples))
+    return Section(anchor="external", title="On another store", body=tuple(body))
+
+
+def _external(folder: Path, *, number: int, num_resamples: int) -> list[str | Table]:
+    path = folder / PREDICTIONS_CSV
+    predictions = read_predictions(path)
+    if not (predictions["label"] >= 0).any():
+        raise InputError(f"{path}: must hold a patch of known label. Received: {len(predictions)} patches, none known")
+    rows = {f"model of fold {fold}": part for fold, part in predictions.groupby("fold")}
+    if len(rows) > 1 and predictions.duplicated(_PATCH).any():
+        rows["mean of models"] = mean_of_models(predictions)
+    measured = {name: measure_predictions(part, num_resamples=num_resamples) for name, part in rows.items()}
+    whole = predictions.drop_duplicates(_PATCH)
+    positive, negative = ((whole["label"] == label).sum() for label in (CALCIFICATION, NO_CALCIFICATION))
+    body: list[str | Table] = [
+        paragraph(
+            f"{folder.name}: {positive:,} patches with calcification and {negative:,} without, "
+            f"{whole['image_id'].nunique():,} mammograms of {whole['patient_id'].nunique():,} patients."
+        )
+    ]
+    body.extend(
+        _table(
+            _external_rows(measured, selection),
+            name=f"external{number}_{selection}",
+            title=f"External set {number}, {name}",
+        )
+        for selection, name in SELECTIONS.items()
+        if _external_rows(measured, selection)
+    )
+    return body
+
+
+def mean_of_models(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row for each patch: the mean probability of its models, fold 1."""
+    probability = predictions.groupby(_PATCH, sort=False)["probability"].mean()
+    return predictions.drop_duplicates(_PATCH).assign(fold=1, probability=probability.to_numpy())
+
+
+def _external_rows(measured: Mapping[str, Mapping[str, SelectionFigures]], selection: str) -> list[tuple[Cell, ...]]:
+    return [
+        (name, *(part.bootstrap.fold_mean[figure] for figure in FIGURE_NAMES))
+        for name, of_selection in measured.items()
+        if (part := of_selection.get(selection)) is not None
+    ]
+
+
+def _table(rows: Sequence[tuple[Cell, ...]], *, name: str, title: str) -> Table:
+    return Table(
+        name=name,
+        title=title,
+        columns=("", *FIGURE_NAMES.values()),
+        rows=tuple(rows),
+        note="In brackets 95 % intervals of resampled patients.",
+    )
+
+
+def _lacking_fold(patches: pd.DataFrame, folds: Sequence[int]) -> str | None:
+    """Which fold lacks which class, None if none does."""
+    for fold in folds:
+        labels = set(patches.loc[patches["fold"] == fold, "label"])
+        for label, name in ((CALCIFICATION, "positives"), (NO_CALCIFICATION, "negatives")):
+            if label not in labels:
+                return f"fold {fold} has no {name} left"
+    return None

@@ -1,0 +1,276 @@
+"""What the networks are worth: the headline, the spread, each mammogram, the confusion matrices.
+
+Owns these sections' wording and tables. The figures come ready from `measured`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from mmgkeras.evaluation.metrics import CONFUSION, FIGURES, THRESHOLD, measure_mammograms
+from mmgkeras.evaluation.summary import summarise
+from mmgkeras.report.charts import figure, figures, matrix_chart, strip_chart
+from mmgkeras.report.measured import (
+    ALL,
+    FIGURE_NAMES,
+    SELECTIONS,
+    TISSUE,
+    NetworkFigures,
+    SelectionFigures,
+    mean_interval,
+    summary_of,
+)
+from mmgkeras.report.page import missing, paragraph
+from mmgkeras.report.render import cell_text
+from mmgkeras.report.study import Study
+from mmgkeras.report.table import Cell, Section, Table
+
+POOLED_CAUTION: Final = (
+    "Pooled figures put the patches of all folds into one set. Each fold was scored by a model of its own, so pooling "
+    "ranks scores of different models against each other; the mean over folds above is the figure to quote."
+)
+
+
+def headline_section(study: Study, measured: Sequence[NetworkFigures], *, num_resamples: int) -> Section:
+    """The figures to quote, tissue patches first, beside those of no training; then pooled."""
+    body: list[str | Table] = [paragraph(text, kind="lead") for text in _lead(measured)]
+    body.append(
+        paragraph(
+            f"{mean_over(study.folds)}, with 95 % intervals from {num_resamples:,} resamples of patients "
+            "within their folds: patches of one woman are alike, so that patients, not patches, are the sample. "
+            f"Decisions are taken at a probability of {THRESHOLD:g}, the paper's own. “Always no” calls no patch "
+            "calcified; the best untrained score is the best of the fixed filters and grey values below."
+        )
+    )
+    body.append(_counts_table(measured))
+    body.extend(_figures_table(measured, selection, title=mean_over(study.folds)) for selection in SELECTIONS)
+    body.extend(_untrained_tables(measured))
+    body.append("<h3>Pooled over folds</h3>")
+    body.append(paragraph(POOLED_CAUTION))
+    body.extend(_pooled_table(measured, selection) for selection in SELECTIONS)
+    return Section(anchor="headline", title="Performance", body=tuple(body))
+
+
+def spread_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
+    """How far folds and seeds lie apart."""
+    body: list[str | Table] = []
+    for selection in SELECTIONS:
+        body.append(_folds_table(measured, selection))
+    seeds = sorted({seed for network in study.networks for seed in network.seeds})
+    if len(seeds) < 2:
+        body.append(
+            missing(f"Spread over seeds: each network was trained from one seed ({seeds[0]}), so it is unknown.")
+        )
+    else:
+        body.extend(_seeds_table(study, selection) for selection in SELECTIONS)
+    return Section(anchor="spread", title="Spread over folds and seeds", body=tuple(body))
+
+
+def mammograms_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
+    """The accuracy of each mammogram: the paper's Figure 2, and the table behind it."""
+    frames = {network.name: measure_mammograms(network.network.first.predictions) for network in measured}
+    groups = [(study.labels[name], frame["accuracy"].to_numpy()) for name, frame in frames.items()]
+    known = np.concatenate([values[np.isfinite(values)] for _, values in groups])
+    low = float(np.floor(known.min() * 20) / 20) if len(known) else 0.0
+    picture = strip_chart(
+        groups,
+        title="Accuracy of each mammogram, by network",
+        y_label="accuracy of the mammogram",
+        y_range=(min(low, 0.95), 1.01),
+        width=max(460, 180 * len(groups)),
+        height=380,
+    )
+    caption = (
+        "Accuracy of each mammogram (paper, Figure 2): right patches over all patches of known label, blank ones "
+        "included. One point is one mammogram; the box goes from quartile to quartile, the bar is the median."
+    )
+    return Section(
+        anchor="mammograms",
+        title="Each mammogram",
+        body=(figures([figure(picture, caption)]), _mammogram_table(frames)),
+    )
+
+
+def mean_over(folds: Sequence[int]) -> str:
+    """What a mean over folds is called; with one fold it is none."""
+    return f"Mean over {len(folds)} folds" if len(folds) > 1 else f"Fold {folds[0]} alone"
+
+
+def confusion_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
+    """Decisions at the paper's threshold, all folds together as pictures and fold by fold as a table."""
+    pictures = []
+    for selection, name in SELECTIONS.items():
+        for network in measured:
+            if selection not in network.selections:
+                continue
+            counts = network.selections[selection].summary.counts
+            title = f"Confusion matrix of {network.name}, {name}"
+            numbers = {sign: getattr(counts, sign) for sign in CONFUSION}
+            caption = f"{study.labels[network.name]}, {name}, sum over folds."
+            pictures.append(figure(matrix_chart(**numbers, title=title), caption))
+    rows = [
+        (network.name, selection, f"fold {fold}", *(getattr(metrics, sign) for sign in CONFUSION))
+        for network in measured
+        for selection, part in network.selections.items()
+        for fold, metrics in part.summary.folds.items()
+    ]
+    table = Table(
+        name="confusion_by_fold",
+        title=f"Decisions at a probability of {THRESHOLD:g}, by fold",
+        columns=("Network", "Patches", "Fold", *(sign.upper() for sign in CONFUSION)),
+        rows=tuple(rows),
+    )
+    return Section(anchor="confusion", title="Confusion matrices", body=(figures(pictures), table))
+
+
+def _lead(measured: Sequence[NetworkFigures]) -> Iterator[str]:
+    """One sentence for each network, and where it stands beside no training."""
+    for network in measured:
+        auc = mean_interval(network, TISSUE, "auc")
+        if auc is None:
+            yield f"{network.name}: no AUC on tissue patches, for a fold lacks one of the classes there."
+            continue
+        best = network.selections[TISSUE].summary.best_untrained
+        text = f"{network.name}: AUC {cell_text(auc)} on tissue patches of patients that the model has not seen"
+        if best is None:
+            yield f"{text}."
+            continue
+        word = "above" if auc.estimate > best[1] else "not above"
+        yield f"{text}, {word} the best score without training ({best[0]}, {cell_text(best[1])})."
+
+
+def _counts_table(measured: Sequence[NetworkFigures]) -> Table:
+    rows = []
+    for selection, name in SELECTIONS.items():
+        if selection in measured[0].selections:
+            counts = measured[0].selections[selection].summary.counts
+            sizes = (counts.num_positives, counts.num_negatives, counts.num_unknown, counts.num_images)
+            rows.append((name.capitalize(), *sizes, counts.num_patients))
+    return Table(
+        name="counts",
+        title="What the figures stand on",
+        columns=("Patches", "With calcification", "Without", "Unknown", "Mammograms", "Patients"),
+        rows=tuple(rows),
+        note="Patches of unknown label are in no figure; mammograms and patients have at least one of known label.",
+    )
+
+
+def _figures_table(measured: Sequence[NetworkFigures], selection: str, *, title: str) -> Table:
+    parts = [(network, network.selections[selection]) for network in measured if selection in network.selections]
+    rows: list[tuple[Cell, ...]] = [
+        (network.name, *(part.bootstrap.fold_mean.get(name) for name in FIGURE_NAMES)) for network, part in parts
+    ]
+    if parts:
+        rows.extend(_rows_without_training(parts[0][1]))
+    return Table(
+        name=f"figures_{selection}",
+        title=f"{title}, {SELECTIONS[selection]}",
+        columns=("", *FIGURE_NAMES.values()),
+        rows=tuple(rows),
+        note="PR AUC: area under the precision-recall curve. In brackets 95 % intervals. "
+        "n/a: the figure has no meaning in one fold at least, such as the PPV of a model that calls nothing.",
+    )
+
+
+def _rows_without_training(part: SelectionFigures) -> Iterator[tuple[Cell, ...]]:
+    """Always no, and the best untrained score, in the columns of `FIGURE_NAMES`."""
+    silent = measure_mammograms(part.predictions.assign(probability=0.0), threshold=1.0)["accuracy"].dropna()
+    always_no = {**part.summary.always_no, "mammogram_accuracy": float(silent.mean()) if len(silent) else None}
+    yield ("always no", *(always_no.get(name) for name in FIGURE_NAMES))
+    if part.summary.best_untrained is not None:
+        name, auc = part.summary.best_untrained
+        yield (f"best untrained ({name})", auc, *([None] * (len(FIGURE_NAMES) - 1)))
+
+
+def _untrained_tables(measured: Sequence[NetworkFigures]) -> Iterator[Table]:
+    selections = measured[0].selections
+    names = list(dict.fromkeys(name for part in selections.values() for name in part.summary.untrained))
+    if names:
+        yield Table(
+            name="untrained",
+            title="AUC of scores that no training went into, mean over folds",
+            columns=("Score", *(SELECTIONS[selection].partition(" (")[0].capitalize() for selection in selections)),
+            rows=tuple((name, *(part.summary.untrained.get(name) for part in selections.values())) for name in names),
+            note="log_s: greatest answer of a Laplacian of Gaussian of s pixels. What a network must beat.",
+        )
+
+
+def _pooled_table(measured: Sequence[NetworkFigures], selection: str) -> Table:
+    return Table(
+        name=f"pooled_{selection}",
+        title=f"Pooled over folds, {SELECTIONS[selection]}",
+        columns=("", *FIGURE_NAMES.values()),
+        rows=tuple(
+            (network.name, *(network.selections[selection].bootstrap.pooled.get(name) for name in FIGURE_NAMES))
+            for network in measured
+            if selection in network.selections
+        ),
+    )
+
+
+def _folds_table(measured: Sequence[NetworkFigures], selection: str) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for network in measured:
+        part = network.selections.get(selection)
+        if part is None:
+            continue
+        rows.extend(
+            (network.name, f"fold {fold}", *(getattr(metrics, name) for name in FIGURES))
+            for fold, metrics in part.summary.folds.items()
+        )
+        spread = part.bootstrap.fold_spread
+        rows.append((network.name, "standard deviation", *(spread.get(name) for name in FIGURES)))
+    return Table(
+        name=f"folds_{selection}",
+        title=f"Each fold, {SELECTIONS[selection]}",
+        columns=("Network", "Fold", *(FIGURE_NAMES[name] for name in FIGURES)),
+        rows=tuple(rows),
+        note="The standard deviation over folds mixes differences of patients and models; it is no error of the mean.",
+    )
+
+
+def _seeds_table(study: Study, selection: str) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for network in study.networks:
+        means = []
+        for seed, part in network.seeds.items():
+            mean = summary_of(summarise(part.predictions), selection).mean
+            means.append(mean)
+            rows.append((network.name, f"seed {seed}", *(mean[name] for name in FIGURES)))
+        deviations = [_deviation([mean[name] for mean in means]) for name in FIGURES]
+        rows.append((network.name, "standard deviation", *deviations))
+    return Table(
+        name=f"seeds_{selection}",
+        title=f"Each seed, mean over folds, {SELECTIONS[selection]}",
+        columns=("Network", "Seed", *(FIGURE_NAMES[name] for name in FIGURES)),
+        rows=tuple(rows),
+        note="The other tables report the lowest seed.",
+    )
+
+
+def _deviation(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.std(known, ddof=1)) if len(known) == len(values) and len(known) > 1 else None
+
+
+def _mammogram_table(frames: Mapping[str, pd.DataFrame]) -> Table:
+    """One row for each mammogram, columns of each network beside each other."""
+    first = next(iter(frames.values()))
+    by_image = {name: frame.set_index("image_id") for name, frame in frames.items()}
+    columns = [f"{name}: {what}" for name in frames for what in ("accuracy", "TP", "FP", "FN")]
+    rows = []
+    for image_id, fold, patches in zip(first["image_id"], first["fold"], first["num_patches"], strict=True):
+        cells: list[Cell] = [str(image_id), int(fold), int(patches)]
+        for frame in by_image.values():
+            row = frame.loc[image_id]
+            accuracy = None if np.isnan(row["accuracy"]) else float(row["accuracy"])
+            cells.extend((accuracy, int(row["tp"]), int(row["fp"]), int(row["fn"])))
+        rows.append(tuple(cells))
+    return Table(
+        name="mammogram_accuracy",
+        title=f"Each mammogram, {ALL} patches, at a probability of {THRESHOLD:g}",
+        columns=("Mammogram", "Fold", "Patches", *columns),
+        rows=tuple(rows),
+    )

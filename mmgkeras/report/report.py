@@ -1,0 +1,157 @@
+"""A cross-validation as one page, and every table of it as CSV and LaTeX.
+
+Owns the order of the sections and the files. What a section says is its own module's.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from mmgkeras import __version__
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
+from mmgkeras.files import atomic_folder, check_outputs
+from mmgkeras.progress import Track, untracked
+from mmgkeras.report.atlas import atlas_section
+from mmgkeras.report.checklists import checklists_section
+from mmgkeras.report.comparison_with_paper import paper_section
+from mmgkeras.report.curves import froc_section, precision_recall_section, roc_section
+from mmgkeras.report.dataset import dataset_section
+from mmgkeras.report.decisions import calibration_section, operating_points_section
+from mmgkeras.report.differences import differences_section
+from mmgkeras.report.findings import study_marks
+from mmgkeras.report.localisation import localisation_section
+from mmgkeras.report.measured import measure_study
+from mmgkeras.report.other_patches import assumed_section, external_section
+from mmgkeras.report.page import page
+from mmgkeras.report.performance import confusion_section, headline_section, mammograms_section, spread_section
+from mmgkeras.report.provenance import provenance_section
+from mmgkeras.report.render import RENDERERS
+from mmgkeras.report.runs import timing_section, training_section
+from mmgkeras.report.shortcut import shortcut_section
+from mmgkeras.report.study import Study, read_study
+from mmgkeras.report.subgroups import subgroups_section
+from mmgkeras.report.table import Section, Table
+
+REPORT_HTML: Final = "report.html"
+TABLES: Final = "tables"
+_Builder = Callable[[], Section | None]
+
+
+def write_report(
+    crossval: Path,
+    *,
+    out: Path,
+    store: Path | None = None,
+    data: Path | None = None,
+    externals: Sequence[Path] = (),
+    num_resamples: int = NUM_RESAMPLES,
+    overwrite: bool = False,
+    track: Track = untracked,
+) -> Path:
+    """Writes report.html and tables/*.csv and *.tex into a folder that is whole or not there; returns the page.
+
+    Args:
+        crossval: the folder that `mmgkeras crossval` wrote.
+        out: the folder to make.
+        store: where the patch store is now; by default where crossval.json says.
+        data: where the data folder is now; by default where crossval.json says.
+        externals: folders that `mmgkeras evaluate` wrote of models on other stores.
+        num_resamples: sets of patients drawn for the intervals.
+        overwrite: replace an earlier report.
+        track: shows progress over networks and sections.
+
+    Raises:
+        InputError: if the output exists and `overwrite` is not set, or an input cannot be used.
+        InputFaultsError: every fault of the cross-validation, one line each.
+    """
+    check_outputs([out], overwrite=overwrite)
+    if out.exists() and not (out / REPORT_HTML).is_file():
+        raise InputError(f"{out}: exists and is not a report; name another place")
+    study = read_study(crossval, store=store, data=data)
+    sections = build_sections(study, externals=externals, num_resamples=num_resamples, track=track)
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        (folder / REPORT_HTML).write_text(_page(study, sections), encoding="utf-8")
+        write_tables(folder / TABLES, tables_of(sections))
+    return out / REPORT_HTML
+
+
+def build_sections(
+    study: Study, *, externals: Sequence[Path] = (), num_resamples: int = NUM_RESAMPLES, track: Track = untracked
+) -> tuple[Section, ...]:
+    """Every section that the study has anything for, in the order of the page.
+
+    Raises:
+        InputError: if a file that a section needs cannot be used.
+    """
+    external = external_section(externals, num_resamples=num_resamples)
+    measured = measure_study(study, num_resamples=num_resamples, track=track)
+    marks = study_marks(study)
+    builders: list[_Builder] = [
+        partial(headline_section, study, measured, num_resamples=num_resamples),
+        partial(dataset_section, study),
+        partial(paper_section, study, measured),
+        partial(differences_section, study, num_resamples=num_resamples),
+        partial(spread_section, study, measured),
+        partial(roc_section, study),
+        partial(precision_recall_section, study),
+        partial(froc_section, study, num_resamples=num_resamples),
+        partial(calibration_section, study),
+        partial(operating_points_section, study),
+        partial(mammograms_section, study, measured),
+        partial(confusion_section, study, measured),
+        partial(subgroups_section, study, marks=marks, num_resamples=num_resamples),
+        partial(assumed_section, study, num_resamples=num_resamples),
+        lambda: external,
+        partial(atlas_section, study, marks=marks, num_resamples=num_resamples),
+        partial(shortcut_section, study, num_resamples=num_resamples),
+        partial(localisation_section, study, num_resamples=num_resamples),
+        partial(training_section, study),
+        partial(timing_section, study),
+        partial(provenance_section, study, num_resamples=num_resamples),
+    ]
+    built = [section for build in track(builders, "write sections") if (section := build()) is not None]
+    return (*built, checklists_section(study, sections=built))
+
+
+def tables_of(sections: Sequence[Section]) -> Iterator[Table]:
+    """Every table, in the order of the page."""
+    return (part for section in sections for part in section.body if isinstance(part, Table))
+
+
+def write_tables(folder: Path, tables: Iterator[Table]) -> None:
+    """Writes each table as CSV and LaTeX into a new folder.
+
+    Raises:
+        ValueError: if two tables have one name, for one file would replace the other.
+    """
+    folder.mkdir()
+    names: set[str] = set()
+    for table in tables:
+        if table.name in names:
+            raise ValueError(f"Each table needs a name of its own. Received: {table.name!r} twice")
+        names.add(table.name)
+        for suffix, render in RENDERERS.items():
+            (folder / f"{table.name}.{suffix}").write_text(render(table), encoding="utf-8")
+
+
+def _page(study: Study, sections: Sequence[Section]) -> str:
+    patches = study.networks[0].first.predictions
+    networks = ", ".join(network.name for network in study.networks)
+    seeds = sorted({seed for network in study.networks for seed in network.seeds})
+    facts = (
+        f"Cross-validation of {networks}; folds {_listed(study.folds)}; seeds {_listed(seeds)}.",
+        f"{len(patches):,} patches of {patches['image_id'].nunique():,} mammograms of "
+        f"{patches['patient_id'].nunique():,} patients. After Sakaida et al. 2023, doi 10.3390/a16100483.",
+    )
+    return page(
+        sections,
+        title="Calcification in mammograms: report of a cross-validation",
+        facts=facts,
+        footer=f"mmgkeras {__version__}. Every table is also in {TABLES}/ beside this page, as CSV and LaTeX.",
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,120 @@
+"""The shortcut test: what models say of patches without calcification once they are darkened, turned or flipped.
+
+Owns its one table and the sentence that says what a rise means. The scores come from `savedmodel.shortcut`.
+"""
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.metrics import THRESHOLD
+from mmgkeras.report.page import missing, paragraph
+from mmgkeras.report.resampling import PatientResamples, resample_patients
+from mmgkeras.report.study import Study
+from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.schema import NO_CALCIFICATION
+
+ANCHOR: Final = "shortcut"
+AS_IS: Final = "as_is"
+_NAMES: Final = {
+    AS_IS: "as it is",
+    "x0.5": "pixels x 0.5",
+    "x0.75": "pixels x 0.75",
+    "rot90": "turned by 90\u00b0",
+    "rot180": "turned by 180\u00b0",
+    "rot270": "turned by 270\u00b0",
+    "flipped": "flipped",
+}
+_CLIP: Final = 1e-7
+"""A probability in float32 rounds to 1 beyond a logit of about 16; within this its logit is finite."""
+_MEANING: Final = (
+    "The paper's augmentation darkens and turns positives alone, so that darkness and turning themselves tell of "
+    "calcification in training: where more negatives are called positive, or the mean logit rises, once the same "
+    "patches are darkened or turned, the network has learned that shortcut; flipping, which negatives get too, should "
+    "change nothing."
+)
+_SYMMETRIC: Final = (
+    '{names} trained with augmentation.scheme = "symmetric", which changes both classes alike: there a rise is not the '
+    "augmentation's doing."
+)
+_PATCH: Final = ["fold", "image_id", "row", "col"]
+
+
+def shortcut_section(study: Study, *, num_resamples: int = 2000, seed: int = 0) -> Section:
+    """Share called positive and mean logit of negative patches as they are and changed, for each network."""
+    rows: list[tuple[Cell, ...]] = []
+    without = []
+    for network in study.networks:
+        if network.first.shortcut is None:
+            without.append(study.labels[network.name])
+        else:
+            rows.extend(
+                _rows(study.labels[network.name], network.first.shortcut, num_resamples=num_resamples, seed=seed)
+            )
+    body: list[str | Table] = [paragraph(_MEANING)]
+    symmetric = [
+        study.labels[network.name] for network in study.networks if network.config.augmentation.scheme == "symmetric"
+    ]
+    if symmetric:
+        body.append(paragraph(_SYMMETRIC.format(names=", ".join(symmetric))))
+    if rows:
+        body.append(_table(rows))
+    if without:
+        body.append(missing(f"Not measured for {', '.join(without)}: no shortcut.csv beside its predictions."))
+    return Section(anchor=ANCHOR, title="Shortcut test of the augmentation", body=tuple(body))
+
+
+def _table(rows: list[tuple[Cell, ...]]) -> Table:
+    return Table(
+        name="shortcut_test",
+        title="Patches without calcification, changed",
+        columns=("Network", "Patches", "Number", "Called positive", "Change", "Mean logit", "Change of the logit"),
+        rows=tuple(rows),
+        note="The same patches on tissue in every row of a network, scored by the model of the fold that tests them. "
+        f"Called positive: probability of at least {THRESHOLD:g}. Changes are against the patches as they are. "
+        "95 % intervals over patients.",
+    )
+
+
+def _rows(network: str, scores: pd.DataFrame, *, num_resamples: int, seed: int) -> list[tuple[Cell, ...]]:
+    negatives = scores[scores["label"] == NO_CALCIFICATION]
+    resamples = resample_patients(negatives, num_resamples=num_resamples, seed=seed)
+    as_is = _scores_of(negatives, AS_IS)
+    known = list(dict.fromkeys([*(name for name in _NAMES if name in set(negatives["change"])), *negatives["change"]]))
+    rows: list[tuple[Cell, ...]] = []
+    for change in known:
+        changed = _scores_of(negatives, change)
+        before = None if change == AS_IS else as_is["probability"]
+        rows.append((network, _NAMES.get(change, change), *_figures(changed, before, resamples)))
+    return rows
+
+
+def _scores_of(negatives: pd.DataFrame, change: str) -> pd.DataFrame:
+    return negatives[negatives["change"] == change].set_index(_PATCH)
+
+
+def _figures(changed: pd.DataFrame, before: pd.Series | None, resamples: PatientResamples) -> tuple[Cell, ...]:
+    """Number, share called positive, its change, mean logit, its change; changes against `before`, by patch."""
+    places = resamples.places(changed["patient_id"])
+    called, logits = _called_and_logits(changed["probability"].to_numpy())
+    differences: tuple[Interval | None, Interval | None] = (None, None)
+    if before is not None:
+        both = changed[["patient_id", "probability"]].join(before.rename("before"), how="inner")
+        (called_before, logits_before), (called_after, logits_after) = (
+            _called_and_logits(both[name].to_numpy()) for name in ("before", "probability")
+        )
+        of_both = resamples.places(both["patient_id"])
+        differences = (
+            resamples.mean(called_after.astype(np.float64) - called_before, of_both),
+            resamples.mean(logits_after - logits_before, of_both),
+        )
+    share, level = resamples.rate(called, places), resamples.mean(logits, places)
+    return len(changed), share, differences[0], level, differences[1]
+
+
+def _called_and_logits(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    return probabilities >= THRESHOLD, np.asarray(logit(np.clip(probabilities, _CLIP, 1 - _CLIP)))

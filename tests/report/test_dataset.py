@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.report.dataset import dataset_section
+from mmgkeras.report.study import Study
+from mmgkeras.report.table import Section, Table
+
+
+@pytest.fixture
+def section(section_study: Study) -> Section:
+    return dataset_section(section_study)
+
+
+def table(section: Section, name: str) -> Table:
+    return next(part for part in section.body if isinstance(part, Table) and part.name == name)
+
+
+def html(section: Section) -> str:
+    return "".join(part for part in section.body if isinstance(part, str))
+
+
+def test_flow_counts_listed_images_left_out_images_and_patches_by_label(section: Section) -> None:
+    text = html(section)
+    for line in ("13 images listed in images.csv", "1 image left out", "12 mammograms", "of 6 patients"):
+        assert f">{line}</text>" in text
+    for line in ("72 patches of 8 x 8 pixels", "1 patch of unknown label", "24 with calcification", "47 without"):
+        assert f">{line}</text>" in text
+
+
+def test_left_out_images_are_listed_with_their_reasons(section: Section) -> None:
+    (row,) = table(section, "left_out").rows
+    assert row[:2] == ("image", "P9_L")
+    assert "absent<b>.png" in str(row[2])
+
+
+def test_mammograms_are_counted_by_breast_and_view(section: Section) -> None:
+    views = table(section, "mammograms_by_view")
+    assert views.columns == ("Breast", "CC", "MLO", "All")
+    assert views.rows == (("left", 6, 0, 6), ("right", 0, 6, 6), ("all", 6, 6, 12))
+
+
+def test_subsets_sum_to_all(section: Section) -> None:
+    subsets = table(section, "subsets")
+    assert subsets.rows[0][:7] == ("A", 1, 3, 6, 12, 23, 1)
+    assert subsets.rows[1][:7] == ("B", 2, 3, 6, 12, 24, 0)
+    assert subsets.rows[2][:7] == ("all", None, 6, 12, 24, 47, 1)
+    assert subsets.rows[2][7:] == (24, 47)
+
+
+def test_demographics_count_what_is_unknown(section: Section) -> None:
+    rows = {row[:2]: row[2:] for row in table(section, "demographics").rows}
+    assert rows["patients", ""] == (3, 3, 6)
+    assert rows["age, median (range)", ""] == ("50 (50 to 50)", "60 (60 to 60)", "55 (50 to 60)")
+    assert rows["age", "patients, unknown"] == (2, 2, 4)
+    assert rows["density", "A"] == (4, 2, 6)
+    assert rows["density", "B"] == (2, 4, 6)
+    assert rows["vendor", "unknown"] == (6, 6, 12)
+    assert ("density", "unknown") not in rows
+
+
+def test_reference_standard_tells_the_rule_and_leaves_blanks_for_the_readers(section: Section) -> None:
+    text = html(section)
+    assert "at least 0.5 of the area of a cluster&#x27;s envelope" in text
+    assert "12 searched in full" in text
+    assert "Nothing is assumed" in text
+    assert 'class="blank">to be filled in: who marked or labelled' in text
+
+
+def test_without_a_store_the_section_says_so(section_study: Study) -> None:
+    section = dataset_section(replace(section_study, store=None))
+    assert len(section.body) == 1
+    assert "not where the cross-validation was made" in html(section)
+
+
+def test_a_store_that_was_not_split_is_refused(section_study: Study) -> None:
+    assert section_study.store is not None
+    folds = section_study.store.path / "folds.csv"
+    content = folds.read_bytes()
+    folds.unlink()
+    try:
+        with pytest.raises(InputError, match=r"folds\.csv: is missing"):
+            dataset_section(section_study)
+    finally:
+        folds.write_bytes(content)

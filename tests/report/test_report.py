@@ -1,0 +1,347 @@
+import csv
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.interval import Interval
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.report import paper_tables
+from mmgkeras.report.curves import mean_precision_recall, mean_roc, precision_recall_points, roc_points
+from mmgkeras.report.measured import measure_study
+from mmgkeras.report.other_patches import assumed_section, external_section, mean_of_models, without_assumed
+from mmgkeras.report.performance import headline_section
+from mmgkeras.report.render import cell_text
+from mmgkeras.report.report import build_sections, write_report, write_tables
+from mmgkeras.report.study import Study, read_study
+from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.tables import write_predictions
+
+R18, R50 = "sakaida2023-resnet18", "sakaida2023-resnet50"
+
+
+class Ids(HTMLParser):
+    """Collects ids, links and what a browser would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.ids += [named["id"] or ""] if "id" in named else []
+        self.links += [named["href"] or ""] if tag == "a" else []
+        self.sources += [named[name] or "" for name in ("src", "href") if name in named and tag != "a"]
+
+
+@pytest.fixture(scope="module")
+def study(crossval_folder: Path) -> Study:
+    return read_study(crossval_folder)
+
+
+@pytest.fixture(scope="module")
+def sections(study: Study) -> Mapping[str, Section]:
+    return {section.anchor: section for section in build_sections(study, num_resamples=200)}
+
+
+@pytest.fixture(scope="module")
+def report(crossval_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(crossval_folder, out=tmp_path_factory.mktemp("out") / "report", num_resamples=200)
+
+
+def table(section: Section, name: str) -> Table:
+    return next(part for part in section.body if isinstance(part, Table) and part.name == name)
+
+
+def text_of(section: Section) -> str:
+    return "".join(part for part in section.body if isinstance(part, str))
+
+
+def cells(section: Section, name: str) -> dict[tuple[Cell, ...], tuple[Cell, ...]]:
+    """Rows by their first two cells."""
+    return {row[:2]: row[2:] for row in table(section, name).rows}
+
+
+def test_the_page_is_one_file_that_fetches_nothing(report: Path) -> None:
+    page = Ids()
+    page.feed(report.read_text(encoding="utf-8"))
+    assert all(source.startswith("data:") for source in page.sources)
+    assert len(page.ids) == len(set(page.ids)), sorted(name for name in page.ids if page.ids.count(name) > 1)
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert {path.name for path in report.parent.iterdir()} == {"report.html", "tables"}
+
+
+def test_every_table_is_written_as_csv_and_latex(report: Path) -> None:
+    names = {path.name for path in (report.parent / "tables").iterdir()}
+    for name in ("table1", *(f"table{number}" for number in range(3, 11)), "figures_tissue", "froc_sensitivity"):
+        assert {f"{name}.csv", f"{name}.tex"} <= names
+    assert {Path(name).stem for name in names if name.endswith(".csv")} == {
+        Path(name).stem for name in names if name.endswith(".tex")
+    }
+
+
+def test_the_headline_has_tissue_first_and_its_numbers_are_those_of_the_folds(study: Study, report: Path) -> None:
+    text = (report.parent / "tables" / "figures_tissue.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row[""] for row in rows[:3]] == [R18, R50, "always no"]
+    assert rows[3][""].startswith("best untrained (")
+    predictions = study.networks[0].first.predictions
+    tissue = predictions[(predictions["tissue"] >= 0.5) & (predictions["label"] >= 0)]
+    aucs = [roc_auc_score(part["label"], part["probability"]) for _, part in tissue.groupby("fold")]
+    assert float(rows[0]["AUC"]) == pytest.approx(np.mean(aucs), abs=1e-5)
+    assert float(rows[0]["AUC low"]) < np.mean(aucs) < float(rows[0]["AUC high"])
+    assert float(rows[2]["AUC"]) == 0.5
+    page = report.read_text(encoding="utf-8")
+    assert page.index('id="figures_tissue"') < page.index('id="figures_all"') < page.index('id="pooled_tissue"')
+    assert "ranks scores of different models" in page
+
+
+def test_always_no_has_its_own_accuracy_of_each_mammogram(study: Study, sections: Mapping[str, Section]) -> None:
+    rows = {row[0]: row for row in table(sections["headline"], "figures_all").rows}
+    predictions = study.networks[0].first.predictions
+    known = predictions[predictions["label"] >= 0]
+    expected = (known["label"] == 0).groupby(known["image_id"]).mean().mean()
+    assert rows["always no"][-1] == pytest.approx(expected)
+
+
+def test_the_lead_says_where_the_best_untrained_score_stands(study: Study) -> None:
+    measured = measure_study(study, num_resamples=100)
+    best = measured[0].selections["tissue"].summary.best_untrained
+    assert best is not None
+    lead = headline_section(study, measured, num_resamples=100).body[0]
+    assert isinstance(lead, str)
+    word = "above" if (measured[0].selections["tissue"].summary.mean["auc"] or 0) > best[1] else "not above"
+    assert f", {word} the best score without training ({best[0]}, {cell_text(best[1])})" in lead
+
+
+def test_table_7_is_ours_the_papers_and_the_difference(sections: Mapping[str, Section]) -> None:
+    rows = cells(sections["paper"], "table7")
+    ours, paper, difference = rows[R18, "Sensitivity"]
+    assert paper == 0.734
+    assert difference.estimate == pytest.approx(ours.estimate - 0.734)  # type: ignore[union-attr]
+    assert difference.low == pytest.approx(ours.low - 0.734)  # type: ignore[union-attr]
+    assert len(rows) == 12
+
+
+def test_count_tables_take_ours_from_the_data(study: Study, sections: Mapping[str, Section]) -> None:
+    assert table(sections["paper"], "table1").rows[0] == ("R", "CC", 0 + 20, 53, 20 - 53)
+    predictions = study.networks[0].first.predictions
+    positives = int((predictions["label"] == 1).sum())
+    assert table(sections["paper"], "table3").rows[0] == ("yes", positives, 1029, positives - 1029)
+    tested = predictions[predictions["fold"] == 1]
+    row = table(sections["paper"], "table4").rows[0]
+    assert row[:4] == ("A", tested["patient_id"].nunique(), 16, tested["patient_id"].nunique() - 16)
+    trained = int(((predictions["fold"] != 1) & (predictions["label"] == 1)).sum())
+    assert table(sections["paper"], "table5").rows[0][4:6] == (trained, 835)
+    assert table(sections["paper"], "table6").rows[0][4:6] == (24 * trained, 20040)
+
+
+def test_the_papers_tables_agree_with_each_other() -> None:
+    subsets = paper_tables.SUBSETS.values()
+    assert sum(row[2] for row in subsets) == paper_tables.CALCIFICATION["yes"]
+    assert sum(row[3] for row in subsets) == paper_tables.CALCIFICATION["no"]
+    assert sum(row[1] for row in subsets) == sum(paper_tables.IMAGES.values()) == 212
+    assert sum(row[0] for row in subsets) == 81
+    for fold, (train_no, train_yes, test_no, test_yes) in paper_tables.FOLDS.items():
+        assert (train_no + test_no, train_yes + test_yes) == (14020, 1029)
+        assert paper_tables.AUGMENTED[fold] == (2 * train_no, 24 * train_yes)
+
+
+def test_a_network_that_the_paper_lacks_is_said(new_crossval: Callable[..., Path]) -> None:
+    folder = new_crossval(networks={"densenet": "DenseNet121"})
+    sections = {section.anchor: section for section in build_sections(read_study(folder), num_resamples=100)}
+    assert "The paper has no densenet" in text_of(sections["paper"])
+    assert cells(sections["paper"], "table8")["densenet", "AUC"][1:] == (None, None)
+    assert "There is one network, densenet" in text_of(sections["differences"])
+
+
+def test_what_is_not_there_is_said_where_it_would_stand(new_crossval: Callable[..., Path]) -> None:
+    folder = new_crossval(networks={R18: "resnet18"}, data=None)
+    for name in ("timing.csv", "shortcut.csv", "pointing.csv", "history.csv", "environment.json"):
+        for path in folder.rglob(name):
+            path.unlink()
+    sections = {section.anchor: section for section in build_sections(read_study(folder), num_resamples=100)}
+    assert "Table 9: not given" in text_of(sections["paper"])
+    assert "Tables 5 and 6: not given" in text_of(sections["paper"])
+    assert "No time was measured" in text_of(sections["timing"])
+    assert "no history.csv of fold 1, 2, 3, 4, 5" in text_of(sections["training"])
+    assert "no calibration, for a run does not say" in text_of(sections["calibration"])
+    assert "8-connected component of positive patches" in text_of(sections["froc"])
+    assert "one seed (0)" in text_of(sections["spread"])
+    assert "assumed" not in sections
+    assert "external" not in sections
+
+
+def test_a_page_without_its_store_says_so(
+    new_crossval: Callable[..., Path], report_store: PatchStore, tmp_path: Path
+) -> None:
+    folder = new_crossval(networks={R18: "resnet18"})
+    path = folder / "crossval.json"
+    path.write_text(path.read_text().replace(str(report_store.path), str(tmp_path / "gone")))
+    page = write_report(folder, out=tmp_path / "report", num_resamples=100).read_text(encoding="utf-8")
+    assert "Table 1: not given, for the store is not at" in page
+
+
+def test_seeds_are_spread_apart(new_crossval: Callable[..., Path]) -> None:
+    folder = new_crossval(networks={R18: "resnet18"}, seeds=(0, 1))
+    sections = {section.anchor: section for section in build_sections(read_study(folder), num_resamples=100)}
+    rows = [row[:2] for row in table(sections["spread"], "seeds_tissue").rows]
+    assert rows == [(R18, "seed 0"), (R18, "seed 1"), (R18, "standard deviation")]
+
+
+def test_one_fold_is_not_called_a_mean(new_crossval: Callable[..., Path], tmp_path: Path) -> None:
+    folder = new_crossval(networks={R18: "resnet18"})
+    path = folder / "crossval.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"folds": [2]}))
+    page = write_report(folder, out=tmp_path / "report", num_resamples=100).read_text(encoding="utf-8")
+    assert "Fold 2 alone, tissue patches" in page
+    assert not re.search(r"[Mm]ean (?:over|of) 1 folds", page)
+    assert "needs two folds at least" in page
+
+
+def test_a_fold_without_positives_on_tissue_leaves_no_mean_there(new_crossval: Callable[..., Path]) -> None:
+    folder = new_crossval(networks={R18: "resnet18"})
+    path = folder / R18 / "seed0" / "fold1" / "predictions.csv"
+    frame = pd.read_csv(path)
+    frame.loc[frame["label"] == 1, "tissue"] = 0.2
+    frame.to_csv(path, index=False)
+    sections = {section.anchor: section for section in build_sections(read_study(folder), num_resamples=100)}
+    assert table(sections["headline"], "figures_tissue").rows[0][1] is None
+    assert isinstance(table(sections["headline"], "figures_all").rows[0][1], Interval)
+    assert "no AUC on tissue patches" in text_of(sections["headline"])
+    assert "a fold lacks one of the classes" in text_of(sections["roc"])
+
+
+def test_held_out_patients_are_fitted_on_where_there_are_any(new_crossval: Callable[..., Path]) -> None:
+    sections = {
+        section.anchor: section
+        for section in build_sections(read_study(new_crossval(validation=0.2)), num_resamples=100)
+    }
+    assert "held-out patients" in text_of(sections["calibration"])
+    assert "held-out patients" in text_of(sections["operating-points"])
+
+
+def test_other_folds_are_fitted_on_where_nobody_was_held_out(sections: Mapping[str, Section]) -> None:
+    assert "the other folds" in text_of(sections["calibration"])
+    assert "the other folds" in text_of(sections["operating-points"])
+
+
+def test_the_area_under_the_mean_roc_is_the_mean_area() -> None:
+    random = np.random.default_rng(0)
+    labels = [random.integers(0, 2, 40) for _ in range(3)]
+    scores = [np.round(label + random.normal(0, 1.5, 40), 1) for label in labels]
+    x, y = mean_roc([roc_points(*pair) for pair in zip(labels, scores, strict=True)])
+    expected = np.mean([roc_auc_score(*pair) for pair in zip(labels, scores, strict=True)])
+    assert np.trapezoid(y, x) == pytest.approx(expected)
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+
+
+def test_the_area_under_the_mean_precision_recall_curve_is_the_mean_average_precision() -> None:
+    random = np.random.default_rng(1)
+    labels = [random.integers(0, 2, 30), random.integers(0, 2, 45)]
+    scores = [np.round(label + random.normal(0, 1.5, len(label)), 1) for label in labels]
+    x, y = mean_precision_recall([precision_recall_points(*pair) for pair in zip(labels, scores, strict=True)])
+    expected = np.mean([average_precision_score(*pair) for pair in zip(labels, scores, strict=True)])
+    assert np.trapezoid(y, x) == pytest.approx(expected)
+
+
+def test_assumed_negatives_are_those_of_images_not_annotated_completely(study: Study, report_store: PatchStore) -> None:
+    images = report_store.images.copy()
+    images.loc[0, "annotation"] = "partial"
+    predictions = study.networks[0].first.predictions
+    changed = PatchStore(report_store.path, report_store.manifest, report_store.patches, images)
+    kept = without_assumed(predictions, changed)
+    gone = predictions.drop(kept.index)
+    assert set(gone["image_id"]) == {images.loc[0, "image_id"]}
+    assert set(gone["label"]) == {0}
+
+
+def with_assumed(study: Study, store: PatchStore, *, partial: slice) -> Study:
+    """The study as if some of its images had not been annotated completely, and their negatives assumed."""
+    images = store.images.copy()
+    images.loc[images.index[partial], "annotation"] = "partial"
+    manifest = {**store.manifest, "labels": {**store.manifest["labels"], "label_source": "assumed"}}
+    return replace(study, store=PatchStore(store.path, manifest, store.patches, images))
+
+
+def test_figures_without_assumed_negatives_are_given_where_any_were_assumed(
+    study: Study, report_store: PatchStore
+) -> None:
+    section = assumed_section(with_assumed(study, report_store, partial=slice(0, 3)), num_resamples=100)
+    assert section is not None
+    kept = report_store.patches[~report_store.patches["image_id"].isin(report_store.images["image_id"][:3])]
+    negatives = int((kept["label"] == 0).sum())
+    assert f"and {negatives} without." in text_of(section)
+    row = table(section, "without_assumed_all").rows[0]
+    assert row[0] == R18
+    assert isinstance(row[1], Interval)
+
+
+def test_no_negative_left_is_said(study: Study, report_store: PatchStore) -> None:
+    section = assumed_section(with_assumed(study, report_store, partial=slice(None)), num_resamples=100)
+    assert section is not None
+    assert "no figures, for fold 1 has no negatives left" in text_of(section)
+    assert not any(isinstance(part, Table) for part in section.body)
+
+
+def external_folder(folder: Path, study: Study, *, folds: tuple[int, ...]) -> Path:
+    """What evaluate writes of models of those folds, on the patients of fold 1."""
+    base = study.networks[0].first.predictions.query("fold == 1")
+    frames = [base.assign(fold=fold, probability=base["probability"] * (1 - 0.1 * fold)) for fold in folds]
+    write_predictions(folder / "predictions.csv", pd.concat(frames))
+    return folder
+
+
+def test_an_external_set_has_a_row_for_each_model_and_their_mean(study: Study, tmp_path: Path) -> None:
+    folder = external_folder(tmp_path / "elsewhere", study, folds=(1, 2))
+    section = external_section([folder], num_resamples=100)
+    assert section is not None
+    rows = table(section, "external1_tissue").rows
+    assert [row[0] for row in rows] == ["model of fold 1", "model of fold 2", "mean of models"]
+    assert "elsewhere: " in text_of(section)
+
+
+def test_the_mean_of_models_has_each_patch_once(study: Study) -> None:
+    base = study.networks[0].first.predictions.query("fold == 1")
+    both = pd.concat([base.assign(probability=0.2), base.assign(fold=2, probability=0.6)])
+    mean = mean_of_models(both)
+    assert len(mean) == len(base)
+    assert mean["probability"].to_numpy() == pytest.approx(0.4)
+
+
+def test_an_external_set_of_unknown_patches_is_one_line(study: Study, tmp_path: Path) -> None:
+    base = study.networks[0].first.predictions.head(3).assign(label=-1)
+    write_predictions(tmp_path / "predictions.csv", base)
+    with pytest.raises(InputError, match=r"predictions.csv: must hold a patch of known label. Received: 3 patches"):
+        external_section([tmp_path], num_resamples=100)
+
+
+def test_an_output_that_is_there_is_refused_and_replaced_only_if_it_is_a_report(
+    new_crossval: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = new_crossval(networks={R18: "resnet18"})
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="already exists"):
+        write_report(folder, out=tmp_path / "mine")
+    with pytest.raises(InputError, match="exists and is not a report; name another place"):
+        write_report(folder, out=tmp_path / "mine", overwrite=True)
+
+
+def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
+    one = Table(name="a", title="t", columns=("x",), rows=())
+    with pytest.raises(ValueError, match=r"a name of its own\. Received: 'a' twice"):
+        write_tables(tmp_path / "tables", iter([one, one]))
+
+
+def test_no_number_on_the_page_is_written_as_python_writes_it(report: Path) -> None:
+    assert not re.findall(r">(?:nan|None|inf|np\.\w+\(.*?)<", report.read_text(encoding="utf-8"))

@@ -1,0 +1,79 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import logit
+
+from mmgkeras.config import AugmentationConfig, Config
+from mmgkeras.evaluation.interval import Interval
+from mmgkeras.report.shortcut import shortcut_section
+from mmgkeras.report.study import Study
+from mmgkeras.report.table import Section, Table
+
+
+def with_scores(study: Study, shortcut: pd.DataFrame | None, **changes: object) -> Study:
+    network = study.networks[0]
+    seed = replace(network.first, shortcut=shortcut)
+    return replace(study, networks=(replace(network, seeds={0: seed}, **changes),))
+
+
+@pytest.fixture
+def scores() -> pd.DataFrame:
+    """Ten negatives of five patients: darkening calls the first patch of each, and turning changes nothing."""
+    rows = []
+    for change in ("x0.5", "as_is", "rot90"):
+        for number in range(10):
+            is_called = change == "x0.5" and number % 2 == 0
+            rows.append((f"I{number // 2}", f"P{number // 2}", 0, number % 2, 0, change, 0.8 if is_called else 0.1, 1))
+    columns = ["image_id", "patient_id", "row", "col", "label", "change", "probability", "fold"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def rows(section: Section) -> dict[object, tuple[object, ...]]:
+    (table,) = (part for part in section.body if isinstance(part, Table))
+    return {row[1]: row for row in table.rows}
+
+
+def estimates(row: tuple[object, ...]) -> list[float | None]:
+    return [cell.estimate if isinstance(cell, Interval) else None for cell in row[3:]]
+
+
+def test_shares_and_logits_are_compared_with_the_same_patches_as_they_are(
+    section_study: Study, scores: pd.DataFrame
+) -> None:
+    found = rows(shortcut_section(with_scores(section_study, scores), num_resamples=100))
+    assert list(found) == ["as it is", "pixels x 0.5", "turned by 90\u00b0"]
+    assert found["as it is"][:3] == ("net", "as it is", 10)
+    assert estimates(found["as it is"]) == [0, None, pytest.approx(logit(0.1)), None]
+    rise = (logit(0.8) - logit(0.1)) / 2
+    assert estimates(found["pixels x 0.5"]) == pytest.approx([0.5, 0.5, logit(0.1) + rise, rise])
+    assert estimates(found["turned by 90\u00b0"]) == pytest.approx([0, 0, logit(0.1), 0])
+
+
+def test_probabilities_of_one_have_a_finite_logit(section_study: Study, scores: pd.DataFrame) -> None:
+    found = rows(shortcut_section(with_scores(section_study, scores.assign(probability=1.0)), num_resamples=10))
+    values = estimates(found["as it is"])
+    assert values[2] is not None
+    assert np.isfinite(values[2])
+
+
+def test_positives_take_no_part(section_study: Study, scores: pd.DataFrame) -> None:
+    positives = scores.assign(label=1, probability=0.9, image_id="other")
+    both = pd.concat([scores, positives])
+    found = rows(shortcut_section(with_scores(section_study, both), num_resamples=10))
+    assert found["as it is"][2] == 10
+
+
+def test_the_section_says_what_a_rise_means(section_study: Study, scores: pd.DataFrame) -> None:
+    section = shortcut_section(with_scores(section_study, scores), num_resamples=10)
+    assert "has learned that shortcut" in str(section.body[0])
+    symmetric = Config(augmentation=AugmentationConfig(scheme="symmetric"))
+    section = shortcut_section(with_scores(section_study, scores, config=symmetric), num_resamples=10)
+    assert "net trained with augmentation.scheme" in str(section.body[1])
+
+
+def test_a_network_without_scores_is_named(section_study: Study) -> None:
+    section = shortcut_section(section_study)
+    assert "Not measured for net" in str(section.body[-1])
+    assert not any(isinstance(part, Table) for part in section.body)
