@@ -164,8 +164,12 @@ def deviations(table: PatientTable, name: str, resamples: Resamples, *, parts: S
 
 
 def degrees_of_freedom(table: PatientTable, name: str, *, parts: Sequence[int | None]) -> float:
-    """Of the standard error: the effective number of patients less one, added up over the parts."""
-    return sum(effective_number(table.shares(name, fold=fold)) - 1 for fold in parts)
+    """Of the standard error: the effective number of patients less one, added up over the parts.
+
+    A patient in several folds, scored by several models, is no more evidence than in one.
+    """
+    alone = len(np.unique(table.patients)) / max(1, len(table.patients))
+    return alone * sum(effective_number(table.shares(name, fold=fold)) - 1 for fold in parts)
 
 
 def _stretch(table: PatientTable, name: str, fold: int | None) -> float:

@@ -70,7 +70,8 @@ class Recalibration:
 
     Attributes:
         trained_prevalence: part of positives among what the model was trained on, augmentation counted.
-        field_prevalence: part of positives among all patches of the patients fitted on.
+        field_prevalence: part of positives among the patches of the patients fitted on, but for the negatives of a
+            kind that the training leaves out.
         intercept, slope: of the shifted logits; None where they have no finite value.
         num_patches, num_positives: that intercept and slope were fitted on.
     """
@@ -115,6 +116,7 @@ def calibrate(
     *,
     validation: pd.DataFrame | None,
     trained_prevalence: Mapping[int, float],
+    min_negative_tissue: float = 0.0,
     min_tissue: float = 0.0,
 ) -> CalibrationReport:
     """The calibration of predictions as they are, at the field's prevalence, and recalibrated; cross-fitted.
@@ -127,6 +129,8 @@ def calibrate(
         predictions: of all patches of the test subsets, with the columns of predictions.csv.
         validation: of all patches of the held-out patients; None without.
         trained_prevalence: part of positives in an epoch of each fold, augmentation counted, about 0.48 in the paper.
+        min_negative_tissue: the training left out negatives with less (`augmentation.min_negative_tissue`). They are no
+            part of its prevalence, and so none of the field's that it is shifted to.
         min_tissue: slope, intercept and measures are of the patches of which at least this part is breast. The shift
             is still that of all patches, as the prevalence of the training is: what a patch shows decides whether it
             is selected, so that by Bayes' rule its own probability is the same in the selection.
@@ -140,7 +144,12 @@ def calibrate(
         raise ValueError(f"Calibration needs patches of known label. Received: none with {min_tissue:g} of tissue")
     sets = fitting_sets(predictions, validation=validation)
     folds = {
-        fold: fit_recalibration(part, trained_prevalence=trained_prevalence.get(fold, np.nan), min_tissue=min_tissue)
+        fold: fit_recalibration(
+            part,
+            trained_prevalence=trained_prevalence.get(fold, np.nan),
+            min_negative_tissue=min_negative_tissue,
+            min_tissue=min_tissue,
+        )
         for fold, part in sets.by_fold.items()
     }
     parts = [known[known["fold"] == fold] for fold in sorted(known["fold"].unique())]
@@ -160,15 +169,19 @@ def calibrate(
     return CalibrationReport(states=states, folds=folds, fitted_on=sets.fitted_on, reason=reason)
 
 
-def fit_recalibration(patches: pd.DataFrame, *, trained_prevalence: float, min_tissue: float = 0.0) -> Recalibration:
+def fit_recalibration(
+    patches: pd.DataFrame, *, trained_prevalence: float, min_negative_tissue: float = 0.0, min_tissue: float = 0.0
+) -> Recalibration:
     """The correction fitted on patches with label (1 or 0, both there), probability and tissue.
 
-    The prevalence is that of all of them, slope and intercept are of those with at least `min_tissue`.
+    The prevalence is that of all of them but negatives with less than `min_negative_tissue`; slope and intercept are of
+    those with at least `min_tissue`.
 
     Raises:
         ValueError: if the prevalence is not in (0, 1) or a label is missing.
     """
-    field = float((patches["label"] == CALCIFICATION).mean())
+    is_trained_on = (patches["label"] == CALCIFICATION) | (patches["tissue"] >= min_negative_tissue)
+    field = float((patches.loc[is_trained_on, "label"] == CALCIFICATION).mean())
     if not 0 < trained_prevalence < 1 or not 0 < field < 1:
         raise ValueError(
             f"Prevalences must lie in (0, 1). Received: {trained_prevalence} trained, {field} in the field"

@@ -55,11 +55,6 @@ class Comparison:
     pooled: Difference | None
     delong: Difference | None
 
-    @property
-    def delong_p(self) -> float | None:
-        """The p of `delong`, None without it."""
-        return None if self.delong is None else self.delong.p
-
 
 def compare_networks(
     predictions: Mapping[str, pd.DataFrame],

@@ -28,7 +28,7 @@ Error = Literal["missed", "false positive"]
 
 _INTRO: Final = (
     "Sakaida et al. (Discussion) blame white patches, small calcified areas and few calcifications for missed patches, "
-    "and white patches for false positives. The rates below hold that against these data; the galleries show the worst "
+    "and white patches for false positives. The rates below check that on these data; the galleries show the worst "
     f"{LIMIT} of each kind: all pixels of the patch, grey as stored, what is annotated framed in blue, and beside it "
     "the patch's place on the mammogram."
 )

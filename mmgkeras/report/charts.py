@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn by hand: lines and steps with bands, strips of points, bars with intervals, a matrix.
+"""Charts as inline SVG, drawn by hand: lines and steps, strips of points, a matrix.
 
 Owns where things stand in a chart: plot, axes, legend. Colours and dashes are `strokes`', ticks are `axes`'.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmgkeras.report.axes import Axis, coordinate, linear_axis, log_axis
-from mmgkeras.report.strokes import COLOURS, Weight, colour, curve_path, mark, stroke
+from mmgkeras.report.strokes import COLOURS, Weight, curve_path, mark, stroke
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 46
 _LEGEND_ROW: Final = 18
@@ -25,32 +25,17 @@ class Series:
     Attributes:
         label: in the legend; "" keeps it out of the legend.
         x, y: (n,) in data units; NaN breaks no curve but is left out.
-        low, high: (n,) bounds of a shaded band around it, both or none.
         style: number of its colour, dash and mark; `strokes.REFERENCE` for a line to compare with.
-        form: "line" joins the points, "step" goes across before it goes up or down, "points" marks them alone,
-            "marked" joins and marks them.
+        form: "line" joins the points, "step" goes across before it goes up or down, "marked" joins and marks them.
         weight: "faint" draws it thin and light, behind the others.
     """
 
     label: str
     x: ArrayLike
     y: ArrayLike
-    low: ArrayLike | None = None
-    high: ArrayLike | None = None
     style: int = 0
-    form: Literal["line", "step", "points", "marked"] = "line"
+    form: Literal["line", "step", "marked"] = "line"
     weight: Weight = "normal"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """One bar, with the bounds of its interval where there are any."""
-
-    label: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    style: int = 0
 
 
 def figure(picture: str, caption: str) -> str:
@@ -76,7 +61,7 @@ def line_chart(
     width: int = 460,
     height: int = 330,
 ) -> str:
-    """SVG of curves over common axes with ticks, a grid, bands and a legend below.
+    """SVG of curves over common axes with ticks, a grid and a legend below.
 
     Args:
         series: drawn in their order, faint ones first.
@@ -96,8 +81,7 @@ def line_chart(
         x_axis = log_axis(across, shown=x_range, length_px=length_px)
     else:
         x_axis = linear_axis(across, shown=x_range, length_px=length_px, least_step=1 if x_ticks == "whole" else 0)
-    bounds = [np.asarray(bound, float) for one in series for bound in (one.low, one.high) if bound is not None]
-    y_axis = linear_axis([*(y for _, y in points), *bounds], shown=y_range, length_px=height - _TOP - _BOTTOM)
+    y_axis = linear_axis([y for _, y in points], shown=y_range, length_px=height - _TOP - _BOTTOM)
     ordered = sorted(range(len(series)), key=lambda index: series[index].weight != "faint")
     drawn = "".join(_drawn(series[index], points[index], x_axis=x_axis, y_axis=y_axis) for index in ordered)
     inner = _plot(drawn, x_axis=x_axis, y_axis=y_axis) + _axes(x_axis, y_axis, x_label=x_label, y_label=y_label)
@@ -135,38 +119,6 @@ def strip_chart(
     inner = _plot(drawn, x_axis=None, y_axis=y_axis, width=width - _LEFT - _RIGHT)
     inner += _y_axis(y_axis, label=y_label)
     inner += _categories([name for name, _ in groups], step=step, bottom=_TOP + y_axis.length_px)
-    return _svg(inner, [], title=title, width=width, height=height)
-
-
-def bar_chart(
-    bars: Sequence[Bar],
-    *,
-    title: str,
-    y_label: str,
-    y_range: tuple[float, float] | None = None,
-    width: int = 460,
-    height: int = 330,
-) -> str:
-    """SVG of bars from zero with whiskers at the bounds of their intervals.
-
-    Args:
-        bars: from left to right.
-        title: read aloud in place of the picture.
-        y_label: beside the axis.
-        y_range: what the axis shows; by default from 0 to the largest value or bound.
-        width: in CSS pixels.
-        height: in CSS pixels.
-    """
-    tops = [value for bar in bars for value in (0.0, bar.value, bar.low, bar.high) if value is not None]
-    y_axis = linear_axis([np.asarray(tops)], shown=y_range, length_px=height - _TOP - _BOTTOM)
-    step = (width - _LEFT - _RIGHT) / max(len(bars), 1)
-    drawn = "".join(
-        _bar(bar, y_axis=y_axis, centre=step * (index + 0.5), half=min(0.3 * step, 30))
-        for index, bar in enumerate(bars)
-    )
-    inner = _plot(drawn, x_axis=None, y_axis=y_axis, width=width - _LEFT - _RIGHT)
-    inner += _y_axis(y_axis, label=y_label)
-    inner += _categories([bar.label for bar in bars], step=step, bottom=_TOP + y_axis.length_px)
     return _svg(inner, [], title=title, width=width, height=height)
 
 
@@ -229,33 +181,18 @@ def _drawn(
 ) -> str:
     x, y = x_axis.px(points[0]), y_axis.length_px - y_axis.px(points[1])
     parts = []
-    if series.low is not None and series.high is not None:
-        parts.append(_band(series, x_axis=x_axis, y_axis=y_axis))
-    if series.form != "points" and len(x):
+    if len(x):
         d = curve_path(x, y, is_step=series.form == "step")
         parts.append(f'<path d="{d}" fill="none" {stroke(series.style, weight=series.weight)}/>')
-    if series.form in ("points", "marked"):
+    if series.form == "marked":
         parts.extend(mark(a, b, style=series.style) for a, b in zip(x, y, strict=True))
     return "".join(parts)
 
 
-def _band(series: Series, *, x_axis: Axis, y_axis: Axis) -> str:
-    x, low, high = (np.asarray(values, float) for values in (series.x, series.low, series.high))
-    kept = np.isfinite(x) & np.isfinite(low) & np.isfinite(high)
-    across = np.concatenate([x[kept], x[kept][::-1]])
-    around = np.concatenate([low[kept], high[kept][::-1]])
-    d = curve_path(x_axis.px(across), y_axis.length_px - y_axis.px(around), is_step=False)
-    return f'<path d="{d}Z" fill="{colour(series.style)}" fill-opacity="0.15"/>' if d else ""
-
-
 def _sample(series: Series) -> str:
     """What stands before a label in the legend."""
-    line = (
-        ""
-        if series.form == "points"
-        else f'<path d="M0 0H28" fill="none" {stroke(series.style, weight=series.weight)}/>'
-    )
-    return line + (mark(14, 0, style=series.style) if series.form in ("points", "marked") else "")
+    line = f'<path d="M0 0H28" fill="none" {stroke(series.style, weight=series.weight)}/>'
+    return line + (mark(14, 0, style=series.style) if series.form == "marked" else "")
 
 
 def _strip(values: NDArray[np.float64], *, y_axis: Axis, centre: float, half: float, style: int) -> str:
@@ -279,22 +216,6 @@ def _strip(values: NDArray[np.float64], *, y_axis: Axis, centre: float, half: fl
         f'<path d="M{coordinate(left)} {coordinate(median)}h{coordinate(2 * half)}" stroke="#222" stroke-width="2.5"/>'
     )
     return "".join(parts)
-
-
-def _bar(bar: Bar, *, y_axis: Axis, centre: float, half: float) -> str:
-    def height(value: float) -> float:
-        return y_axis.length_px - float(y_axis.px(np.array(value)))
-
-    top, bottom = sorted((height(bar.value), height(0.0)))
-    drawn = (
-        f'<rect x="{coordinate(centre - half)}" y="{coordinate(top)}" width="{coordinate(2 * half)}" '
-        f'height="{coordinate(bottom - top)}" fill="{colour(bar.style)}" fill-opacity="0.75" stroke="#333"/>'
-    )
-    if bar.low is not None and bar.high is not None:
-        low, high = coordinate(height(bar.low)), coordinate(height(bar.high))
-        x, left = coordinate(centre), coordinate(centre - 5)
-        drawn += f'<path d="M{x} {low}V{high}M{left} {low}h10M{left} {high}h10" stroke="#111" fill="none"/>'
-    return drawn
 
 
 def _plot(drawn: str, *, x_axis: Axis | None, y_axis: Axis, width: float = 0) -> str:

@@ -52,22 +52,27 @@ _RESULTS: Final[Mapping[str, Fact]] = {
         ("headline", "roc", "precision-recall", "froc", "calibration", "timing"),
     ),
     "paper": Fact("Compared with the published figures table by table.", ("paper",)),
-    "uncertainty": Fact("95 % intervals by resampling patients within folds.", ("headline",)),
+    "uncertainty": Fact(
+        "95 % intervals by resampling patients: within folds for the figures of performance and FROC, over all folds "
+        "for subgroups, errors, the shortcut test and localisation. None for calibration and operating points.",
+        ("headline",),
+    ),
     "internal": Fact(
         "Cross-validation: every patch is scored by the model that did not see its patient.", ("headline",)
     ),
-    "performance": Fact("All figures with intervals, for tissue patches and for all.", ("headline", "paper")),
+    "performance": Fact(
+        "The paper's figures, AUC and precision-recall AUC with intervals, on tissue patches and on all.",
+        ("headline", "paper"),
+    ),
     "roc": Fact("ROC of every fold and their mean.", ("roc",)),
     "calibration": Fact("As trained, shifted to the field's prevalence, and recalibrated.", ("calibration",)),
-    "subgroups": Fact("By vendor, density, view, breast and type of finding.", ("subgroups",)),
-    "spread": Fact("Over folds and seeds.", ("spread",)),
-    "failures": Fact("Errors with pictures, and their rates by what may cause them.", ("errors", "confusion")),
+    "spread": Fact("Over folds, and over seeds where there are several.", ("spread",)),
     "confusion": Fact("Confusion matrices of every network.", ("confusion",)),
     "protocol": Fact("The command, every setting and docs/protocol.md of mmgkeras.", ("provenance",)),
-    "audit": Fact("predictions.csv holds the score of every patch, beside the models' checksums.", ("provenance",)),
-    "flow": Fact("From listed images to scored patches.", ("data-inclusion",)),
-    "demographics": Fact("By subset, what is unknown counted.", ("demographics",)),
-    "subsets": Fact("Patients, mammograms and patches of every subset.", ("subsets",)),
+    "audit": Fact(
+        "Of each fold, predictions.csv holds the score of every test patch, done.json the model's checksum.",
+        ("provenance",),
+    ),
     "ensemble": Fact("None: one model for each fold and seed."),
 }
 """What the sections of every report show."""
@@ -104,7 +109,6 @@ def _data_facts(study: Study) -> dict[str, Fact]:
         "disjoint": Fact(
             "By patient: no patient and no image with identical pixels is on both sides of a fold.", ("subsets",)
         ),
-        "severity": Fact("BI-RADS and pathology, as far as the data tell them.", ("demographics",)),
     }
     return {**facts, **(_store_facts(study.store) if study.store is not None else _UNTOLD)}
 
@@ -134,11 +138,22 @@ def _store_facts(store: PatchStore) -> dict[str, Fact]:
         ),
         "acquisition": Fact(f"{store.pixel_type} pixels {spacing}; {devices}.", ("data", "demographics")),
         "reference": Fact(f"Labels of patches from {read_from}, by a fixed rule.", ("data-reference-standard",)),
+        "flow": Fact("From listed images to scored patches.", ("data-inclusion",)),
+        "demographics": Fact("By subset, what is unknown counted.", ("demographics",)),
+        "subsets": Fact("Patients, mammograms and patches of every subset.", ("subsets",)),
+        "severity": Fact("BI-RADS and pathology, as far as the data tell them.", ("demographics",)),
+        "subgroups": Fact(
+            "By vendor, density, view, breast and type of finding, as far as the data tell them.", ("subgroups",)
+        ),
+        "failures": Fact("Errors with pictures, and their rates by what may cause them.", ("errors", "confusion")),
     }
 
 
 _UNTOLD: Final[Mapping[str, Fact]] = dict.fromkeys(
-    ("left_out", "missing", "preprocessing", "acquisition", "reference"),
+    (
+        *("left_out", "missing", "preprocessing", "acquisition", "reference", "flow", "demographics", "subsets"),
+        *("severity", "subgroups", "failures"),
+    ),
     Fact("The patch store was not there when the report was made."),
 )
 
@@ -151,7 +166,8 @@ def _model_facts(study: Study) -> dict[str, Fact]:
     return {
         "technology": Fact(f"Deep learning, convolutional networks: {names}.", ("provenance",)),
         "model": Fact(
-            f"{names}, one channel repeated to three, two outputs; the exported SavedModel holds it whole.",
+            f"{names}, one channel repeated to three, two outputs; the exported SavedModel holds it whole. "
+            f"model.normalisation: {_either(config.model.normalisation for config in configs)}.",
             ("provenance",),
         ),
         "software": Fact(f"{programs}.", ("provenance",)),
@@ -196,10 +212,16 @@ def _training(config: Config) -> str:
 
 
 def _augmentation(config: Config) -> str:
-    factors = ", ".join(f"{factor:g}" for factor in config.augmentation.intensities)
-    if config.augmentation.scheme == "symmetric":
-        return f"both classes turned, flipped and darkened ({factors})"
-    return f"positives turned by quarters, flipped and darkened ({factors}), negatives flipped"
+    settings = config.augmentation
+    factors = ", ".join(f"{factor:g}" for factor in settings.intensities)
+    text = f"positives turned by quarters, flipped and darkened ({factors}), negatives flipped"
+    if settings.scheme == "symmetric":
+        text = f"both classes turned, flipped and darkened ({factors})"
+    if settings.negatives_per_positive is not None:
+        text += f", at most {settings.negatives_per_positive:g} negatives an epoch for each positive"
+    if settings.min_negative_tissue:
+        text += f", no negatives with breast on less than {settings.min_negative_tissue:.0%} of the patch"
+    return text
 
 
 def _selection(config: Config) -> str:

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from html import escape, unescape
 from typing import Final
 
-from mmgkeras.report.blank import blank
 from mmgkeras.report.checklist_facts import Fact, study_facts
 from mmgkeras.report.checklist_item import Checklist, Item
 from mmgkeras.report.claim import CLAIM
-from mmgkeras.report.page import paragraph
+from mmgkeras.report.page import blank, paragraph
 from mmgkeras.report.stard_ai import STARD_AI
 from mmgkeras.report.study import Study
 from mmgkeras.report.table import Section, Table

@@ -21,8 +21,8 @@ from mmgkeras.report.table import Cell, Section, Table
 _INTRODUCTION: Final = (
     "Each table has our number, the paper's (Sakaida et al. 2023, Algorithms 16, 483) and ours less the paper's. The "
     "paper gives no intervals; those here are of our numbers alone, and the differences take the paper's as exact. "
-    "All patches count, blank ones included, as in the paper: the figures flatter, and those on tissue patches "
-    "under Performance are the ones to judge by. Other data than the paper's differ for that reason already."
+    "All patches count, blank ones included, as in the paper. Blank patches are easy and raise the figures: judge by "
+    "those on tissue patches, under Performance. Where the data are not the paper's, the figures differ for that alone."
 )
 _Key = TypeVar("_Key", bound=tuple[str, ...])
 _COMPARED: Final = ("Network", "Figure", "Ours (95 % interval)", "Paper", "Difference")
@@ -47,15 +47,18 @@ def paper_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
     )
     others = [network.name for network in study.networks if _paper_name(network) is None]
     if others:
-        body.append(missing(f"The paper has no {', '.join(others)}: nothing to hold against in Tables 7 to 10."))
+        body.append(missing(f"The paper has no {', '.join(others)}: nothing to compare with in Tables 7 to 10."))
     return Section(anchor="paper", title="The paper's tables", body=tuple(body))
 
 
 def _data_tables(study: Study) -> Iterator[str | Table]:
+    """Tables 1, 3 and 4, of the mammograms that the folds test: all of them, unless folds were left out."""
+    patches = study.networks[0].first.predictions
     if study.store is None:
         yield missing(f"Table 1: not given, for the store is not at {study.store_path}; name it with --store.")
     else:
         images = study.store.images
+        images = images[images["image_id"].isin(patches["image_id"])]
         yield _counted_table(
             number=1,
             title="Number of mammograms",
@@ -63,7 +66,6 @@ def _data_tables(study: Study) -> Iterator[str | Table]:
             ours=Counter(zip(images["laterality"], images["view"], strict=True)),
             paper=paper_tables.IMAGES,
         )
-    patches = study.networks[0].first.predictions
     yield _counted_table(
         number=3,
         title="Patches by presence of calcification",
@@ -170,7 +172,10 @@ def _training_note(study: Study) -> str:
         if [values.get("counts") for values in network.first.environments.values()]
         != [values.get("counts") for values in first.first.environments.values()]
     ]
-    text = f"Counted by the runs of {first.name}; patches of unknown label and of held-out patients are not trained on."
+    text = (
+        f"Counted by the runs of {first.name}; patches of unknown label and of held-out patients are not trained on, "
+        "nor negatives with less breast than augmentation.min_negative_tissue."
+    )
     return text + (f" Those of {', '.join(differing)} differ." if differing else "")
 
 

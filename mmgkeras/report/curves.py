@@ -68,6 +68,9 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
         targets = _targets(study, first)
     except InputError as error:
         return Section(anchor="froc", title="Free-response ROC", body=(missing(str(error).splitlines()[0]),))
+    if not targets.items:
+        text = "No region holds a positive patch: there is no target to be found."
+        return Section(anchor="froc", title="Free-response ROC", body=(missing(text),))
     series, rows = [], []
     for style, network in enumerate(study.networks):
         predictions = network.first.predictions
@@ -210,13 +213,13 @@ def _targets(study: Study, predictions: pd.DataFrame) -> Targets:
 
 def _target_sentence(targets: Targets, *, num_images: int) -> str:
     if targets.kind == "region":
-        text = "A target is an annotated cluster, or an individual mark outside of every cluster"
+        text = "Each annotated cluster with the marks in it is one target, and so is each individual mark in no cluster"
         if targets.num_left_out:
-            text += f" ({targets.num_left_out:,} regions without a positive patch could not be hit and are left out)"
+            text += f" (left out, for they have no positive patch and could not be hit: {targets.num_left_out:,})"
     else:
-        text = "A target is an 8-connected component of positive patches, for no regions are at hand"
+        text = "Each 8-connected component of positive patches is one target, for no regions are at hand"
     return (
-        f"{text}; it is hit when any of its positive patches is at or above the threshold. Each patch labelled 0 at or "
-        f"above it is a false positive; unknown patches count nowhere. {len(targets.items):,} targets on "
-        f"{num_images:,} mammograms."
+        f"{text}. A target is hit when any of its positive patches is at or above the threshold. Each patch labelled 0 "
+        f"at or above it is a false positive; unknown patches count nowhere. {len(targets.items):,} targets; false "
+        f"positives are counted on the {num_images:,} mammograms with a patch labelled 0."
     )

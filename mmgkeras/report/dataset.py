@@ -13,10 +13,9 @@ from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.patches.balance import subset_counts
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.blank import blank
 from mmgkeras.report.demographics import demographics_table
 from mmgkeras.report.flow import FlowStep, flow_chart
-from mmgkeras.report.page import missing
+from mmgkeras.report.page import blank, missing
 from mmgkeras.report.study import Study
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.schema import CALCIFICATION, LATERALITIES, NO_CALCIFICATION, UNKNOWN
@@ -207,7 +206,11 @@ def _annotation_sentence(images: pd.DataFrame) -> str:
         "none": "not searched",
     }
     counts = images["annotation"].value_counts()
-    told = [f"{counts[name]:,} {meaning}" for name, meaning in meanings.items() if name in counts]
+    told = [
+        f"{counts[name]:,} {'was' if counts[name] == 1 else 'were'} {meaning}"
+        for name, meaning in meanings.items()
+        if name in counts
+    ]
     return f"Of the mammograms, {'; '.join(told)}."
 
 

@@ -94,6 +94,7 @@ def _calibrated(network: NetworkStudy, *, selection: str, prevalence: dict[int, 
         network.first.predictions,
         validation=network.first.validation,
         trained_prevalence=prevalence,
+        min_negative_tissue=network.config.augmentation.min_negative_tissue,
         min_tissue=TISSUE_FRACTION if selection == TISSUE else 0.0,
     )
 

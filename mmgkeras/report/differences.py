@@ -16,7 +16,7 @@ _METHOD: Final = (
     "Difference of the AUC of two networks on the same patches. That of the means over folds is tested by resampling "
     "patients, the same ones for both networks; that of the pooled AUC by Obuchowski's variance for clustered data "
     "(1997), a cluster being a patient. The p values are two-sided, and corrected by Holm over the pairs of each test. "
-    "They hold for these trained models: another training may fall out otherwise."
+    "They hold for these trained models: another training may give another result."
 )
 _COLUMNS: Final = ("Networks", "AUC", "Test", "Difference", "Standard error", "Statistic", "p", "p, Holm")
 

@@ -85,7 +85,7 @@ def _rate(patches: pd.DataFrame, resamples: PatientResamples, *, label: int) -> 
 def _groups(first: pd.DataFrame) -> Iterator[_Group]:
     yield _Group("all", "", lambda frame: np.ones(len(frame), dtype=np.bool_))
     yield from _brightness_groups(first)
-    if "num_marks" in first.columns and first["num_marks"].any():
+    if "num_marks" in first.columns and first.loc[first["label"] == CALCIFICATION, "num_marks"].any():
         yield from _area_groups(first)
         yield from _count_groups(first)
     for column, what in _OF_IMAGES.items():
@@ -109,8 +109,8 @@ def _brightness_groups(first: pd.DataFrame) -> Iterator[_Group]:
 
 def _area_groups(first: pd.DataFrame) -> Iterator[_Group]:
     areas = first.loc[(first["label"] == CALCIFICATION) & (first["num_marks"] > 0), "calcified_px"]
-    low, high = np.quantile(areas, _THIRDS)
-    names = (f"below {low:.0f} px", f"{low:.0f} to {high:.0f} px", f"{high:.0f} px and above")
+    low, high = np.quantile(areas, _THIRDS, method="higher").astype(int).tolist()
+    names = (f"below {low:,} px", f"{low:,} to {high - 1:,} px", f"{high:,} px and above")
     edges = ((1, low), (low, high), (high, np.inf))
     for name, (least, most) in zip(names, edges, strict=True):
         yield _Group("calcified area", name, _between("calcified_px", least, most), of_positives=True)
@@ -122,7 +122,7 @@ def _count_groups(first: pd.DataFrame) -> Iterator[_Group]:
         above = np.inf if most is None else most + 1
         yield _Group("number of marks", name, _between("num_marks", least, above), of_positives=True)
     if (first.loc[first["label"] == CALCIFICATION, "num_marks"] == 0).any():
-        yield _Group("number of marks", "none, an envelope alone", _between("num_marks", 0, 1), of_positives=True)
+        yield _Group("number of marks", "none", _between("num_marks", 0, 1), of_positives=True)
 
 
 def _between(column: str, low: float, high: float) -> _Chosen:

@@ -171,6 +171,11 @@ def missing(text: str) -> str:
     return f'<p class="missing">{escape(text)}</p>'
 
 
+def blank(wanted: str) -> str:
+    """HTML of a field that only the group can fill in; takes what is wanted in it, as text."""
+    return f'<span class="blank">to be filled in: {escape(wanted)}</span>'
+
+
 def paragraph(text: str, *, kind: str = "") -> str:
     """HTML of a paragraph of text, of a class of the page."""
     return f'<p class="{escape(kind)}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"

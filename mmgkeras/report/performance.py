@@ -39,7 +39,7 @@ def headline_section(study: Study, measured: Sequence[NetworkFigures], *, num_re
     body.append(
         paragraph(
             f"{mean_over(study.folds)}, with 95 % intervals from {num_resamples:,} resamples of patients "
-            "within their folds: patches of one woman are alike, so that patients, not patches, are the sample. "
+            "within their folds: patches of one patient are alike, so that patients, not patches, are the sample. "
             f"Decisions are taken at a probability of {THRESHOLD:g}, the paper's own. “Always no” calls no patch "
             "calcified; the best untrained score is the best of the fixed filters and grey values below."
         )
@@ -83,8 +83,9 @@ def mammograms_section(study: Study, measured: Sequence[NetworkFigures]) -> Sect
         height=380,
     )
     caption = (
-        "Accuracy of each mammogram (paper, Figure 2): right patches over all patches of known label, blank ones "
-        "included. One point is one mammogram; the box goes from quartile to quartile, the bar is the median."
+        "Accuracy of each mammogram (paper, Figure 2): patches classified correctly over all patches of known label, "
+        "blank ones included. One point is one mammogram; the box goes from quartile to quartile, the bar is the "
+        "median."
     )
     return Section(
         anchor="mammograms",
@@ -175,9 +176,11 @@ def _figures_table(measured: Sequence[NetworkFigures], selection: str, *, title:
 
 
 def _rows_without_training(part: SelectionFigures) -> Iterator[tuple[Cell, ...]]:
-    """Always no, and the best untrained score, in the columns of `FIGURE_NAMES`."""
-    silent = measure_mammograms(part.predictions.assign(probability=0.0), threshold=1.0)["accuracy"].dropna()
-    always_no = {**part.summary.always_no, "mammogram_accuracy": float(silent.mean()) if len(silent) else None}
+    """Means over folds of always no, and the best untrained score, in the columns of `FIGURE_NAMES`."""
+    silent = measure_mammograms(part.predictions.assign(probability=0.0), threshold=1.0)
+    of_folds = silent.groupby("fold")["accuracy"].mean().reindex(list(part.summary.folds))
+    of_mammograms = None if of_folds.isna().any() else float(of_folds.mean())
+    always_no = {**part.summary.always_no, "mammogram_accuracy": of_mammograms}
     yield ("always no", *(always_no.get(name) for name in FIGURE_NAMES))
     if part.summary.best_untrained is not None:
         name, auc = part.summary.best_untrained

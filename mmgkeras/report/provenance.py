@@ -4,8 +4,10 @@ Owns the section. It repeats what was written down and checks nothing.
 """
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from mmgkeras import __version__
@@ -28,11 +30,12 @@ def provenance_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> S
 def _facts(study: Study, *, num_resamples: int) -> Table:
     crossval = study.crossval
     facts = {
-        "command": crossval["command"],
+        "command": _told(crossval["command"]),
         "begun": crossval.get("created"),
-        "store": crossval["store"].get("path"),
+        "store": _told(crossval["store"].get("path")),
         "store checksum": crossval["store"].get("checksum"),
-        "data folder": crossval.get("data"),
+        "SHA-256 of its folds.csv": crossval["store"].get("folds_sha256"),
+        "data folder": _told(crossval.get("data")),
         "folds": ", ".join(map(str, study.folds)),
         "seeds": ", ".join(map(str, sorted(crossval["seeds"]))),
         "hardware": crossval.get("hardware"),
@@ -46,6 +49,14 @@ def _facts(study: Study, *, num_resamples: int) -> Table:
         columns=("What", "Value"),
         rows=tuple((name, None if value is None else str(value)) for name, value in facts.items()),
     )
+
+
+def _told(command: str | None) -> str | None:
+    """The words of a command, or a path, without the folders of absolute paths: those are nobody else's affair."""
+    if command is None:
+        return None
+    words = shlex.split(command)
+    return shlex.join(Path(word).name if Path(word).is_absolute() else word for word in words)
 
 
 def _versions(crossval: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -65,12 +76,13 @@ def _keys(study: Study) -> Table:
     ]
     return Table(
         name="configuration",
-        title="Settings that differ from the defaults, which are the paper's",
+        title="Settings that differ from the defaults",
         columns=("Key", "Default", *values),
         rows=tuple(
             (key, _text(defaults[key]), *(_text(of_network[key]) for of_network in values.values())) for key in changed
         ),
-        note="Every other key has its default; docs/protocol.md gives the paper's place for each.",
+        note="Every other key has its default: the paper's value, or ours where the paper is silent; docs/protocol.md "
+        "says which.",
     )
 
 

@@ -5,6 +5,7 @@ Owns how numbers are written and how text is escaped in each. What stands in a t
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterator
 from html import escape
@@ -131,11 +132,20 @@ def _interval_text(interval: Interval) -> str:
     return f"{_decimal(interval.estimate)} {bounds}" if bounds else _decimal(interval.estimate)
 
 
+def _bounds(interval: Interval) -> tuple[float, float] | None:
+    """None where they are not known, or so near each other that nothing varied but the last digits of a float."""
+    low, high = interval.low, interval.high
+    if low is None or high is None or math.isclose(low, high, abs_tol=1e-12):
+        return None
+    return low, high
+
+
 def _bounds_text(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
+    bounds = _bounds(interval)
+    if bounds is None:
         return ""
-    join = " to " if min(interval.low, interval.high) < 0 else "\u2013"
-    return f"({_decimal(interval.low)}{join}{_decimal(interval.high)})"
+    join = " to " if min(bounds) < 0 else "\u2013"
+    return f"({join.join(map(_decimal, bounds))})"
 
 
 def _is_numeric(table: Table, place: int) -> bool:
@@ -165,7 +175,7 @@ def _html_text(cell: Cell) -> str:
 
 def _fields(cell: Cell, *, three: bool) -> tuple[str, ...]:
     if isinstance(cell, Interval):
-        return tuple(_plain(value) for value in (cell.estimate, cell.low, cell.high))
+        return tuple(_plain(value) for value in (cell.estimate, *(_bounds(cell) or (None, None))))
     return (_plain(cell), "", "") if three else (_plain(cell),)
 
 

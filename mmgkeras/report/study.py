@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from mmgkeras.config import Config
 from mmgkeras.errors import InputError, InputFaultsError
-from mmgkeras.patches.store import PatchStore
+from mmgkeras.files import sha256_file
+from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.report.study_files import POINTING, SHORTCUT, TIMING, read_history, read_json, read_rows
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.tables import read_predictions
@@ -104,7 +105,7 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
         data: where its data folder is now; by default where crossval.json says.
 
     Raises:
-        InputError: if crossval.json is not there or damaged, or the store is another one.
+        InputError: if crossval.json is not there or damaged, or the store is another one or divided otherwise now.
         InputFaultsError: every fold that a network lacks, every fault of the files, every fold without positive or
             negative patches, and every network whose patches differ from the first one's.
     """
@@ -259,7 +260,7 @@ def _patches(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _open_store(path: Path, *, crossval: Mapping[str, Any], folder: Path, is_named: bool) -> PatchStore | None:
-    """The store, checked to be the one that was trained on; None if it is gone and nobody named it."""
+    """The store, checked to be the one that was trained on, divided as then; None if it is gone and nobody named it."""
     if not path.exists() and not is_named:
         return None
     store = PatchStore.open(path)
@@ -267,5 +268,11 @@ def _open_store(path: Path, *, crossval: Mapping[str, Any], folder: Path, is_nam
     if store.checksum != expected:
         raise InputError(
             f"{path}: is not the store of {folder}: its checksum must be {expected}. Received: {store.checksum}"
+        )
+    folds, split = store.path / FOLDS, crossval["store"].get("folds_sha256")
+    if split is not None and folds.is_file() and sha256_file(folds) != split:
+        raise InputError(
+            f"{folds}: is not the division into subsets that {folder} was made with: its SHA-256 must be {split}. "
+            f"Received: {sha256_file(folds)}"
         )
     return store

@@ -86,8 +86,9 @@ def read_json(path: Path, *, keys: Sequence[str]) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{path}: is not JSON. Received: {error}") from error
-    missing = [key for key in keys if not isinstance(values, dict) or key not in values]
-    if missing or not isinstance(values, dict):
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: must be a JSON object. Received: {type(values).__name__}")
+    if missing := [key for key in keys if key not in values]:
         raise InputError(f"{path}: must be an object with {', '.join(keys)}. Missing: {', '.join(missing)}")
     return values
 

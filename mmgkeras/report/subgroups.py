@@ -100,8 +100,9 @@ def _annotated(
             title="By type and distribution of the annotated findings",
             what="positives with",
             count=_counts_of_positives,
-            note="Type: individual marks or a cluster's envelope. Distribution: marks inside an envelope are grouped, "
-            "others scattered. Each part's positives are set against all negatives, so the specificity is the same. ",
+            note="Type: individual marks or a cluster's envelope. Distribution: marks in a patch that an envelope "
+            "reaches count as inside a cluster, others as scattered. Each part's positives are set against all "
+            "negatives, so the specificity is the same. ",
         ),
     )
 

@@ -72,9 +72,10 @@ def choose_operating_point(
         ValueError: if not one of the targets is given, or it is out of range.
     """
     metadata = read_metadata(model)
-    predictions = pd.concat([read_predictions(path) for path in files], ignore_index=True)
+    frames = [read_predictions(path) for path in files]
+    predictions = pd.concat(frames, ignore_index=True)
     names = ", ".join(str(path) for path in files)
-    tested = _test_patients(predictions, metadata, store=store, model=model)
+    tested = _test_patients(frames, metadata, store=store, model=model)
     is_own_test = (predictions["fold"] == metadata.fold) & predictions["patient_id"].isin(tested)
     usable = predictions[~is_own_test]
     if usable.empty and len(predictions):
@@ -90,7 +91,7 @@ def choose_operating_point(
         if sensitivity is not None
         else OperatingPoint(threshold, "false_positives_per_image", false_positives_per_image, fitted_on)
     )
-    notes = [f"fold {metadata.fold}, on which the model is tested, was left out"] if is_own_test.any() else []
+    notes = [f"the model's own test subset, of fold {metadata.fold}, was left out"] if is_own_test.any() else []
     if not tested:
         notes.append("the test subset is known by its digest alone; with --store each patient is checked against it")
     return Chosen(point, measure_at(usable, threshold=threshold), tuple(notes))
@@ -117,11 +118,12 @@ def reexport(model: Path, operating_point: OperatingPoint) -> Path:
 
 
 def _test_patients(
-    predictions: pd.DataFrame, metadata: ModelMetadata, *, store: Path | None, model: Path
+    frames: Sequence[pd.DataFrame], metadata: ModelMetadata, *, store: Path | None, model: Path
 ) -> frozenset[str]:
     """The patients of the model's test subset; empty where they cannot be told one by one."""
     if store is None:
-        given = (set(part["patient_id"].unique()) for _, part in predictions.groupby("fold"))
+        # File by file: beside the held-out patients of the same fold, the test subset would have another digest.
+        given = (set(part["patient_id"].unique()) for frame in frames for _, part in frame.groupby("fold"))
         return next(
             (frozenset(one) for one in given if patients_digest(one) == metadata.test_patients_sha256), frozenset()
         )

@@ -123,7 +123,7 @@ def crossval(
     crashed = run_queue(left, slots=slots, launch=run, finished=book.add)
     for job, reason in crashed.items():
         raise InputError(
-            f"{out}: {len(crashed)} of {len(jobs)} folds are not done, the same command goes on with them; "
+            f"{out}: {len(crashed)} of {len(jobs)} folds are not done, the same command without --overwrite goes on; "
             f"{job.name}: {reason}"
         )
     return Crossvalidated(rows=[book.rows[job] for job in jobs], num_done_before=len(jobs) - len(left))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from mmgkeras.patches.split import fold_patches, read_store_folds
 from mmgkeras.patches.store import FOLDS, IMAGES, PatchStore
 from mmgkeras.savedmodel.predict import hardware
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
-from mmgkeras.training.queue import CROSSVAL_JSON, Crossval, FoldJob, read_crossval
+from mmgkeras.training.queue import CROSSVAL_JSON, DONE_JSON, Crossval, FoldJob, read_crossval
 from mmgkeras.training.runfolder import versions
+
+_THEN: Final = "; then "
 
 
 def check_folds(store: PatchStore, folds: Sequence[int] | None) -> tuple[int, ...]:
@@ -157,10 +160,16 @@ def _added(before: Crossval, asked: Crossval, *, configs: Mapping[str, Config], 
         asked,
         created=before.created,
         data=asked.data or _if_there(before.data),
+        hardware=_together(before.hardware, asked.hardware),
         folds=tuple(sorted({*before.folds, *asked.folds})),
         seeds=tuple(sorted({*before.seeds, *asked.seeds})),
         networks=networks,
     )
+
+
+def _together(before: str, now: str) -> str:
+    """The hardware of all starts: what was timed before was not timed on that of the last one."""
+    return before if now in before.split(_THEN) else f"{before}{_THEN}{now}"
 
 
 def _difference(before: Mapping[str, object] | None, config: Config) -> str | None:
@@ -176,12 +185,26 @@ def _difference(before: Mapping[str, object] | None, config: Config) -> str | No
 
 
 def remove_old(out: Path, asked: Crossval, *, jobs: Sequence[FoldJob]) -> None:
-    """Removes what is to be done anew: all of another store, networks of another configuration, and `jobs`."""
+    """Removes what is to be done anew: all of another store, networks of another configuration, and `jobs`.
+
+    Raises:
+        InputError: if something of it cannot be removed.
+    """
     before = read_crossval(out)
     if before is None:
         return
-    for name, values in before.networks.items():
-        if _is_other_store(before, asked) or asked.networks.get(name) != values:
-            shutil.rmtree(out / name, ignore_errors=True)
-    for job in jobs:
-        shutil.rmtree(job.folder(out), ignore_errors=True)
+    changed = [
+        out / name
+        for name, values in before.networks.items()
+        if _is_other_store(before, asked) or asked.networks.get(name) != values
+    ]
+    for folder in (*changed, *(job.folder(out) for job in jobs)):
+        if not folder.exists():
+            continue
+        try:
+            # First what says that it is done: cut in the middle, the rest must not count as done.
+            for done in sorted(folder.rglob(DONE_JSON)):
+                done.unlink()
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be removed: {error.strerror or error}") from error

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from mmgkeras.config import Config
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.summary import TISSUE_FRACTION, summarise
-from mmgkeras.files import atomic_file
+from mmgkeras.files import atomic_file, sha256_file
 from mmgkeras.patches.split import fold_patches
-from mmgkeras.patches.store import PatchStore
+from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.model_card import write_model_card
@@ -86,7 +86,7 @@ def run_job(
         report: called with the row of every epoch that ends.
 
     Raises:
-        InputError: if something of it cannot be used or written.
+        InputError: if something of it cannot be used or written, or the store was changed since the queue was started.
         ConfigError: for a network or patch size that cannot be built.
         WeightsError: if the pretrained weights cannot be had.
     """
@@ -94,9 +94,10 @@ def run_job(
     if crossval is None or job not in crossval.jobs():
         raise InputError(f"{out}: is not the folder of a cross-validation with the job {job.name}")
     config = crossval.config(job)
+    store = _open_store(crossval)
     device.set_seeds(config.train)  # also where the training is done: the same operations score and are timed
     model = _train(out, job, crossval=crossval, config=config, devices=devices, track=track, report=report)
-    classifier, store = load(model), PatchStore.open(crossval.store_path)
+    classifier = load(model)
     place = _Place(
         folder=job.folder(out),
         store=store,
@@ -110,6 +111,16 @@ def run_job(
     predictions = read_predictions(place.folder / PREDICTIONS)
     write_model_card(model, figures=summarise(predictions))
     write_done(out, job, crossval=crossval, skipped=skipped)
+
+
+def _open_store(crossval: Crossval) -> PatchStore:
+    """The store; jobs begin hours after the queue was started, and done.json says that it is the same as then."""
+    store = PatchStore.open(crossval.store_path)
+    folds = store.path / FOLDS
+    is_split_as_then = folds.is_file() and sha256_file(folds) == crossval.folds_sha256
+    if store.checksum != crossval.store_checksum or not is_split_as_then:
+        raise InputError(f"{store.path}: the store or its {FOLDS} was changed since the cross-validation was started")
+    return store
 
 
 def _train(
@@ -161,10 +172,10 @@ def _score(place: _Place, *, classifier: Classifier, config: Config) -> None:
 
 def _measure(place: _Place, *, classifier: Classifier, files: Sequence[str]) -> dict[str, str]:
     """Writes timing.csv, shortcut.csv and pointing.csv; what was left out, and why."""
-    if not (place.folder / TIMING).exists():
+    if not _is_timed(place):
         image_ids = place.store.patches["image_id"].iloc[place.test].unique().tolist()
         timing = time_mammograms(classifier.path, place.store, image_ids=image_ids, data=place.data, track=place.track)
-        write_timing(place.folder / TIMING, timing)
+        write_timing(place.folder / TIMING, timing, overwrite=True)
     skipped: dict[str, str] = {}
     if not (place.folder / SHORTCUT).exists():
         if _has_plain_tissue(place):
@@ -179,6 +190,12 @@ def _measure(place: _Place, *, classifier: Classifier, files: Sequence[str]) -> 
         else:
             skipped[POINTING] = "the network does not end in global average pooling"
     return skipped
+
+
+def _is_timed(place: _Place) -> bool:
+    """Whether timing.csv is there, and not of inference alone where more can be measured by now."""
+    path = place.folder / TIMING
+    return path.exists() and (place.data is None or bool(pd.read_csv(path)["read_s"].notna().all()))
 
 
 def _has_plain_tissue(place: _Place) -> bool:

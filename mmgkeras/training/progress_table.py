@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import CONFUSION, FIGURES, mean, measure
 from mmgkeras.evaluation.outputs import NOT_AVAILABLE
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
@@ -52,8 +53,10 @@ def measure_job(job: FoldJob, *, predictions: Path, history: Path, batch_size: i
     """The row of a job from its predictions.csv and history.csv.
 
     Raises:
-        InputError: if predictions.csv breaks a rule.
+        InputError: if predictions.csv breaks a rule, or history.csv is missing.
     """
+    if not history.is_file():
+        raise InputError(f"{history}: is missing, though the fold is done; give --overwrite to do it again")
     frame, epochs = read_predictions(predictions), pd.read_csv(history)
     num_steps = epochs["step"].diff().fillna(epochs["step"])
     seconds = (num_steps * batch_size / epochs["patches_per_second"]).sum()

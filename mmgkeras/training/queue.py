@@ -69,7 +69,7 @@ class Crossval:
         folds, seeds: asked for so far, ascending.
         networks: the configuration of each network by its name, as plain values.
         versions: of the programs.
-        hardware: in words.
+        hardware: in words, of every start.
         mmgkeras_version: that wrote it last.
     """
 
@@ -187,6 +187,8 @@ def is_done(out: Path, job: FoldJob, *, crossval: Crossval, files: Sequence[str]
     done = _read_json(path)
     if done is None:
         return False
+    if crossval.data is not None and done.get("has_data") is False:
+        return False  # of the time only the inference was measured
     again = "give --overwrite to do it again"
     for key, value in crossval.identity(job).items():
         if done.get(key) != value:
@@ -200,8 +202,16 @@ def is_done(out: Path, job: FoldJob, *, crossval: Crossval, files: Sequence[str]
 
 
 def write_done(out: Path, job: FoldJob, *, crossval: Crossval, skipped: Mapping[str, str]) -> None:
-    """Writes done.json, the last file of a job; `skipped` says why a file that others have was left out."""
-    values = {**crossval.identity(job), "model_sha256": model_sha256(job.model(out)), "skipped": dict(skipped)}
+    """Writes done.json, the last file of a job; `skipped` says why a file that others have was left out.
+
+    `has_data` in it says whether the data folder was there, to be read from.
+    """
+    values = {
+        **crossval.identity(job),
+        "model_sha256": model_sha256(job.model(out)),
+        "has_data": crossval.data is not None,
+        "skipped": dict(skipped),
+    }
     _write_json(job.folder(out) / DONE_JSON, values)
 
 
@@ -247,14 +257,14 @@ def run_queue(
                 return
             try:
                 launch(job, slot)
+                with lock:
+                    finished(job)
             except JobCrashError as error:
                 crashed[job] = str(error)
                 continue
             except BaseException:
                 stop.set()
                 raise
-            with lock:
-                finished(job)
 
     if len(slots) == 1:
         work(slots[0])

@@ -135,8 +135,9 @@ def test_patches_that_several_models_scored_are_not_pooled() -> None:
     # The same patients twice are no more evidence than once.
     once = bootstrap_figures(frame, num_resamples=50).fold_mean["auc"]
     assert once is not None
-    assert interval.low is not None
-    assert interval.low == pytest.approx(once.low, abs=0.01)
+    assert once.low is not None
+    assert interval.low == pytest.approx(once.low, rel=1e-9)
+    assert interval.high == pytest.approx(once.high, rel=1e-9)
 
 
 def test_a_fold_without_positives_leaves_the_figures_that_need_none() -> None:

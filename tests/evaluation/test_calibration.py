@@ -167,6 +167,24 @@ def test_the_shift_on_tissue_patches_is_that_of_all_patches() -> None:
     assert shifted.slope == pytest.approx(1, abs=0.1)
 
 
+def test_negatives_that_the_training_left_out_are_no_part_of_the_fields_prevalence() -> None:
+    frame = scores(stretch=1, folds=(1, 2), num_patches=40_000, seed=10)
+    # As many blank negatives again, of which the training saw none: the scores are the posterior among the others.
+    blank = frame[frame["label"] == 0].assign(tissue=0.1)
+    prevalences = {1: TRAINED, 2: TRAINED}
+    report = calibrate(
+        pd.concat([frame, blank], ignore_index=True),
+        validation=None,
+        trained_prevalence=prevalences,
+        min_negative_tissue=0.3,
+        min_tissue=0.5,
+    )
+    assert report.folds[1].field_prevalence == pytest.approx(frame.loc[frame["fold"] == 2, "label"].mean())
+    shifted = report.states[SHIFTED]
+    assert shifted.in_the_large == pytest.approx(0, abs=0.1)
+    assert shifted == calibrate(frame, validation=None, trained_prevalence=prevalences).states[SHIFTED]
+
+
 def test_unknown_labels_count_nowhere() -> None:
     frame = scores(stretch=1, folds=(1, 2), num_patches=4000, seed=7)
     unknown = frame.iloc[:100].assign(label=-1, probability=0.99)

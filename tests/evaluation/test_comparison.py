@@ -3,11 +3,13 @@ import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.bootstrap import deviations, draw_resamples, standard_error
 from mmgkeras.evaluation.comparison import compare_networks, correct
 from mmgkeras.evaluation.delong import delong
 from mmgkeras.evaluation.interval import Difference, Interval
 from mmgkeras.evaluation.metrics import mean_figures, measure
 from mmgkeras.evaluation.obuchowski import clustered_aucs
+from mmgkeras.evaluation.patient_table import tabulate_patients
 
 
 def network(shift: float, *, seed: int, num_patients: int = 30, per_patient: int = 10) -> pd.DataFrame:
@@ -71,8 +73,12 @@ def test_the_pooled_difference_is_obuchowskis() -> None:
 def test_drawing_the_same_patients_for_both_sees_more_than_the_two_intervals() -> None:
     found = compare_networks(NETWORKS, num_resamples=500)[0].fold_mean
     again = compare_networks({"a": NETWORKS["small"], "b": NETWORKS["small"]}, num_resamples=50)[0]
+    tables = [tabulate_patients(NETWORKS[name], figures=["auc"]) for name in ("small", "middle")]
+    resamples = draw_resamples(tables[0], num_resamples=500, seed=0)
+    alone = [standard_error(deviations(table, "auc", resamples, parts=[1, 2, 3])) for table in tables]
     assert found is not None
     assert found.se is not None
+    assert found.se < 0.95 * np.hypot(*alone)
     assert again.fold_mean is not None
     assert again.pooled is not None
     assert (again.fold_mean.interval, again.fold_mean.p) == (Interval(0.0, 0.0, 0.0), 1.0)
@@ -85,10 +91,10 @@ def test_delongs_test_is_made_only_where_each_patient_has_one_patch() -> None:
     found = compare_networks(single, num_resamples=50)[0]
     scores = [frame["probability"].to_numpy() for frame in single.values()]
     expected = delong(single["a"]["label"].to_numpy(), *scores).compare(0, 1)
-    assert found.delong_p == pytest.approx(expected.p)
+    assert found.delong is not None
+    assert found.delong.p == pytest.approx(expected.p)
     assert found.pooled is not None
     assert found.pooled.p == pytest.approx(expected.p)
-    assert compare_networks(NETWORKS, num_resamples=50)[0].delong_p is None
 
 
 def test_holms_correction_multiplies_the_smallest_most_and_never_falls() -> None:
@@ -135,7 +141,7 @@ def test_what_cannot_be_compared_is_none() -> None:
     assert found.pooled is not None
     negative = {name: frame.assign(label=0) for name, frame in NETWORKS.items()}
     nothing = compare_networks(negative, num_resamples=10)[0]
-    assert (nothing.fold_mean, nothing.pooled, nothing.delong_p) == (None, None, None)
+    assert (nothing.fold_mean, nothing.pooled, nothing.delong) == (None, None, None)
     twice = {name: pd.concat([frame, frame.assign(fold=4)]) for name, frame in NETWORKS.items()}
     assert compare_networks(twice, num_resamples=10)[0].pooled is None
     absent = compare_networks(NETWORKS, num_resamples=10, folds=[1, 2, 3, 4])[0]

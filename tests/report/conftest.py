@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.special import expit
 
 from mmgkeras.config import Config, ModelConfig, PatchesConfig
+from mmgkeras.files import sha256_file
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.study import NetworkStudy, SeedStudy, Study
@@ -123,7 +124,11 @@ def make_crossval(
         "mmgkeras_version": "0.1.0",
         "created": "2026-01-01T00:00:00+00:00",
         "command": "mmgkeras crossval --store store --out crossval",
-        "store": {"path": str(store.path), "checksum": store.checksum},
+        "store": {
+            "path": str(store.path),
+            "checksum": store.checksum,
+            "folds_sha256": sha256_file(store.path / "folds.csv"),
+        },
         "data": None if data is None else str(data),
         "folds": sorted(numbers.values()),
         "seeds": list(seeds),

@@ -73,6 +73,32 @@ def test_rates_are_those_of_each_group(section: Section) -> None:
     assert ("number of marks", "3 to 5") not in found
 
 
+def test_areas_are_named_by_the_pixels_that_they_hold(section_study: Study) -> None:
+    marks = study_marks(section_study)
+    assert marks is not None
+    areas = [1 + number % 12 for number in range(len(marks))]
+    section = atlas_section(section_study, marks=marks.assign(num_marks=1, calcified_px=areas), num_resamples=10)
+    predictions = section_study.networks[0].first.predictions.merge(
+        marks.assign(area=areas), on=["image_id", "row", "col"]
+    )
+    found = predictions.loc[predictions["label"] == 1, "area"]
+    for (what, name), row in rates(section).items():
+        if what == "calcified area":
+            low, *rest = (int(word) for word in re.findall(r"\d+", str(name)))
+            within = found < low if "below" in str(name) else found >= low
+            assert row[0] == int((within & (found <= rest[0]) if rest else within).sum())
+
+
+def test_marks_in_negatives_alone_make_no_groups(section_study: Study) -> None:
+    marks = study_marks(section_study)
+    assert marks is not None
+    labels = section_study.networks[0].first.predictions
+    negatives = labels.loc[labels["label"] == 0, ["image_id", "row", "col"]].assign(num_marks=1)
+    only = marks.drop(columns="num_marks").merge(negatives, how="left").fillna({"num_marks": 0})
+    section = atlas_section(section_study, marks=only, num_resamples=10)
+    assert not any(what in ("calcified area", "number of marks") for what, _ in rates(section))
+
+
 def test_every_known_patch_is_in_one_third_of_brightness(section: Section) -> None:
     found = [row for (what, _), row in rates(section).items() if what == "brightness"]
     assert sum(int(str(row[0])) for row in found) == 24

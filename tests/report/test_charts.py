@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmgkeras.report.axes import linear_axis, log_axis
-from mmgkeras.report.charts import Bar, Series, bar_chart, figure, line_chart, matrix_chart, strip_chart
+from mmgkeras.report.charts import Series, figure, line_chart, matrix_chart, strip_chart
 from mmgkeras.report.strokes import COLOURS, DASHES, REFERENCE, curve_path, stroke
 
 
@@ -76,17 +76,6 @@ def test_text_is_escaped_and_the_title_is_read_aloud() -> None:
     assert {"x & y", "<a>"} <= set(texts(svg))
 
 
-def test_a_band_goes_along_its_lower_bound_and_back_along_the_upper() -> None:
-    svg = line(
-        Series(label="a", x=[0, 1], y=[0.5, 0.5], low=[0.25, 0.25], high=[0.75, 0.75]),
-        x_range=(0, 1),
-        y_range=(0, 1),
-        width=272,
-        height=258,
-    )
-    assert 'd="M0 150L200 150L200 50L0 50Z"' in svg
-
-
 def test_series_without_a_label_are_not_in_the_legend() -> None:
     svg = line(Series(label="", x=[0, 1], y=[0, 1]), Series(label="shown", x=[0, 1], y=[1, 0]))
     assert len(re.findall(r"<g transform", svg)) == 1
@@ -108,14 +97,6 @@ def test_a_strip_draws_every_known_value_and_its_quartiles() -> None:
 
 def test_a_strip_of_nothing_is_an_empty_plot() -> None:
     assert "<circle" not in strip_chart([("none", [np.nan])], title="t", y_label="accuracy")
-
-
-def test_bars_start_at_zero_and_carry_their_bounds() -> None:
-    svg = bar_chart(
-        [Bar(label="a", value=0.5, low=0.25, high=0.75)], title="t", y_label="y", y_range=(0, 1), height=258
-    )
-    assert 'y="100" width="60" height="100"' in svg
-    assert "150V50" in svg
 
 
 def test_a_confusion_matrix_shows_counts_and_their_part_of_the_row() -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from mmgkeras.config import AugmentationConfig, Config
 from mmgkeras.report.checklist_facts import study_facts
 from mmgkeras.report.checklist_item import Checklist
 from mmgkeras.report.checklists import CHECKLISTS, checklists_section
@@ -44,6 +45,23 @@ def test_every_fact_that_an_item_names_is_told_with_and_without_a_store(section_
     named = {name for checklist in CHECKLISTS for item in checklist.items for name in item.facts}
     assert named <= study_facts(section_study).keys()
     assert named <= study_facts(replace(section_study, store=None)).keys()
+
+
+def test_without_a_store_nothing_is_said_to_be_shown_of_it(section_study: Study) -> None:
+    facts = study_facts(replace(section_study, store=None))
+    for name in ("flow", "demographics", "subsets", "severity", "subgroups", "failures", "reference"):
+        assert facts[name].text == "The patch store was not there when the report was made."
+
+
+def test_intervals_are_not_all_said_to_be_within_folds(section_study: Study) -> None:
+    assert "over all folds for subgroups" in study_facts(section_study)["uncertainty"].text
+
+
+def test_negatives_that_are_left_out_of_training_are_told(section_study: Study) -> None:
+    settings = AugmentationConfig(negatives_per_positive=3, min_negative_tissue=0.5)
+    network = replace(section_study.networks[0], config=Config(augmentation=settings))
+    text = study_facts(replace(section_study, networks=(network,)))["imbalance"].text
+    assert "at most 3 negatives an epoch for each positive, no negatives with breast on less than 50%" in text
 
 
 def test_facts_are_those_of_the_study(section_study: Study) -> None:

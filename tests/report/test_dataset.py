@@ -63,7 +63,7 @@ def test_demographics_count_what_is_unknown(section: Section) -> None:
 def test_reference_standard_tells_the_rule_and_leaves_blanks_for_the_readers(section: Section) -> None:
     text = html(section)
     assert "at least 0.5 of the area of a cluster&#x27;s envelope" in text
-    assert "12 searched in full" in text
+    assert "12 were searched in full" in text
     assert "Nothing is assumed" in text
     assert 'class="blank">to be filled in: who marked or labelled' in text
 

@@ -26,6 +26,8 @@ def table(*rows: tuple[Cell, ...], columns: tuple[str, ...] = ("Network", "AUC")
         (Interval(0.9, 0.85, 0.941), "0.900 (0.850\u20130.941)"),
         (Interval(-0.01, -0.02, 0.005), "\u22120.010 (\u22120.020 to 0.005)"),
         (Interval(0.9), "0.900"),
+        (Interval(0.45, 0.45, 0.1 + 0.35), "0.450"),
+        (Interval(0.0, 0.0, 1e-17), "0.000"),
     ],
 )
 def test_a_cell_is_written_as_it_is_read(cell: Cell, text: str) -> None:
@@ -48,12 +50,14 @@ def test_a_long_table_is_folded_and_names_its_csv() -> None:
 
 
 def test_a_column_with_an_interval_becomes_three_in_csv() -> None:
-    text = as_csv(table(("a,b", Interval(0.123456789, 0.1, None)), ("c", 0.5), ("d", None)))
+    rows = (("a,b", Interval(0.123456789, 0.1, 0.2)), ("c", 0.5), ("d", None), ("e", Interval(0.45, 0.45, 0.45)))
+    text = as_csv(table(*rows))
     assert list(csv.reader(io.StringIO(text))) == [
         ["Network", "AUC", "AUC low", "AUC high"],
-        ["a,b", "0.123457", "0.1", "n/a"],
+        ["a,b", "0.123457", "0.1", "0.2"],
         ["c", "0.5", "", ""],
         ["d", "n/a", "", ""],
+        ["e", "0.45", "n/a", "n/a"],
     ]
 
 

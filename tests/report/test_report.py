@@ -11,19 +11,28 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from mmgkeras.config import AugmentationConfig
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report import paper_tables
-from mmgkeras.report.curves import mean_precision_recall, mean_roc, precision_recall_points, roc_points
+from mmgkeras.report.curves import (
+    froc_section,
+    mean_precision_recall,
+    mean_roc,
+    precision_recall_points,
+    roc_points,
+)
+from mmgkeras.report.decisions import calibration_section
 from mmgkeras.report.measured import measure_study
 from mmgkeras.report.other_patches import assumed_section, external_section, mean_of_models, without_assumed
 from mmgkeras.report.performance import headline_section
+from mmgkeras.report.provenance import provenance_section
 from mmgkeras.report.render import cell_text
 from mmgkeras.report.report import build_sections, write_report, write_tables
 from mmgkeras.report.study import Study, read_study
 from mmgkeras.report.table import Cell, Section, Table
-from mmgkeras.tables import write_predictions
+from mmgkeras.tables import write_predictions, write_regions
 
 R18, R50 = "sakaida2023-resnet18", "sakaida2023-resnet50"
 
@@ -110,8 +119,8 @@ def test_always_no_has_its_own_accuracy_of_each_mammogram(study: Study, sections
     rows = {row[0]: row for row in table(sections["headline"], "figures_all").rows}
     predictions = study.networks[0].first.predictions
     known = predictions[predictions["label"] >= 0]
-    expected = (known["label"] == 0).groupby(known["image_id"]).mean().mean()
-    assert rows["always no"][-1] == pytest.approx(expected)
+    of_mammograms = (known["label"] == 0).groupby([known["fold"], known["image_id"]]).mean()
+    assert rows["always no"][-1] == pytest.approx(of_mammograms.groupby("fold").mean().mean())
 
 
 def test_the_lead_says_where_the_best_untrained_score_stands(study: Study) -> None:
@@ -207,6 +216,11 @@ def test_one_fold_is_not_called_a_mean(new_crossval: Callable[..., Path], tmp_pa
     assert "Fold 2 alone, tissue patches" in page
     assert not re.search(r"[Mm]ean (?:over|of) 1 folds", page)
     assert "needs two folds at least" in page
+    num_mammograms = [
+        sum(int(row[name]) for row in csv.DictReader((tmp_path / "report" / "tables" / file).read_text().splitlines()))
+        for file, name in (("table1.csv", "Ours"), ("mammogram_accuracy.csv", "Fold"))
+    ]
+    assert num_mammograms[1] == 2 * num_mammograms[0]  # every row says fold 2
 
 
 def test_a_fold_without_positives_on_tissue_leaves_no_mean_there(new_crossval: Callable[..., Path]) -> None:
@@ -231,9 +245,32 @@ def test_held_out_patients_are_fitted_on_where_there_are_any(new_crossval: Calla
     assert "held-out patients" in text_of(sections["operating-points"])
 
 
+def test_the_free_response_curve_says_what_counts_as_a_target(sections: Mapping[str, Section]) -> None:
+    assert "so is each individual mark in no cluster. A target is hit when" in text_of(sections["froc"])
+
+
+def test_without_a_target_there_is_no_free_response_curve(section_study: Study, tmp_path: Path) -> None:
+    write_regions(tmp_path / "regions.csv", [])
+    section = froc_section(replace(section_study, data_path=tmp_path), num_resamples=10)
+    assert "there is no target" in text_of(section)
+
+
 def test_other_folds_are_fitted_on_where_nobody_was_held_out(sections: Mapping[str, Section]) -> None:
     assert "the other folds" in text_of(sections["calibration"])
     assert "the other folds" in text_of(sections["operating-points"])
+
+
+def test_calibration_leaves_out_the_negatives_that_training_does(study: Study) -> None:
+    network = study.networks[0]
+    config = network.config.model_copy(update={"augmentation": AugmentationConfig(min_negative_tissue=0.5)})
+    paper, without = (
+        table(calibration_section(replace(study, networks=(one,))), "calibration_measures").rows
+        for one in (network, replace(network, config=config))
+    )
+    mean_probability = -2
+    assert without[0] == paper[0]  # as trained
+    assert without[1][:3] == paper[1][:3] == (R18, "tissue", "shifted to the field's prevalence")
+    assert float(str(without[1][mean_probability])) > float(str(paper[1][mean_probability]))
 
 
 def test_the_area_under_the_mean_roc_is_the_mean_area() -> None:
@@ -345,3 +382,11 @@ def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_no_number_on_the_page_is_written_as_python_writes_it(report: Path) -> None:
     assert not re.findall(r">(?:nan|None|inf|np\.\w+\(.*?)<", report.read_text(encoding="utf-8"))
+
+
+def test_provenance_names_no_folder_of_the_machine(study: Study) -> None:
+    crossval = {**study.crossval, "command": "mmgkeras crossval --store /home/ada/store --out out"}
+    section = provenance_section(replace(study, crossval=crossval))
+    (facts,) = (part for part in section.body if isinstance(part, Table) and part.name == "provenance_facts")
+    assert ("command", "mmgkeras crossval --store store --out out") in facts.rows
+    assert not any(str(value).startswith("/") for _, value in facts.rows)

@@ -192,3 +192,12 @@ def test_another_store_is_refused(new_crossval: Callable[..., Path]) -> None:
     (folder / "crossval.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match=r"is not the store of .*: its checksum must be 0000"):
         read_study(folder)
+
+
+def test_a_store_that_was_divided_anew_is_refused(new_crossval: Callable[..., Path]) -> None:
+    folder = new_crossval()
+    crossval = json.loads((folder / "crossval.json").read_text())
+    crossval["store"]["folds_sha256"] = "0" * 64
+    (folder / "crossval.json").write_text(json.dumps(crossval))
+    with pytest.raises(InputError, match=r"folds\.csv: is not the division into subsets .* must be 000"):
+        read_study(folder)

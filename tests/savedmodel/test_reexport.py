@@ -123,7 +123,16 @@ def test_of_all_folds_its_own_is_left_out(model: Path, tmp_path: Path) -> None:
     assert chosen.operating_point.fitted_on.startswith(
         "predictions of folds 2, 3: 2 positive of 3 patches of 2 patients"
     )
-    assert chosen.notes == ("fold 1, on which the model is tested, was left out",)
+    assert chosen.notes == ("the model's own test subset, of fold 1, was left out",)
+
+
+def test_the_test_subset_beside_held_out_patients_of_its_fold_is_left_out(model: Path, tmp_path: Path) -> None:
+    files = [written(tmp_path / "validation.csv", HELD_OUT), written(tmp_path / "predictions.csv", OWN_TEST)]
+    for order in (files, files[::-1]):
+        chosen = choose_operating_point(model, order, false_positives_per_image=0)
+        assert chosen.operating_point.threshold == 0.6  # 0.9 with the negative of p2, which scores 0.8
+        assert "2 positive of 3 patches of 2 patients" in chosen.operating_point.fitted_on
+        assert chosen.notes == ("the model's own test subset, of fold 1, was left out",)
 
 
 def test_the_test_subset_alone_is_refused(model: Path, tmp_path: Path) -> None:

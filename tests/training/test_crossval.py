@@ -164,6 +164,55 @@ def test_a_store_that_was_split_anew_is_refused_and_with_overwrite_all_goes(quad
     assert len(trained) == 6
 
 
+def test_a_store_that_is_split_anew_while_the_queue_runs_is_refused(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+
+    def launch(job: FoldJob, devices: str) -> None:
+        run_job(out, job)
+        write_folds(quadrant_store / "folds.csv", {"p1": "A", "p3": "A", "p2": "B", "p4": "B"}, overwrite=True)
+
+    rule = r"the store or its folds.csv was changed since the cross-validation was started"
+    with pytest.raises(InputError, match=rule):
+        crossval(quadrant_store, configs={"small": Config()}, out=out, launch=launch)
+    assert not (out / "small" / "seed0" / "fold2").exists()
+    (quadrant_store / "folds.csv").unlink()
+    with pytest.raises(InputError, match=rule):
+        run_job(out, FoldJob("small", 0, 2))
+
+
+def test_what_cannot_be_removed_is_said_and_does_not_count_as_done(
+    quadrant_store, trained, tmp_path, monkeypatch
+) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+    def refuse(folder, *args):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mmgkeras.training.crossval_request.shutil.rmtree", refuse)
+        with pytest.raises(InputError, match=r"small/seed0/fold1: cannot be removed: Permission denied$"):
+            crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
+    assert not (out / "small" / "seed0" / "fold1" / "done.json").exists()
+    assert (out / "small" / "seed0" / "fold2" / "done.json").exists()
+
+
+def test_a_history_that_is_missing_is_one_line(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    (out / "small" / "seed0" / "fold1" / "run" / "history.csv").unlink()
+    with pytest.raises(InputError, match=r"fold1/run/history.csv: is missing, though the fold is done; give --overw"):
+        crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+def test_the_hardware_of_every_start_is_written_down(quadrant_store, trained, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    for name, fold in (("a GPU", 1), ("a laptop", 2), ("a GPU", 2)):
+        monkeypatch.setattr("mmgkeras.training.crossval_request.hardware", lambda name=name: name)
+        crossval(quadrant_store, configs={"small": Config()}, out=out, folds=(fold,))
+    assert json.loads((out / "crossval.json").read_text())["hardware"] == "a GPU; then a laptop"
+
+
 def test_a_model_that_was_changed_since_is_refused(quadrant_store, trained, tmp_path) -> None:
     out = tmp_path / "out"
     crossval(quadrant_store, configs={"small": Config()}, out=out)
@@ -272,6 +321,12 @@ def test_without_the_data_folder_inference_alone_is_timed_and_that_is_said(
     timing = pd.read_csv(folder / "timing.csv")
     assert timing["infer_s"].notna().all()
     assert timing["read_s"].isna().all()
+    regions = (data / "regions.csv").rename(tmp_path / "regions.csv")
+    for _ in range(2):
+        crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), data=data)
+        assert pd.read_csv(folder / "timing.csv")["read_s"].notna().all()
+    assert not (folder / "pointing.csv").exists()
+    regions.rename(data / "regions.csv")
     crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), data=data)
     assert (folder / "pointing.csv").exists()
     assert json.loads((tmp_path / "out" / "crossval.json").read_text())["data"] == str(data)

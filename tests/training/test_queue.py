@@ -1,6 +1,7 @@
 """In which order and on which devices jobs run, and what becomes of the others when one fails."""
 
 import threading
+import time
 
 import pytest
 
@@ -88,6 +89,28 @@ def test_a_fault_in_one_slot_begins_nothing_more_in_the_other() -> None:
 
     with pytest.raises(InputError, match="fold 1"):
         run_queue(jobs, slots=["GPU:0", "GPU:1"], launch=launch, finished=lambda job: None)
+    assert len(begun) <= 3  # the other slot may have taken one before it saw the fault
+
+
+def test_a_result_that_cannot_be_taken_in_begins_nothing_more_in_the_other_slot() -> None:
+    jobs = [FoldJob("small", 0, fold) for fold in range(1, 6)]
+    both, faulty, begun = threading.Barrier(2, timeout=30), threading.Event(), []
+
+    def launch(job: FoldJob, devices: str) -> None:
+        begun.append(job)
+        if job.fold <= 2:
+            both.wait()
+        if job.fold != 2:
+            faulty.wait(30)
+            time.sleep(0.05)  # the fault has then left `finished`
+
+    def finished(job: FoldJob) -> None:
+        if job.fold == 2:
+            faulty.set()
+            raise InputError("summary.csv: cannot be written")
+
+    with pytest.raises(InputError, match=r"summary.csv: cannot be written"):
+        run_queue(jobs, slots=["GPU:0", "GPU:1"], launch=launch, finished=finished)
     assert len(begun) <= 3  # the other slot may have taken one before it saw the fault
 
 
