@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mmgkeras.evaluation.interval import Interval, effective_number, unit_interval
+from mmgkeras.evaluation.interval import Interval, effective_number, stretch, unit_interval
 from mmgkeras.evaluation.metrics import THRESHOLD, mean
 from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, PatientTable, tabulate_patients
 
@@ -156,10 +156,11 @@ def deviations(table: PatientTable, name: str, resamples: Resamples, *, parts: S
     """
     total = np.zeros(len(resamples.weights))
     for fold in parts:
+        num_folds = len(np.unique(table.folds)) if fold is None else 1
         values = table.figure(name, resamples.weights, fold=fold)
         is_known = ~np.isnan(values)
         centre = values[is_known].mean() if is_known.any() else 0.0
-        total += (values - centre) * _stretch(table, name, fold)
+        total += (values - centre) * stretch(table.shares(name, fold=fold), num_folds=num_folds)
     return total / len(parts)
 
 
@@ -170,22 +171,6 @@ def degrees_of_freedom(table: PatientTable, name: str, *, parts: Sequence[int | 
     """
     alone = len(np.unique(table.patients)) / max(1, len(table.patients))
     return alone * sum(effective_number(table.shares(name, fold=fold)) - 1 for fold in parts)
-
-
-def _stretch(table: PatientTable, name: str, fold: int | None) -> float:
-    """What the deviations of resamples are multiplied by; NaN if fewer than two patients are behind the figure.
-
-    Patients are drawn from those of the sample, whose figure lies nearer to each of them than the truth does. Of the
-    variance that loses 1 / n, n being their effective number; and in one set of several folds, each of which keeps its
-    number of patients, one patient more for each further fold.
-    """
-    shares = table.shares(name, fold=fold)
-    count = np.count_nonzero(shares)
-    if count < 2:
-        return np.nan
-    num_folds = len(np.unique(table.folds)) if fold is None else 1
-    kept = 1 - 1 / effective_number(shares) - (num_folds - 1) / count
-    return float(1 / np.sqrt(kept)) if kept > 0 else np.nan
 
 
 def standard_error(deviated: Floats) -> float:

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.findings import Place, patches_of_findings
-from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.interval import Interval, effective_number, stretch, unit_interval
 from mmgkeras.evaluation.metrics import mean
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Grid, Region
 
@@ -174,7 +174,7 @@ def froc_intervals(
     confidence: float = 0.95,
     rates: Sequence[float] = RATES,
 ) -> FrocIntervals:
-    """Percentile intervals of the sensitivities of `froc`, of patients drawn with replacement within each fold.
+    """Intervals of the sensitivities of `froc`, of patients drawn within each fold, made as in `bootstrap`.
 
     A draw of a fold that has targets but none in the draw, or images but none, is made again.
 
@@ -192,20 +192,31 @@ def froc_intervals(
     weights = [_drawn_weights(one, generator, num_resamples=num_resamples) for one in of_folds]
     pooled = _sensitivities(counts, np.concatenate(weights, axis=1), rates=rates)
     by_fold = [_sensitivities(one, drawn, rates=rates) for one, drawn in zip(of_folds, weights, strict=True)]
+    shares = [np.bincount(one.owners, minlength=one.images.size).astype(np.float64) for one in of_folds]
+    moved = [_deviations(draws, stretch(share)) for draws, share in zip(by_fold, shares, strict=True)]
+    moved_pooled = _deviations(pooled, stretch(np.concatenate(shares), num_folds=len(shares)))
+    degrees = sum(effective_number(share) - 1 for share in shares)
     estimates = froc(predictions, targets, rates=rates)
-    can_vary = any(one.images.size > 1 for one in of_folds)
 
-    def interval(estimate: float | None, draws: _Floats) -> Interval | None:
-        if estimate is None or not can_vary:
-            return None if estimate is None else Interval(estimate)
-        low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return Interval(estimate, float(low), float(high))
+    def intervals(of_rates: Mapping[float, float | None], deviations: _Floats) -> dict[float, Interval | None]:
+        errors = np.sqrt(np.mean(deviations**2, axis=0))
+        return {
+            rate: None
+            if estimate is None
+            else unit_interval(estimate, se=float(error), degrees=degrees, confidence=confidence)
+            for (rate, estimate), error in zip(of_rates.items(), errors, strict=True)
+        }
 
-    mean_draws = np.mean(by_fold, axis=0)
     return FrocIntervals(
-        fold_mean={rate: interval(estimates.fold_mean[rate], mean_draws[:, i]) for i, rate in enumerate(rates)},
-        pooled={rate: interval(estimates.at[rate], pooled[:, i]) for i, rate in enumerate(rates)},
+        fold_mean=intervals(estimates.fold_mean, np.mean(moved, axis=0)),
+        pooled=intervals(estimates.at, moved_pooled),
     )
+
+
+def _deviations(draws: _Floats, factor: float) -> _Floats:
+    """(R, rates) how far each draw lies from their mean, stretched."""
+    deviations: _Floats = (draws - draws.mean(axis=0)) * factor
+    return deviations
 
 
 def num_negative_images(predictions: pd.DataFrame) -> int:

@@ -50,6 +50,20 @@ def effective_number(shares: NDArray[np.floating]) -> float:
     return total**2 / float((shares**2).sum()) if total > 0 else 0.0
 
 
+def stretch(shares: NDArray[np.floating], *, num_folds: int = 1) -> float:
+    """What the deviations of resamples are multiplied by; NaN if fewer than two patients have a share (I,).
+
+    Patients are drawn from those of the sample, whose figure lies nearer to each of them than the truth does. Of the
+    variance that loses 1 / n, n being their effective number; and in one set of several folds, each of which keeps its
+    number of patients, one patient more for each further fold.
+    """
+    count = np.count_nonzero(shares)
+    if count < 2:
+        return np.nan
+    kept = 1 - 1 / effective_number(shares) - (num_folds - 1) / count
+    return float(1 / np.sqrt(kept)) if kept > 0 else np.nan
+
+
 def unit_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:
     """The interval of a figure from 0 to 1: symmetric on the logit scale, so that it stays inside and leans inwards.
 

@@ -100,7 +100,7 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
         title="Sensitivity for targets at so many false positives an image",
         columns=("Network", "Thresholds", *(f"{rate:g}" for rate in RATES)),
         rows=tuple(rows),
-        note="95 % percentile intervals of resampled patients.",
+        note="95 % intervals of resampled patients, made as those of the headline.",
     )
     caption = "All folds at one threshold, all patches."
     text = paragraph(_target_sentence(targets, num_images=measured.num_images))
