@@ -8,7 +8,7 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 MMGKERAS = .venv/bin/mmgkeras
 SEED ?= 1
 DEMO ?= demo
-DEMO_PATIENTS ?= 54
+DEMO_PATIENTS ?= 50
 
 .PHONY: demo test lint clean
 
