@@ -16,7 +16,8 @@ from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.schema import Pixels
 
 PARALLEL_GATHERS = 4
-"""Batches gathered at the same time, more than it takes processors: a gather waits for memory most of its time. Numpy copies and the kernel reads without the interpreter's lock."""
+"""Batches gathered at the same time, more than it takes processors: a gather waits for memory most of its time.
+Numpy copies and the kernel reads without the interpreter's lock."""
 READY_BATCHES = 2
 """Batches that wait for the device."""
 
