@@ -51,14 +51,17 @@ def crossval(*arguments: str) -> Any:
     return CliRunner().invoke(main, ["crossval", "--store", "store", "--out", "out", *arguments])
 
 
-def test_networks_are_called_by_their_files_and_the_table_fits(asked: Mapping[str, Any], tmp_path: Path) -> None:
+def test_networks_are_called_by_their_files_and_the_table_fits(
+    asked: Mapping[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["mmgkeras", "crossval", "--out", "my folder"])
     more = ["--set", "train.l2=0.1", "--folds", "2,1", "--seeds", "0, 3", "--placement", "per-gpu", "--devices", "2"]
     result = crossval(*config_files(tmp_path, "resnet18", "resnet50"), *more)
     assert result.exit_code == 0, result.output
     assert {name: config.train.epochs for name, config in asked["configs"].items()} == {"resnet18": 1, "resnet50": 2}
     assert {config.train.l2 for config in asked["configs"].values()} == {0.1}
     assert (asked["folds"], asked["seeds"], asked["placement"], asked["devices"]) == ((2, 1), (0, 3), "per-gpu", "2")
-    assert asked["command"].startswith("mmgkeras ")
+    assert asked["command"] == "mmgkeras crossval --out 'my folder'"
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[1].split() == ["x" * 25 + "...", "0", "1", "1.000", "1.000", "1.000", "1.000", "1234.6"]

@@ -116,7 +116,7 @@ def test_the_run_folder_is_complete_and_names_no_patient(one_and_two):
 def test_history_has_a_row_of_exact_figures(one_and_two):
     with (one_and_two[0][0] / "run" / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert (row["epoch"], row["step"], row["learning_rate"]) == ("1", "5", "0.0001")
+    assert (row["epoch"], row["step"], row["learning_rate"]) == ("1", "5", "0.001")
     assert 0 <= float(row["auc"]) <= 1
     # Of 270 samples drawn from 192 positives and 80 negatives at most two are left out.
     assert 0.3 < float(row["loss"]) < 3
