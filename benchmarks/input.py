@@ -30,7 +30,7 @@ from mmgkeras.patches.shards import ShardReader, ShardWriter, shard_name
 from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.schema import Pixels
-from mmgkeras.training.batch_norm import with_fused_batch_norm
+from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.step import make_train_step
 
 PATCH_PX = 224
@@ -161,7 +161,8 @@ def stub_rates(store: Store, *, num_batches: int, rounds: int) -> tuple[float, f
 def network_rates(store: Store, *, batch_size: int, rounds: int) -> tuple[float, float]:
     """Patches per second of ResNet18's training step on one and the same batch, and fed by the stream."""
     plan = store.plan(batch_size=batch_size)
-    network = with_fused_batch_norm(build_network(ModelConfig(weights="none"), patch_px=PATCH_PX, pixel_type="uint8"))
+    plain = build_network(ModelConfig(weights="none"), patch_px=PATCH_PX, pixel_type="uint8")
+    network = with_fast_layers(plain, on_processor=not tf.config.list_physical_devices("GPU"))
     model = training_model(network, AugmentationConfig())
     optimizer = make_optimizer(TrainConfig(), steps_per_epoch=plan.steps_per_epoch)
     optimizer.build(model.trainable_variables)

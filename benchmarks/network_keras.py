@@ -3,6 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from network_worker import Case, Prepared, serve
@@ -61,9 +62,10 @@ def prepare_tensorflow(case: Case) -> Prepared:
     tf.config.threading.set_intra_op_parallelism_threads(case.threads)
     if case.way == "bfloat16-rewrite":
         tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
-    from mmgkeras.training.batch_norm import with_fused_batch_norm
+    from mmgkeras.training.fast_layers import with_fast_layers
 
-    network, optimizer = network_of(case, change=with_fused_batch_norm if case.mode == "train" else None)
+    is_cpu = not tf.config.list_physical_devices("GPU")
+    network, optimizer = network_of(case, change=partial(with_fast_layers, on_processor=is_cpu))
     image, label = (tf.constant(array) for array in batch_of(case))
 
     @tf.function(jit_compile=case.compiled)
@@ -81,8 +83,7 @@ def prepare_tensorflow(case: Case) -> Prepared:
             result = step()
         result.numpy()
 
-    device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
-    return Prepared(run, count(network), f"Keras on TensorFlow {tf.__version__}", device)
+    return Prepared(run, count(network), f"Keras on TensorFlow {tf.__version__}", "CPU" if is_cpu else "GPU")
 
 
 def prepare_jax(case: Case) -> Prepared:

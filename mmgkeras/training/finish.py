@@ -19,6 +19,7 @@ from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
 from mmgkeras.savedmodel.versions import next_version
+from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import Job
 from mmgkeras.training.population import set_population_statistics
 from mmgkeras.training.runfolder import write_environment
@@ -72,7 +73,8 @@ def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict
 def float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> keras.Model:
     """The same network and weights in float32, on one device and outside any strategy."""
     model = config.model.model_copy(update={"synchronized_batch_norm": False})
-    copy = build_network(model, patch_px=store.patch_px, pixel_type=cast(PixelType, store.pixel_type))
+    plain = build_network(model, patch_px=store.patch_px, pixel_type=cast(PixelType, store.pixel_type))
+    copy = with_fast_layers(plain, on_processor=False)  # convolutions are only faster where they learn
     for target, source in zip(copy.variables, network.variables, strict=True):
         target.assign(np.asarray(source))
     return copy

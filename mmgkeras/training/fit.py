@@ -28,9 +28,9 @@ from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.training import devices as device
 from mmgkeras.training import runfolder
-from mmgkeras.training.batch_norm import with_fused_batch_norm
 from mmgkeras.training.checkpoint import Progress, load_checkpoint
 from mmgkeras.training.events import drop_later_events
+from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.finish import finish_run
 from mmgkeras.training.history import EpochRow, write_history
 from mmgkeras.training.holdout import hold_out_patients
@@ -205,7 +205,7 @@ def _job(
             pixel_type=cast(PixelType, store.pixel_type),
             precision=device.network_precision(config.train, devices=devices),
         )
-        network = with_fused_batch_norm(plain)
+        network = with_fast_layers(plain, on_processor=all(name.startswith("CPU") for name in devices))
         model = training_model(network, config.augmentation)
         optimizer = make_optimizer(config.train, steps_per_epoch=plan.steps_per_epoch)
         optimizer.build(model.trainable_variables)
