@@ -75,7 +75,8 @@ class ModelConfig(Section):
     network: str = "resnet18"
     """resnet18, resnet50, resnet101, or the name of a class of keras.applications such as "DenseNet121"."""
     weights: str = "imagenet"
-    """"imagenet", "none", or the path of a local file: .safetensors (resnet18) or .h5 (the others)."""
+    """"imagenet", "none", the path of a local file, .safetensors (resnet18) or .h5 (the others), or the folder of a
+    model that mmgkeras exported, such as "saved_models/phantom/1", to go on from whole."""
     normalisation: Literal["network", "local"] = "network"
     """What a network sees: "network", the brightness as its pretrained weights expect it (the paper is silent), or
     "local", around middle gray, how each pixel differs from the mean of the 9 x 9 px around it."""

@@ -85,7 +85,8 @@ def _load_local(target: keras.Model, backbone: Backbone, *, path: Path) -> None:
     suffix = ".safetensors" if backbone.application is None else ".h5"
     if not path.is_file():
         raise WeightsError(
-            f'model.weights: no such file {str(path)!r}; allowed: "imagenet", "none" or the path of a {suffix} file'
+            f'model.weights: no such file {str(path)!r}; allowed: "imagenet", "none", the path of a {suffix} file or '
+            "the folder of an exported model"
         )
     if path.suffix != suffix:
         raise WeightsError(f"{path}: {backbone.name} takes weights from a {suffix} file. Received: {path.suffix!r}")

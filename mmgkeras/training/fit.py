@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mmgkeras.config import Config
+from mmgkeras.config import Config, ModelConfig
 from mmgkeras.errors import InputError
 from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
 from mmgkeras.models.network import build_network, training_model
@@ -24,6 +25,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.metadata import patients_digest
+from mmgkeras.savedmodel.start import check_start, load_exported_weights
 from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.training import devices as device
@@ -87,7 +89,7 @@ def fit(
     Raises:
         InputError: for a store, fold, run or device that cannot be used, one line each, before anything is written.
         ConfigError: for a network or patch size that cannot be built.
-        WeightsError: if the pretrained weights cannot be had.
+        WeightsError: if the weights to start from cannot be had.
     """
     patch_store = PatchStore.open(store, verify=True)
     division = fold_patches(patch_store, fold)
@@ -98,6 +100,10 @@ def fit(
             f"train.batch_size: must be divisible by the number of devices, {len(names)}. Received: {plan.batch_size}"
         )
     environment = _describe(patch_store, division, plan=plan, validation=validation, config=config)
+    start = Path(config.model.weights)
+    if start.is_dir():
+        digests = {key: environment[key] for key in ("store_checksum", "test_patients_sha256")}
+        check_start(start, config=config.model, **digests)
     environment, is_new = _go_on(run, environment, config=config, export=export, overwrite=overwrite)
     if environment["is_finished"]:
         return Fitted(Path(environment["export"]), was_finished=True)
@@ -107,7 +113,7 @@ def fit(
     with device.graph_rewriting(config.train, devices=names):
         job = _job(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
         if is_new or not (run / runfolder.CHECKPOINT).exists():
-            load_weights(job.network, config.model)
+            _load_start(job.network, config.model)
         if is_new:
             runfolder.create_run(run, config=config, environment=environment)
         progress = _restore(job)
@@ -185,6 +191,15 @@ def _describe(
         "export": "",
         "is_finished": False,
     }
+
+
+def _load_start(network: keras.Model, config: ModelConfig) -> None:
+    """What training starts from: an exported model's folder, or what the models' own `load_weights` knows."""
+    start = Path(config.weights)
+    if start.is_dir():
+        load_exported_weights(network, start)
+    else:
+        load_weights(network, config)
 
 
 def _job(

@@ -150,7 +150,7 @@ class TestSafetensors:
 
 class TestLocalFile:
     def test_missing_file_says_what_is_allowed(self, resnet18):
-        with pytest.raises(WeightsError, match=r'no such file \'imagnet\'; allowed: "imagenet", "none" or the path'):
+        with pytest.raises(WeightsError, match=r'no such file \'imagnet\'; allowed: "imagenet", "none", the path'):
             load_weights(resnet18, ModelConfig(weights="imagnet"))
 
     @pytest.mark.parametrize(("network", "suffix"), [("resnet18", ".safetensors"), ("resnet50", ".h5")])

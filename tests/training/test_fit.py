@@ -204,6 +204,24 @@ def test_weights_that_are_not_there_are_one_line_and_leave_no_run(training_store
     assert "no such file" in line
 
 
+def test_a_run_starts_from_an_exported_model_whole(one_and_two, training_store, tmp_path):
+    folder = one_and_two[0][0]
+    still = ["--set", "train.learning_rate=1e-12", "--set", "train.epochs=1"]
+    finished(start(training_store, tmp_path, *still, "--set", f"model.weights={folder / 'model' / '1'}"))
+    trainable = build_network(ModelConfig(weights="none"), patch_px=32, pixel_type="uint8").variables
+    places = [place for place, variable in enumerate(trainable) if variable.trainable]
+    # The exported model differs from the checkpoint in its batch-norm statistics alone.
+    expected, found = (list(saved_weights(run / "run").values()) for run in (folder, tmp_path))
+    for place in places:
+        np.testing.assert_allclose(found[place], expected[place], rtol=0, atol=1e-8)
+
+
+def test_a_model_trained_on_the_test_patients_is_one_line_and_leaves_no_run(one_and_two, training_store, tmp_path):
+    model = one_and_two[0][0] / "model" / "1"
+    line = refused(training_store, tmp_path, "--fold", "2", "--set", f"model.weights={model}")
+    assert "this fold's test patients" in line
+
+
 def test_held_out_patients_are_scored_each_epoch(training_store, tmp_path):
     more = ["--set", "train.epochs=2", "--set", "train.validation_patients=0.5", "--set", "train.batch_size=34"]
     finished(start(training_store, tmp_path, *more))
