@@ -74,6 +74,10 @@ class SmallMapConv2D(keras.layers.Conv2D):  # type: ignore[misc]  # keras has no
         """The convolution (B, H, W, filters) of images (B, ., ., C)."""
         kernel = tf.cast(keras.ops.convert_to_tensor(kernel), inputs.dtype)
         strides, padding = [1, *self.strides, 1], self.padding.upper()
+        if padding == "SAME" and tuple(inputs.shape[1:3]) == (1, 1):
+            # Every tap but one meets padding alone.
+            row, col = ((size - 1) // 2 for size in self.kernel_size)
+            kernel = kernel[row : row + 1, col : col + 1]
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]  # tensorflow has no types
         def convolved(inputs: Any, kernel: Any) -> Any:

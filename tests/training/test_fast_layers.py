@@ -89,6 +89,19 @@ def test_a_convolution_to_few_positions_gives_keras_results_and_gradients(images
         np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_a_convolution_of_one_position_to_one_gives_keras_results_and_gradients(images: Any) -> None:
+    image = keras.Input((6, 6, 1))
+    one = keras.layers.Conv2D(3, 6)(image)
+    plain = keras.Model(image, keras.layers.Conv2D(4, (3, 2), padding="same", name="conv")(one))
+    fast = with_fast_layers(plain, on_processor=True)
+    assert type(fast.get_layer("conv")) is SmallMapConv2D
+    fast.set_weights(plain.get_weights())
+    (expected, expected_gradients), (outputs, gradients) = learned(plain, images), learned(fast, images)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(gradient, wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_resnet18_of_small_patches_has_fast_convolutions_at_its_end_alone() -> None:
     plain = build_network(ModelConfig(weights="none"), patch_px=32, pixel_type="uint8")
     fast = backbone_of(with_fast_layers(plain, on_processor=True))
