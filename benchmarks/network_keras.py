@@ -65,7 +65,9 @@ def prepare_tensorflow(case: Case) -> Prepared:
     from mmgkeras.training.fast_layers import with_fast_layers
 
     is_cpu = not tf.config.list_physical_devices("GPU")
-    network, optimizer = network_of(case, change=partial(with_fast_layers, on_processor=is_cpu))
+    network, optimizer = network_of(
+        case, change=partial(with_fast_layers, on_processor=is_cpu and case.mode == "train")
+    )
     image, label = (tf.constant(array) for array in batch_of(case))
 
     @tf.function(jit_compile=case.compiled)

@@ -98,7 +98,8 @@ class TrainConfig(Section):
     l2_batch_norm_factor: float = Field(default=1.0, ge=0)
     l2_bias_factor: float = Field(default=0.0, ge=0)
     head_rate_factor: float = Field(default=10.0, gt=0)
-    """Times the learning rate for the new last layer; the paper is silent, MATLAB's usual script has 10."""
+    """Times the learning rate for the last layer, new unless `model.weights` is an exported model; the paper is silent,
+    MATLAB's usual script has 10."""
     precision: Literal["float32", "bfloat16"] = "float32"
     population_statistics: bool = True
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""

@@ -28,4 +28,4 @@ class InputFaultsError(InputError):
 
 
 class WeightsError(MmgError):
-    """Pretrained weights are missing, damaged or of another network."""
+    """The weights to start from are missing, damaged or of another network."""

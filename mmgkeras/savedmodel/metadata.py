@@ -22,6 +22,23 @@ METADATA_FILE: Final = Path("assets.extra/mmgkeras.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A model that a training started from, and which patients it did not learn from.
+
+    Attributes:
+        store_checksum: of the patch store that it was trained on.
+        fold: 1-based.
+        test_patients_sha256: `patients_digest` of the fold's test patients.
+        variables_sha256: of the file with its weights.
+    """
+
+    store_checksum: str
+    fold: int
+    test_patients_sha256: str
+    variables_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMetadata:
     """What must be known to use a model as it was trained.
 
@@ -38,6 +55,7 @@ class ModelMetadata:
         mmgkeras_version: that exported it.
         config: every setting of the run, by section and key.
         operating_point: the threshold that the model brings along; None for the paper's own decision.
+        started_from: the model whose weights the training began with, last, and before it those that it began with.
     """
 
     network: str
@@ -52,6 +70,7 @@ class ModelMetadata:
     mmgkeras_version: str = __version__
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     operating_point: OperatingPoint | None = None
+    started_from: tuple[Origin, ...] = ()
 
     @property
     def threshold(self) -> float:
@@ -73,7 +92,8 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "config": (dict,),
 }
 _OPERATING_POINT: Final = "operating_point"
-"""The one key that may be missing: models exported before it was there have none."""
+_STARTED_FROM: Final = "started_from"
+"""These two keys may be missing: models exported before they were there have none."""
 
 
 def patients_digest(patient_ids: Iterable[str]) -> str:
@@ -121,8 +141,11 @@ def _checked(values: Any, path: Path) -> ModelMetadata:
         if not isinstance(values[key], types) or isinstance(values[key], bool):
             allowed = " or ".join("null" if kind is type(None) else kind.__name__ for kind in types)
             raise InputError(f"{path}: {key}: must be {allowed}. Received: {values[key]!r}")
-    operating_point = _operating_point(values.get(_OPERATING_POINT), path)
-    metadata = ModelMetadata(**{key: values[key] for key in _JSON_TYPES}, operating_point=operating_point)
+    metadata = ModelMetadata(
+        **{key: values[key] for key in _JSON_TYPES},
+        operating_point=_operating_point(values.get(_OPERATING_POINT), path),
+        started_from=_started_from(values.get(_STARTED_FROM, []), path),
+    )
     if metadata.pixel_type not in ("uint8", "uint16"):
         raise InputError(f"{path}: pixel_type: must be uint8 or uint16. Received: {metadata.pixel_type!r}")
     if not 1 <= metadata.stride_px <= metadata.patch_px:
@@ -145,3 +168,13 @@ def _operating_point(value: Any, path: Path) -> OperatingPoint | None:
             f"target and fitted_on, or be null. Received: {value!r}"
         )
     return OperatingPoint(float(threshold), kind, None if target is None else float(target), str(fitted_on))
+
+
+def _started_from(values: Any, path: Path) -> tuple[Origin, ...]:
+    try:
+        return tuple(Origin(**value) for value in values)
+    except TypeError as error:
+        keys = ", ".join(field.name for field in dataclasses.fields(Origin))
+        raise InputError(
+            f"{path}: {_STARTED_FROM}: must be a list of objects with {keys}. Received: {values!r}"
+        ) from error

@@ -135,6 +135,11 @@ def _training_data(metadata: ModelMetadata) -> str:
         [
             f"- patch store with checksum {metadata.store_checksum}",
             f"- all its subsets but {metadata.test_subset}; no patient of subset {metadata.test_subset} was seen",
+            *(
+                f"- before that, fold {origin.fold} of the patch store with checksum {origin.store_checksum}, by the "
+                "model that it started from"
+                for origin in metadata.started_from
+            ),
             f"- source of the images, inclusion, reference standard: {BLANK}",
         ]
     )

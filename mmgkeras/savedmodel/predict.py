@@ -58,10 +58,15 @@ def unseen_patches(classifier: Classifier, store: PatchStore) -> TestPatches:
     """The model's own test subset in the store that it was trained on; every patch of any other store.
 
     Raises:
-        InputError: if the store has patches that the model cannot take, or was split anew since the training.
+        InputError: if the store has patches that the model cannot take, or was split anew since the training; or if
+            the model has learned from it by the model that it started from.
     """
     metadata = classifier.metadata
     check_fits(classifier, store)
+    if store.checksum in {origin.store_checksum for origin in metadata.started_from}:
+        raise InputError(
+            f"{store.path}: {classifier.path} started from a model that was trained on it; its patches are not unseen"
+        )
     if store.checksum != metadata.store_checksum:
         return TestPatches(indices=np.arange(len(store.patches), dtype=np.int64), is_external=True)
     fold = fold_patches(store, metadata.fold)

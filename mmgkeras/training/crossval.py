@@ -17,7 +17,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.tables import read_predictions, write_predictions
 from mmgkeras.training import devices as device
-from mmgkeras.training.crossval_request import ask, check_configs, check_folds, find_data, remove_old
+from mmgkeras.training.crossval_request import ask, check_configs, check_folds, check_starts, find_data, remove_old
 from mmgkeras.training.job import PREDICTIONS, RUN, expected_files, run_job
 from mmgkeras.training.progress_table import JobRow, measure_job, write_rows
 from mmgkeras.training.queue import Crossval, FoldJob, Launch, all_jobs, is_done, run_queue, write_crossval
@@ -110,8 +110,9 @@ def crossval(
             )
     if asked.data is None:
         note(f"the data folder of {store} is not there: inference alone is timed, nothing is pointed at; give --data")
-    check_writable(out)
     jobs = list(all_jobs(configs, seeds=sorted(set(seeds)), folds=numbers))
+    check_starts(opened, configs, jobs=jobs, out=out, overwrite=overwrite)
+    check_writable(out)
     if overwrite:
         remove_old(out, asked, jobs=jobs)
     book = _Book(out, asked, report)

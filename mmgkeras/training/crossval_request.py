@@ -5,7 +5,7 @@ Owns the refusals and what `--overwrite` removes.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,9 +19,11 @@ from mmgkeras.files import sha256_file
 from mmgkeras.patches.split import fold_patches, read_store_folds
 from mmgkeras.patches.store import FOLDS, IMAGES, PatchStore
 from mmgkeras.savedmodel.predict import hardware
+from mmgkeras.savedmodel.start import check_start, start_folder
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.training.job import RUN
 from mmgkeras.training.queue import CROSSVAL_JSON, DONE_JSON, Crossval, FoldJob, read_crossval
-from mmgkeras.training.runfolder import versions
+from mmgkeras.training.runfolder import read_environment, versions
 
 _THEN: Final = "; then "
 
@@ -71,6 +73,28 @@ def check_configs(configs: Mapping[str, Config], *, seeds: Sequence[int], num_de
             raise ConfigError(
                 f"{name}: train.batch_size: must be divisible by the number of devices, {num_devices}. "
                 f"Received: {config.train.batch_size}"
+            )
+
+
+def check_starts(
+    store: PatchStore, configs: Mapping[str, Config], *, jobs: Sequence[FoldJob], out: Path, overwrite: bool
+) -> None:
+    """Refuses exported models to start from that do not go with a fold, or are no longer those of the folds begun.
+
+    Raises:
+        InputError: if so.
+    """
+    for job in jobs:
+        config = configs[job.network]
+        folder = start_folder(config.model)
+        if folder is None:
+            continue
+        origins = [asdict(origin) for origin in check_start(folder, config=config, store=store, fold=job.fold)]
+        begun = None if overwrite else read_environment(job.folder(out) / RUN)
+        if begun is not None and begun.get("started_from") != origins:
+            raise InputError(
+                f"{out}: {job.name} was begun from another model than {folder} is now; give another folder or "
+                "--overwrite"
             )
 
 

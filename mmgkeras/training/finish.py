@@ -17,7 +17,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export
-from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, Origin, read_metadata
 from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import Job
@@ -56,6 +56,7 @@ def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict
         test_patients_sha256=environment["test_patients_sha256"],
         store_checksum=store.checksum,
         config=config.model_dump(mode="json"),
+        started_from=tuple(Origin(**origin) for origin in environment.get("started_from", ())),
     )
     path = Path(environment["export"])
     if path.exists() and read_metadata(path) != metadata:

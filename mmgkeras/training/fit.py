@@ -4,6 +4,7 @@ Checks everything that can be checked before the first step, opens the run folde
 exports. The test subset is divided off here and never read.
 """
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.metadata import patients_digest
-from mmgkeras.savedmodel.start import check_start, load_exported_weights
+from mmgkeras.savedmodel.start import check_start, load_exported_weights, start_folder
 from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.training import devices as device
@@ -100,19 +101,18 @@ def fit(
             f"train.batch_size: must be divisible by the number of devices, {len(names)}. Received: {plan.batch_size}"
         )
     environment = _describe(patch_store, division, plan=plan, validation=validation, config=config)
-    start = Path(config.model.weights)
-    if start.is_dir():
-        digests = {key: environment[key] for key in ("store_checksum", "test_patients_sha256")}
-        check_start(start, config=config.model, **digests)
     environment, is_new = _go_on(run, environment, config=config, export=export, overwrite=overwrite)
     if environment["is_finished"]:
         return Fitted(Path(environment["export"]), was_finished=True)
+    has_start_to_load = is_new or not (run / runfolder.CHECKPOINT).exists()
+    if has_start_to_load:
+        environment = _with_start(environment, is_new=is_new, run=run, config=config, store=patch_store, fold=fold)
     for place in (run, export):
         runfolder.check_writable(place)
     device.set_seeds(config.train)
     with device.graph_rewriting(config.train, devices=names):
         job = _job(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
-        if is_new or not (run / runfolder.CHECKPOINT).exists():
+        if has_start_to_load:
             _load_start(job.network, config.model)
         if is_new:
             runfolder.create_run(run, config=config, environment=environment)
@@ -193,13 +193,28 @@ def _describe(
     }
 
 
+def _with_start(
+    environment: dict[str, Any], *, is_new: bool, run: Path, config: Config, store: PatchStore, fold: int
+) -> dict[str, Any]:
+    """The environment with the exported model that the run starts from, which must be the one it was begun with."""
+    folder = start_folder(config.model)
+    if folder is None:
+        return environment
+    origins = [dataclasses.asdict(origin) for origin in check_start(folder, config=config, store=store, fold=fold)]
+    if not is_new and environment.get("started_from") != origins:
+        raise InputError(
+            f"{run}: was begun from another model than {folder} is now; give another folder or --overwrite"
+        )
+    return {**environment, "started_from": origins}
+
+
 def _load_start(network: keras.Model, config: ModelConfig) -> None:
     """What training starts from: an exported model's folder, or what the models' own `load_weights` knows."""
-    start = Path(config.weights)
-    if start.is_dir():
-        load_exported_weights(network, start)
-    else:
+    folder = start_folder(config)
+    if folder is None:
         load_weights(network, config)
+    else:
+        load_exported_weights(network, folder)
 
 
 def _job(

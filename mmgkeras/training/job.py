@@ -88,7 +88,7 @@ def run_job(
     Raises:
         InputError: if something of it cannot be used or written, or the store was changed since the queue was started.
         ConfigError: for a network or patch size that cannot be built.
-        WeightsError: if the pretrained weights cannot be had.
+        WeightsError: if the weights to start from cannot be had.
     """
     crossval = read_crossval(out)
     if crossval is None or job not in crossval.jobs():

@@ -1,28 +1,22 @@
 """A network that starts from an exported model has all of its variables; models of another kind or fold are refused."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
-from mmgkeras.config import ModelConfig
+from mmgkeras.config import Config, ModelConfig, PatchesConfig, SplitConfig, TrainConfig
 from mmgkeras.errors import InputError, WeightsError
+from mmgkeras.patches.prepare import prepare
+from mmgkeras.patches.split import fold_patches, split_store
+from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import export
-from mmgkeras.savedmodel.metadata import ModelMetadata
-from mmgkeras.savedmodel.start import check_start, load_exported_weights
+from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, patients_digest, read_metadata
+from mmgkeras.savedmodel.predict import unseen_patches
+from mmgkeras.savedmodel.start import check_start, load_exported_weights, start_folder
 
-METADATA = ModelMetadata(
-    network="resnet18",
-    patch_px=8,
-    stride_px=8,
-    pixel_type="uint8",
-    spacing_mm=0.2,
-    fold=1,
-    test_subset="A",
-    test_patients_sha256="a" * 64,
-    store_checksum="5" * 64,
-    config={"model": {"network": "resnet18", "normalisation": "network"}},
-)
-CONFIG = ModelConfig(weights="none")
+CONFIG = Config(model=ModelConfig(weights="none"))
 
 
 def small_network(*, patch_px: int = 8, filters: int = 3) -> keras.Model:
@@ -40,47 +34,133 @@ def trained():
 
 
 @pytest.fixture(scope="module")
-def folder(trained, tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "trained" / "1"
-    export(trained, path, METADATA)
-    return path
+def store(quadrant_data, tmp_path_factory):
+    """Four patients in two subsets."""
+    path = tmp_path_factory.mktemp("start") / "store"
+    store = prepare(quadrant_data, path, PatchesConfig(patch_px=8))
+    split_store(store, SplitConfig(num_subsets=2))
+    return store
 
 
-def check(folder, *, config=CONFIG, store="9" * 64, patients="b" * 64):
-    check_start(folder, config=config, store_checksum=store, test_patients_sha256=patients)
+@pytest.fixture(scope="module")
+def make(trained, tmp_path_factory):
+    """Exports the trained network with changed metadata; by default it knows nothing of the store."""
+
+    def export_changed(**changes):
+        path = tmp_path_factory.mktemp("models") / "trained" / "1"
+        export(trained, path, dataclasses.replace(METADATA, **changes))
+        return path
+
+    return export_changed
 
 
-def test_every_variable_is_the_exported_one_at_another_patch_size_too(folder, trained):
-    check(folder)
+METADATA = ModelMetadata(
+    network="resnet18",
+    patch_px=8,
+    stride_px=8,
+    pixel_type="uint8",
+    spacing_mm=0.2,
+    fold=1,
+    test_subset="A",
+    test_patients_sha256="a" * 64,
+    store_checksum="5" * 64,
+    config={"model": {"network": "resnet18", "normalisation": "network"}},
+)
+
+
+def digest(store, fold):
+    return patients_digest(store.patches["patient_id"].to_numpy()[fold_patches(store, fold).test])
+
+
+def test_every_variable_is_the_exported_one_at_another_patch_size_too(make, store, trained):
+    folder = make()
+    check_start(folder, config=CONFIG, store=store, fold=1)
     network = small_network(patch_px=16)
     load_exported_weights(network, folder)
     for weight, expected in zip(network.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
 
 
-def test_a_model_of_the_same_fold_of_the_same_store_is_allowed(folder):
-    check(folder, store=METADATA.store_checksum, patients=METADATA.test_patients_sha256)
+def test_a_model_of_the_same_fold_is_allowed_unless_patients_are_held_out(make, store):
+    folder = make(store_checksum=store.checksum, test_patients_sha256=digest(store, 1))
+    check_start(folder, config=CONFIG, store=store, fold=1)
+    holding_out = CONFIG.model_copy(update={"train": TrainConfig(validation_patients=0.5)})
+    with pytest.raises(InputError, match="none of them can be held out"):
+        check_start(folder, config=holding_out, store=store, fold=1)
 
 
-def test_a_model_that_learned_from_the_test_patients_is_refused(folder):
-    with pytest.raises(InputError, match=r"was trained on fold 1 of this very store, so on this fold's test patients"):
-        check(folder, store=METADATA.store_checksum)
+@pytest.mark.parametrize("checksum", [None, "7" * 64])
+def test_a_model_that_learned_from_the_test_patients_is_refused(make, store, checksum):
+    """From the same store, or from one of the same division, such as other patches of the same mammograms."""
+    folder = make(store_checksum=checksum or store.checksum, test_patients_sha256=digest(store, 1))
+    with pytest.raises(InputError, match="so from the test patients of fold 2"):
+        check_start(folder, config=CONFIG, store=store, fold=2)
+
+
+def test_a_model_whose_own_start_learned_from_the_test_patients_is_refused(make, store):
+    first = make(store_checksum=store.checksum, test_patients_sha256=digest(store, 1))
+    origins = check_start(first, config=CONFIG, store=store, fold=1)
+    second = make(started_from=origins)
+    with pytest.raises(InputError, match="so from the test patients of fold 2"):
+        check_start(second, config=CONFIG, store=store, fold=2)
+    allowed = check_start(second, config=CONFIG, store=store, fold=1)
+    assert allowed[:-1] == origins
+    assert read_metadata(second).started_from == origins
+
+
+def test_a_store_that_the_start_learned_from_is_not_unseen(make, store):
+    first = make(store_checksum=store.checksum, test_patients_sha256=digest(store, 1))
+    second = make(started_from=check_start(first, config=CONFIG, store=store, fold=1))
+    with pytest.raises(InputError, match="started from a model that was trained on it"):
+        unseen_patches(load(second), store)
 
 
 @pytest.mark.parametrize(("key", "value"), [("network", "resnet50"), ("normalisation", "local")])
-def test_a_model_of_another_kind_is_refused(folder, key, value):
+def test_a_model_of_another_kind_is_refused(make, store, key, value):
+    config = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={key: value})})
     with pytest.raises(InputError, match=rf"^model\.{key}: .*to start from, has .*\. Received: '{value}'$"):
-        check(folder, config=CONFIG.model_copy(update={key: value}))
+        check_start(make(), config=config, store=store, fold=1)
 
 
-def test_a_folder_that_is_no_model_is_refused(tmp_path):
+def test_a_model_from_before_the_choice_of_normalisation_is_taken(make, store):
+    check_start(make(config={}), config=CONFIG, store=store, fold=1)
+
+
+def test_damaged_ancestry_is_refused(make, store):
+    folder = make()
+    path = folder / METADATA_FILE
+    path.write_text(path.read_text().replace('"started_from": []', '"started_from": [{"fold": 1}]'))
+    with pytest.raises(InputError, match="started_from: must be a list of objects with store_checksum"):
+        check_start(folder, config=CONFIG, store=store, fold=1)
+
+
+@pytest.mark.parametrize("word", ["imagenet", "none"])
+def test_a_folder_called_like_a_keyword_is_not_taken_for_a_model(word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / word).mkdir()
+    assert start_folder(ModelConfig(weights=word)) is None
+
+
+def test_a_folder_that_is_no_model_is_refused(store, tmp_path):
     with pytest.raises(InputError, match="is no SavedModel"):
-        check(tmp_path)
+        check_start(tmp_path, config=CONFIG, store=store, fold=1)
 
 
-def test_weights_of_another_shape_are_refused(folder):
+def test_weights_that_are_not_finite_are_refused_and_change_nothing(tmp_path):
+    diverged = small_network()
+    diverged.set_weights([np.full_like(weight, np.nan) for weight in diverged.get_weights()])
+    export(diverged, tmp_path / "1", METADATA)
+    network = small_network()
+    before = network.get_weights()
+    with pytest.raises(WeightsError, match="its weights are not finite"):
+        load_exported_weights(network, tmp_path / "1")
+    for weight, expected in zip(network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
+def test_weights_of_another_shape_are_refused(make):
     with pytest.raises(WeightsError, match="its weights are not those of"):
-        load_exported_weights(small_network(filters=4), folder)
+        load_exported_weights(small_network(filters=4), make())
 
 
 def test_missing_and_damaged_variables_are_refused(trained, tmp_path):

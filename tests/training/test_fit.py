@@ -219,7 +219,48 @@ def test_a_run_starts_from_an_exported_model_whole(one_and_two, training_store, 
 def test_a_model_trained_on_the_test_patients_is_one_line_and_leaves_no_run(one_and_two, training_store, tmp_path):
     model = one_and_two[0][0] / "model" / "1"
     line = refused(training_store, tmp_path, "--fold", "2", "--set", f"model.weights={model}")
-    assert "this fold's test patients" in line
+    assert "from the test patients of fold 2" in line
+
+
+def test_a_crossval_from_a_model_of_one_of_its_folds_is_one_line_and_leaves_nothing(
+    one_and_two, training_store, tmp_path
+):
+    model, out = one_and_two[0][0] / "model" / "1", tmp_path / "crossval"
+    config = tmp_path / "mine.toml"
+    config.write_text(f"[model]\nweights = {json.dumps(str(model))}\n")
+    command = ["crossval", "--store", str(training_store), "--config", str(config), "--out", str(out)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert "from the test patients of fold 2" in result.stderr
+    assert not out.exists()
+
+
+def test_a_run_begun_from_a_model_that_was_replaced_is_refused(one_and_two, training_store, tmp_path):
+    folder = one_and_two[0][0]
+    model = shutil.copytree(folder / "model", tmp_path / "start") / "1"
+    more = ["--set", "train.epochs=1", "--set", f"model.weights={model}"]
+    finished(start(training_store, tmp_path, *more))
+    path = tmp_path / "run" / "environment.json"
+    environment = json.loads(path.read_text())
+    (origin,) = environment["started_from"]
+    assert origin["store_checksum"] == environment["store_checksum"]
+    metadata = json.loads((tmp_path / "model" / "1" / "assets.extra" / "mmgkeras.json").read_text())
+    assert metadata["started_from"] == [origin]
+    # As if killed before the first checkpoint, and the model then trained anew.
+    (tmp_path / "run" / "checkpoint.npz").unlink()
+    origin["variables_sha256"] = "0" * 64
+    path.write_text(json.dumps({**environment, "is_finished": False, "started_from": [origin]}))
+    result = CliRunner().invoke(main, arguments(training_store, tmp_path, *more))
+    assert result.exit_code == 1
+    assert "was begun from another model than" in result.stderr
+
+
+def test_two_devices_train_each_with_its_own_batch_statistics(training_store, tmp_path):
+    finished(start(training_store, tmp_path, "--set", "train.epochs=1", "--devices", "CPU:0,CPU:1"))
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["is_finished"]
+    assert environment["starts"][0]["devices"] == ["CPU:0", "CPU:1"]
+    assert all(np.isfinite(array).all() for array in saved_weights(tmp_path / "run").values())
 
 
 def test_held_out_patients_are_scored_each_epoch(training_store, tmp_path):
