@@ -115,6 +115,13 @@ def test_a_store_that_the_start_learned_from_is_not_unseen(make, store):
         unseen_patches(load(second), store)
 
 
+def test_the_fold_that_both_left_out_is_unseen(make, store):
+    own = {"store_checksum": store.checksum, "test_patients_sha256": digest(store, 1)}
+    first = make(**own)
+    second = make(started_from=check_start(first, config=CONFIG, store=store, fold=1), **own)
+    np.testing.assert_array_equal(unseen_patches(load(second), store).indices, fold_patches(store, 1).test)
+
+
 @pytest.mark.parametrize(("key", "value"), [("network", "resnet50"), ("normalisation", "local")])
 def test_a_model_of_another_kind_is_refused(make, store, key, value):
     config = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={key: value})})
