@@ -66,7 +66,8 @@ def unseen_patches(classifier: Classifier, store: PatchStore) -> TestPatches:
     if store.checksum != metadata.store_checksum:
         if store.checksum in {origin.store_checksum for origin in metadata.started_from}:
             raise InputError(
-                f"{store.path}: {classifier.path} started from a model that was trained on it; its patches are not unseen"
+                f"{store.path}: {classifier.path} started from a model that was trained on it; "
+                "its patches are not unseen"
             )
         return TestPatches(indices=np.arange(len(store.patches), dtype=np.int64), is_external=True)
     fold = fold_patches(store, metadata.fold)

@@ -1,7 +1,5 @@
 """A network that starts from an exported model has all of its variables; models of another kind or fold are refused."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.split import fold_patches, split_store
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import export
-from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, patients_digest, read_metadata
+from mmgkeras.savedmodel.metadata import METADATA_FILE, patients_digest, read_metadata
 from mmgkeras.savedmodel.predict import unseen_patches
 from mmgkeras.savedmodel.start import check_start, load_exported_weights, start_folder
 
@@ -43,40 +41,31 @@ def store(quadrant_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def make(trained, tmp_path_factory):
-    """Exports the trained network with changed metadata; by default it knows nothing of the store."""
+def make(export_mean_model, tmp_path_factory):
+    """Exports a model with changed metadata; by default it knows nothing of the store."""
 
     def export_changed(**changes):
-        path = tmp_path_factory.mktemp("models") / "trained" / "1"
-        export(trained, path, dataclasses.replace(METADATA, **changes))
-        return path
+        path = tmp_path_factory.mktemp("models") / "mean" / "1"
+        return export_mean_model(path, changes={"network": "resnet18", **changes})
 
     return export_changed
 
 
-METADATA = ModelMetadata(
-    network="resnet18",
-    patch_px=8,
-    stride_px=8,
-    pixel_type="uint8",
-    spacing_mm=0.2,
-    fold=1,
-    test_subset="A",
-    test_patients_sha256="a" * 64,
-    store_checksum="5" * 64,
-    config={"model": {"network": "resnet18", "normalisation": "network"}},
-)
+@pytest.fixture(scope="module")
+def export_network(make):
+    """Exports any network; what it says of itself is not read where weights are."""
+    metadata = read_metadata(make())
+    return lambda network, path: export(network, path, metadata)
 
 
 def digest(store, fold):
     return patients_digest(store.patches["patient_id"].to_numpy()[fold_patches(store, fold).test])
 
 
-def test_every_variable_is_the_exported_one_at_another_patch_size_too(make, store, trained):
-    folder = make()
-    check_start(folder, config=CONFIG, store=store, fold=1)
+def test_every_variable_is_the_exported_one_at_another_patch_size_too(export_network, trained, tmp_path):
+    export_network(trained, tmp_path / "1")
     network = small_network(patch_px=16)
-    load_exported_weights(network, folder)
+    load_exported_weights(network, tmp_path / "1")
     for weight, expected in zip(network.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
 
@@ -153,10 +142,10 @@ def test_a_folder_that_is_no_model_is_refused(store, tmp_path):
         check_start(tmp_path, config=CONFIG, store=store, fold=1)
 
 
-def test_weights_that_are_not_finite_are_refused_and_change_nothing(tmp_path):
+def test_weights_that_are_not_finite_are_refused_and_change_nothing(export_network, tmp_path):
     diverged = small_network()
     diverged.set_weights([np.full_like(weight, np.nan) for weight in diverged.get_weights()])
-    export(diverged, tmp_path / "1", METADATA)
+    export_network(diverged, tmp_path / "1")
     network = small_network()
     before = network.get_weights()
     with pytest.raises(WeightsError, match="its weights are not finite"):
@@ -170,9 +159,9 @@ def test_weights_of_another_shape_are_refused(make):
         load_exported_weights(small_network(filters=4), make())
 
 
-def test_missing_and_damaged_variables_are_refused(trained, tmp_path):
+def test_missing_and_damaged_variables_are_refused(export_network, trained, tmp_path):
     path = tmp_path / "1"
-    export(trained, path, METADATA)
+    export_network(trained, path)
     (index,) = (path / "variables").glob("*.index")
     index.write_bytes(index.read_bytes()[: index.stat().st_size // 2])
     with pytest.raises(WeightsError, match="its weights cannot be read"):
