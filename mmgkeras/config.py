@@ -80,6 +80,15 @@ class ModelConfig(Section):
     normalisation: Literal["network", "local"] = "network"
     """What a network sees: "network", the brightness as its pretrained weights expect it (the paper is silent), or
     "local", around middle gray, how each pixel differs from the mean of the 9 x 9 px around it."""
+    pooling: Literal["average", "log_mean_exp", "top_k"] = "average"
+    """How the cells of the last feature map, 32 px apart in ResNets, make one answer: the mean of their log odds, as in
+    the paper, in which one small mark drowns; log(mean(exp(sharpness * log odds))) / sharpness; or the mean of the
+    `pooling_top_k` highest."""
+    pooling_sharpness: float = Field(default=1.0, gt=0, le=100, strict=False)
+    """Of "log_mean_exp". 1: the odds of a patch are the mean of its cells' odds. Toward 0 it becomes the average,
+    toward infinity the highest cell."""
+    pooling_top_k: int = Field(default=3, ge=1)
+    """Of "top_k"; all cells where there are no more."""
     synchronized_batch_norm: bool = False
 
 

@@ -235,7 +235,8 @@ class ActivationMap:
     """Where in each patch of a mammogram a model sees calcification: the class activation of the cells of a patch.
 
     Attributes:
-        values: (rows, cols, h, w) float32; the mean over a patch's cells is the log odds of its probability.
+        values: (rows, cols, h, w) float32; pooled over its cells, by the mean where the model says no other
+            pooling, it is the log odds of a patch's probability.
         centres_px: (h,) where the cells lie in a patch, along rows and columns: the centres of the fields they look
             at, in pixels of the patch, the first pixel's centre being 0. h and w are equal.
     """

@@ -2,17 +2,16 @@
 
 Owns the model that gives both, and where the cells lie. After global average pooling a linear classifier's logits are
 means over the cells of the last feature map, so each cell has its own share of them (Zhou et al. 2016,
-https://arxiv.org/abs/1512.04150, 2).
+https://arxiv.org/abs/1512.04150, 2). With any other pooling the classifier judges each cell in the first place.
 """
 
 from typing import Any, Final
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.models.pooling import CellClassifier, log_odds_of_cells
 
 LOGITS: Final = "logits"
 ACTIVATION: Final = "activation"
@@ -22,8 +21,9 @@ ACTIVATION: Final = "activation"
 class ClassActivation(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
     """What each cell of a feature map (B, h, w, F) adds to the logit of calcification: (B, h, w) float32.
 
-    With the classifier's kernels k and biases b it is features . (k1 - k0) + (b1 - b0). The mean over the cells is
-    logit 1 less logit 0, the log odds of calcification. The layer has no weights but those of the classifier.
+    With the classifier's kernels k and biases b it is features . (k1 - k0) + (b1 - b0). Pooled over the cells as
+    the network does it, by default their mean, it is logit 1 less logit 0, the log odds of calcification. The layer has
+    no weights but those of the classifier.
     """
 
     def __init__(self, head: keras.layers.Dense, **kwargs: Any) -> None:
@@ -33,10 +33,7 @@ class ClassActivation(keras.layers.Layer):  # type: ignore[misc]  # keras has no
 
     def call(self, features: Any) -> Any:
         """The activation of each cell."""
-        kernel, bias = self.head.kernel, self.head.bias
-        weights = ops.subtract(kernel[:, CALCIFICATION], kernel[:, NO_CALCIFICATION])
-        cells = ops.squeeze(ops.matmul(features, ops.expand_dims(weights, axis=-1)), axis=-1)
-        return ops.add(cells, ops.subtract(bias[CALCIFICATION], bias[NO_CALCIFICATION]))
+        return log_odds_of_cells(features, kernel=self.head.kernel, bias=self.head.bias)
 
     def compute_output_spec(self, features: Any) -> Any:
         """One number a cell, float32."""
@@ -44,7 +41,9 @@ class ClassActivation(keras.layers.Layer):  # type: ignore[misc]  # keras has no
 
 
 def localising_model(network: keras.Model) -> keras.Model | None:
-    """The network with a second output, or None if it does not end in global average pooling and a classifier.
+    """The network with a second output, or None if it does not end in global average pooling and a linear classifier.
+
+    A classifier of cells that pools what it says of them is as good as the two.
 
     Takes what the network takes and gives a dictionary: `LOGITS` (B, 2), the network's own, and `ACTIVATION` (B, h, w)
     float32, as `ClassActivation` defines it on the last feature map of h x w cells; that is 7 x 7 cells of 32 px for
@@ -54,14 +53,17 @@ def localising_model(network: keras.Model) -> keras.Model | None:
         network: of `build_network`, or any whose layers follow one another and end in pooling and a Dense layer; the
             pooling may be the last layer of a model inside.
     """
-    if not _is_linear_after_pooling(network):
+    has_cells = isinstance(network.layers[-1], CellClassifier)
+    if not has_cells and not _is_linear_after_pooling(network):
         return None
     raw, *chain, last, head = network.layers
     image = keras.Input(raw.batch_shape[1:], dtype=raw.dtype, name="image")
     x = image
     for layer in chain:
         x = layer(x)
-    if isinstance(last, keras.Model):
+    if has_cells:
+        features = pooled = last(x)
+    elif isinstance(last, keras.Model):
         pooling = last.layers[-1]
         features, pooled = keras.Model(last.inputs, [pooling.input, pooling.output], name=f"{last.name}_localising")(x)
     else:
@@ -83,7 +85,10 @@ def cell_centres_px(network: keras.Model) -> NDArray[np.float32]:
     """
     last = network.layers[-2]
     inside = last if isinstance(last, keras.Model) else network
-    features = inside.layers[-1].input if inside is last else last.input
+    if isinstance(network.layers[-1], CellClassifier):
+        features = inside.output if inside is last else last.output
+    else:
+        features = inside.layers[-1].input if inside is last else last.input
     makers = {id(layer.output): layer for layer in inside.layers if not isinstance(layer, keras.layers.InputLayer)}
     steps, tensor = [], features
     while id(tensor) in makers:

@@ -13,12 +13,11 @@ from mmgkeras.config import AugmentationConfig, ModelConfig
 from mmgkeras.errors import ConfigError
 from mmgkeras.models.augmentation import Augment
 from mmgkeras.models.backbones import find_backbone
+from mmgkeras.models.pooling import NUM_CLASSES, CellClassifier
 from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, PixelType, Preprocess
 
 HEAD: Final = "head"
 """Name of the new last layer, which the optimizer and the weights treat apart."""
-
-NUM_CLASSES: Final = 2
 
 
 def build_network(
@@ -32,7 +31,8 @@ def build_network(
 
     The layers, one after another: division by the type's maximum, local contrast where asked for, preprocessing to
     three channels, the backbone with global average pooling, and the classifier named `HEAD`. Logit 1 stands for
-    calcification.
+    calcification. With another pooling the backbone gives its last feature map, and the classifier, whose weights are
+    of the same shape, judges every cell of it before they are pooled (`CellClassifier`).
 
     Args:
         config: which network, and whether batch normalisation is synchronized between devices.
@@ -47,7 +47,7 @@ def build_network(
     """
     backbone = find_backbone(config.network)
     with _compute_in(precision):
-        features = backbone.build(patch_px=patch_px)
+        features = backbone.build(patch_px=patch_px, is_pooled=config.pooling == "average")
     if config.synchronized_batch_norm:
         _synchronize_batch_norm(features)
     image = keras.Input((patch_px, patch_px, 1), dtype=pixel_type, name="image")
@@ -56,8 +56,7 @@ def build_network(
         x = LocalContrast()(x)
     x = Preprocess(network=config.network)(x)
     x = features(x)
-    logits = keras.layers.Dense(NUM_CLASSES, dtype="float32", name=HEAD)(x)
-    return keras.Model(image, logits, name=f"{backbone.name}_patches")
+    return keras.Model(image, _head(config)(x), name=f"{backbone.name}_patches")
 
 
 def training_model(network: keras.Model, config: AugmentationConfig) -> keras.Model:
@@ -89,6 +88,14 @@ def batch_norm_layers(model: keras.Model) -> list[keras.layers.BatchNormalizatio
         elif isinstance(layer, keras.layers.BatchNormalization):
             found.append(layer)
     return found
+
+
+def _head(config: ModelConfig) -> keras.layers.Layer:
+    if config.pooling == "average":
+        return keras.layers.Dense(NUM_CLASSES, dtype="float32", name=HEAD)
+    return CellClassifier(
+        pooling=config.pooling, sharpness=config.pooling_sharpness, top_k=config.pooling_top_k, name=HEAD
+    )
 
 
 def _synchronize_batch_norm(model: keras.Model) -> None:

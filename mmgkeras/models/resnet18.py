@@ -15,8 +15,10 @@ _MEAN: Final = (0.485, 0.456, 0.406)
 _STANDARD_DEVIATION: Final = (0.229, 0.224, 0.225)
 
 
-def resnet18(*, input_shape: tuple[int, int, int], name: str = "resnet18") -> keras.Model:
+def resnet18(*, input_shape: tuple[int, int, int], name: str = "resnet18", is_pooled: bool = True) -> keras.Model:
     """ResNet18 without its classifier: (B, H, W, 3) normalised images in, (B, 512) features out, random weights.
+
+    Where it is not pooled, the last feature map (B, h, w, 512) comes out instead.
 
     Layers are named as in keras.applications' ResNets: ``conv3_block1_2_bn`` is the second normalisation of the first
     block of the third stage, and number 0 in a block is its shortcut.
@@ -32,7 +34,8 @@ def resnet18(*, input_shape: tuple[int, int, int], name: str = "resnet18") -> ke
         for block in range(1, _NUM_BLOCKS + 1):
             strides = 2 if block == 1 and stage > 2 else 1
             x = _residual_block(x, filters=filters, strides=strides, name=f"conv{stage}_block{block}")
-    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    if is_pooled:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     return keras.Model(image, x, name=name)
 
 

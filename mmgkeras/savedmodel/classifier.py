@@ -75,8 +75,8 @@ class Classifier:
     def localise(self, patches: Pixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The probabilities (N,) float32 and, from the same pass, the class activations (N, h, w) float32.
 
-        The mean of a patch's activation over its h x w cells is the log odds of its probability; cell (0, 0) is at the
-        patch's top left, and `cell_centres_px` tells where exactly.
+        A patch's activation, pooled over its h x w cells as the model does, is the log odds of its probability; cell
+        (0, 0) is at the patch's top left, and `cell_centres_px` tells where exactly.
 
         Raises:
             InputError: as `classify`, and if the model cannot localise.

@@ -35,9 +35,9 @@ def export(network: keras.Model, path: Path, metadata: ModelMetadata, *, overwri
 
     The endpoint `classify_patches` takes `patches` (N, patch_px, patch_px, 1) of the pixel type in the metadata and
     returns `probability` (N,) float32: the softmax of the two logits, for calcification. A network that ends in global
-    average pooling has a second endpoint on the same variables: `localise_patches` returns, from one pass, also
-    `activation` (N, h, w) float32, the class activation of each cell of the last feature map; its mean over the cells
-    is the log odds of `probability`.
+    average pooling, or that judges cells and pools them, has a second endpoint on the same variables:
+    `localise_patches` returns, from one pass, also `activation` (N, h, w) float32, the class activation of each cell of
+    the last feature map; pooled over the cells as the network does it is the log odds of `probability`.
 
     Args:
         network: raw patches (N, patch_px, patch_px, 1) to logits (N, 2), in float32.

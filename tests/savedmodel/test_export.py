@@ -1,6 +1,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from mmgkeras.models.network import build_network
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata, PixelType, patients_digest, read_metadata
+from mmgkeras.savedmodel.start import load_exported_weights
 
 METADATA = ModelMetadata(
     network="small",
@@ -116,6 +118,28 @@ def test_resnet18_localises_in_cells_of_32_pixels(tmp_path: Path) -> None:
     assert classifier.cell_centres_px.tolist() == [0, 32]
     np.testing.assert_allclose(probability, classifier.classify(patches), atol=1e-6)
     np.testing.assert_allclose(activation.mean(axis=(1, 2)), np.log(probability / (1 - probability)), atol=1e-3)
+
+
+@pytest.mark.parametrize("pooling", ["log_mean_exp", "top_k"])
+def test_a_pooling_of_cells_survives_the_export_and_lends_its_weights_to_the_average(
+    tmp_path: Path, pooling: Literal["log_mean_exp", "top_k"]
+) -> None:
+    config = ModelConfig(weights="none", pooling=pooling)
+    network = build_network(config, patch_px=64, pixel_type="uint8")
+    metadata = dataclasses.replace(METADATA, network="resnet18", patch_px=64, stride_px=64, pixel_type="uint8")
+    export(network, tmp_path / "1", metadata)
+    classifier = load(tmp_path / "1")
+    patches = np.random.default_rng(3).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
+    probability, activation = classifier.localise(patches)
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(network(patches, training=False)))[:, 1]
+    np.testing.assert_allclose(probability, expected, atol=1e-6)
+    cells = np.sort(activation.reshape(3, 4))
+    pooled = np.log(np.exp(cells).mean(axis=1)) if pooling == "log_mean_exp" else cells[:, 1:].mean(axis=1)
+    np.testing.assert_allclose(pooled, np.log(probability / (1 - probability)), atol=1e-3)
+    average = build_network(ModelConfig(weights="none"), patch_px=64, pixel_type="uint8")
+    load_exported_weights(average, tmp_path / "1")
+    for variable, source in zip(average.variables, network.variables, strict=True):
+        np.testing.assert_array_equal(variable, source)
 
 
 def test_export_refuses_an_existing_folder_and_leaves_nothing_half_written(model_path: Path) -> None:
