@@ -3,7 +3,7 @@
     python benchmarks/network.py --torch-python PATH_TO_A_PYTHON_WITH_TORCH --json network.json
 
 Each case runs in a process of its own with as many threads as the others; the processes of one case are alive together
-and take turns, round by round, so that a change of the machine's load meets both. Figures are medians over the rounds;
+and take turns, round by round, so that a change of the machine's load meets both. Metrics are medians over the rounds;
 the ratio is the median of the rounds' own ratios. Both frameworks must have the same number of trainable parameters.
 A step takes raw uint8 patches that are already on the device: preprocessing is counted, input is not.
 

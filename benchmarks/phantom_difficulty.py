@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from mmgkeras.evaluation.untrained import UNTRAINED_SCORES, untrained_scores
+from mmgkeras.evaluation.baselines import BASELINE_SCORES, baseline_scores
 from mmgkeras.images.tissue import tissue_mask
-from mmgkeras.patches.labels import label_patches
+from mmgkeras.patches.labelling import label_patches
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Grid, Pixels
 from mmgkeras.sources.phantom.cases import Exposure, plan_exposures
 from mmgkeras.sources.phantom.dataset import image_record, quantized
@@ -45,7 +45,7 @@ def cut_image(exposure: Exposure, *, spacing_mm: float, patch_px: int) -> Patche
     record = image_record(exposure, spacing_mm=spacing_mm)
     pixels, twin = (quantized(grey, bits=8) for grey in (image.pixels, image.twin))
     grid = Grid(*pixels.shape, patch_px=patch_px, stride_px=patch_px, chest_wall=record.chest_wall_side)
-    labels = label_patches(grid, image.regions, record=record, envelope_fraction=0.5, label_source="annotated")
+    labels = label_patches(grid, image.regions, record=record, cluster_fraction=0.5, label_source="annotated")
     return Patches(
         pixels=grid.cut(pixels).reshape(-1, patch_px, patch_px),
         twins=grid.cut(twin).reshape(-1, patch_px, patch_px),
@@ -68,7 +68,7 @@ def best_snr(image: PhantomImage, grid: Grid) -> NDArray[np.float64]:
 
 
 def measure(*, spacing_mm: float, patch_px: int, num_patients: int, seed: int) -> dict[str, float]:
-    """The figures of one seed, on patches of at least half tissue where nothing else is said."""
+    """The metrics of one seed, on patches of at least half tissue where nothing else is said."""
     exposures = plan_exposures(num_patients=num_patients, seed=seed)
     with ThreadPoolExecutor(2) as pool:
         images = list(pool.map(lambda e: cut_image(e, spacing_mm=spacing_mm, patch_px=patch_px), exposures))
@@ -83,11 +83,11 @@ def measure(*, spacing_mm: float, patch_px: int, num_patients: int, seed: int) -
         others = np.flatnonzero(is_tissue & (image.labels == NO_CALCIFICATION))
         negatives.append(image.pixels[rng.permutation(others)[:NEGATIVES_PER_IMAGE]])
     scores, twin_scores, negative_scores = (
-        untrained_scores(np.concatenate(patches)) for patches in (positives, twins, negatives)
+        baseline_scores(np.concatenate(patches)) for patches in (positives, twins, negatives)
     )
     labels = np.concatenate([image.labels for image in images])
     visibility = np.concatenate(snr)
-    figures = {
+    metrics = {
         "images": float(len(images)),
         "positive patches, % of all": 100 * float(np.mean(labels == CALCIFICATION)),
         "unknown patches, %": 100 * float(np.mean(labels < 0)),
@@ -95,11 +95,11 @@ def measure(*, spacing_mm: float, patch_px: int, num_patients: int, seed: int) -
         f"of these with SNR >= {CLEARLY_VISIBLE_SNR:g}, %": 100 * float(np.mean(visibility >= CLEARLY_VISIBLE_SNR)),
         "median SNR": float(np.median(visibility)),
     }
-    for name in UNTRAINED_SCORES:
-        figures[name] = auc(scores[name], negative_scores[name])
-    figures["best but the mean"] = max(figures[name] for name in UNTRAINED_SCORES if name != "mean")
-    figures["best against own twins"] = max(auc(scores[name], twin_scores[name]) for name in UNTRAINED_SCORES)
-    return figures
+    for name in BASELINE_SCORES:
+        metrics[name] = auc(scores[name], negative_scores[name])
+    metrics["best but the mean"] = max(metrics[name] for name in BASELINE_SCORES if name != "mean")
+    metrics["best against own twins"] = max(auc(scores[name], twin_scores[name]) for name in BASELINE_SCORES)
+    return metrics
 
 
 def auc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
@@ -109,7 +109,7 @@ def auc(positive: NDArray[np.float64], negative: NDArray[np.float64]) -> float:
 
 
 def main() -> None:
-    """Prints a column of figures for each seed."""
+    """Prints a column of metrics for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spacing-mm", type=float, default=0.2)
     parser.add_argument("--patch-px", type=int, default=64)

@@ -13,7 +13,7 @@ from .worker import process_launcher
 
 if TYPE_CHECKING:
     from mmgkeras.config import Config
-    from mmgkeras.training.progress_table import JobRow
+    from mmgkeras.crossval.summary_table import JobRow
 
 
 def numbers_from(lowest: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
@@ -88,8 +88,8 @@ def crossval(
     """
     configs = _read_configs(files, overrides=overrides)
     quiet_tensorflow()
-    from mmgkeras.training.crossval import crossval as crossval_library
-    from mmgkeras.training.progress_table import as_table
+    from mmgkeras.crossval.cross_validate import crossval as crossval_library
+    from mmgkeras.crossval.summary_table import as_table
 
     def report(rows: Sequence["JobRow"]) -> None:
         click.echo(f"{as_table(rows)}\n")

@@ -32,7 +32,7 @@ Examples:
     "files",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Instead of --model and --store: predictions.csv of earlier runs, to take the figures from again.",
+    help="Instead of --model and --store: predictions.csv of earlier runs, to take the metrics from again.",
 )
 @click.option(
     "--twins",
@@ -60,17 +60,17 @@ def evaluate(
 ) -> None:
     """Score a model's own test subset, or an external store, and tell what the scores are worth.
 
-    Writes predictions.csv, metrics.json, metrics.csv and mammograms.csv into a folder, and prints the figures.
+    Writes predictions.csv, metrics.json, metrics.csv and mammograms.csv into a folder, and prints the metrics.
     """
     from mmgkeras.evaluation.terminal import as_text
 
     if files and not models and store is None:
-        from mmgkeras.evaluation.outputs import recompute_figures
+        from mmgkeras.evaluation.outputs import recompute_metrics
 
-        summary = recompute_figures(files, out=out, twins=twins, threshold=threshold, overwrite=overwrite)
+        summary = recompute_metrics(files, out=out, twins=twins, threshold=threshold, overwrite=overwrite)
     elif models and store is not None and not files:
         quiet_tensorflow()
-        from mmgkeras.savedmodel.evaluate import evaluate as evaluate_models
+        from mmgkeras.inference.evaluate import evaluate as evaluate_models
 
         evaluation = evaluate_models(
             models, store=store, out=out, twins=twins, threshold=threshold, overwrite=overwrite, track=track

@@ -82,7 +82,7 @@ def export(
     if not is_chosen and not is_given:
         raise click.UsageError("Give --operating-point and --predictions, or --threshold alone.")
     from mmgkeras.evaluation.operating_point import OperatingPoint
-    from mmgkeras.savedmodel.reexport import choose_operating_point, reexport
+    from mmgkeras.inference.threshold import choose_operating_point, reexport
 
     if threshold is not None:
         point = OperatingPoint(threshold, "given", None, "nothing")

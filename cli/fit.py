@@ -58,7 +58,7 @@ def fit(
 ) -> None:
     """Train a network on all subsets but the fold's own, and export it as a SavedModel.
 
-    Prints a line for each epoch: figures of the training batches as they were learned from. The test subset is not
+    Prints a line for each epoch: metrics of the training batches as they were learned from. The test subset is not
     read. A run that was interrupted goes on when the same command is given again.
     """
     from mmgkeras.config import read_config

@@ -55,7 +55,7 @@ def overlay(
 
     settings = read_config(config, overrides=overrides)
     quiet_tensorflow()
-    from mmgkeras.savedmodel.marking import mark_folder
+    from mmgkeras.inference.marking import mark_folder
 
     marked = mark_folder(
         model,

@@ -13,7 +13,7 @@ Examples:
 """
 
 
-@click.command(epilog=_EXAMPLES, short_help="Make one page of tables and figures to publish.")
+@click.command(epilog=_EXAMPLES, short_help="Make one page of tables and metrics to publish.")
 @click.option(
     "--crossval", type=click.Path(path_type=Path), required=True, help="The folder that mmgkeras crossval wrote."
 )
@@ -49,7 +49,7 @@ def report(
     resamples: int,
     overwrite: bool,
 ) -> None:
-    """Make one page of a cross-validation: every table and figure of the paper, ours beside the paper's.
+    """Make one page of a cross-validation: every table and metric of the paper, ours beside the paper's.
 
     Writes report.html, which needs no network, and every table as CSV and LaTeX. Trains and scores nothing.
     """

@@ -18,8 +18,8 @@ from .progress import track
 from .quiet import quiet_tensorflow
 
 if TYPE_CHECKING:
+    from mmgkeras.crossval.queue import FoldJob, Launch
     from mmgkeras.training.history import EpochRow
-    from mmgkeras.training.queue import FoldJob, Launch
 
 LOG = "log.txt"
 _FAULT = 1
@@ -35,8 +35,8 @@ def process_launcher(out: Path, *, has_own_terminal: bool) -> "Launch":
         has_own_terminal: progress goes to this process' stderr; else to log.txt in the job's folder, and the process
             sees no GPU but its own.
     """
+    from mmgkeras.crossval.queue import JobCrashError
     from mmgkeras.errors import InputFaultsError
-    from mmgkeras.training.queue import JobCrashError
 
     def launch(job: "FoldJob", devices: str) -> None:
         command = [sys.executable, "-c", _START, str(out), job.name, devices]
@@ -90,14 +90,14 @@ def work() -> None:
 
 def _work(out: str, name: str, devices: str, *alone: str) -> None:
     quiet_tensorflow()
+    from mmgkeras.crossval.job import run_job
+    from mmgkeras.crossval.queue import FoldJob
     from mmgkeras.errors import MmgError
     from mmgkeras.training.devices import use_only
-    from mmgkeras.training.job import run_job
-    from mmgkeras.training.queue import FoldJob
 
     def report(row: "EpochRow") -> None:
-        figures = f"loss {row.loss:.4f}, AUC of the training batches {row.auc:.4f}"
-        click.echo(f"{name}: epoch {row.epoch}: {figures}, {row.patches_per_second:.1f} patches/s", err=True)
+        metrics = f"loss {row.loss:.4f}, AUC of the training batches {row.auc:.4f}"
+        click.echo(f"{name}: epoch {row.epoch}: {metrics}, {row.patches_per_second:.1f} patches/s", err=True)
 
     try:
         names = use_only(devices) if alone else devices

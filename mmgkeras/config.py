@@ -11,9 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmgkeras.errors import ConfigError
+
+
+def _also(name: str, earlier: str) -> AliasChoices:
+    """A key that was called otherwise in earlier versions, whose files are still read."""
+    return AliasChoices(name, earlier)
 
 
 class Section(BaseModel):
@@ -28,8 +33,10 @@ class PatchesConfig(Section):
     patch_px: int = Field(default=224, ge=8, le=4096)
     stride_px: int | None = Field(default=None, ge=1)
     """None for `patch_px`: no overlap, as in the paper."""
-    envelope_fraction: float = Field(default=0.5, gt=0, le=1)
-    """A patch is positive if it holds this part of an envelope's area, or an envelope covers this part of it."""
+    cluster_fraction: float = Field(
+        default=0.5, gt=0, le=1, validation_alias=_also("cluster_fraction", "envelope_fraction")
+    )
+    """A patch is positive if it holds this part of a cluster region, or a cluster region covers this part of it."""
     label_source: Literal["annotated", "assumed"] = "annotated"
     """"assumed" takes unmarked patches of images whose pathology is "normal" as free of calcification."""
 
@@ -110,7 +117,9 @@ class TrainConfig(Section):
     """Times the learning rate for the last layer, new unless `model.weights` is an exported model; the paper is silent,
     MATLAB's usual script has 10."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    population_statistics: bool = True
+    batch_norm_recalibration: bool = Field(
+        default=True, validation_alias=_also("batch_norm_recalibration", "population_statistics")
+    )
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
     validation_patients: float = Field(default=0.0, ge=0, lt=1, strict=False)
     """The part of the training patients that is held out and watched; none in the paper."""

@@ -247,9 +247,9 @@ class ActivationMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """What a classifier is worth on one set of patches: the paper's six figures, AUC, and what they stand on.
+    """What a classifier is worth on one set of patches: the paper's six metrics, AUC, and what they stand on.
 
-    A figure without meaning, such as the positive predictive value of a classifier that never says yes, is None.
+    A metric without meaning, such as the positive predictive value of a classifier that never says yes, is None.
 
     Attributes:
         auc: area under the ROC curve.

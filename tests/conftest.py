@@ -136,3 +136,50 @@ def quadrant_store(quadrant_data: Path, tmp_path: Path) -> Path:
     prepare(quadrant_data, store, PatchesConfig(patch_px=8))
     write_folds(store / "folds.csv", {"p1": "A", "p2": "A", "p3": "B", "p4": "B"})
     return store
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[..., Path]) -> Path:
+    """For patches of 8 bits."""
+    path = tmp_path_factory.mktemp("models") / "mean" / "1"
+    return export_mean_model(path, changes={"patch_px": 4, "stride_px": 4})
+
+
+@pytest.fixture(scope="session")
+def deep_model_path(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[..., Path]) -> Path:
+    """The same for patches of 16 bits."""
+    path = tmp_path_factory.mktemp("models") / "mean" / "2"
+    return export_mean_model(path, changes={"patch_px": 4, "stride_px": 4, "pixel_type": "uint16"})
+
+
+@pytest.fixture(scope="session")
+def training_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six patients with one image of 12 patches each, 2 of them positive: 8 positives and 40 negatives train a fold."""
+    from PIL import Image
+
+    from mmgkeras.config import PatchesConfig, SplitConfig
+    from mmgkeras.patches.prepare import prepare
+    from mmgkeras.patches.split import split_store
+    from mmgkeras.schema import ImageRecord, Region
+    from mmgkeras.tables import write_images, write_regions
+
+    patch_px = 32
+    folder = tmp_path_factory.mktemp("training")
+    data = folder / "data"
+    data.mkdir()
+    generator = np.random.default_rng(0)
+    records, regions = [], []
+    for number in range(6):
+        image_id = f"image{number}"
+        pixels = generator.integers(0, 256, (4 * patch_px, 3 * patch_px), np.uint8)
+        for mark, (row, col) in enumerate(((10, 10), (70, 40))):
+            pixels[row : row + 8, col : col + 8] = 255
+            box = ((row, col), (row + 7, col + 7))
+            regions.append(Region(image_id, str(mark), "calcification", "box", box))
+        Image.fromarray(pixels).save(data / f"{image_id}.png")
+        records.append(ImageRecord(image_id, f"{image_id}.png", f"secret{number}", "L", "CC", "complete"))
+    write_images(data / "images.csv", records)
+    write_regions(data / "regions.csv", regions)
+    store = prepare(data, folder / "store", PatchesConfig(patch_px=patch_px))
+    split_store(store, SplitConfig(num_subsets=3))
+    return store.path

@@ -106,7 +106,7 @@ class TestRefused:
                 "train.precision: Input should be 'float32' or 'bfloat16'. Received: 'float16'",
             ),
             ("patches.patch_px=4", "patches.patch_px: Input should be greater than or equal to 8. Received: 4"),
-            ("patches.envelope_fraction=0.0", "patches.envelope_fraction: Input should be greater than 0"),
+            ("patches.cluster_fraction=0.0", "patches.cluster_fraction: Input should be greater than 0"),
             ("patches.stride_px=500", r"patches: stride_px must not exceed patch_px \(224\). Received: 500"),
             ("augmentation.intensities=[0.5]", r"augmentation: intensities must begin with 1.0 .* Received: \(0.5,\)"),
             ("augmentation.intensities=[1.0, 1.5]", "augmentation: intensities must begin with 1.0"),

@@ -12,9 +12,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 LAYERS = (
     {"cli"},
     {"report"},
-    {"training"},
+    {"crossval"},
+    {"training", "inference"},
     {"savedmodel"},
     {"pipeline"},
+    {"study"},
     {"models"},
     {"evaluation", "overlay"},
     {"patches", "images", "sources"},

@@ -1,4 +1,4 @@
-"""Intervals of the figures by resampling patients within folds.
+"""Intervals of the metrics by resampling patients within folds.
 
 A patient's patches resemble each other, so patients are drawn, not patches: the interval says what other patients, as
 many and in the same subsets, would have given the same trained models. It does not hold what another training would
@@ -8,7 +8,7 @@ Method: bounds on the logit scale, by the standard error of the resamples and a 
 resamples held the truth in 81 to 85 % of simulated studies of the paper's shape whose patients differed clearly. Three
 things are wrong with them, and each is met. Resamples of few patients, of whom some have most of the calcification,
 spread too little: the deviations are stretched, and degrees of freedom counted, by the effective number of patients.
-The standard error is itself uncertain: hence t. Near 1 the figures are skewed: hence the logit scale.
+The standard error is itself uncertain: hence t. Near 1 the metrics are skewed: hence the logit scale.
 tests/evaluation/test_coverage.py measures how often the intervals hold the truth.
 """
 
@@ -29,7 +29,7 @@ from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, PatientTable, tabula
 
 NUM_RESAMPLES: Final = 2_000
 MAX_MEANINGLESS: Final = 0.05
-"""Where more than this part of the resamples leaves a figure without meaning, it has no bounds."""
+"""Where more than this part of the resamples leaves a metric without meaning, it has no bounds."""
 PATCH: Final = ["image_id", "row", "col"]
 """Columns that name a patch, whoever scored it."""
 
@@ -37,8 +37,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BootstrapFigures:
-    """The figures of a set of predictions with their intervals; None where a figure has no meaning.
+class BootstrapMetrics:
+    """The metrics of a set of predictions with their intervals; None where a metric has no meaning.
 
     Attributes:
         fold_mean: mean over folds, every fold counting the same (paper, 3.4.1). Of mammogram_accuracy, the mean over
@@ -65,7 +65,7 @@ class Resamples:
     num_redrawn: int
 
 
-def bootstrap_figures(
+def bootstrap_metrics(
     predictions: pd.DataFrame,
     *,
     num_resamples: int = NUM_RESAMPLES,
@@ -73,9 +73,9 @@ def bootstrap_figures(
     threshold: float = THRESHOLD,
     confidence: float = 0.95,
     folds: Sequence[int] | None = None,
-    figures: Collection[str] = BOOTSTRAPPED,
-) -> BootstrapFigures:
-    """The figures of a frame with the columns of predictions.csv, each with its interval.
+    metrics: Collection[str] = BOOTSTRAPPED,
+) -> BootstrapMetrics:
+    """The metrics of a frame with the columns of predictions.csv, each with its interval.
 
     Args:
         predictions: the selection of patches that is asked about: all, or those on tissue.
@@ -84,18 +84,18 @@ def bootstrap_figures(
         threshold: a probability of at least this says calcification.
         confidence: the share of intervals that hold the truth.
         folds: that there should be; None for those of the frame. A fold without a patch leaves no fold means.
-        figures: some of BOOTSTRAPPED.
+        metrics: some of BOOTSTRAPPED.
     """
     expected = sorted({int(fold) for fold in predictions["fold"].unique()} if folds is None else set(folds))
-    table = tabulate_patients(predictions, threshold=threshold, figures=figures)
+    table = tabulate_patients(predictions, threshold=threshold, metrics=metrics)
     resamples = draw_resamples(table, num_resamples=num_resamples, seed=seed)
     shares_patients = len(np.unique(table.patients)) < len(table.patients)
     pools = not (shares_patients and predictions.duplicated(PATCH).any())
     bound = partial(_bound, table, resamples=resamples, confidence=confidence)
-    return BootstrapFigures(
-        fold_mean={name: bound(name, parts=expected) for name in figures},
-        pooled={name: bound(name, parts=[None]) if pools else None for name in figures},
-        fold_spread={name: _spread(estimates(table, name, expected)) for name in figures},
+    return BootstrapMetrics(
+        fold_mean={name: bound(name, parts=expected) for name in metrics},
+        pooled={name: bound(name, parts=[None]) if pools else None for name in metrics},
+        fold_spread={name: _spread(estimates(table, name, expected)) for name in metrics},
         num_resamples=num_resamples,
         num_redrawn=resamples.num_redrawn,
     )
@@ -143,21 +143,21 @@ def _lacks_label(table: PatientTable, weights: Floats, stratum: NDArray[np.int64
 
 
 def estimates(table: PatientTable, name: str, parts: Sequence[int | None]) -> list[float | None]:
-    """The figure of each fold as it is, of all folds in one set for None; None where it has no meaning."""
+    """The metric of each fold as it is, of all folds in one set for None; None where it has no meaning."""
     once = np.ones((1, len(table.folds)))
-    values = [float(table.figure(name, once, fold=fold)[0]) for fold in parts]
+    values = [float(table.metric(name, once, fold=fold)[0]) for fold in parts]
     return [None if np.isnan(value) else value for value in values]
 
 
 def deviations(table: PatientTable, name: str, resamples: Resamples, *, parts: Sequence[int | None]) -> Floats:
-    """(R,) how far the mean of a figure over the parts moves in each resample, stretched by what resampling loses.
+    """(R,) how far the mean of a metric over the parts moves in each resample, stretched by what resampling loses.
 
-    NaN where the figure has no meaning, and everywhere if a part stands on fewer than two patients.
+    NaN where the metric has no meaning, and everywhere if a part stands on fewer than two patients.
     """
     total = np.zeros(len(resamples.weights))
     for fold in parts:
         num_folds = len(np.unique(table.folds)) if fold is None else 1
-        values = table.figure(name, resamples.weights, fold=fold)
+        values = table.metric(name, resamples.weights, fold=fold)
         is_known = ~np.isnan(values)
         centre = values[is_known].mean() if is_known.any() else 0.0
         total += (values - centre) * stretch(table.shares(name, fold=fold), num_folds=num_folds)
@@ -196,6 +196,6 @@ def _bound(
 
 
 def _spread(of_folds: Sequence[float | None]) -> float | None:
-    """The standard deviation of the figures of folds, None with fewer than two or one without meaning."""
+    """The standard deviation of the metrics of folds, None with fewer than two or one without meaning."""
     known = [value for value in of_folds if value is not None]
     return float(np.std(known, ddof=1)) if len(known) == len(of_folds) > 1 else None

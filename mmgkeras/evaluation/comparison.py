@@ -136,7 +136,7 @@ def _compare_fold_means(
     confidence: float,
     folds: Sequence[int] | None,
 ) -> _Differences:
-    tables = {name: tabulate_patients(frame, figures=("auc",)) for name, frame in known.items()}
+    tables = {name: tabulate_patients(frame, metrics=("auc",)) for name, frame in known.items()}
     one = next(iter(tables.values()))
     parts = sorted({int(fold) for fold in one.folds} if folds is None else set(folds))
     # The units of all tables are the same, so the same weights draw the same patients for each network.

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.findings import Place, patches_of_findings
 from mmgkeras.evaluation.interval import Interval, effective_number, stretch, unit_interval
 from mmgkeras.evaluation.metrics import mean
+from mmgkeras.evaluation.targets import Place, patches_of_findings
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Grid, Region
 
 RATES: Final = (0.5, 1.0, 2.0, 4.0)
@@ -103,9 +103,9 @@ def targets_from_regions(
     regions: Sequence[Region],
     grids: Mapping[str, Grid],
     *,
-    envelope_fraction: float = 0.5,
+    cluster_fraction: float = 0.5,
 ) -> Targets:
-    """One target for each cluster, and for each individual mark that lies in no cluster's envelope.
+    """One target for each cluster, and for each individual mark that lies in no cluster region.
 
     The marks of a cluster are one finding with it, see `findings`. Only patches that are labelled 1 in the predictions
     count; a region none of whose patches is, such as an envelope that lies on the corner of four patches, is left out
@@ -115,7 +115,7 @@ def targets_from_regions(
         predictions: with the columns of predictions.csv; images without any are passed over.
         regions: of all images.
         grids: how each image was divided, by image_id.
-        envelope_fraction: of the label rule, `patches.envelope_fraction` of the configuration.
+        cluster_fraction: of the label rule, `patches.cluster_fraction` of the configuration.
 
     Raises:
         InputError: if an image with regions has no grid, or a region cannot be drawn on its image.
@@ -133,7 +133,7 @@ def targets_from_regions(
             continue
         if image_id not in grids:
             raise InputError(f"image {image_id}: has regions and predictions, but no grid is known of it")
-        for finding in patches_of_findings(by_image[image_id], grids[image_id], envelope_fraction=envelope_fraction):
+        for finding in patches_of_findings(by_image[image_id], grids[image_id], cluster_fraction=cluster_fraction):
             hittable = tuple(sorted(finding & positives[fold, image_id]))
             if hittable:
                 items.append(Target(fold, image_id, hittable))

@@ -1,4 +1,4 @@
-"""A figure with its uncertainty, and how a standard error becomes bounds."""
+"""A metric with its uncertainty, and how a standard error becomes bounds."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Interval:
     """An estimate and the bounds of its confidence interval, 95 % unless said otherwise.
 
     Attributes:
-        estimate: the figure of the data themselves.
+        estimate: the metric of the data themselves.
         low, high: the bounds; None where they cannot be had, for instance from a single patient.
     """
 
@@ -24,7 +24,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much one figure is above another, tested against 0.
+    """How much one metric is above another, tested against 0.
 
     Attributes:
         interval: the difference and its bounds.
@@ -53,7 +53,7 @@ def effective_number(shares: NDArray[np.floating]) -> float:
 def stretch(shares: NDArray[np.floating], *, num_folds: int = 1) -> float:
     """What the deviations of resamples are multiplied by; NaN if fewer than two patients have a share (I,).
 
-    Patients are drawn from those of the sample, whose figure lies nearer to each of them than the truth does. Of the
+    Patients are drawn from those of the sample, whose metric lies nearer to each of them than the truth does. Of the
     variance that loses 1 / n, n being their effective number; and in one set of several folds, each of which keeps its
     number of patients, one patient more for each further fold.
     """
@@ -65,10 +65,10 @@ def stretch(shares: NDArray[np.floating], *, num_folds: int = 1) -> float:
 
 
 def unit_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:
-    """The interval of a figure from 0 to 1: symmetric on the logit scale, so that it stays inside and leans inwards.
+    """The interval of a metric from 0 to 1: symmetric on the logit scale, so that it stays inside and leans inwards.
 
     Args:
-        estimate: the figure. At 0 or 1 itself there are no bounds: nothing in the data says how far it could be off.
+        estimate: the metric. At 0 or 1 itself there are no bounds: nothing in the data says how far it could be off.
         se: its standard error, on its own scale; none (0) leaves no bounds either.
         degrees: of freedom of the t distribution, about the number of patients behind the standard error less one;
             below 1 there are no bounds.
@@ -82,7 +82,7 @@ def unit_interval(estimate: float, *, se: float, degrees: float, confidence: flo
 
 
 def symmetric_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:
-    """The interval of a figure of any size; arguments as for `unit_interval`."""
+    """The interval of a metric of any size; arguments as for `unit_interval`."""
     if not 0 < se < np.inf or degrees < 1:
         return Interval(estimate)
     reach = float(student.ppf((1 + confidence) / 2, degrees)) * se

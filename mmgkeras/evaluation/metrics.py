@@ -1,4 +1,4 @@
-"""What scores and decisions are worth against labels: the figures of the paper's 3.4, one set of patches at a time.
+"""What scores and decisions are worth against labels: the metrics of the paper's 3.4, one set of patches at a time.
 
 Owns the definitions. Takes frames with the columns of predictions.csv; knows nothing of folds, files and printing.
 """
@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 
-FIGURES: Final = ("auc", "average_precision", "sensitivity", "specificity", "f1", "ppv", "npv", "accuracy")
+METRICS: Final = ("auc", "average_precision", "sensitivity", "specificity", "f1", "ppv", "npv", "accuracy")
 """The fields of `Metrics` that are averaged over folds."""
 CONFUSION: Final = ("tp", "fp", "tn", "fn")
 MAMMOGRAM_COLUMNS: Final = (
@@ -75,12 +75,12 @@ def average_precision(labels: NDArray[np.integer], scores: NDArray[np.floating])
     return float(average_precision_score(labels, scores))
 
 
-def mean_figures(of_folds: Sequence[Metrics]) -> dict[str, float | None]:
-    """Each figure's mean over folds, every fold counting the same (paper, 3.4.1).
+def mean_metrics(of_folds: Sequence[Metrics]) -> dict[str, float | None]:
+    """Each metric's mean over folds, every fold counting the same (paper, 3.4.1).
 
-    A figure that one fold lacks has no mean: leaving that fold out would compare unlike things.
+    A metric that one fold lacks has no mean: leaving that fold out would compare unlike things.
     """
-    return {name: mean([getattr(metrics, name) for metrics in of_folds]) for name in FIGURES}
+    return {name: mean([getattr(metrics, name) for metrics in of_folds]) for name in METRICS}
 
 
 def mean(values: Sequence[float | None]) -> float | None:

@@ -1,6 +1,6 @@
 """Thresholds for a wanted sensitivity or a bearable number of false positives, and what they reach on other patients.
 
-Owns their choice. They stand beside the paper's own decision, 0.5, and do not replace it in the figures.
+Owns their choice. They stand beside the paper's own decision, 0.5, and do not replace it in the metrics.
 """
 
 import math
@@ -14,7 +14,7 @@ import pandas as pd
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.crossfit import FittedOn, fitting_sets
 from mmgkeras.evaluation.froc import num_negative_images
-from mmgkeras.evaluation.metrics import mean, mean_figures, measure
+from mmgkeras.evaluation.metrics import mean, mean_metrics, measure
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Metrics
 
 Kind = Literal["sensitivity", "false_positives_per_image", "given"]
@@ -41,7 +41,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """What a threshold reaches on one set of patches: the figures, and false positives an image.
+    """What a threshold reaches on one set of patches: the metrics, and false positives an image.
 
     `false_positives_per_image` is over the images with a patch labelled 0; None without one.
     """
@@ -59,7 +59,7 @@ class CrossFittedPoints:
         kind, target: what they were chosen for.
         fitted_on: which other patients; None where there are none.
         folds: by the number of the fold.
-        mean: over folds, each figure of `evaluation.metrics.FIGURES`, false_positives_per_image and threshold; empty
+        mean: over folds, each metric of `evaluation.metrics.METRICS`, false_positives_per_image and threshold; empty
             without folds.
         reason: why there are no folds; empty where there are.
     """
@@ -139,7 +139,7 @@ def cross_fitted_operating_points(
             return CrossFittedPoints(kind=kind, target=target, reason=f"fold {fold}: {error}")
         folds[fold] = measure_at(predictions[predictions["fold"] == fold], threshold=threshold)
     reached = list(folds.values())
-    means = mean_figures([one.metrics for one in reached]) | {
+    means = mean_metrics([one.metrics for one in reached]) | {
         "false_positives_per_image": mean([one.false_positives_per_image for one in reached]),
         "threshold": mean([one.threshold for one in reached]),
     }

@@ -1,6 +1,6 @@
 """A summary as files: metrics.json for programs, metrics.csv and mammograms.csv for tables.
 
-Owns their layout. A figure without meaning is null in JSON and "n/a" in CSV, never 0 and never an empty place.
+Owns their layout. A metric without meaning is null in JSON and "n/a" in CSV, never 0 and never an empty place.
 """
 
 import csv
@@ -13,8 +13,8 @@ from typing import Any, Final
 import pandas as pd
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.metrics import CONFUSION, FIGURES, THRESHOLD, measure_mammograms
-from mmgkeras.evaluation.summary import SelectionSummary, Summary, Timing, summarise
+from mmgkeras.evaluation.metrics import CONFUSION, METRICS, THRESHOLD, measure_mammograms
+from mmgkeras.evaluation.summary import SelectionSummary, Summary, Timing, TwinSummary, summarise
 from mmgkeras.files import atomic_file, check_outputs
 from mmgkeras.schema import Metrics
 from mmgkeras.tables import read_predictions
@@ -23,12 +23,12 @@ NOT_AVAILABLE: Final = "n/a"
 METRICS_JSON: Final = "metrics.json"
 METRICS_CSV: Final = "metrics.csv"
 MAMMOGRAMS_CSV: Final = "mammograms.csv"
-FIGURE_FILES: Final = (METRICS_JSON, METRICS_CSV, MAMMOGRAMS_CSV)
+METRIC_FILES: Final = (METRICS_JSON, METRICS_CSV, MAMMOGRAMS_CSV)
 _COUNTS: Final = ("num_positives", "num_negatives", "num_unknown", "num_images", "num_patients")
-_CSV_COLUMNS: Final = ("patches", "classifier", "fold", *FIGURES, *CONFUSION, *_COUNTS)
+_CSV_COLUMNS: Final = ("patches", "classifier", "fold", *METRICS, *CONFUSION, *_COUNTS)
 
 
-def write_figures(
+def write_metrics(
     folder: Path,
     predictions: pd.DataFrame,
     *,
@@ -38,7 +38,7 @@ def write_figures(
     timing: Timing | None = None,
     overwrite: bool = False,
 ) -> Summary:
-    """Takes every figure from predictions, writes metrics.json, metrics.csv and mammograms.csv, returns the summary.
+    """Takes every metric from predictions, writes metrics.json, metrics.csv and mammograms.csv, returns the summary.
 
     Args:
         folder: where they are written.
@@ -52,7 +52,7 @@ def write_figures(
     Raises:
         InputError: if a file exists and `overwrite` is not set, or cannot be written; or a positive lacks its twin.
     """
-    check_outputs([folder / name for name in FIGURE_FILES], overwrite=overwrite)
+    check_outputs([folder / name for name in METRIC_FILES], overwrite=overwrite)
     summary = summarise(predictions, threshold=threshold, twins=twins, timing=timing)
     mammograms = measure_mammograms(predictions, threshold=threshold, seconds=seconds)
     write_summary(folder, summary, overwrite=overwrite)
@@ -60,7 +60,7 @@ def write_figures(
     return summary
 
 
-def recompute_figures(
+def recompute_metrics(
     files: Sequence[Path],
     *,
     out: Path,
@@ -85,7 +85,7 @@ def recompute_figures(
         frames.append(frame)
     predictions = pd.concat(frames, ignore_index=True)
     twin_predictions = None if twins is None else read_predictions(twins)
-    return write_figures(out, predictions, threshold=threshold, twins=twin_predictions, overwrite=overwrite)
+    return write_metrics(out, predictions, threshold=threshold, twins=twin_predictions, overwrite=overwrite)
 
 
 def write_summary(folder: Path, summary: Summary, *, overwrite: bool = False) -> None:
@@ -102,7 +102,7 @@ def write_summary(folder: Path, summary: Summary, *, overwrite: bool = False) ->
     ):
         writer = csv.DictWriter(file, _CSV_COLUMNS, restval=NOT_AVAILABLE, lineterminator="\n")
         writer.writeheader()
-        for name, selection in (("tissue", summary.tissue), ("all", summary.everything)):
+        for name, selection in (("tissue", summary.tissue), ("all", summary.all_patches)):
             writer.writerows({"patches": name, **row} for row in _csv_rows(selection))
 
 
@@ -120,15 +120,19 @@ def as_json(summary: Summary) -> dict[str, Any]:
     """What metrics.json holds; its first "auc" is that of tissue patches, the mean over folds."""
     return {
         "tissue": _selection_as_json(summary.tissue),
-        "all": _selection_as_json(summary.everything),
-        "twins": None if summary.twins is None else dataclasses.asdict(summary.twins),
+        "all": _selection_as_json(summary.all_patches),
+        "twins": None if summary.twins is None else _twins_as_json(summary.twins),
         "threshold": summary.threshold,
         "seconds_per_mammogram": None if summary.timing is None else dataclasses.asdict(summary.timing),
     }
 
 
+def _twins_as_json(twins: TwinSummary) -> dict[str, Any]:
+    return {"auc": twins.auc, "num_pairs": twins.num_pairs, "untrained": dict(twins.baselines)}
+
+
 def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:
-    best = selection.best_untrained
+    best = selection.best_baseline
     return {
         **selection.mean,
         "mammogram_accuracy": selection.mammogram_accuracy,
@@ -136,15 +140,14 @@ def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:
         **_counts(selection.counts),
         "always_no": dict(selection.always_no),
         "best_untrained": None if best is None else {"name": best[0], "auc": best[1]},
-        "untrained": dict(selection.untrained),
+        "untrained": dict(selection.baselines),
         "pooled": None if selection.pooled is None else _metrics_as_json(selection.pooled),
         "folds": {str(fold): _metrics_as_json(metrics) for fold, metrics in selection.folds.items()},
     }
 
 
 def _metrics_as_json(metrics: Metrics) -> dict[str, Any]:
-    figures = {name: getattr(metrics, name) for name in (*FIGURES, *CONFUSION)}
-    return figures | _counts(metrics)
+    return {name: getattr(metrics, name) for name in (*METRICS, *CONFUSION)} | _counts(metrics)
 
 
 def _counts(metrics: Metrics) -> dict[str, int]:
@@ -158,9 +161,9 @@ def _csv_rows(selection: SelectionSummary) -> Iterator[dict[str, object]]:
     if selection.pooled is not None:
         yield {"classifier": "model", "fold": "pooled", **_texts(_metrics_as_json(selection.pooled))}
     yield {"classifier": "always_no", "fold": "mean", **_texts(selection.always_no), **_counts(selection.counts)}
-    for name, value in selection.untrained.items():
+    for name, value in selection.baselines.items():
         yield {"classifier": name, "fold": "mean", **_texts({"auc": value}), **_counts(selection.counts)}
 
 
-def _texts(figures: Mapping[str, float | None]) -> dict[str, object]:
-    return {name: NOT_AVAILABLE if value is None else value for name, value in figures.items()}
+def _texts(metrics: Mapping[str, float | None]) -> dict[str, object]:
+    return {name: NOT_AVAILABLE if value is None else value for name, value in metrics.items()}

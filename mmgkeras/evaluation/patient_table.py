@@ -1,6 +1,6 @@
-"""Figures as functions of how often each patient counts.
+"""Metrics as functions of how often each patient counts.
 
-Owns the sums by patient from which a figure follows for any weights of the patients without going back to the patches:
+Owns the sums by patient from which a metric follows for any weights of the patients without going back to the patches:
 2,000 resamples then cost a few matrix products. Knows nothing of how weights are drawn.
 """
 
@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras.evaluation.metrics import FIGURES, THRESHOLD
+from mmgkeras.evaluation.metrics import METRICS, THRESHOLD
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 
 MAMMOGRAM_ACCURACY: Final = "mammogram_accuracy"
-BOOTSTRAPPED: Final = (*FIGURES, MAMMOGRAM_ACCURACY)
-"""Every figure that follows from a `PatientTable`."""
+BOOTSTRAPPED: Final = (*METRICS, MAMMOGRAM_ACCURACY)
+"""Every metric that follows from a `PatientTable`."""
 RANKED: Final = ("auc", "average_precision")
-"""The figures of the scores themselves; the others are of decisions, and each a quotient of sums."""
+"""The metrics of the scores themselves; the others are of decisions, and each a quotient of sums."""
 _CHUNK: Final = 2_000_000
 """Numbers that an intermediate array of the average precision may hold."""
 
@@ -34,7 +34,7 @@ class PatientTable:
     Attributes:
         folds: (U,) the fold of each unit, ascending.
         patients: (U,) the patient of each unit, numbered from 0.
-        quotients: by the name of a figure of decisions, the sums (U,) above and below its line.
+        quotients: by the name of a metric of decisions, the sums (U,) above and below its line.
         positives, negatives: (U,) numbers of patches.
         wins: (U, U), over the pairs of a positive of the row's unit and a negative of the column's, how often the
             positive scores higher; an equal score counts one half.
@@ -59,8 +59,8 @@ class PatientTable:
             return slice(0, len(self.folds))
         return _span(self.folds, fold, fold + 1)
 
-    def figure(self, name: str, weights: Floats, *, fold: int | None = None) -> Floats:
-        """(R,) the figure of one fold, or of all in one set for None, when unit u counts weights[r, u] times.
+    def metric(self, name: str, weights: Floats, *, fold: int | None = None) -> Floats:
+        """(R,) the metric of one fold, or of all in one set for None, when unit u counts weights[r, u] times.
 
         Args:
             name: one of BOOTSTRAPPED that the table was made for.
@@ -68,7 +68,7 @@ class PatientTable:
             fold: whose units are taken.
 
         Returns:
-            NaN where the figure has no meaning.
+            NaN where the metric has no meaning.
         """
         part = self.units(fold)
         of_part = weights[:, part]
@@ -81,7 +81,7 @@ class PatientTable:
         return _divide(of_part @ above[part], of_part @ below[part])
 
     def shares(self, name: str, *, fold: int | None = None) -> Floats:
-        """What each unit has below the line of the figure, which stands on the units above 0.
+        """What each unit has below the line of the metric, which stands on the units above 0.
 
         For the AUC and the average precision that is the positives, or the negatives if fewer units have any.
         """
@@ -106,14 +106,14 @@ class PatientTable:
 
 
 def tabulate_patients(
-    predictions: pd.DataFrame, *, threshold: float = THRESHOLD, figures: Collection[str] = BOOTSTRAPPED
+    predictions: pd.DataFrame, *, threshold: float = THRESHOLD, metrics: Collection[str] = BOOTSTRAPPED
 ) -> PatientTable:
     """The table of a frame with the columns of predictions.csv; patches of unknown label are left out.
 
     Args:
         predictions: of any selection of patches and any number of folds.
         threshold: a probability of at least this says calcification.
-        figures: the names that will be asked for; what only the others need is not computed.
+        metrics: the names that will be asked for; what only the others need is not computed.
     """
     known = predictions[predictions["label"] != UNKNOWN]
     folds, patients, units = _number_units(known)
@@ -124,9 +124,9 @@ def tabulate_patients(
     others = units[~is_positive]
     won, negatives_reached = _place(positive_scores, scores[~is_positive], others, num_units=len(folds))
     positives_reached = np.empty((0, len(folds)))
-    if "average_precision" in figures:
+    if "average_precision" in metrics:
         _, positives_reached = _place(positive_scores, positive_scores, owners, num_units=len(folds))
-    needs_quotients = any(name not in RANKED for name in figures)
+    needs_quotients = any(name not in RANKED for name in metrics)
     return PatientTable(
         folds=folds,
         patients=patients,
@@ -172,7 +172,7 @@ def _place(scores: Floats, others: Floats, units: Ints, *, num_units: int) -> tu
 def _quotients(
     known: pd.DataFrame, units: Ints, *, num_units: int, threshold: float
 ) -> dict[str, tuple[Floats, Floats]]:
-    """The sums above and below the line of each figure (paper, 3.4.1 and 3.4.3)."""
+    """The sums above and below the line of each metric (paper, 3.4.1 and 3.4.3)."""
     calcified = known["label"].to_numpy() == CALCIFICATION
     called = known["probability"].to_numpy() >= threshold
     tp, fp, tn, fn = (

@@ -1,6 +1,6 @@
 """What predictions are worth: by fold, mean over folds and pooled, on tissue patches and on all.
 
-Owns which figures are given beside which. All come from the predictions alone; only times are brought along.
+Owns which metrics are given beside which. All come from the predictions alone; only times are brought along.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ from mmgkeras.evaluation.metrics import (
     THRESHOLD,
     auc,
     mean,
-    mean_figures,
+    mean_metrics,
     measure,
     measure_mammograms,
 )
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
-from mmgkeras.tables import UNTRAINED_PREFIX
+from mmgkeras.tables import BASELINE_PREFIX
 
 TISSUE_FRACTION: Final = 0.5
 """A tissue patch shows breast on at least this part of its area; the others are mostly easy black."""
@@ -33,12 +33,12 @@ class SelectionSummary:
 
     Attributes:
         folds: the metrics of each fold, by its number.
-        mean: each figure's mean over folds; with one fold, that fold's.
+        mean: each metric's mean over folds; with one fold, that fold's.
         counts: of the patches of all folds together, each patch once.
         pooled: of all folds' patches in one set; None where a patch was scored by several models, for it would count
             several times.
-        always_no: mean over folds of the figures of the classifier that says no to every patch.
-        untrained: mean over folds of the AUC of each score that nothing was trained for.
+        always_no: mean over folds of the metrics of the classifier that says no to every patch.
+        baselines: mean over folds of the AUC of each score that nothing was trained for.
         mammogram_accuracy: mean of the accuracy of each mammogram (paper, Table 10).
     """
 
@@ -47,13 +47,13 @@ class SelectionSummary:
     counts: Metrics
     pooled: Metrics | None
     always_no: Mapping[str, float | None]
-    untrained: Mapping[str, float | None]
+    baselines: Mapping[str, float | None]
     mammogram_accuracy: float | None
 
     @property
-    def best_untrained(self) -> tuple[str, float] | None:
-        """The untrained score with the highest AUC, None if there is none."""
-        known = [(value, name) for name, value in self.untrained.items() if value is not None]
+    def best_baseline(self) -> tuple[str, float] | None:
+        """The baseline with the highest AUC, None if there is none."""
+        known = [(value, name) for name, value in self.baselines.items() if value is not None]
         return (max(known)[1], max(known)[0]) if known else None
 
 
@@ -66,7 +66,7 @@ class TwinSummary:
 
     auc: float | None
     num_pairs: int
-    untrained: Mapping[str, float | None]
+    baselines: Mapping[str, float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Summary:
     """Everything that is said of a set of predictions."""
 
     tissue: SelectionSummary
-    everything: SelectionSummary
+    all_patches: SelectionSummary
     threshold: float
     twins: TwinSummary | None = None
     timing: Timing | None = None
@@ -116,7 +116,7 @@ def summarise(
     in_tissue = predictions[predictions["tissue"] >= TISSUE_FRACTION]
     return Summary(
         tissue=_summarise_selection(in_tissue, folds=_folds(predictions), threshold=threshold),
-        everything=_summarise_selection(predictions, folds=_folds(predictions), threshold=threshold),
+        all_patches=_summarise_selection(predictions, folds=_folds(predictions), threshold=threshold),
         threshold=threshold,
         twins=None if twins is None else _summarise_twins(predictions, twins),
         timing=timing,
@@ -137,21 +137,21 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
     accuracies = measure_mammograms(patches, threshold=threshold)["accuracy"].dropna()
     return SelectionSummary(
         folds=by_fold,
-        mean=mean_figures(list(by_fold.values())),
+        mean=mean_metrics(list(by_fold.values())),
         counts=counts,
         pooled=counts if len(unique) == len(patches) else None,
-        always_no=mean_figures(always_no),
-        untrained=_untrained_aucs(parts),
+        always_no=mean_metrics(always_no),
+        baselines=_baseline_aucs(parts),
         mammogram_accuracy=float(accuracies.mean()) if len(accuracies) else None,
     )
 
 
-def _untrained_aucs(parts: Sequence[pd.DataFrame]) -> dict[str, float | None]:
-    """The mean over folds of each untrained score's AUC, by its name without the prefix."""
+def _baseline_aucs(parts: Sequence[pd.DataFrame]) -> dict[str, float | None]:
+    """The mean over folds of each baseline's AUC, by its name without the prefix."""
     known = [part[part["label"] != UNKNOWN] for part in parts]
-    columns = [name for name in parts[0].columns if name.startswith(UNTRAINED_PREFIX)] if parts else []
+    columns = [name for name in parts[0].columns if name.startswith(BASELINE_PREFIX)] if parts else []
     return {
-        column.removeprefix(UNTRAINED_PREFIX): mean(
+        column.removeprefix(BASELINE_PREFIX): mean(
             [auc(part["label"].to_numpy(), part[column].to_numpy()) for part in known]
         )
         for column in columns
@@ -172,7 +172,7 @@ def _summarise_twins(predictions: pd.DataFrame, twins: pd.DataFrame) -> TwinSumm
     return TwinSummary(
         auc=mean([auc(part["label"].to_numpy(), part["probability"].to_numpy()) for part in parts]),
         num_pairs=len(positives),
-        untrained=_untrained_aucs(parts),
+        baselines=_baseline_aucs(parts),
     )
 
 

@@ -11,7 +11,7 @@ from mmgkeras.evaluation.summary import TISSUE_FRACTION, SelectionSummary, Summa
 from mmgkeras.schema import Metrics
 
 WIDTH: Final = 80
-_FIGURES: Final = {
+_METRICS: Final = {
     "auc": "AUC",
     "average_precision": "PR AUC",
     "sensitivity": "sens.",
@@ -26,11 +26,11 @@ _FIGURE_WIDTH: Final = 8
 
 
 def as_text(summary: Summary) -> str:
-    """The figures on tissue patches and on all, what to hold them against, and the times."""
+    """The metrics on tissue patches and on all, what to hold them against, and the times."""
     lines = [
         *_selection_lines(f"Tissue patches (breast on at least {TISSUE_FRACTION:.0%})", summary.tissue),
         "",
-        *_selection_lines("All patches", summary.everything),
+        *_selection_lines("All patches", summary.all_patches),
         "",
         *_closing_lines(summary),
     ]
@@ -40,21 +40,21 @@ def as_text(summary: Summary) -> str:
 def _selection_lines(title: str, selection: SelectionSummary) -> Iterator[str]:
     yield title
     yield from _count_lines(selection.counts)
-    yield _row("", list(_FIGURES.values()))
+    yield _row("", list(_METRICS.values()))
     if len(selection.folds) == 1:
-        yield _row(f"fold {next(iter(selection.folds))}", [number(selection.mean[name]) for name in _FIGURES])
+        yield _row(f"fold {next(iter(selection.folds))}", [number(selection.mean[name]) for name in _METRICS])
     else:
         for fold, metrics in selection.folds.items():
-            yield _row(f"fold {fold}", [number(getattr(metrics, name)) for name in _FIGURES])
-        yield _row("mean of folds", [number(selection.mean[name]) for name in _FIGURES])
+            yield _row(f"fold {fold}", [number(getattr(metrics, name)) for name in _METRICS])
+        yield _row("mean of folds", [number(selection.mean[name]) for name in _METRICS])
         if selection.pooled is not None:
-            yield _row("pooled", [number(getattr(selection.pooled, name)) for name in _FIGURES])
-    yield _row("always no", [number(selection.always_no[name]) for name in _FIGURES])
-    best = selection.best_untrained
-    if selection.untrained:
+            yield _row("pooled", [number(getattr(selection.pooled, name)) for name in _METRICS])
+    yield _row("always no", [number(selection.always_no[name]) for name in _METRICS])
+    best = selection.best_baseline
+    if selection.baselines:
         named = "" if best is None else f" (best: {best[0]} {number(best[1])})"
         yield f"  AUC of scores without training{named}:"
-        yield from _pairs([(name, number(value)) for name, value in selection.untrained.items()])
+        yield from _pairs([(name, number(value)) for name, value in selection.baselines.items()])
     yield f"  Accuracy of each mammogram, mean: {number(selection.mammogram_accuracy)}"
 
 
@@ -73,9 +73,9 @@ def _closing_lines(summary: Summary) -> Iterator[str]:
             f"AUC of {summary.twins.num_pairs} positives against their calcification-free twins: "
             f"{number(summary.twins.auc)}"
         )
-        if summary.twins.untrained:
+        if summary.twins.baselines:
             yield "  the same of scores without training:"
-            yield from _pairs([(name, number(value)) for name, value in summary.twins.untrained.items()])
+            yield from _pairs([(name, number(value)) for name, value in summary.twins.baselines.items()])
     if summary.timing is not None:
         timing = summary.timing
         yield f"Seconds per mammogram: median {timing.p50:.3f}, 95 % within {timing.p95:.3f}, first {timing.first:.3f}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmgkeras.overlay.activation import cell_strengths
-from mmgkeras.patches.regions import region_mask
+from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Grid, Pixels, Region, ScoreMap
 
 Colour = tuple[int, int, int]

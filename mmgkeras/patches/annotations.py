@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mmgkeras import tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
-from mmgkeras.patches.labels import label_patches
-from mmgkeras.patches.regions import check_region
+from mmgkeras.patches.labelling import label_patches
+from mmgkeras.patches.region_masks import check_region
 from mmgkeras.schema import Grid, ImageRecord, Region
 
 ReadFrom = Literal["labels.csv", "regions.csv", "nothing"]
@@ -84,7 +84,7 @@ class Annotations:
             grid,
             self.regions.get(record.image_id, ()),
             record=record,
-            envelope_fraction=self.config.envelope_fraction,
+            cluster_fraction=self.config.cluster_fraction,
             label_source=self.config.label_source,
         )
         listed = self.patch_labels.get(record.image_id)

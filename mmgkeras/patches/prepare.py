@@ -183,7 +183,7 @@ def _write(
         "grid": {"patch_px": config.patch_px, "stride_px": config.stride_px or config.patch_px},
         "labels": {
             "read_from": annotations.read_from,
-            "envelope_fraction": config.envelope_fraction,
+            "envelope_fraction": config.cluster_fraction,
             "label_source": config.label_source,
         },
         "pixel_type": str(writer.dtype),

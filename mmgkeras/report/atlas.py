@@ -17,9 +17,9 @@ from mmgkeras.report.findings import PLACE, patch_brightness, study_regions
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.pictures import Pictures
 from mmgkeras.report.resampling import resample_patients
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Section, Table
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.study.read import Study
 
 ANCHOR: Final = "errors"
 LIMIT: Final = 24

@@ -11,8 +11,8 @@ from mmgkeras import __version__
 from mmgkeras.config import Config
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.study import Study
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
+from mmgkeras.study.read import Study
 
 
 @dataclass(frozen=True, slots=True)

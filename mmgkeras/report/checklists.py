@@ -13,9 +13,9 @@ from mmgkeras.report.checklist_item import Checklist, Item
 from mmgkeras.report.claim import CLAIM
 from mmgkeras.report.page import blank, paragraph
 from mmgkeras.report.stard_ai import STARD_AI
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Section, Table
 from mmgkeras.report.tripod_ai import TRIPOD_AI
+from mmgkeras.study.read import Study
 
 CHECKLISTS: Final = (CLAIM, TRIPOD_AI, STARD_AI)
 _INTRO: Final = (

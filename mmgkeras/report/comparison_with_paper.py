@@ -13,10 +13,10 @@ import pandas as pd
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.patches.balance import subset_counts
 from mmgkeras.report import paper_tables
-from mmgkeras.report.measured import ALL, FIGURE_NAMES, NetworkFigures, mean_interval
+from mmgkeras.report.measured import ALL, METRIC_NAMES, NetworkMetrics, mean_interval
 from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.study import NetworkStudy, Study
 from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.study.read import NetworkStudy, Study
 
 _INTRODUCTION: Final = (
     "Each table has our number, the paper's (Sakaida et al. 2023, Algorithms 16, 483) and ours less the paper's. The "
@@ -28,16 +28,16 @@ _Key = TypeVar("_Key", bound=tuple[str, ...])
 _COMPARED: Final = ("Network", "Figure", "Ours (95 % interval)", "Paper", "Difference")
 
 
-def paper_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
+def paper_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     """Tables 1 and 3 to 10."""
     body: list[str | Table] = [paragraph(_INTRODUCTION)]
     body.extend(_data_tables(study))
     body.extend(_training_tables(study))
-    body.append(_figures_table(measured))
-    body.append(_one_figure_table(measured, name="auc", paper=paper_tables.AUC, number=8, title="AUC of classifiers"))
+    body.append(_metrics_table(measured))
+    body.append(_one_metric_table(measured, name="auc", paper=paper_tables.AUC, number=8, title="AUC of classifiers"))
     body.append(_seconds_table(study))
     body.append(
-        _one_figure_table(
+        _one_metric_table(
             measured,
             name="mammogram_accuracy",
             paper=paper_tables.MAMMOGRAM_ACCURACY,
@@ -179,14 +179,14 @@ def _training_note(study: Study) -> str:
     return text + (f" Those of {', '.join(differing)} differ." if differing else "")
 
 
-def _figures_table(measured: Sequence[NetworkFigures]) -> Table:
+def _metrics_table(measured: Sequence[NetworkMetrics]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network in measured:
         key = _paper_name(network.network)
-        paper = paper_tables.FIGURES.get(key or "", {})
-        for name in next(iter(paper_tables.FIGURES.values())):
+        paper = paper_tables.METRICS.get(key or "", {})
+        for name in next(iter(paper_tables.METRICS.values())):
             ours = mean_interval(network, ALL, name)
-            rows.append((network.name, FIGURE_NAMES[name], ours, paper.get(name), _difference(ours, paper.get(name))))
+            rows.append((network.name, METRIC_NAMES[name], ours, paper.get(name), _difference(ours, paper.get(name))))
     return Table(
         name="table7",
         title="Table 7. Accuracy of classifiers, mean over folds",
@@ -196,8 +196,8 @@ def _figures_table(measured: Sequence[NetworkFigures]) -> Table:
     )
 
 
-def _one_figure_table(
-    measured: Sequence[NetworkFigures], *, name: str, paper: Mapping[str, float], number: int, title: str
+def _one_metric_table(
+    measured: Sequence[NetworkMetrics], *, name: str, paper: Mapping[str, float], number: int, title: str
 ) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network in measured:
@@ -205,7 +205,7 @@ def _one_figure_table(
         # Table 10 is the mean over all mammograms, not over folds.
         part = network.selections[ALL].bootstrap
         ours = (part.pooled if name == "mammogram_accuracy" else part.fold_mean).get(name)
-        rows.append((network.name, FIGURE_NAMES[name], ours, theirs, _difference(ours, theirs)))
+        rows.append((network.name, METRIC_NAMES[name], ours, theirs, _difference(ours, theirs)))
     how = "mean over mammograms" if name == "mammogram_accuracy" else "mean over folds"
     return Table(
         name=f"table{number}",

@@ -17,9 +17,9 @@ from mmgkeras.report.charts import Series, figure, figures, line_chart
 from mmgkeras.report.measured import SELECTIONS, selected
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.strokes import REFERENCE
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Section, Table
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
+from mmgkeras.study.read import Study
 from mmgkeras.tables import read_regions
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -33,7 +33,7 @@ def roc_section(study: Study) -> Section:
         "Thin lines are the folds, the thick one is the mean of their sensitivities at each false positive rate, whose "
         "area is the mean AUC."
     )
-    pictures = _curve_figures(
+    pictures = _curve_charts(
         study,
         curve=roc_points,
         averaged=mean_roc,
@@ -50,7 +50,7 @@ def precision_recall_section(study: Study) -> Section:
         "Where few patches are positive, these curves say more than ROC: precision is what part of the called patches "
         "is calcified. The dotted line is the part of positives, which chance reaches."
     )
-    pictures = _curve_figures(
+    pictures = _curve_charts(
         study,
         curve=precision_recall_points,
         averaged=mean_precision_recall,
@@ -139,7 +139,7 @@ def _precision_at(x: NDArray[np.float64], y: NDArray[np.float64], *, at: NDArray
     return y[np.searchsorted(x, at - 1e-12)]
 
 
-def _curve_figures(
+def _curve_charts(
     study: Study,
     *,
     curve: Callable[[NDArray[np.integer], NDArray[np.float64]], Curve],
@@ -207,7 +207,7 @@ def _targets(study: Study, predictions: pd.DataFrame) -> Targets:
         predictions,
         read_regions(study.data_path / "regions.csv"),
         grids,
-        envelope_fraction=float(store.manifest["labels"]["envelope_fraction"]),
+        cluster_fraction=float(store.manifest["labels"]["envelope_fraction"]),
     )
 
 

@@ -16,9 +16,9 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.demographics import demographics_table
 from mmgkeras.report.flow import FlowStep, flow_chart
 from mmgkeras.report.page import blank, missing
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.schema import CALCIFICATION, LATERALITIES, NO_CALCIFICATION, UNKNOWN
+from mmgkeras.study.read import Study
 
 ANCHOR: Final = "data"
 INCLUSION: Final = "data-inclusion"

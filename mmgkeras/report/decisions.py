@@ -8,15 +8,15 @@ from typing import Final
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
-from mmgkeras.evaluation.metrics import FIGURES, THRESHOLD, mean, mean_figures
+from mmgkeras.evaluation.metrics import METRICS, THRESHOLD, mean, mean_metrics
 from mmgkeras.evaluation.operating_point import cross_fitted_operating_points, measure_at
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.report.charts import Series, figure, figures, line_chart
-from mmgkeras.report.measured import FIGURE_NAMES, SELECTIONS, TISSUE, selected
+from mmgkeras.report.measured import METRIC_NAMES, SELECTIONS, TISSUE, selected
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.strokes import REFERENCE
-from mmgkeras.report.study import NetworkStudy, Study
 from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.study.read import NetworkStudy, Study
 
 SENSITIVITIES: Final = (0.8, 0.9, 0.95)
 """Targets for which a threshold is chosen."""
@@ -52,7 +52,7 @@ def calibration_section(study: Study) -> Section:
                 continue
             rows.extend((network.name, selection, *cells) for cells in _measures(report))
             label = study.labels[network.name]
-            pictures.append(_calibration_figure(report, label=label, name=name))
+            pictures.append(_calibration_chart(report, label=label, name=name))
             said.extend(_fitting_lines(report, label=f"{network.name}, {name}"))
     body.extend(dict.fromkeys(said))
     body.append(figures(pictures))
@@ -125,7 +125,7 @@ def _fitting_lines(report: CalibrationReport, *, label: str) -> list[str]:
     return lines
 
 
-def _calibration_figure(report: CalibrationReport, *, label: str, name: str) -> str:
+def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> str:
     series = [Series(label="perfect", x=(0, 1), y=(0, 1), style=REFERENCE)]
     for style, state in enumerate(STATES):
         if (measured := report.states.get(state)) is not None:
@@ -165,9 +165,9 @@ def _at_half(network: NetworkStudy, selection: str) -> tuple[Cell, ...]:
     """The paper's decision in the columns of the table of operating points."""
     patches = selected(network.first.predictions, selection)
     reached = [measure_at(part, threshold=THRESHOLD) for _, part in patches.groupby("fold")]
-    means = mean_figures([one.metrics for one in reached])
+    means = mean_metrics([one.metrics for one in reached])
     rate = mean([one.false_positives_per_image for one in reached])
-    return (THRESHOLD, rate, *(means[name] for name in FIGURES[2:]))
+    return (THRESHOLD, rate, *(means[name] for name in METRICS[2:]))
 
 
 def _operating_rows(network: NetworkStudy, selection: str) -> tuple[list[tuple[Cell, ...]], list[str]]:
@@ -188,7 +188,7 @@ def _operating_rows(network: NetworkStudy, selection: str) -> tuple[list[tuple[C
             faults.setdefault(points.reason, []).append(name)
             continue
         reached = (points.mean["threshold"], points.mean["false_positives_per_image"])
-        rows.append((name, *reached, *(points.mean[figure] for figure in FIGURES[2:])))
+        rows.append((name, *reached, *(points.mean[figure] for figure in METRICS[2:])))
     return rows, [f"no threshold for {', '.join(names)}: {reason}." for reason, names in faults.items()]
 
 
@@ -204,7 +204,7 @@ def _operating_table(rows: Sequence[tuple[Cell, ...]], *, selection: str, name: 
         title=f"Operating points, {name}",
         columns=(
             *("Network", "Chosen for", "Threshold, mean", "FP an image"),
-            *(FIGURE_NAMES[figure] for figure in FIGURES[2:]),
+            *(METRIC_NAMES[figure] for figure in METRICS[2:]),
         ),
         rows=tuple(rows),
         note="FP an image: false positive patches over the mammograms with a patch labelled 0. AUC and PR AUC do not "

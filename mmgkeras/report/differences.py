@@ -9,8 +9,8 @@ from mmgkeras.evaluation.comparison import Comparison, compare_networks
 from mmgkeras.evaluation.interval import Difference
 from mmgkeras.report.measured import SELECTIONS, selected
 from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.study.read import Study
 
 _METHOD: Final = (
     "Difference of the AUC of two networks on the same patches. That of the means over folds is tested by resampling "

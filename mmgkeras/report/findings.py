@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
-from mmgkeras.patches.labels import region_overlap
-from mmgkeras.patches.regions import region_mask
+from mmgkeras.patches.labelling import region_overlap
+from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.study import Study
 from mmgkeras.schema import Region
+from mmgkeras.study.read import Study
 from mmgkeras.tables import read_regions
 
 REGIONS_CSV: Final = "regions.csv"

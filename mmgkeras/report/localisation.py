@@ -10,8 +10,8 @@ import pandas as pd
 
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.resampling import resample_patients
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.study.read import Study
 
 ANCHOR: Final = "localisation"
 _WHAT: Final = (

@@ -9,12 +9,12 @@ from typing import Final
 
 import pandas as pd
 
-from mmgkeras.evaluation.bootstrap import BootstrapFigures, bootstrap_figures
+from mmgkeras.evaluation.bootstrap import BootstrapMetrics, bootstrap_metrics
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.summary import TISSUE_FRACTION, SelectionSummary, Summary, summarise
 from mmgkeras.progress import Track, untracked
-from mmgkeras.report.study import NetworkStudy, Study
+from mmgkeras.study.read import NetworkStudy, Study
 
 TISSUE: Final = "tissue"
 ALL: Final = "all"
@@ -23,7 +23,7 @@ SELECTIONS: Final = {
     ALL: "all patches, blank ones included",
 }
 """In the order in which they are shown: what blank patches cannot flatter comes first."""
-FIGURE_NAMES: Final = {
+METRIC_NAMES: Final = {
     "auc": "AUC",
     "average_precision": "PR AUC",
     "sensitivity": "Sensitivity",
@@ -34,25 +34,25 @@ FIGURE_NAMES: Final = {
     "accuracy": "Accuracy",
     "mammogram_accuracy": "Mammogram accuracy",
 }
-"""As they are called on the page; the keys are those of `BootstrapFigures`."""
+"""As they are called on the page; the keys are those of `BootstrapMetrics`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SelectionFigures:
+class SelectionMetrics:
     """What one network is worth on one selection of patches: `summary` without intervals, `bootstrap` with."""
 
     predictions: pd.DataFrame
     summary: SelectionSummary
-    bootstrap: BootstrapFigures
+    bootstrap: BootstrapMetrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkFigures:
+class NetworkMetrics:
     """The same on every selection, by the names in `SELECTIONS`."""
 
     name: str
     network: NetworkStudy
-    selections: Mapping[str, SelectionFigures]
+    selections: Mapping[str, SelectionMetrics]
 
 
 def selected(predictions: pd.DataFrame, selection: str) -> pd.DataFrame:
@@ -62,29 +62,29 @@ def selected(predictions: pd.DataFrame, selection: str) -> pd.DataFrame:
 
 def summary_of(summary: Summary, selection: str) -> SelectionSummary:
     """That part of a summary."""
-    return summary.tissue if selection == TISSUE else summary.everything
+    return summary.tissue if selection == TISSUE else summary.all_patches
 
 
-def measure_predictions(predictions: pd.DataFrame, *, num_resamples: int, seed: int = 0) -> dict[str, SelectionFigures]:
+def measure_predictions(predictions: pd.DataFrame, *, num_resamples: int, seed: int = 0) -> dict[str, SelectionMetrics]:
     """The figures of predictions of any folds on every selection that has patches of known label."""
     summary = summarise(predictions, threshold=THRESHOLD)
     folds = sorted(int(fold) for fold in predictions["fold"].unique())
     return {
-        name: SelectionFigures(
+        name: SelectionMetrics(
             predictions=part,
             summary=summary_of(summary, name),
-            bootstrap=bootstrap_figures(part, num_resamples=num_resamples, seed=seed, folds=folds),
+            bootstrap=bootstrap_metrics(part, num_resamples=num_resamples, seed=seed, folds=folds),
         )
         for name in SELECTIONS
         if ((part := selected(predictions, name))["label"] >= 0).any()
     }
 
 
-def measure_study(study: Study, *, num_resamples: int, track: Track = untracked) -> tuple[NetworkFigures, ...]:
+def measure_study(study: Study, *, num_resamples: int, track: Track = untracked) -> tuple[NetworkMetrics, ...]:
     """The figures of every network's lowest seed, in the study's order."""
     networks: Sequence[NetworkStudy] = study.networks
     return tuple(
-        NetworkFigures(
+        NetworkMetrics(
             name=network.name,
             network=network,
             selections=measure_predictions(network.first.predictions, num_resamples=num_resamples),
@@ -93,7 +93,7 @@ def measure_study(study: Study, *, num_resamples: int, track: Track = untracked)
     )
 
 
-def mean_interval(network: NetworkFigures, selection: str, name: str) -> Interval | None:
+def mean_interval(network: NetworkMetrics, selection: str, name: str) -> Interval | None:
     """The mean over folds of one figure; None where a fold lacks it."""
     part = network.selections.get(selection)
     return None if part is None else part.bootstrap.fold_mean.get(name)

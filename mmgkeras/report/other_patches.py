@@ -10,13 +10,13 @@ from typing import Final
 import pandas as pd
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.bootstrap import bootstrap_figures
+from mmgkeras.evaluation.bootstrap import bootstrap_metrics
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.measured import FIGURE_NAMES, SELECTIONS, SelectionFigures, measure_predictions, selected
+from mmgkeras.report.measured import METRIC_NAMES, SELECTIONS, SelectionMetrics, measure_predictions, selected
 from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.study.read import Study
 from mmgkeras.tables import read_predictions
 
 PREDICTIONS_CSV: Final = "predictions.csv"
@@ -44,8 +44,8 @@ def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
             if lacking := _lacking_fold(part, study.folds):
                 body.append(missing(f"{network.name}, {name}: no figures, for {lacking}."))
                 continue
-            figures = bootstrap_figures(part, num_resamples=num_resamples, folds=study.folds).fold_mean
-            rows[selection].append((network.name, *(figures[figure] for figure in FIGURE_NAMES)))
+            figures = bootstrap_metrics(part, num_resamples=num_resamples, folds=study.folds).fold_mean
+            rows[selection].append((network.name, *(figures[figure] for figure in METRIC_NAMES)))
             counts.append((name, int((part["label"] == 1).sum()), int((part["label"] == 0).sum())))
     body.extend(
         paragraph(f"{name[0].upper()}{name[1:]}: {positive:,} with calcification and {negative:,} without.")
@@ -123,9 +123,9 @@ def mean_of_models(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.drop_duplicates(_PATCH).assign(fold=1, probability=probability.to_numpy())
 
 
-def _external_rows(measured: Mapping[str, Mapping[str, SelectionFigures]], selection: str) -> list[tuple[Cell, ...]]:
+def _external_rows(measured: Mapping[str, Mapping[str, SelectionMetrics]], selection: str) -> list[tuple[Cell, ...]]:
     return [
-        (name, *(part.bootstrap.fold_mean[figure] for figure in FIGURE_NAMES))
+        (name, *(part.bootstrap.fold_mean[figure] for figure in METRIC_NAMES))
         for name, of_selection in measured.items()
         if (part := of_selection.get(selection)) is not None
     ]
@@ -135,7 +135,7 @@ def _table(rows: Sequence[tuple[Cell, ...]], *, name: str, title: str) -> Table:
     return Table(
         name=name,
         title=title,
-        columns=("", *FIGURE_NAMES.values()),
+        columns=("", *METRIC_NAMES.values()),
         rows=tuple(rows),
         note="In brackets 95 % intervals of resampled patients.",
     )

@@ -35,7 +35,7 @@ FOLDS: Final = {
 AUGMENTED: Final = {1: (21336, 20040), 2: (22038, 21552), 3: (23382, 18984), 4: (22062, 19992), 5: (23342, 18216)}
 """Table 6: augmented patches for training without and with calcification."""
 
-FIGURES: Final = {
+METRICS: Final = {
     "resnet18": {
         "sensitivity": 0.734,
         "specificity": 0.978,

@@ -9,23 +9,23 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from mmgkeras.evaluation.metrics import CONFUSION, FIGURES, THRESHOLD, measure_mammograms
+from mmgkeras.evaluation.metrics import CONFUSION, METRICS, THRESHOLD, measure_mammograms
 from mmgkeras.evaluation.summary import summarise
 from mmgkeras.report.charts import figure, figures, matrix_chart, strip_chart
 from mmgkeras.report.measured import (
     ALL,
-    FIGURE_NAMES,
+    METRIC_NAMES,
     SELECTIONS,
     TISSUE,
-    NetworkFigures,
-    SelectionFigures,
+    NetworkMetrics,
+    SelectionMetrics,
     mean_interval,
     summary_of,
 )
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.render import cell_text
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.study.read import Study
 
 POOLED_CAUTION: Final = (
     "Pooled figures put the patches of all folds into one set. Each fold was scored by a model of its own, so pooling "
@@ -33,7 +33,7 @@ POOLED_CAUTION: Final = (
 )
 
 
-def headline_section(study: Study, measured: Sequence[NetworkFigures], *, num_resamples: int) -> Section:
+def headline_section(study: Study, measured: Sequence[NetworkMetrics], *, num_resamples: int) -> Section:
     """The figures to quote, tissue patches first, beside those of no training; then pooled."""
     body: list[str | Table] = [paragraph(text, kind="lead") for text in _lead(measured)]
     body.append(
@@ -45,15 +45,15 @@ def headline_section(study: Study, measured: Sequence[NetworkFigures], *, num_re
         )
     )
     body.append(_counts_table(measured))
-    body.extend(_figures_table(measured, selection, title=mean_over(study.folds)) for selection in SELECTIONS)
-    body.extend(_untrained_tables(measured))
+    body.extend(_metrics_table(measured, selection, title=mean_over(study.folds)) for selection in SELECTIONS)
+    body.extend(_baseline_tables(measured))
     body.append("<h3>Pooled over folds</h3>")
     body.append(paragraph(POOLED_CAUTION))
     body.extend(_pooled_table(measured, selection) for selection in SELECTIONS)
     return Section(anchor="headline", title="Performance", body=tuple(body))
 
 
-def spread_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
+def spread_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     """How far folds and seeds lie apart."""
     body: list[str | Table] = []
     for selection in SELECTIONS:
@@ -68,7 +68,7 @@ def spread_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
     return Section(anchor="spread", title="Spread over folds and seeds", body=tuple(body))
 
 
-def mammograms_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
+def mammograms_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     """The accuracy of each mammogram: the paper's Figure 2, and the table behind it."""
     frames = {network.name: measure_mammograms(network.network.first.predictions) for network in measured}
     groups = [(study.labels[name], frame["accuracy"].to_numpy()) for name, frame in frames.items()]
@@ -99,7 +99,7 @@ def mean_over(folds: Sequence[int]) -> str:
     return f"Mean over {len(folds)} folds" if len(folds) > 1 else f"Fold {folds[0]} alone"
 
 
-def confusion_section(study: Study, measured: Sequence[NetworkFigures]) -> Section:
+def confusion_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     """Decisions at the paper's threshold, all folds together as pictures and fold by fold as a table."""
     pictures = []
     for selection, name in SELECTIONS.items():
@@ -126,14 +126,14 @@ def confusion_section(study: Study, measured: Sequence[NetworkFigures]) -> Secti
     return Section(anchor="confusion", title="Confusion matrices", body=(figures(pictures), table))
 
 
-def _lead(measured: Sequence[NetworkFigures]) -> Iterator[str]:
+def _lead(measured: Sequence[NetworkMetrics]) -> Iterator[str]:
     """One sentence for each network, and where it stands beside no training."""
     for network in measured:
         auc = mean_interval(network, TISSUE, "auc")
         if auc is None:
             yield f"{network.name}: no AUC on tissue patches, for a fold lacks one of the classes there."
             continue
-        best = network.selections[TISSUE].summary.best_untrained
+        best = network.selections[TISSUE].summary.best_baseline
         text = f"{network.name}: AUC {cell_text(auc)} on tissue patches of patients that the model has not seen"
         if best is None:
             yield f"{text}."
@@ -142,7 +142,7 @@ def _lead(measured: Sequence[NetworkFigures]) -> Iterator[str]:
         yield f"{text}, {word} the best score without training ({best[0]}, {cell_text(best[1])})."
 
 
-def _counts_table(measured: Sequence[NetworkFigures]) -> Table:
+def _counts_table(measured: Sequence[NetworkMetrics]) -> Table:
     rows = []
     for selection, name in SELECTIONS.items():
         if selection in measured[0].selections:
@@ -158,77 +158,77 @@ def _counts_table(measured: Sequence[NetworkFigures]) -> Table:
     )
 
 
-def _figures_table(measured: Sequence[NetworkFigures], selection: str, *, title: str) -> Table:
+def _metrics_table(measured: Sequence[NetworkMetrics], selection: str, *, title: str) -> Table:
     parts = [(network, network.selections[selection]) for network in measured if selection in network.selections]
     rows: list[tuple[Cell, ...]] = [
-        (network.name, *(part.bootstrap.fold_mean.get(name) for name in FIGURE_NAMES)) for network, part in parts
+        (network.name, *(part.bootstrap.fold_mean.get(name) for name in METRIC_NAMES)) for network, part in parts
     ]
     if parts:
         rows.extend(_rows_without_training(parts[0][1]))
     return Table(
         name=f"figures_{selection}",
         title=f"{title}, {SELECTIONS[selection]}",
-        columns=("", *FIGURE_NAMES.values()),
+        columns=("", *METRIC_NAMES.values()),
         rows=tuple(rows),
         note="PR AUC: area under the precision-recall curve. In brackets 95 % intervals. "
         "n/a: the figure has no meaning in one fold at least, such as the PPV of a model that calls nothing.",
     )
 
 
-def _rows_without_training(part: SelectionFigures) -> Iterator[tuple[Cell, ...]]:
-    """Means over folds of always no, and the best untrained score, in the columns of `FIGURE_NAMES`."""
+def _rows_without_training(part: SelectionMetrics) -> Iterator[tuple[Cell, ...]]:
+    """Means over folds of always no, and the best untrained score, in the columns of `METRIC_NAMES`."""
     silent = measure_mammograms(part.predictions.assign(probability=0.0), threshold=1.0)
     of_folds = silent.groupby("fold")["accuracy"].mean().reindex(list(part.summary.folds))
     of_mammograms = None if of_folds.isna().any() else float(of_folds.mean())
     always_no = {**part.summary.always_no, "mammogram_accuracy": of_mammograms}
-    yield ("always no", *(always_no.get(name) for name in FIGURE_NAMES))
-    if part.summary.best_untrained is not None:
-        name, auc = part.summary.best_untrained
-        yield (f"best untrained ({name})", auc, *([None] * (len(FIGURE_NAMES) - 1)))
+    yield ("always no", *(always_no.get(name) for name in METRIC_NAMES))
+    if part.summary.best_baseline is not None:
+        name, auc = part.summary.best_baseline
+        yield (f"best untrained ({name})", auc, *([None] * (len(METRIC_NAMES) - 1)))
 
 
-def _untrained_tables(measured: Sequence[NetworkFigures]) -> Iterator[Table]:
+def _baseline_tables(measured: Sequence[NetworkMetrics]) -> Iterator[Table]:
     selections = measured[0].selections
-    names = list(dict.fromkeys(name for part in selections.values() for name in part.summary.untrained))
+    names = list(dict.fromkeys(name for part in selections.values() for name in part.summary.baselines))
     if names:
         yield Table(
             name="untrained",
             title="AUC of scores that no training went into, mean over folds",
             columns=("Score", *(SELECTIONS[selection].partition(" (")[0].capitalize() for selection in selections)),
-            rows=tuple((name, *(part.summary.untrained.get(name) for part in selections.values())) for name in names),
+            rows=tuple((name, *(part.summary.baselines.get(name) for part in selections.values())) for name in names),
             note="log_s: greatest answer of a Laplacian of Gaussian of s pixels. What a network must beat.",
         )
 
 
-def _pooled_table(measured: Sequence[NetworkFigures], selection: str) -> Table:
+def _pooled_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:
     return Table(
         name=f"pooled_{selection}",
         title=f"Pooled over folds, {SELECTIONS[selection]}",
-        columns=("", *FIGURE_NAMES.values()),
+        columns=("", *METRIC_NAMES.values()),
         rows=tuple(
-            (network.name, *(network.selections[selection].bootstrap.pooled.get(name) for name in FIGURE_NAMES))
+            (network.name, *(network.selections[selection].bootstrap.pooled.get(name) for name in METRIC_NAMES))
             for network in measured
             if selection in network.selections
         ),
     )
 
 
-def _folds_table(measured: Sequence[NetworkFigures], selection: str) -> Table:
+def _folds_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network in measured:
         part = network.selections.get(selection)
         if part is None:
             continue
         rows.extend(
-            (network.name, f"fold {fold}", *(getattr(metrics, name) for name in FIGURES))
+            (network.name, f"fold {fold}", *(getattr(metrics, name) for name in METRICS))
             for fold, metrics in part.summary.folds.items()
         )
         spread = part.bootstrap.fold_spread
-        rows.append((network.name, "standard deviation", *(spread.get(name) for name in FIGURES)))
+        rows.append((network.name, "standard deviation", *(spread.get(name) for name in METRICS)))
     return Table(
         name=f"folds_{selection}",
         title=f"Each fold, {SELECTIONS[selection]}",
-        columns=("Network", "Fold", *(FIGURE_NAMES[name] for name in FIGURES)),
+        columns=("Network", "Fold", *(METRIC_NAMES[name] for name in METRICS)),
         rows=tuple(rows),
         note="The standard deviation over folds mixes differences of patients and models; it is no error of the mean.",
     )
@@ -241,13 +241,13 @@ def _seeds_table(study: Study, selection: str) -> Table:
         for seed, part in network.seeds.items():
             mean = summary_of(summarise(part.predictions), selection).mean
             means.append(mean)
-            rows.append((network.name, f"seed {seed}", *(mean[name] for name in FIGURES)))
-        deviations = [_deviation([mean[name] for mean in means]) for name in FIGURES]
+            rows.append((network.name, f"seed {seed}", *(mean[name] for name in METRICS)))
+        deviations = [_deviation([mean[name] for mean in means]) for name in METRICS]
         rows.append((network.name, "standard deviation", *deviations))
     return Table(
         name=f"seeds_{selection}",
         title=f"Each seed, mean over folds, {SELECTIONS[selection]}",
-        columns=("Network", "Seed", *(FIGURE_NAMES[name] for name in FIGURES)),
+        columns=("Network", "Seed", *(METRIC_NAMES[name] for name in METRICS)),
         rows=tuple(rows),
         note="The other tables report the lowest seed.",
     )

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mmgkeras.overlay.marks import to_eight_bits
-from mmgkeras.patches.regions import region_mask
+from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import Kind, Pixels, Region
 

@@ -13,8 +13,8 @@ from typing import Any
 from mmgkeras import __version__
 from mmgkeras.config import Config
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Section, Table
+from mmgkeras.study.read import Study
 
 
 def provenance_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> Section:

@@ -30,9 +30,9 @@ from mmgkeras.report.provenance import provenance_section
 from mmgkeras.report.render import RENDERERS
 from mmgkeras.report.runs import timing_section, training_section
 from mmgkeras.report.shortcut import shortcut_section
-from mmgkeras.report.study import Study, read_study
 from mmgkeras.report.subgroups import subgroups_section
 from mmgkeras.report.table import Section, Table
+from mmgkeras.study.read import Study, read_study
 
 REPORT_HTML: Final = "report.html"
 TABLES: Final = "tables"

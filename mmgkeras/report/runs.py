@@ -11,9 +11,9 @@ import pandas as pd
 
 from mmgkeras.report.charts import Series, figure, figures, line_chart
 from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.study import NetworkStudy, Study
-from mmgkeras.report.study_files import SECONDS
 from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.study.layout import SECONDS
+from mmgkeras.study.read import NetworkStudy, Study
 
 _TRAINING: Final = (
     "One line for each fold. Figures are of the augmented training samples, each scored while the network learned from "

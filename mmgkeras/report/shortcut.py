@@ -14,9 +14,9 @@ from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.resampling import PatientResamples, resample_patients
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.schema import NO_CALCIFICATION
+from mmgkeras.study.read import Study
 
 ANCHOR: Final = "shortcut"
 AS_IS: Final = "as_is"

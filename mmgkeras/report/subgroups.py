@@ -15,9 +15,9 @@ from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.report.findings import PLACE
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.resampling import MIN_PATIENTS, PatientResamples, resample_patients
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
+from mmgkeras.study.read import Study
 
 ANCHOR: Final = "subgroups"
 MIN_PATCHES: Final = 10

@@ -1,1 +1,1 @@
-"""Export to SavedModel, loading one, and scoring patches and mammograms with it."""
+"""The artefact: export to SavedModel, its metadata, versions and model card, and loading it."""

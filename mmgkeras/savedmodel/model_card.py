@@ -1,14 +1,14 @@
 """A model's card: what it is, what it was trained on, what it is worth and what it is not for, beside the model itself.
 
 Owns MODEL_CARD.md in a SavedModel's folder, in the sections of Mitchell et al. 2019, doi 10.1145/3287560.3287596. All
-of it follows from the model's metadata and its figures; it names no patient. What only its makers know is left blank.
+of it follows from the model's metadata and its metrics; it names no patient. What only its makers know is left blank.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mmgkeras.evaluation.metrics import FIGURES
+from mmgkeras.evaluation.metrics import METRICS
 from mmgkeras.evaluation.summary import SelectionSummary, Summary
 from mmgkeras.files import atomic_file
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
@@ -34,23 +34,23 @@ _SHOWN: Final = (
 """Sections of the configuration and the keys of them that are shown; all where none is named."""
 
 
-def write_model_card(model: Path, *, figures: Summary | None = None) -> Path:
+def write_model_card(model: Path, *, metrics: Summary | None = None) -> Path:
     """Writes or replaces MODEL_CARD.md in a SavedModel's folder; its path.
 
     Args:
         model: the folder, `<name>/<version>`.
-        figures: of the model's own test subset; None if it was not evaluated.
+        metrics: of the model's own test subset; None if it was not evaluated.
 
     Raises:
         InputError: if the folder is no SavedModel of ours, or cannot be written.
     """
-    text = model_card(read_metadata(model), figures=figures)
+    text = model_card(read_metadata(model), metrics=metrics)
     with atomic_file(model / MODEL_CARD, overwrite=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return model / MODEL_CARD
 
 
-def model_card(metadata: ModelMetadata, *, figures: Summary | None = None) -> str:
+def model_card(metadata: ModelMetadata, *, metrics: Summary | None = None) -> str:
     """The card as Markdown."""
     sections = (
         ("", _details(metadata)),
@@ -58,7 +58,7 @@ def model_card(metadata: ModelMetadata, *, figures: Summary | None = None) -> st
         ("Input and output", _interface(metadata)),
         ("Training data", _training_data(metadata)),
         ("Training", _training(metadata)),
-        ("Evaluation", "Not evaluated yet." if figures is None else _evaluation(figures)),
+        ("Evaluation", "Not evaluated yet." if metrics is None else _evaluation(metrics)),
         ("Limits and risks", _LIMITS),
         ("Contact, licence, ethics approval", f"- {BLANK}"),
     )
@@ -89,7 +89,7 @@ def _operating_point(metadata: ModelMetadata) -> str:
     target = "given" if point.target is None else f"for {point.kind.replace('_', ' ')} of {point.target:g}"
     return (
         f"{_OPERATING_POINT}\n\nThis version calls calcification from a probability of {point.threshold:.6g}, "
-        f"{target}; fitted on {point.fitted_on}.\nThe figures above are at the threshold that they name.\n"
+        f"{target}; fitted on {point.fitted_on}.\nThe metrics above are at the threshold that they name.\n"
     )
 
 
@@ -99,7 +99,7 @@ _INTENDED_USE: Final = (
     "triage or any decision on a patient. It says where calcification may be, not whether it is benign or malignant."
 )
 _LIMITS: Final = (
-    "- Its figures hold for the data it was measured on. Another device, pixel size, processing, population or\n"
+    "- Its metrics hold for the data it was measured on. Another device, pixel size, processing, population or\n"
     "  prevalence of calcification can change each of them; measure it on your own data first.\n"
     "- Probabilities are of classes that were balanced in training; in the field calcification is rarer, so they are\n"
     "  too high unless they were calibrated.\n"
@@ -154,34 +154,34 @@ def _training(metadata: ModelMetadata) -> str:
     return "\n".join([*lines, "- every other setting: assets.extra/mmgkeras.json"])
 
 
-def _evaluation(figures: Summary) -> str:
-    counts = figures.everything.counts
-    header = ["| figure | tissue patches | all patches | always no (all) |", "|---|---|---|---|"]
+def _evaluation(metrics: Summary) -> str:
+    counts = metrics.all_patches.counts
+    header = ["| metric | tissue patches | all patches | always no (all) |", "|---|---|---|---|"]
     rows = [
-        f"| {_NAMES[name]} | {_text(figures.tissue.mean[name])} | {_text(figures.everything.mean[name])} "
-        f"| {_text(figures.everything.always_no[name])} |"
-        for name in FIGURES
+        f"| {_NAMES[name]} | {_text(metrics.tissue.mean[name])} | {_text(metrics.all_patches.mean[name])} "
+        f"| {_text(metrics.all_patches.always_no[name])} |"
+        for name in METRICS
     ]
-    accuracies = (figures.tissue.mammogram_accuracy, figures.everything.mammogram_accuracy)
+    accuracies = (metrics.tissue.mammogram_accuracy, metrics.all_patches.mammogram_accuracy)
     rows.append(f"| mean accuracy of a mammogram | {_text(accuracies[0])} | {_text(accuracies[1])} | |")
     return "\n".join(
         [
             f"On {counts.num_images} images of {counts.num_patients} patients whom it had not seen: "
             f"{counts.num_positives:,} patches with calcification,",
             f"{counts.num_negatives:,} without, {counts.num_unknown:,} unknown and not counted. Decisions at a "
-            f"probability of {figures.threshold:g}. Tissue patches show",
+            f"probability of {metrics.threshold:g}. Tissue patches show",
             "breast on at least half of their area. One fold has no interval: see the report of the cross-validation.",
             "",
             *header,
             *rows,
             "",
-            _untrained(figures.tissue),
+            _untrained(metrics.tissue),
         ]
     )
 
 
 def _untrained(tissue: SelectionSummary) -> str:
-    best = tissue.best_untrained
+    best = tissue.best_baseline
     if best is None:
         return "No score without training was measured beside it."
     name, value = best

@@ -28,7 +28,7 @@ import numpy as np
 
 from mmgkeras.errors import InputError
 from mmgkeras.images import read_pixels, tissue_mask
-from mmgkeras.patches.regions import check_region, region_mask
+from mmgkeras.patches.region_masks import check_region, region_mask
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.tables import write_images, write_regions

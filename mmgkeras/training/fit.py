@@ -25,16 +25,16 @@ from mmgkeras.patches.split import Fold, fold_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model, load_exported_weights
 from mmgkeras.savedmodel.metadata import patients_digest
-from mmgkeras.savedmodel.start import check_start, load_exported_weights, start_folder
 from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.training import devices as device
-from mmgkeras.training import runfolder
+from mmgkeras.training import run_folder
 from mmgkeras.training.checkpoint import Progress, load_checkpoint
 from mmgkeras.training.events import drop_later_events
+from mmgkeras.training.export_run import finish_run
 from mmgkeras.training.fast_layers import with_fast_layers
-from mmgkeras.training.finish import finish_run
 from mmgkeras.training.history import EpochRow, write_history
 from mmgkeras.training.holdout import hold_out_patients
 from mmgkeras.training.loop import Job, Report, run_epochs
@@ -104,21 +104,21 @@ def fit(
     environment, is_new = _go_on(run, environment, config=config, export=export, overwrite=overwrite)
     if environment["is_finished"]:
         return Fitted(Path(environment["export"]), was_finished=True)
-    has_start_to_load = is_new or not (run / runfolder.CHECKPOINT).exists()
+    has_start_to_load = is_new or not (run / run_folder.CHECKPOINT).exists()
     if has_start_to_load:
         environment = _with_start(environment, is_new=is_new, run=run, config=config, store=patch_store, fold=fold)
     for place in (run, export):
-        runfolder.check_writable(place)
+        run_folder.check_writable(place)
     device.set_seeds(config.train)
     with device.graph_rewriting(config.train, devices=names):
         job = _job(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
         if has_start_to_load:
             _load_start(job.network, config.model)
         if is_new:
-            runfolder.create_run(run, config=config, environment=environment)
+            run_folder.create_run(run, config=config, environment=environment)
         progress = _restore(job)
-        environment["starts"].append({"step": progress.step, "devices": names, "versions": runfolder.versions()})
-        runfolder.write_environment(run, environment)
+        environment["starts"].append({"step": progress.step, "devices": names, "versions": run_folder.versions()})
+        run_folder.write_environment(run, environment)
         run_epochs(job, progress, track=track, report=report)
     model = finish_run(job, patch_store, config=config, environment=environment, track=track)
     return Fitted(model, was_finished=False)
@@ -132,10 +132,10 @@ def _go_on(
     A finished run whose model is gone, or is wanted in another folder, has its end to do again.
     """
     # Read also where it is to be overwritten: a folder that is no run is refused either way.
-    earlier = runfolder.read_environment(run)
+    earlier = run_folder.read_environment(run)
     is_new = earlier is None or overwrite
     if earlier is not None and not overwrite:
-        runfolder.check_same_run(run, earlier, config=config, identity=environment)
+        run_folder.check_same_run(run, earlier, config=config, identity=environment)
         environment = earlier
     model = Path(environment["export"])
     if not environment["export"] or model.parent != export:
@@ -197,10 +197,12 @@ def _with_start(
     environment: dict[str, Any], *, is_new: bool, run: Path, config: Config, store: PatchStore, fold: int
 ) -> dict[str, Any]:
     """The environment with the exported model that the run starts from, which must be the one it was begun with."""
-    folder = start_folder(config.model)
+    folder = initial_model(config.model)
     if folder is None:
         return environment
-    origins = [dataclasses.asdict(origin) for origin in check_start(folder, config=config, store=store, fold=fold)]
+    origins = [
+        dataclasses.asdict(origin) for origin in check_initial_model(folder, config=config, store=store, fold=fold)
+    ]
     if not is_new and environment.get("started_from") != origins:
         raise InputError(
             f"{run}: was begun from another model than {folder} is now; give another folder or --overwrite"
@@ -210,7 +212,7 @@ def _with_start(
 
 def _load_start(network: keras.Model, config: ModelConfig) -> None:
     """What training starts from: an exported model's folder, or what the models' own `load_weights` knows."""
-    folder = start_folder(config)
+    folder = initial_model(config)
     if folder is None:
         load_weights(network, config)
     else:
@@ -256,11 +258,11 @@ def _job(
 
 def _restore(job: Job) -> Progress:
     """Where the run stands; what is on disk beyond that is dropped."""
-    checkpoint = job.run / runfolder.CHECKPOINT
+    checkpoint = job.run / run_folder.CHECKPOINT
     has_checkpoint = checkpoint.exists()
     progress = load_checkpoint(checkpoint, model=job.network.variables, optimizer=job.optimizer.variables)
     # Without a checkpoint the first step comes again, and with it the events of step 0.
-    drop_later_events(job.run / runfolder.TENSORBOARD, last_step=progress.step if has_checkpoint else NO_CHECKPOINT)
+    drop_later_events(job.run / run_folder.TENSORBOARD, last_step=progress.step if has_checkpoint else NO_CHECKPOINT)
     if has_checkpoint:
-        write_history(progress.history, job.run / runfolder.HISTORY)
+        write_history(progress.history, job.run / run_folder.HISTORY)
     return progress

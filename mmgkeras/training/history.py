@@ -1,6 +1,6 @@
-"""What the training said of itself: the figures of each epoch, from the samples that its steps saw.
+"""What the training said of itself: the metrics of each epoch, from the samples that its steps saw.
 
-Owns history.csv. The figures are exact, from the probabilities that the network gave each sample while it learned from
+Owns history.csv. The metrics are exact, from the probabilities that the network gave each sample while it learned from
 it, which makes them worse than those of the finished network, and the test subset no part of them.
 """
 
@@ -38,7 +38,7 @@ class Discrimination:
 
 
 def discrimination(labels: NDArray[Any], probabilities: NDArray[np.float32]) -> Discrimination:
-    """The figures of (n,) labels 0 or 1 and (n,) probabilities of 1, at a threshold of 0.5."""
+    """The metrics of (n,) labels 0 or 1 and (n,) probabilities of 1, at a threshold of 0.5."""
     answers = probabilities >= 0.5
     confusion = np.zeros((2, 2), np.int64)
     np.add.at(confusion, (np.asarray(labels, np.int64), answers.astype(np.int64)), 1)
@@ -110,7 +110,7 @@ class EpochRow:
         learning_rate: of its steps.
         loss: mean cross-entropy of its samples, without L2.
         auc, sensitivity, specificity: of its samples as they were learned from.
-        patches_per_second: by the clock; the one figure that another run will not repeat.
+        patches_per_second: by the clock; the one metric that another run will not repeat.
         validation_auc, validation_sensitivity, validation_specificity: of the patients held out, as patches are; NaN
             where none are.
     """
@@ -150,7 +150,7 @@ class History:
 
 
 def write_history(history: History, path: Path) -> None:
-    """Replaces history.csv; columns of validation only where patients were held out, unknown figures empty.
+    """Replaces history.csv; columns of validation only where patients were held out, unknown metrics empty.
 
     Raises:
         InputError: if the file cannot be written.

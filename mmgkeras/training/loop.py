@@ -24,7 +24,7 @@ from mmgkeras.schema import CALCIFICATION
 from mmgkeras.training.checkpoint import Progress, save_checkpoint
 from mmgkeras.training.history import Discrimination, EpochRow, EpochSamples, discrimination, write_history
 from mmgkeras.training.monitor import SAMPLE_COLS, SAMPLE_ROWS, Monitor, confusion_picture, patch_sheet
-from mmgkeras.training.runfolder import CHECKPOINT, HISTORY, TENSORBOARD
+from mmgkeras.training.run_folder import CHECKPOINT, HISTORY, TENSORBOARD
 from mmgkeras.training.step import Output, fetch_samples, make_scorer, make_train_step, score_patches
 
 LOG_STEPS: Final = 10
@@ -149,19 +149,19 @@ def _run_epoch(
 
 
 def _window_scalars(job: Job, window: EpochSamples, *, step: int, rate: float) -> dict[str, float]:
-    figures = discrimination(window.labels, window.probabilities)
+    metrics = discrimination(window.labels, window.probabilities)
     return {
         "loss": window.loss,
         "learning_rate": job.learning_rate(step - 1),
         "patches_per_second": rate,
-        **_named("", figures),
+        **_named("", metrics),
     }
 
 
 def _close_epoch(job: Job, progress: Progress, *, score: Callable[[Any], Any], monitor: Monitor) -> EpochRow:
-    """Writes the epoch's figures: events, then the checkpoint, then history.csv."""
+    """Writes the epoch's metrics: events, then the checkpoint, then history.csv."""
     samples, step = progress.samples, progress.step
-    figures = discrimination(samples.labels, samples.probabilities)
+    metrics = discrimination(samples.labels, samples.probabilities)
     validation = _validate(job, score)
     row = EpochRow(
         epoch=step // job.plan.steps_per_epoch,
@@ -169,11 +169,11 @@ def _close_epoch(job: Job, progress: Progress, *, score: Callable[[Any], Any], m
         learning_rate=job.learning_rate(step - 1),
         loss=samples.loss,
         patches_per_second=progress.epoch_rate,
-        **_named("", figures),
+        **_named("", metrics),
         **(_named("validation_", validation) if validation else {}),
     )
-    monitor.scalars({"epoch/loss": row.loss, **_named("epoch/", figures)}, step=step)
-    monitor.picture("epoch/confusion", confusion_picture(figures.confusion), step=step)
+    monitor.scalars({"epoch/loss": row.loss, **_named("epoch/", metrics)}, step=step)
+    monitor.picture("epoch/confusion", confusion_picture(metrics.confusion), step=step)
     if validation:
         monitor.scalars(_named("validation/", validation), step=step)
         monitor.picture("validation/confusion", confusion_picture(validation.confusion), step=step)
@@ -192,8 +192,8 @@ def _validate(job: Job, score: Callable[[Any], Any]) -> Discrimination | None:
     return discrimination(job.patch_labels[job.validation] == CALCIFICATION, probabilities)
 
 
-def _named(prefix: str, figures: Discrimination) -> dict[str, float]:
-    return {f"{prefix}{name}": getattr(figures, name) for name in ("auc", "sensitivity", "specificity")}
+def _named(prefix: str, metrics: Discrimination) -> dict[str, float]:
+    return {f"{prefix}{name}": getattr(metrics, name) for name in ("auc", "sensitivity", "specificity")}
 
 
 def _augmented_sample(job: Job) -> NDArray[np.uint8]:

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from mmgkeras.cli import main, worker
 
 from mmgkeras.config import Config
+from mmgkeras.crossval.cross_validate import Crossvalidated
+from mmgkeras.crossval.queue import FoldJob, JobCrashError
+from mmgkeras.crossval.summary_table import JobRow
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.evaluation.metrics import measure
-from mmgkeras.training.crossval import Crossvalidated
-from mmgkeras.training.progress_table import JobRow
-from mmgkeras.training.queue import FoldJob, JobCrashError
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         values.update(arguments, store=store)
         frame = pd.DataFrame({"image_id": "a", "patient_id": "p", "label": [1, 0], "probability": [0.75, 0.25]})
         metrics = measure(frame)
-        row = JobRow(job=FoldJob("x" * 40, 0, 1), tissue=metrics, everything=metrics, training_minutes=1234.56)
+        row = JobRow(job=FoldJob("x" * 40, 0, 1), tissue=metrics, all_patches=metrics, training_minutes=1234.56)
         arguments["report"]([row, row])
         arguments["note"]("something to know")
         return Crossvalidated(rows=[row, row], num_done_before=1)
 
-    monkeypatch.setattr("mmgkeras.training.crossval.crossval", fake_crossval)
+    monkeypatch.setattr("mmgkeras.crossval.cross_validate.crossval", fake_crossval)
     return values
 
 

@@ -14,7 +14,7 @@ def model(tmp_path: Path, quadrant_store: Path, export_mean_model: Callable[...,
     return export_mean_model(tmp_path / "mean" / "1", changes={"store_checksum": checksum})
 
 
-def test_figures_are_printed_and_the_tables_written(model: Path, quadrant_store: Path, tmp_path: Path) -> None:
+def test_metrics_are_printed_and_the_tables_written(model: Path, quadrant_store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["evaluate", "--model", str(model), "--store", str(quadrant_store), "--out", str(out)]
     result = CliRunner().invoke(main, arguments)

@@ -4,7 +4,7 @@ import pytest
 from scipy.special import logit
 from scipy.stats import t as student
 
-from mmgkeras.evaluation.bootstrap import bootstrap_figures, draw_resamples
+from mmgkeras.evaluation.bootstrap import bootstrap_metrics, draw_resamples
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, tabulate_patients
 from mmgkeras.evaluation.summary import summarise
@@ -30,10 +30,10 @@ def predictions(seed: int = 0, *, num_patients: int = 30, num_folds: int = 3, sh
     )
 
 
-def test_estimates_are_the_figures_of_the_summary() -> None:
+def test_estimates_are_the_metrics_of_the_summary() -> None:
     frame = predictions()
-    found = bootstrap_figures(frame, num_resamples=50)
-    summary = summarise(frame).everything
+    found = bootstrap_metrics(frame, num_resamples=50)
+    summary = summarise(frame).all_patches
     assert set(found.fold_mean) == set(found.pooled) == set(found.fold_spread) == set(BOOTSTRAPPED)
     for name, expected in summary.mean.items():
         interval = found.fold_mean[name]
@@ -55,7 +55,7 @@ def test_the_bounds_are_those_of_a_proportion_where_each_patient_has_one_patch()
     frame = predictions(num_patients=40, num_folds=2).drop_duplicates("patient_id")
     right = np.repeat(np.arange(20) < 8, 2)
     frame = frame.assign(label=0, probability=np.where(right, 0.1, 0.9))
-    interval = bootstrap_figures(frame, num_resamples=20_000).fold_mean["accuracy"]
+    interval = bootstrap_metrics(frame, num_resamples=20_000).fold_mean["accuracy"]
     assert interval is not None
     assert interval.low is not None
     reach = student.ppf(0.975, 38) * np.sqrt(0.24 / 19 / 2) / 0.24
@@ -66,7 +66,7 @@ def test_the_bounds_are_those_of_a_proportion_where_each_patient_has_one_patch()
 def test_copies_of_every_patch_change_no_interval() -> None:
     frame = predictions()
     copies = pd.concat([frame, frame.assign(row=1)])
-    once, twice = bootstrap_figures(frame, num_resamples=200), bootstrap_figures(copies, num_resamples=200)
+    once, twice = bootstrap_metrics(frame, num_resamples=200), bootstrap_metrics(copies, num_resamples=200)
     for name in BOOTSTRAPPED:
         for first, second in ((once.fold_mean[name], twice.fold_mean[name]), (once.pooled[name], twice.pooled[name])):
             assert first is not None
@@ -77,8 +77,8 @@ def test_copies_of_every_patch_change_no_interval() -> None:
 def test_the_same_seed_draws_the_same_patients_in_any_order_of_the_patches() -> None:
     frame = predictions()
     shuffled = frame.sample(frac=1, random_state=3)
-    first, second = bootstrap_figures(frame, num_resamples=100), bootstrap_figures(shuffled, num_resamples=100)
-    other = bootstrap_figures(frame, num_resamples=100, seed=1)
+    first, second = bootstrap_metrics(frame, num_resamples=100), bootstrap_metrics(shuffled, num_resamples=100)
+    other = bootstrap_metrics(frame, num_resamples=100, seed=1)
     for name in BOOTSTRAPPED:
         a, b, c = first.fold_mean[name], second.fold_mean[name], other.fold_mean[name]
         assert a is not None
@@ -90,8 +90,8 @@ def test_the_same_seed_draws_the_same_patients_in_any_order_of_the_patches() -> 
 
 def test_more_confidence_widens_the_interval() -> None:
     frame = predictions()
-    narrow = bootstrap_figures(frame, num_resamples=100, confidence=0.8, figures=["auc"]).fold_mean["auc"]
-    wide = bootstrap_figures(frame, num_resamples=100, confidence=0.99, figures=["auc"]).fold_mean["auc"]
+    narrow = bootstrap_metrics(frame, num_resamples=100, confidence=0.8, metrics=["auc"]).fold_mean["auc"]
+    wide = bootstrap_metrics(frame, num_resamples=100, confidence=0.99, metrics=["auc"]).fold_mean["auc"]
     assert narrow is not None
     assert wide is not None
     assert narrow.low is not None
@@ -112,7 +112,7 @@ def test_patients_are_drawn_within_their_fold_and_a_fold_keeps_both_labels() -> 
         assert (resamples.weights[:, part] @ table.negatives[part] > 0).all()
     # Four patients leave one of them out in (3/4)^4 = 32 % of the draws.
     assert resamples.num_redrawn > 100
-    assert bootstrap_figures(frame.assign(label=positive.astype(np.int8)), num_resamples=300).num_redrawn > 100
+    assert bootstrap_metrics(frame.assign(label=positive.astype(np.int8)), num_resamples=300).num_redrawn > 100
 
 
 def test_patients_that_several_models_scored_are_drawn_once_for_all() -> None:
@@ -128,22 +128,22 @@ def test_patients_that_several_models_scored_are_drawn_once_for_all() -> None:
 
 def test_patches_that_several_models_scored_are_not_pooled() -> None:
     frame = predictions(num_folds=1)
-    found = bootstrap_figures(pd.concat([frame, frame.assign(fold=2)]), num_resamples=50)
+    found = bootstrap_metrics(pd.concat([frame, frame.assign(fold=2)]), num_resamples=50)
     assert set(found.pooled.values()) == {None}
     interval = found.fold_mean["auc"]
     assert interval is not None
     # The same patients twice are no more evidence than once.
-    once = bootstrap_figures(frame, num_resamples=50).fold_mean["auc"]
+    once = bootstrap_metrics(frame, num_resamples=50).fold_mean["auc"]
     assert once is not None
     assert once.low is not None
     assert interval.low == pytest.approx(once.low, rel=1e-9)
     assert interval.high == pytest.approx(once.high, rel=1e-9)
 
 
-def test_a_fold_without_positives_leaves_the_figures_that_need_none() -> None:
+def test_a_fold_without_positives_leaves_the_metrics_that_need_none() -> None:
     frame = predictions()
     frame.loc[frame["fold"] == 2, "label"] = 0
-    found = bootstrap_figures(frame, num_resamples=50)
+    found = bootstrap_metrics(frame, num_resamples=50)
     for name in ("auc", "average_precision", "sensitivity"):
         assert (found.fold_mean[name], found.fold_spread[name]) == (None, None)
         assert found.pooled[name] is not None
@@ -151,49 +151,49 @@ def test_a_fold_without_positives_leaves_the_figures_that_need_none() -> None:
 
 
 def test_a_fold_that_is_expected_and_absent_leaves_no_mean() -> None:
-    found = bootstrap_figures(predictions(), num_resamples=50, folds=[1, 2, 3, 4])
+    found = bootstrap_metrics(predictions(), num_resamples=50, folds=[1, 2, 3, 4])
     assert set(found.fold_mean.values()) == {None}
     assert found.pooled["auc"] is not None
 
 
-def test_one_patient_behind_a_figure_gives_no_bounds() -> None:
+def test_one_patient_behind_a_metric_gives_no_bounds() -> None:
     frame = predictions(num_patients=12)
     lonely = (frame["patient_id"] == "p000") | (frame["fold"] != 1)
     frame = frame.assign(label=(lonely & (frame["col"] % 2 == 0)).astype(np.int8))
-    found = bootstrap_figures(frame, num_resamples=50)
+    found = bootstrap_metrics(frame, num_resamples=50)
     auc, specificity = found.fold_mean["auc"], found.fold_mean["specificity"]
     assert auc is not None
     assert specificity is not None
     assert auc == Interval(auc.estimate)
     assert specificity.low is not None
-    single = bootstrap_figures(frame[frame["patient_id"] == "p000"], num_resamples=10)
+    single = bootstrap_metrics(frame[frame["patient_id"] == "p000"], num_resamples=10)
     assert single.fold_mean["accuracy"] is not None
     assert single.fold_mean["accuracy"].low is None
     assert single.fold_spread["accuracy"] is None
 
 
-def test_a_figure_that_resamples_often_leave_without_meaning_has_no_bounds() -> None:
+def test_a_metric_that_resamples_often_leave_without_meaning_has_no_bounds() -> None:
     # Two of 30 patients have a patch that is called, so (28/30)^30 = 13 % of the draws call none.
     frame = predictions(num_folds=1).assign(probability=0.1)
     frame.loc[frame["col"].isin([0, 10]), "probability"] = 0.9
     frame["label"] = np.where(frame["col"].isin([0, 55]), 1, 0)
-    ppv = bootstrap_figures(frame, num_resamples=500).fold_mean["ppv"]
+    ppv = bootstrap_metrics(frame, num_resamples=500).fold_mean["ppv"]
     assert ppv == Interval(0.5)
 
 
 def test_a_perfect_classifier_has_no_bounds() -> None:
     frame = predictions()
-    found = bootstrap_figures(frame.assign(probability=0.1 + 0.8 * frame["label"]), num_resamples=50)
+    found = bootstrap_metrics(frame.assign(probability=0.1 + 0.8 * frame["label"]), num_resamples=50)
     assert found.fold_mean["auc"] == Interval(1.0)
 
 
 def test_unknown_patches_change_nothing() -> None:
     frame = predictions()
     unknown = frame.assign(label=-1, row=1, probability=0.5)
-    found, expected = (bootstrap_figures(part, num_resamples=50) for part in (pd.concat([frame, unknown]), frame))
+    found, expected = (bootstrap_metrics(part, num_resamples=50) for part in (pd.concat([frame, unknown]), frame))
     assert found == expected
 
 
-def test_no_patches_have_no_figures() -> None:
-    found = bootstrap_figures(predictions().iloc[:0], num_resamples=10)
+def test_no_patches_have_no_metrics() -> None:
+    found = bootstrap_metrics(predictions().iloc[:0], num_resamples=10)
     assert set(found.fold_mean.values()) == set(found.pooled.values()) == {None}

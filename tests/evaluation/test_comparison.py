@@ -7,7 +7,7 @@ from mmgkeras.evaluation.bootstrap import deviations, draw_resamples, standard_e
 from mmgkeras.evaluation.comparison import compare_networks, correct
 from mmgkeras.evaluation.delong import delong
 from mmgkeras.evaluation.interval import Difference, Interval
-from mmgkeras.evaluation.metrics import mean_figures, measure
+from mmgkeras.evaluation.metrics import mean_metrics, measure
 from mmgkeras.evaluation.obuchowski import clustered_aucs
 from mmgkeras.evaluation.patient_table import tabulate_patients
 
@@ -43,7 +43,7 @@ def test_every_pair_is_compared_in_the_order_of_the_networks() -> None:
 def test_the_difference_of_fold_means_is_that_of_the_headline() -> None:
     found = compare_networks(NETWORKS, num_resamples=500)[1].fold_mean
     means = [
-        mean_figures([measure(part) for _, part in NETWORKS[name].groupby("fold")])["auc"]
+        mean_metrics([measure(part) for _, part in NETWORKS[name].groupby("fold")])["auc"]
         for name in ("small", "large")
     ]
     assert found is not None
@@ -73,7 +73,7 @@ def test_the_pooled_difference_is_obuchowskis() -> None:
 def test_drawing_the_same_patients_for_both_sees_more_than_the_two_intervals() -> None:
     found = compare_networks(NETWORKS, num_resamples=500)[0].fold_mean
     again = compare_networks({"a": NETWORKS["small"], "b": NETWORKS["small"]}, num_resamples=50)[0]
-    tables = [tabulate_patients(NETWORKS[name], figures=["auc"]) for name in ("small", "middle")]
+    tables = [tabulate_patients(NETWORKS[name], metrics=["auc"]) for name in ("small", "middle")]
     resamples = draw_resamples(tables[0], num_resamples=500, seed=0)
     alone = [standard_error(deviations(table, "auc", resamples, parts=[1, 2, 3])) for table in tables]
     assert found is not None

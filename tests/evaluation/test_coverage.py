@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from mmgkeras.evaluation.bootstrap import bootstrap_figures
+from mmgkeras.evaluation.bootstrap import bootstrap_metrics
 from mmgkeras.evaluation.comparison import compare_networks
 from mmgkeras.evaluation.delong import delong
 from mmgkeras.evaluation.interval import Interval, unit_interval
@@ -82,7 +82,7 @@ def simulate(
 
 
 def fold_mean_interval(predictions: pd.DataFrame) -> Interval:
-    interval = bootstrap_figures(predictions, num_resamples=RESAMPLES, figures=["auc"]).fold_mean["auc"]
+    interval = bootstrap_metrics(predictions, num_resamples=RESAMPLES, metrics=["auc"]).fold_mean["auc"]
     assert interval is not None
     return interval
 

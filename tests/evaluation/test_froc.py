@@ -142,7 +142,7 @@ def test_marks_of_a_cluster_are_no_targets_of_their_own() -> None:
     assert targets.num_left_out == 0
     alone = targets_from_regions(predictions(rows), regions[:1], grids)
     assert alone == Targets("region", (), num_left_out=1)
-    whole = targets_from_regions(predictions(rows), regions[:1], grids, envelope_fraction=0.25)
+    whole = targets_from_regions(predictions(rows), regions[:1], grids, cluster_fraction=0.25)
     assert whole.items[0].patches == ((0, 0), (0, 1), (1, 1))
 
 

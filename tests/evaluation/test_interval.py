@@ -19,7 +19,7 @@ def test_the_effective_number_falls_as_one_patient_has_more() -> None:
     assert effective_number(np.array([0.0, 0.0])) == effective_number(np.array([])) == 0
 
 
-def test_bounds_of_a_figure_are_symmetric_on_the_logit_scale_and_stay_inside() -> None:
+def test_bounds_of_a_metric_are_symmetric_on_the_logit_scale_and_stay_inside() -> None:
     interval = unit_interval(0.5, se=0.1, degrees=np.inf)
     # At 0.5 the logit rises by 4: 1.96 x 0.1 x 4 = 0.784, and 1 / (1 + exp(0.784)) = 0.3135.
     assert (interval.low, interval.high) == (pytest.approx(0.3135, abs=1e-4), pytest.approx(0.6865, abs=1e-4))
@@ -48,7 +48,7 @@ def test_what_nothing_is_known_of_has_no_bounds(estimate: float, se: float, degr
     assert unit_interval(estimate, se=se, degrees=degrees) == Interval(estimate)
 
 
-def test_a_figure_of_any_size_has_symmetric_bounds() -> None:
+def test_a_metric_of_any_size_has_symmetric_bounds() -> None:
     interval = symmetric_interval(-3.0, se=2.0, degrees=np.inf)
     assert (interval.low, interval.high) == (pytest.approx(-3 - 3.92, abs=1e-3), pytest.approx(-3 + 3.92, abs=1e-3))
     assert symmetric_interval(-3.0, se=np.inf, degrees=9) == Interval(-3.0)

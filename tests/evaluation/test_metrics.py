@@ -7,7 +7,7 @@ from mmgkeras.evaluation.metrics import (
     average_precision,
     confusion,
     mean,
-    mean_figures,
+    mean_metrics,
     measure,
     measure_mammograms,
 )
@@ -29,7 +29,7 @@ def frame(labels: list[int], scores: list[float], *, images: list[str] | None = 
     )
 
 
-def test_every_figure_of_a_matrix_worked_out_by_hand() -> None:
+def test_every_metric_of_a_matrix_worked_out_by_hand() -> None:
     # Called positive: 0.9 and 0.5 rightly, 0.8 wrongly; 0.2 is missed.
     metrics = measure(frame(LABELS, SCORES, images=["p-1", "p-1", "p-2", "p-2", "q-1", "q-1", "q-1", "r-1"]))
     assert (metrics.tp, metrics.fp, metrics.tn, metrics.fn) == (2, 1, 4, 1)
@@ -61,7 +61,7 @@ def test_unknown_patches_are_counted_and_left_out_of_everything_else() -> None:
     assert (with_unknown.auc, with_unknown.accuracy) == (known.auc, known.accuracy)
 
 
-def test_figures_without_meaning_are_none() -> None:
+def test_metrics_without_meaning_are_none() -> None:
     none_called = measure(frame([1, 0], [0.1, 0.2]))
     assert none_called.ppv is None
     assert none_called.f1 == 0
@@ -84,16 +84,16 @@ def test_ties_count_one_half_in_the_auc() -> None:
 def test_the_mean_over_folds_weighs_every_fold_the_same() -> None:
     small = measure(frame([1, 0], [0.9, 0.1]))
     large = measure(frame([1, 1, 0, 0], [0.9, 0.1, 0.2, 0.3]))
-    figures = mean_figures([small, large])
-    assert figures["sensitivity"] == pytest.approx((1 + 1 / 2) / 2)
-    assert figures["accuracy"] == pytest.approx((1 + 3 / 4) / 2)
-    assert figures["auc"] == pytest.approx((1 + 2 / 4) / 2)
+    metrics = mean_metrics([small, large])
+    assert metrics["sensitivity"] == pytest.approx((1 + 1 / 2) / 2)
+    assert metrics["accuracy"] == pytest.approx((1 + 3 / 4) / 2)
+    assert metrics["auc"] == pytest.approx((1 + 2 / 4) / 2)
 
 
-def test_a_figure_that_one_fold_lacks_has_no_mean() -> None:
-    figures = mean_figures([measure(frame([1, 0], [0.9, 0.1])), measure(frame([0, 0], [0.1, 0.2]))])
-    assert figures["sensitivity"] is None
-    assert figures["specificity"] == 1
+def test_a_metric_that_one_fold_lacks_has_no_mean() -> None:
+    metrics = mean_metrics([measure(frame([1, 0], [0.9, 0.1])), measure(frame([0, 0], [0.1, 0.2]))])
+    assert metrics["sensitivity"] is None
+    assert metrics["specificity"] == 1
     assert mean([]) is None
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.outputs import recompute_figures, write_figures
+from mmgkeras.evaluation.outputs import recompute_metrics, write_metrics
 from mmgkeras.evaluation.summary import Timing
 from mmgkeras.evaluation.terminal import as_text
 from mmgkeras.tables import write_predictions
@@ -37,7 +37,7 @@ def first_value(text: str, *, key: str) -> float:
 def test_metrics_json_gives_the_auc_of_tissue_patches_first(tmp_path: Path) -> None:
     # All patches would have more easy negatives; here a second selection must not come first.
     frame = FRAME.assign(probability=[0.9, 0.95, 0.2, 0.96, 0.6])
-    write_figures(tmp_path, frame)
+    write_metrics(tmp_path, frame)
     text = (tmp_path / "metrics.json").read_text()
     values = json.loads(text)
     assert values["tissue"]["auc"] == 0.5
@@ -45,8 +45,8 @@ def test_metrics_json_gives_the_auc_of_tissue_patches_first(tmp_path: Path) -> N
     assert first_value(text, key="auc") == 0.5
 
 
-def test_metrics_json_gives_counts_always_no_and_untrained_scores_beside_the_figures(tmp_path: Path) -> None:
-    write_figures(tmp_path, FRAME, timing=TIMING)
+def test_metrics_json_gives_counts_always_no_and_baselines_beside_the_metrics(tmp_path: Path) -> None:
+    write_metrics(tmp_path, FRAME, timing=TIMING)
     values = json.loads((tmp_path / "metrics.json").read_text())
     everything = values["all"]
     assert {name: everything[name] for name in everything if name.startswith("num_")} == {
@@ -68,7 +68,7 @@ def test_metrics_json_gives_counts_always_no_and_untrained_scores_beside_the_fig
 
 
 def test_metrics_csv_has_a_row_for_each_classifier_and_na_for_what_has_no_meaning(tmp_path: Path) -> None:
-    write_figures(tmp_path, FRAME)
+    write_metrics(tmp_path, FRAME)
     with (tmp_path / "metrics.csv").open(newline="") as file:
         rows = {(row["patches"], row["classifier"], row["fold"]): row for row in csv.DictReader(file)}
     assert len(rows) == 2 * 6
@@ -82,7 +82,7 @@ def test_metrics_csv_has_a_row_for_each_classifier_and_na_for_what_has_no_meanin
 
 
 def test_mammograms_csv_has_seconds_where_they_are_known(tmp_path: Path) -> None:
-    write_figures(tmp_path, FRAME, seconds={(1, "a"): 0.5})
+    write_metrics(tmp_path, FRAME, seconds={(1, "a"): 0.5})
     assert (tmp_path / "mammograms.csv").read_text().splitlines() == [
         "image_id,patient_id,fold,num_patches,num_unknown,tp,fp,tn,fn,accuracy,seconds",
         "a,1,1,3,0,1,0,2,0,1.0,0.5",
@@ -93,16 +93,16 @@ def test_mammograms_csv_has_seconds_where_they_are_known(tmp_path: Path) -> None
 def test_existing_tables_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "mammograms.csv").write_text("mine")
     with pytest.raises(InputError, match=r"mammograms.csv: already exists"):
-        write_figures(tmp_path, FRAME)
+        write_metrics(tmp_path, FRAME)
     assert [path.name for path in tmp_path.iterdir()] == ["mammograms.csv"]
-    write_figures(tmp_path, FRAME, overwrite=True)
+    write_metrics(tmp_path, FRAME, overwrite=True)
     assert (tmp_path / "mammograms.csv").read_text() != "mine"
 
 
-def test_figures_taken_again_from_the_file_of_predictions_are_the_same(tmp_path: Path) -> None:
+def test_metrics_taken_again_from_the_file_of_predictions_are_the_same(tmp_path: Path) -> None:
     write_predictions(tmp_path / "predictions.csv", FRAME)
-    summary = write_figures(tmp_path / "first", FRAME)
-    assert recompute_figures([tmp_path / "predictions.csv"], out=tmp_path / "again") == summary
+    summary = write_metrics(tmp_path / "first", FRAME)
+    assert recompute_metrics([tmp_path / "predictions.csv"], out=tmp_path / "again") == summary
     for name in ("metrics.json", "metrics.csv", "mammograms.csv"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
@@ -110,28 +110,28 @@ def test_figures_taken_again_from_the_file_of_predictions_are_the_same(tmp_path:
 def test_folds_in_several_files_are_put_together(tmp_path: Path) -> None:
     write_predictions(tmp_path / "1.csv", FRAME)
     write_predictions(tmp_path / "2.csv", FRAME.assign(fold=2, image_id=["c", "c", "c", "d", "d"]))
-    summary = recompute_figures([tmp_path / "1.csv", tmp_path / "2.csv"], out=tmp_path / "both")
-    assert list(summary.everything.folds) == [1, 2]
-    assert summary.everything.counts.num_images == 4
+    summary = recompute_metrics([tmp_path / "1.csv", tmp_path / "2.csv"], out=tmp_path / "both")
+    assert list(summary.all_patches.folds) == [1, 2]
+    assert summary.all_patches.counts.num_images == 4
 
 
 def test_a_fold_in_two_files_is_refused(tmp_path: Path) -> None:
     for name in ("1.csv", "2.csv"):
         write_predictions(tmp_path / name, FRAME)
     with pytest.raises(InputError, match=r"2.csv: holds fold 1, as does .*1.csv; give each fold once"):
-        recompute_figures([tmp_path / "1.csv", tmp_path / "2.csv"], out=tmp_path / "both")
+        recompute_metrics([tmp_path / "1.csv", tmp_path / "2.csv"], out=tmp_path / "both")
 
 
 def test_a_file_without_predictions_is_refused(tmp_path: Path) -> None:
     write_predictions(tmp_path / "none.csv", FRAME.iloc[:0])
     with pytest.raises(InputError, match=r"none.csv:2: at least one patch must be listed"):
-        recompute_figures([tmp_path / "none.csv"], out=tmp_path / "out")
+        recompute_metrics([tmp_path / "none.csv"], out=tmp_path / "out")
 
 
 def test_the_text_fits_a_terminal_and_names_what_has_no_meaning(tmp_path: Path) -> None:
     two_folds = pd.concat([FRAME, FRAME.assign(fold=2, image_id=["c", "c", "c", "d", "d"])], ignore_index=True)
     twins = two_folds[two_folds["label"] == 1].assign(label=0, probability=0.1)
-    text = as_text(write_figures(tmp_path, two_folds, timing=TIMING, twins=twins))
+    text = as_text(write_metrics(tmp_path, two_folds, timing=TIMING, twins=twins))
     assert max(len(line) for line in text.splitlines()) <= 80
     for part in (
         "4 positive and 4 negative patches of 4 images of 2 patients",

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmgkeras.evaluation.metrics import mean_figures, measure
+from mmgkeras.evaluation.metrics import mean_metrics, measure
 from mmgkeras.evaluation.summary import summarise
 
 # Patches with and without calcification in subsets A to E (paper, Table 4).
 DENOMINATORS = [(194, 3352), (131, 3001), (238, 2329), (196, 2989), (270, 2349)]
-FIGURES = ("sensitivity", "specificity", "f1", "ppv", "npv", "accuracy")
+METRICS = ("sensitivity", "specificity", "f1", "ppv", "npv", "accuracy")
 TABLE_7 = {
     "ResNet18": (73.4, 97.8, 71.4, 70.5, 97.8, 96.0),
     "ResNet50": (76.2, 98.1, 74.7, 74.4, 98.1, 96.4),
@@ -36,8 +36,8 @@ def predictions(network: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).assign(patient_id=lambda frame: frame["image_id"], tissue=1.0)
 
 
-def percent(figures: dict[str, float | None]) -> tuple[float, ...]:
-    return tuple(round(100 * value, 1) for name in FIGURES if (value := figures[name]) is not None)
+def percent(metrics: dict[str, float | None]) -> tuple[float, ...]:
+    return tuple(round(100 * value, 1) for name in METRICS if (value := metrics[name]) is not None)
 
 
 @pytest.mark.parametrize("network", TABLE_7)
@@ -46,14 +46,14 @@ def test_unweighted_means_over_the_five_folds_return_the_papers_table(network: s
     assert len(patches) == 15_049
     folds = [measure(part) for _, part in patches.groupby("fold")]
     assert [(fold.num_positives, fold.num_negatives) for fold in folds] == DENOMINATORS
-    assert percent(mean_figures(folds)) == TABLE_7[network]
-    assert percent(dict(summarise(patches).everything.mean)) == TABLE_7[network]
+    assert percent(mean_metrics(folds)) == TABLE_7[network]
+    assert percent(dict(summarise(patches).all_patches.mean)) == TABLE_7[network]
 
 
 @pytest.mark.parametrize("network", TABLE_7)
 def test_the_same_folds_in_one_matrix_do_not_return_it(network: str) -> None:
     pooled = measure(predictions(network))
-    assert percent({name: getattr(pooled, name) for name in FIGURES}) != TABLE_7[network]
+    assert percent({name: getattr(pooled, name) for name in METRICS}) != TABLE_7[network]
 
 
 @pytest.mark.parametrize("network", TABLE_7)
@@ -65,13 +65,13 @@ def test_no_single_matrix_of_all_patches_gives_the_papers_row(network: str) -> N
     tp = np.array([[count] for count in range(positives + 1) if abs(100 * count / positives - row[0]) <= near])
     assert len(tp)
     fp = np.arange(negatives + 1)
-    figures = (
+    metrics = (
         1 - fp / negatives,
         tp / (tp + (fp + positives - tp) / 2),
         tp / (tp + fp),
         (negatives - fp) / (negatives - fp + positives - tp),
         (tp + negatives - fp) / (positives + negatives),
     )
-    agrees = [abs(100 * figure - value) <= near for figure, value in zip(figures, row[1:], strict=True)]
+    agrees = [abs(100 * metric - value) <= near for metric, value in zip(metrics, row[1:], strict=True)]
     assert all(np.any(one) for one in agrees)
     assert not np.any(np.logical_and.reduce(np.broadcast_arrays(*agrees)))

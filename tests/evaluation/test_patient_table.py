@@ -37,8 +37,8 @@ def repeated(frame: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
     return pd.concat(copies, ignore_index=True)
 
 
-def figure_of(frame: pd.DataFrame, name: str) -> float:
-    """The figure by the code that needs the patches themselves; NaN without meaning."""
+def metric_of(frame: pd.DataFrame, name: str) -> float:
+    """The metric by the code that needs the patches themselves; NaN without meaning."""
     if name == MAMMOGRAM_ACCURACY:
         return float(measure_mammograms(frame)["accuracy"].mean())
     value = getattr(measure(frame), name)
@@ -47,7 +47,7 @@ def figure_of(frame: pd.DataFrame, name: str) -> float:
 
 @pytest.mark.parametrize("name", BOOTSTRAPPED)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_weighted_figures_are_those_of_patches_repeated_as_often(name: str, seed: int) -> None:
+def test_weighted_metrics_are_those_of_patches_repeated_as_often(name: str, seed: int) -> None:
     frame = patches(seed)
     table = tabulate_patients(frame)
     random = np.random.default_rng(seed)
@@ -55,9 +55,9 @@ def test_weighted_figures_are_those_of_patches_repeated_as_often(name: str, seed
     draws = random.integers(0, 4, size=(5, len(patients)))
     weights = draws[:, table.patients].astype(np.float64)
     for fold in (1, 2, None):
-        found = table.figure(name, weights, fold=fold)
+        found = table.metric(name, weights, fold=fold)
         part = frame if fold is None else frame[frame["fold"] == fold]
-        expected = [figure_of(repeated(part, dict(zip(patients, draw, strict=True))), name) for draw in draws]
+        expected = [metric_of(repeated(part, dict(zip(patients, draw, strict=True))), name) for draw in draws]
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
@@ -86,7 +86,7 @@ def test_wins_count_pairs_of_a_positive_of_one_patient_and_a_negative_of_another
     np.testing.assert_array_equal(tabulate_patients(frame).wins, [[1, 1.5], [1, 2]])
 
 
-def test_a_figure_stands_on_the_patients_with_anything_below_its_line() -> None:
+def test_a_metric_stands_on_the_patients_with_anything_below_its_line() -> None:
     frame = pd.DataFrame(
         {
             "image_id": ["p", "q", "r"],
@@ -103,12 +103,12 @@ def test_a_figure_stands_on_the_patients_with_anything_below_its_line() -> None:
     assert table.shares("accuracy").tolist() == [1, 1, 1]
 
 
-def test_figures_without_meaning_are_nan() -> None:
+def test_metrics_without_meaning_are_nan() -> None:
     frame = patches().assign(label=0, probability=0.1)
     table = tabulate_patients(frame)
     once = np.ones((1, len(table.folds)))
     for name in ("auc", "average_precision", "sensitivity", "ppv", "f1"):
-        assert np.isnan(table.figure(name, once)).all()
-    assert table.figure("specificity", once) == 1
-    assert np.isnan(table.figure("specificity", once, fold=9)).all()
-    assert np.isnan(tabulate_patients(frame.assign(label=-1)).figure("accuracy", np.ones((1, 0)))).all()
+        assert np.isnan(table.metric(name, once)).all()
+    assert table.metric("specificity", once) == 1
+    assert np.isnan(table.metric("specificity", once, fold=9)).all()
+    assert np.isnan(tabulate_patients(frame.assign(label=-1)).metric("accuracy", np.ones((1, 0)))).all()

@@ -30,8 +30,8 @@ TWO_FOLDS = predictions(
 )
 
 
-def test_the_mean_over_folds_and_the_pooled_figures_differ_as_they_should() -> None:
-    summary = summarise(TWO_FOLDS).everything
+def test_the_mean_over_folds_and_the_pooled_metrics_differ_as_they_should() -> None:
+    summary = summarise(TWO_FOLDS).all_patches
     assert list(summary.folds) == [1, 2]
     # Fold 1 wins its one pair; fold 2 wins 1 of 4 (0.3 over 0.25).
     assert summary.mean["auc"] == pytest.approx((1 + 1 / 4) / 2)
@@ -45,7 +45,7 @@ def test_the_mean_over_folds_and_the_pooled_figures_differ_as_they_should() -> N
 
 
 def test_the_classifier_that_always_says_no_stands_beside() -> None:
-    always_no = summarise(TWO_FOLDS).everything.always_no
+    always_no = summarise(TWO_FOLDS).all_patches.always_no
     assert always_no["accuracy"] == 0.5
     assert (always_no["sensitivity"], always_no["specificity"]) == (0, 1)
     assert always_no["auc"] == 0.5
@@ -57,9 +57,9 @@ def test_tissue_patches_are_those_with_breast_on_half_of_their_area() -> None:
     easy = predictions([(1, "p-9", 0, 0.0), (1, "p-9", 0, 0.6)], tissue=0.49)
     border = predictions([(1, "p-8", 0, 0.95)], tissue=0.5)
     summary = summarise(pd.concat([TWO_FOLDS[TWO_FOLDS["fold"] == 1], easy, border], ignore_index=True))
-    assert (summary.tissue.counts.num_negatives, summary.everything.counts.num_negatives) == (2, 4)
+    assert (summary.tissue.counts.num_negatives, summary.all_patches.counts.num_negatives) == (2, 4)
     assert summary.tissue.mean["auc"] == 0.5
-    assert summary.everything.mean["auc"] == pytest.approx(3 / 4)
+    assert summary.all_patches.mean["auc"] == pytest.approx(3 / 4)
 
 
 def test_a_fold_without_tissue_patches_leaves_no_mean_rather_than_a_better_one() -> None:
@@ -67,33 +67,33 @@ def test_a_fold_without_tissue_patches_leaves_no_mean_rather_than_a_better_one()
     summary = summarise(pd.concat([TWO_FOLDS[TWO_FOLDS["fold"] == 1], bare], ignore_index=True))
     assert list(summary.tissue.folds) == [1, 2]
     assert summary.tissue.mean["auc"] is None
-    assert summary.everything.mean["auc"] == 1
+    assert summary.all_patches.mean["auc"] == 1
 
 
 def test_the_mean_accuracy_of_mammograms_weighs_every_mammogram_the_same() -> None:
     # p-1: 2 of 2; q-1: 0 of 2; q-2: 1 of 2.
-    assert summarise(TWO_FOLDS).everything.mammogram_accuracy == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert summarise(TWO_FOLDS).all_patches.mammogram_accuracy == pytest.approx((1 + 0 + 1 / 2) / 3)
 
 
 def test_mammograms_without_a_known_patch_have_no_accuracy() -> None:
     unknown = predictions([(1, "p-2", -1, 0.9)])
     both = pd.concat([TWO_FOLDS[TWO_FOLDS["fold"] == 1], unknown], ignore_index=True)
-    assert summarise(both).everything.mammogram_accuracy == 1
-    assert summarise(unknown).everything.mammogram_accuracy is None
+    assert summarise(both).all_patches.mammogram_accuracy == 1
+    assert summarise(unknown).all_patches.mammogram_accuracy is None
 
 
-def test_untrained_scores_are_measured_on_the_same_patches_and_the_best_is_named() -> None:
+def test_baselines_are_measured_on_the_same_patches_and_the_best_is_named() -> None:
     scored = TWO_FOLDS.assign(untrained_mean=[1, 2, 3, 3, 1, 1], untrained_top_hat=[2, 1, 1, 5, 2, 2])
-    summary = summarise(scored).everything
-    assert summary.untrained == {"mean": 0.5, "top_hat": pytest.approx((1 + 1 / 2) / 2)}
-    assert summary.best_untrained == ("top_hat", pytest.approx(0.75))
-    assert summarise(TWO_FOLDS).everything.best_untrained is None
+    summary = summarise(scored).all_patches
+    assert summary.baselines == {"mean": 0.5, "top_hat": pytest.approx((1 + 1 / 2) / 2)}
+    assert summary.best_baseline == ("top_hat", pytest.approx(0.75))
+    assert summarise(TWO_FOLDS).all_patches.best_baseline is None
 
 
 def test_patches_that_several_models_scored_are_not_pooled() -> None:
     first = TWO_FOLDS[TWO_FOLDS["fold"] == 1]
     second = first.assign(fold=2, probability=[0.2, 0.4])
-    summary = summarise(pd.concat([first, second], ignore_index=True)).everything
+    summary = summarise(pd.concat([first, second], ignore_index=True)).all_patches
     assert summary.pooled is None
     assert (summary.counts.num_positives, summary.counts.num_negatives) == (1, 1)
     assert summary.mean["auc"] == 0.5

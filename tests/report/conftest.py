@@ -15,8 +15,8 @@ from mmgkeras.config import Config, ModelConfig, PatchesConfig
 from mmgkeras.files import sha256_file
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.study import NetworkStudy, SeedStudy, Study
 from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.study.read import NetworkStudy, SeedStudy, Study
 from mmgkeras.tables import PREDICTION_COLUMNS, write_folds, write_images, write_predictions, write_regions
 
 NETWORKS = {"sakaida2023-resnet18": "resnet18", "sakaida2023-resnet50": "resnet50"}

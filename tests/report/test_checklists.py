@@ -9,9 +9,9 @@ from mmgkeras.report.checklist_item import Checklist
 from mmgkeras.report.checklists import CHECKLISTS, checklists_section
 from mmgkeras.report.claim import CLAIM
 from mmgkeras.report.stard_ai import STARD_AI
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Section, Table
 from mmgkeras.report.tripod_ai import TRIPOD_AI
+from mmgkeras.study.read import Study
 
 SECTIONS = (
     Section(

@@ -4,8 +4,8 @@ import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.report.dataset import dataset_section
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Section, Table
+from mmgkeras.study.read import Study
 
 
 @pytest.fixture

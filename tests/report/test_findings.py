@@ -6,8 +6,8 @@ import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.report.findings import patch_brightness, patch_marks, study_marks
-from mmgkeras.report.study import Study
 from mmgkeras.schema import Region
+from mmgkeras.study.read import Study
 
 
 def test_marks_and_their_pixels_are_counted_in_each_patch(section_study: Study) -> None:

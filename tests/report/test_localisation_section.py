@@ -5,8 +5,8 @@ import pytest
 
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.report.localisation import localisation_section
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Table
+from mmgkeras.study.read import Study
 
 
 @pytest.fixture

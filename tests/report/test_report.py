@@ -30,8 +30,8 @@ from mmgkeras.report.performance import headline_section
 from mmgkeras.report.provenance import provenance_section
 from mmgkeras.report.render import cell_text
 from mmgkeras.report.report import build_sections, write_report, write_tables
-from mmgkeras.report.study import Study, read_study
 from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.study.read import Study, read_study
 from mmgkeras.tables import write_predictions, write_regions
 
 R18, R50 = "sakaida2023-resnet18", "sakaida2023-resnet50"
@@ -92,7 +92,7 @@ def test_the_page_is_one_file_that_fetches_nothing(report: Path) -> None:
 
 def test_every_table_is_written_as_csv_and_latex(report: Path) -> None:
     names = {path.name for path in (report.parent / "tables").iterdir()}
-    for name in ("table1", *(f"table{number}" for number in range(3, 11)), "figures_tissue", "froc_sensitivity"):
+    for name in ("table1", *(f"table{number}" for number in range(3, 11)), "metrics_tissue", "froc_sensitivity"):
         assert {f"{name}.csv", f"{name}.tex"} <= names
     assert {Path(name).stem for name in names if name.endswith(".csv")} == {
         Path(name).stem for name in names if name.endswith(".tex")
@@ -100,7 +100,7 @@ def test_every_table_is_written_as_csv_and_latex(report: Path) -> None:
 
 
 def test_the_headline_has_tissue_first_and_its_numbers_are_those_of_the_folds(study: Study, report: Path) -> None:
-    text = (report.parent / "tables" / "figures_tissue.csv").read_text(encoding="utf-8")
+    text = (report.parent / "tables" / "metrics_tissue.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     assert [row[""] for row in rows[:3]] == [R18, R50, "always no"]
     assert rows[3][""].startswith("best untrained (")
@@ -111,12 +111,12 @@ def test_the_headline_has_tissue_first_and_its_numbers_are_those_of_the_folds(st
     assert float(rows[0]["AUC low"]) < np.mean(aucs) < float(rows[0]["AUC high"])
     assert float(rows[2]["AUC"]) == 0.5
     page = report.read_text(encoding="utf-8")
-    assert page.index('id="figures_tissue"') < page.index('id="figures_all"') < page.index('id="pooled_tissue"')
+    assert page.index('id="metrics_tissue"') < page.index('id="metrics_all"') < page.index('id="pooled_tissue"')
     assert "ranks scores of different models" in page
 
 
 def test_always_no_has_its_own_accuracy_of_each_mammogram(study: Study, sections: Mapping[str, Section]) -> None:
-    rows = {row[0]: row for row in table(sections["headline"], "figures_all").rows}
+    rows = {row[0]: row for row in table(sections["headline"], "metrics_all").rows}
     predictions = study.networks[0].first.predictions
     known = predictions[predictions["label"] >= 0]
     of_mammograms = (known["label"] == 0).groupby([known["fold"], known["image_id"]]).mean()
@@ -125,7 +125,7 @@ def test_always_no_has_its_own_accuracy_of_each_mammogram(study: Study, sections
 
 def test_the_lead_says_where_the_best_untrained_score_stands(study: Study) -> None:
     measured = measure_study(study, num_resamples=100)
-    best = measured[0].selections["tissue"].summary.best_untrained
+    best = measured[0].selections["tissue"].summary.best_baseline
     assert best is not None
     lead = headline_section(study, measured, num_resamples=100).body[0]
     assert isinstance(lead, str)
@@ -230,8 +230,8 @@ def test_a_fold_without_positives_on_tissue_leaves_no_mean_there(new_crossval: C
     frame.loc[frame["label"] == 1, "tissue"] = 0.2
     frame.to_csv(path, index=False)
     sections = {section.anchor: section for section in build_sections(read_study(folder), num_resamples=100)}
-    assert table(sections["headline"], "figures_tissue").rows[0][1] is None
-    assert isinstance(table(sections["headline"], "figures_all").rows[0][1], Interval)
+    assert table(sections["headline"], "metrics_tissue").rows[0][1] is None
+    assert isinstance(table(sections["headline"], "metrics_all").rows[0][1], Interval)
     assert "no AUC on tissue patches" in text_of(sections["headline"])
     assert "a fold lacks one of the classes" in text_of(sections["roc"])
 

@@ -8,8 +8,8 @@ from scipy.special import logit
 from mmgkeras.config import AugmentationConfig, Config
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.report.shortcut import shortcut_section
-from mmgkeras.report.study import Study
 from mmgkeras.report.table import Section, Table
+from mmgkeras.study.read import Study
 
 
 def with_scores(study: Study, shortcut: pd.DataFrame | None, **changes: object) -> Study:

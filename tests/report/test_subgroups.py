@@ -5,9 +5,9 @@ import pytest
 
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.report.findings import study_marks
-from mmgkeras.report.study import Study
 from mmgkeras.report.subgroups import subgroups_section
 from mmgkeras.report.table import Section, Table
+from mmgkeras.study.read import Study
 
 
 @pytest.fixture

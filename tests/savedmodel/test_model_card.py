@@ -56,8 +56,8 @@ def test_a_model_that_was_not_evaluated_says_so() -> None:
     assert BLANK in card
 
 
-def test_the_figures_of_the_test_subset_are_told_beside_always_no() -> None:
-    card = model_card(METADATA, figures=summary())
+def test_the_metrics_of_the_test_subset_are_told_beside_always_no() -> None:
+    card = model_card(METADATA, metrics=summary())
     assert "On 1 images of 1 patients whom it had not seen: 1 patches with calcification,\n2 without, 1 unknown" in card
     assert "| AUC | 1.000 | 1.000 | 0.500 |" in card
     assert "| specificity | 1.000 | 0.500 | 1.000 |" in card
@@ -69,7 +69,7 @@ def test_the_figures_of_the_test_subset_are_told_beside_always_no() -> None:
 
 def test_the_best_score_without_training_is_named() -> None:
     card = model_card(
-        METADATA, figures=summary(untrained_mean=[0.2, 0.1, 0.5, 0.0], untrained_top=[0.1, 0.1, 0.0, 0.0])
+        METADATA, metrics=summary(untrained_mean=[0.2, 0.1, 0.5, 0.0], untrained_top=[0.1, 0.1, 0.0, 0.0])
     )
     assert "The best score that needs no training, mean, has an AUC of 1.000" in card
 
@@ -80,7 +80,7 @@ def test_an_exported_model_has_a_card_which_an_evaluation_replaces(
     model = export_mean_model(tmp_path / "1")
     path = model / "MODEL_CARD.md"
     assert "Not evaluated yet." in path.read_text()
-    assert write_model_card(model, figures=summary()) == path
+    assert write_model_card(model, metrics=summary()) == path
     assert "| AUC | 1.000 |" in path.read_text()
 
 
@@ -93,7 +93,7 @@ def test_an_operating_point_is_the_last_section_and_replaces_another(
         text = (model / "MODEL_CARD.md").read_text()
         assert text.count("## Operating point") == 1
         assert f"from a probability of {threshold}, for sensitivity of 0.9; fitted on held-out patients." in text
-    write_model_card(model, figures=summary())
+    write_model_card(model, metrics=summary())
     before = (model / "MODEL_CARD.md").read_text()
     note_operating_point(model)
     assert (model / "MODEL_CARD.md").read_text() == before

@@ -6,7 +6,7 @@ from PIL import Image
 
 from mmgkeras import tables
 from mmgkeras.errors import InputError
-from mmgkeras.patches.regions import check_region, region_mask
+from mmgkeras.patches.region_masks import check_region, region_mask
 from mmgkeras.schema import Grid
 from mmgkeras.sources.phantom import write_phantom
 from mmgkeras.sources.phantom.calcifications import VISIBLE_SNR, signal_to_noise

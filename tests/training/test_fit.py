@@ -113,7 +113,7 @@ def test_the_run_folder_is_complete_and_names_no_patient(one_and_two):
             assert b"image1" not in content, path
 
 
-def test_history_has_a_row_of_exact_figures(one_and_two):
+def test_history_has_a_row_of_exact_metrics(one_and_two):
     with (one_and_two[0][0] / "run" / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["epoch"], row["step"], row["learning_rate"]) == ("1", "5", "0.001")
@@ -297,7 +297,7 @@ def test_bfloat16_trains_and_exports_float32(training_store, tmp_path):
         "--set",
         "train.precision=bfloat16",
         "--set",
-        "train.population_statistics=false",
+        "train.batch_norm_recalibration=false",
     ]
     finished(start(training_store, tmp_path, *more))
     weights = saved_weights(tmp_path / "run")

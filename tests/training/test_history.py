@@ -10,18 +10,18 @@ from mmgkeras.training.history import EpochRow, EpochSamples, History, discrimin
 def test_discrimination_by_hand():
     labels = np.array([1, 1, 1, 0, 0])
     probabilities = np.array([0.9, 0.5, 0.2, 0.4, 0.6], np.float32)
-    figures = discrimination(labels, probabilities)
-    assert figures.auc == pytest.approx(3 / 6)  # of six pairs: 0.9 beats both, 0.5 beats one, 0.2 none
-    assert figures.sensitivity == pytest.approx(2 / 3)
-    assert figures.specificity == pytest.approx(1 / 2)
-    assert figures.confusion.tolist() == [[1, 1], [1, 2]]
+    metrics = discrimination(labels, probabilities)
+    assert metrics.auc == pytest.approx(3 / 6)  # of six pairs: 0.9 beats both, 0.5 beats one, 0.2 none
+    assert metrics.sensitivity == pytest.approx(2 / 3)
+    assert metrics.specificity == pytest.approx(1 / 2)
+    assert metrics.confusion.tolist() == [[1, 1], [1, 2]]
 
 
-def test_figures_of_a_missing_class_are_nan():
-    figures = discrimination(np.array([0, 0]), np.array([0.1, 0.7], np.float32))
-    assert math.isnan(figures.auc)
-    assert math.isnan(figures.sensitivity)
-    assert figures.specificity == 0.5
+def test_metrics_of_a_missing_class_are_nan():
+    metrics = discrimination(np.array([0, 0]), np.array([0.1, 0.7], np.float32))
+    assert math.isnan(metrics.auc)
+    assert math.isnan(metrics.sensitivity)
+    assert metrics.specificity == 0.5
 
 
 def samples(*numbers):

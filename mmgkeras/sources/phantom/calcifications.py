@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial import ConvexHull
 
-from mmgkeras.patches.regions import mask_region
+from mmgkeras.patches.region_masks import mask_region
 from mmgkeras.schema import Region
 from mmgkeras.sources.phantom.anatomy import Outline
 from mmgkeras.sources.phantom.cases import PhantomView

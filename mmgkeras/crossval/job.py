@@ -1,0 +1,208 @@
+"""One fold of a cross-validation: trained, scored, timed and tried, each result a file that is whole or not there.
+
+Owns what is done and in which order. A job that was cut goes on with the first file that is missing; the training goes
+on as `fit` does. Changes the state of the process as `fit` does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mmgkeras.config import Config
+from mmgkeras.crossval.queue import Crossval, FoldJob, read_crossval, write_done
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.summary import TISSUE_FRACTION, summarise
+from mmgkeras.files import atomic_file, sha256_file
+from mmgkeras.inference.pointing_game import point
+from mmgkeras.inference.scoring import predict_store, unseen_patches
+from mmgkeras.inference.shortcut_test import shortcut_scores
+from mmgkeras.inference.timing import time_mammograms, write_timing
+from mmgkeras.patches.split import fold_patches
+from mmgkeras.patches.store import FOLDS, PatchStore
+from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.savedmodel.model_card import write_model_card
+from mmgkeras.schema import NO_CALCIFICATION
+from mmgkeras.tables import read_predictions, write_predictions
+from mmgkeras.training import devices as device
+from mmgkeras.training.fit import fit
+from mmgkeras.training.history import EpochRow
+from mmgkeras.training.holdout import hold_out_patients
+from mmgkeras.training.loop import Report
+from mmgkeras.training.run_folder import read_environment
+
+PREDICTIONS: Final = "predictions.csv"
+VALIDATION: Final = "validation.csv"
+TIMING: Final = "timing.csv"
+SHORTCUT: Final = "shortcut.csv"
+POINTING: Final = "pointing.csv"
+RUN: Final = "run"
+REGIONS: Final = "regions.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """What the steps of a job share."""
+
+    folder: Path
+    store: PatchStore
+    data: Path | None
+    fold: int
+    test: NDArray[np.int64]
+    track: Track
+
+
+def _silent(row: EpochRow) -> None:
+    """Reports nothing."""
+
+
+def expected_files(config: Config, *, data: Path | None) -> list[str]:
+    """The files that a job makes besides its run, its model and done.json."""
+    return [
+        PREDICTIONS,
+        *([VALIDATION] if config.train.validation_patients > 0 else []),
+        TIMING,
+        SHORTCUT,
+        *([POINTING] if data is not None and (data / REGIONS).exists() else []),
+    ]
+
+
+def run_job(
+    out: Path, job: FoldJob, *, devices: str | None = None, track: Track = untracked, report: Report = _silent
+) -> None:
+    """Does a job of the cross-validation in a folder, or what is left of it.
+
+    Args:
+        out: the folder, with its crossval.json.
+        job: which.
+        devices: see `devices.choose_devices`.
+        track: shows progress.
+        report: called with the row of every epoch that ends.
+
+    Raises:
+        InputError: if something of it cannot be used or written, or the store was changed since the queue was started.
+        ConfigError: for a network or patch size that cannot be built.
+        WeightsError: if the weights to start from cannot be had.
+    """
+    crossval = read_crossval(out)
+    if crossval is None or job not in crossval.jobs():
+        raise InputError(f"{out}: is not the folder of a cross-validation with the job {job.name}")
+    config = crossval.config(job)
+    store = _open_store(crossval)
+    device.set_seeds(config.train)  # also where the training is done: the same operations score and are timed
+    model = _train(out, job, crossval=crossval, config=config, devices=devices, track=track, report=report)
+    classifier = load(model)
+    place = _Place(
+        folder=job.folder(out),
+        store=store,
+        data=crossval.data,
+        fold=job.fold,
+        test=unseen_patches(classifier, store).indices,
+        track=track,
+    )
+    _score(place, classifier=classifier, config=config)
+    skipped = _measure(place, classifier=classifier, files=expected_files(config, data=crossval.data))
+    predictions = read_predictions(place.folder / PREDICTIONS)
+    write_model_card(model, metrics=summarise(predictions))
+    write_done(out, job, crossval=crossval, skipped=skipped)
+
+
+def _open_store(crossval: Crossval) -> PatchStore:
+    """The store; jobs begin hours after the queue was started, and done.json says that it is the same as then."""
+    store = PatchStore.open(crossval.store_path)
+    folds = store.path / FOLDS
+    is_split_as_then = folds.is_file() and sha256_file(folds) == crossval.folds_sha256
+    if store.checksum != crossval.store_checksum or not is_split_as_then:
+        raise InputError(f"{store.path}: the store or its {FOLDS} was changed since the cross-validation was started")
+    return store
+
+
+def _train(
+    out: Path,
+    job: FoldJob,
+    *,
+    crossval: Crossval,
+    config: Config,
+    devices: str | None,
+    track: Track,
+    report: Report,
+) -> Path:
+    """The model's folder, trained and exported now or before."""
+    run, model = job.folder(out) / RUN, job.model(out)
+    environment = read_environment(run)
+    if environment is not None and environment["is_finished"] and model.is_dir():
+        return model
+    keras.backend.clear_session()  # what an earlier job in this process left
+    fitted = fit(
+        crossval.store_path,
+        fold=job.fold,
+        config=config,
+        run=run,
+        export=model.parent,
+        devices=devices,
+        track=track,
+        report=report,
+    )
+    if fitted.model != model:
+        raise InputError(f"{model}: is there, but is not the run's; remove {model.parent} and start again")
+    return model
+
+
+def _score(place: _Place, *, classifier: Classifier, config: Config) -> None:
+    """Writes predictions.csv, and validation.csv where patients were held out."""
+    parts = [(PREDICTIONS, place.test, "score")]
+    if config.train.validation_patients > 0:
+        train = fold_patches(place.store, place.fold).train
+        part, seed = config.train.validation_patients, config.train.seed
+        _, held_out = hold_out_patients(place.store.patches, train, part=part, seed=seed)
+        parts.append((VALIDATION, held_out, "score held-out patients of"))
+    for name, indices, label in parts:
+        if not (place.folder / name).exists():
+            scored = predict_store(
+                classifier, place.store, indices=indices, fold=place.fold, track=place.track, label=label
+            )
+            write_predictions(place.folder / name, scored.predictions)
+
+
+def _measure(place: _Place, *, classifier: Classifier, files: Sequence[str]) -> dict[str, str]:
+    """Writes timing.csv, shortcut.csv and pointing.csv; what was left out, and why."""
+    if not _is_timed(place):
+        image_ids = place.store.patches["image_id"].iloc[place.test].unique().tolist()
+        timing = time_mammograms(classifier.path, place.store, image_ids=image_ids, data=place.data, track=place.track)
+        write_timing(place.folder / TIMING, timing, overwrite=True)
+    skipped: dict[str, str] = {}
+    if not (place.folder / SHORTCUT).exists():
+        if _has_plain_tissue(place):
+            scores = shortcut_scores(classifier, place.store, place.test, track=place.track)
+            _write_rows(place.folder / SHORTCUT, scores)
+        else:
+            skipped[SHORTCUT] = "no tissue patch of the test subset is free of calcification"
+    if POINTING in files and place.data is not None and not (place.folder / POINTING).exists():
+        if classifier.can_localise:
+            hits = point(classifier, place.store, data=place.data, indices=place.test, track=place.track)
+            _write_rows(place.folder / POINTING, hits)
+        else:
+            skipped[POINTING] = "the network does not end in global average pooling"
+    return skipped
+
+
+def _is_timed(place: _Place) -> bool:
+    """Whether timing.csv is there, and not of inference alone where more can be measured by now."""
+    path = place.folder / TIMING
+    return path.exists() and (place.data is None or bool(pd.read_csv(path)["read_s"].notna().all()))
+
+
+def _has_plain_tissue(place: _Place) -> bool:
+    test = place.store.patches.iloc[place.test]
+    return bool(((test["label"] == NO_CALCIFICATION) & (test["tissue"] >= TISSUE_FRACTION)).any())
+
+
+def _write_rows(path: Path, frame: pd.DataFrame) -> None:
+    with atomic_file(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")

@@ -1,0 +1,234 @@
+"""What is asked of a cross-validation: checked before anything is written, and added to what was asked before.
+
+Owns the refusals and what `--overwrite` removes.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from mmgkeras import __version__
+from mmgkeras.config import Config
+from mmgkeras.crossval.job import RUN
+from mmgkeras.crossval.queue import CROSSVAL_JSON, DONE_JSON, Crossval, FoldJob, read_crossval
+from mmgkeras.errors import ConfigError, InputError
+from mmgkeras.files import sha256_file
+from mmgkeras.inference.scoring import hardware
+from mmgkeras.patches.split import fold_patches, read_store_folds
+from mmgkeras.patches.store import FOLDS, IMAGES, PatchStore
+from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.training.run_folder import read_environment, versions
+
+_THEN: Final = "; then "
+
+
+def check_folds(store: PatchStore, folds: Sequence[int] | None) -> tuple[int, ...]:
+    """The folds asked for, ascending, each with both classes on both sides.
+
+    Args:
+        store: that was split.
+        folds: from 1; None for all.
+
+    Raises:
+        InputError: if the store was not split, has no such fold, or a class is missing on a side of one.
+    """
+    path = store.path / FOLDS
+    num_folds = len(set(read_store_folds(store).values()))
+    numbers = tuple(range(1, num_folds + 1)) if folds is None else tuple(sorted(set(folds)))
+    if not numbers:
+        raise InputError(f"{path}: no fold was asked for; allowed: 1 to {num_folds}")
+    labels = store.patches["label"].to_numpy()
+    for number in numbers:
+        fold = fold_patches(store, number)
+        for side, rows in (("test", fold.test), ("training", fold.train)):
+            for label, kind in ((CALCIFICATION, "with"), (NO_CALCIFICATION, "without")):
+                if not np.any(labels[rows] == label):
+                    raise InputError(
+                        f"{path}: fold {number} has no {side} patch {kind} calcification; divide the patients anew "
+                        "with mmgkeras split --overwrite, or leave the fold out with --folds"
+                    )
+    return numbers
+
+
+def check_configs(configs: Mapping[str, Config], *, seeds: Sequence[int], num_devices: int) -> None:
+    """Refuses configurations that do not go with the seeds or with the devices of a job.
+
+    Raises:
+        ConfigError: if so.
+    """
+    if not configs or not seeds:
+        raise ConfigError("a cross-validation needs at least one configuration and one seed")
+    for name, config in configs.items():
+        if config.train.seed not in (0, *seeds):
+            raise ConfigError(
+                f"{name}: train.seed: a cross-validation takes its seeds from --seeds. Received: {config.train.seed}"
+            )
+        if config.train.batch_size % num_devices:
+            raise ConfigError(
+                f"{name}: train.batch_size: must be divisible by the number of devices, {num_devices}. "
+                f"Received: {config.train.batch_size}"
+            )
+
+
+def check_initial_models(
+    store: PatchStore, configs: Mapping[str, Config], *, jobs: Sequence[FoldJob], out: Path, overwrite: bool
+) -> None:
+    """Refuses exported models to start from that do not go with a fold, or are no longer those of the folds begun.
+
+    Raises:
+        InputError: if so.
+    """
+    for job in jobs:
+        config = configs[job.network]
+        folder = initial_model(config.model)
+        if folder is None:
+            continue
+        origins = [asdict(origin) for origin in check_initial_model(folder, config=config, store=store, fold=job.fold)]
+        begun = None if overwrite else read_environment(job.folder(out) / RUN)
+        if begun is not None and begun.get("started_from") != origins:
+            raise InputError(
+                f"{out}: {job.name} was begun from another model than {folder} is now; give another folder or "
+                "--overwrite"
+            )
+
+
+def find_data(store: PatchStore, data: Path | None) -> Path | None:
+    """The data folder to read images and regions from, absolute; None if the store's own is not where it was.
+
+    Raises:
+        InputError: if `data` is none.
+    """
+    if data is not None:
+        if not (data / IMAGES).is_file():
+            raise InputError(f"{data}: is no data folder, it has no {IMAGES}")
+        return data.absolute()
+    return _if_there(Path(str(store.manifest["source"])))
+
+
+def ask(
+    store: PatchStore,
+    *,
+    out: Path,
+    configs: Mapping[str, Config],
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    data: Path | None,
+    command: str,
+    overwrite: bool,
+) -> Crossval:
+    """What crossval.json is to say: what is asked for, added to what was before; writes nothing.
+
+    Args:
+        store: open.
+        out: the folder of the cross-validation.
+        configs: of each network by its name.
+        folds: from 1.
+        seeds: of the training.
+        data: the data folder; None to keep the one that was known before.
+        command: as typed.
+        overwrite: what is asked for replaces what it contradicts.
+
+    Raises:
+        InputError: if the store or a configuration changed since, and `overwrite` is not set; or if the folder holds
+            something else.
+    """
+    asked = Crossval(
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        store_path=store.path.absolute(),
+        store_checksum=store.checksum,
+        folds_sha256=sha256_file(store.path / FOLDS),
+        data=data,
+        folds=tuple(folds),
+        seeds=tuple(sorted(set(seeds))),
+        networks={name: config.model_dump(mode="json") for name, config in configs.items()},
+        versions=versions(),
+        hardware=hardware(),
+        mmgkeras_version=__version__,
+    )
+    before = read_crossval(out)
+    if before is None or (overwrite and _is_other_store(before, asked)):
+        return asked
+    return _added(before, asked, configs=configs, out=out, overwrite=overwrite)
+
+
+def _if_there(data: Path | None) -> Path | None:
+    return data.absolute() if data is not None and (data / IMAGES).is_file() else None
+
+
+def _is_other_store(before: Crossval, asked: Crossval) -> bool:
+    return (before.store_checksum, before.folds_sha256) != (asked.store_checksum, asked.folds_sha256)
+
+
+def _added(before: Crossval, asked: Crossval, *, configs: Mapping[str, Config], out: Path, overwrite: bool) -> Crossval:
+    """What is asked for together with what was asked before."""
+    place, again = out / CROSSVAL_JSON, "give another folder or --overwrite"
+    for key, word in (("store_checksum", "store"), ("folds_sha256", f"{FOLDS} of the store")):
+        if getattr(before, key) != getattr(asked, key):
+            raise InputError(f"{place}: was begun on another {word} than {asked.store_path} is now; {again}")
+    networks = dict(before.networks)
+    for name, config in configs.items():
+        difference = _difference(before.networks.get(name), config)
+        if difference and not overwrite:
+            raise InputError(f"{place}: {name} was begun with {difference}; {again}")
+        # Else the values stay as they were first written, so that keys of later versions do not change their digest.
+        if difference or name not in networks:
+            networks[name] = asked.networks[name]
+    return replace(
+        asked,
+        created=before.created,
+        data=asked.data or _if_there(before.data),
+        hardware=_together(before.hardware, asked.hardware),
+        folds=tuple(sorted({*before.folds, *asked.folds})),
+        seeds=tuple(sorted({*before.seeds, *asked.seeds})),
+        networks=networks,
+    )
+
+
+def _together(before: str, now: str) -> str:
+    """The hardware of all starts: what was timed before was not timed on that of the last one."""
+    return before if now in before.split(_THEN) else f"{before}{_THEN}{now}"
+
+
+def _difference(before: Mapping[str, object] | None, config: Config) -> str | None:
+    """The first key that another configuration was given for, but for the seed; None if there is none."""
+    if before is None:
+        return None
+    old, new = Config.model_validate(before).model_dump(), config.model_dump()
+    for section, values in new.items():
+        for key, value in values.items():
+            if old[section][key] != value and (section, key) != ("train", "seed"):
+                return f"{section}.{key} = {old[section][key]!r}. Received: {value!r}"
+    return None
+
+
+def remove_old(out: Path, asked: Crossval, *, jobs: Sequence[FoldJob]) -> None:
+    """Removes what is to be done anew: all of another store, networks of another configuration, and `jobs`.
+
+    Raises:
+        InputError: if something of it cannot be removed.
+    """
+    before = read_crossval(out)
+    if before is None:
+        return
+    changed = [
+        out / name
+        for name, values in before.networks.items()
+        if _is_other_store(before, asked) or asked.networks.get(name) != values
+    ]
+    for folder in (*changed, *(job.folder(out) for job in jobs)):
+        if not folder.exists():
+            continue
+        try:
+            # First what says that it is done: cut in the middle, the rest must not count as done.
+            for done in sorted(folder.rglob(DONE_JSON)):
+                done.unlink()
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be removed: {error.strerror or error}") from error

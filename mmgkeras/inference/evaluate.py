@@ -1,0 +1,144 @@
+"""SavedModels measured on a store: predictions made, metrics taken from them, files written.
+
+Owns the order of the work and what is refused before it begins.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.metrics import THRESHOLD
+from mmgkeras.evaluation.outputs import METRIC_FILES, write_metrics
+from mmgkeras.evaluation.summary import Summary, summarise_times
+from mmgkeras.files import check_outputs
+from mmgkeras.inference.scoring import (
+    StorePredictions,
+    hardware,
+    predict_store,
+    twin_patches,
+    unseen_patches,
+)
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.schema import CALCIFICATION
+from mmgkeras.tables import write_predictions
+
+PREDICTIONS_CSV: Final = "predictions.csv"
+TWINS_CSV: Final = "twins.csv"
+SPACING_TOLERANCE: Final = 0.2
+"""Beyond this relative difference of pixel sizes a model sees calcifications of a size it was not trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The summary, and what a reader of it must know besides, one line each."""
+
+    summary: Summary
+    notes: Sequence[str]
+
+
+def evaluate(
+    models: Sequence[Path],
+    *,
+    store: Path,
+    out: Path,
+    twins: Path | None = None,
+    threshold: float = THRESHOLD,
+    overwrite: bool = False,
+    track: Track = untracked,
+) -> Evaluation:
+    """Measures models on the patches that they have not seen; writes the predictions and their metrics into a folder.
+
+    Args:
+        models: folders of SavedModels, each of another fold.
+        store: the patch store they were trained on, or an external one.
+        out: the folder that gets predictions.csv, metrics.json, metrics.csv, mammograms.csv, and twins.csv if asked.
+        twins: a store of the same images without calcification.
+        threshold: a probability of at least this says calcification.
+        overwrite: replace what is there.
+        track: called with the images of each model.
+
+    Raises:
+        InputError: if a file is there and `overwrite` is not set, a model or the store cannot be used, or two models
+            are of one fold.
+    """
+    names = [PREDICTIONS_CSV, *METRIC_FILES, *([] if twins is None else [TWINS_CSV])]
+    check_outputs([out / name for name in names], overwrite=overwrite)
+    opened = PatchStore.open(store, verify=True)
+    opened_twins = None if twins is None else PatchStore.open(twins, verify=True)
+    folds: dict[int, Path] = {}
+    scored, scored_twins, notes = [], [], []
+    for path in models:
+        classifier = load(path)
+        fold = classifier.metadata.fold
+        if folds.setdefault(fold, path) is not path:
+            raise InputError(f"{path}: is of fold {fold}, as is {folds[fold]}; give one model for each fold")
+        unseen = unseen_patches(classifier, opened)
+        notes.extend(_notes(classifier, opened, is_external=unseen.is_external, threshold=threshold))
+        scored.append(predict_store(classifier, opened, indices=unseen.indices, fold=fold, track=track))
+        if opened_twins is not None:
+            labels = opened.patches["label"].to_numpy()[unseen.indices]
+            indices = twin_patches(opened, opened_twins, unseen.indices[labels == CALCIFICATION])
+            scored_twins.append(
+                predict_store(classifier, opened_twins, indices=indices, fold=fold, track=track, label="score twins of")
+            )
+    return _write(scored, scored_twins, out=out, threshold=threshold, overwrite=overwrite, notes=notes)
+
+
+def _write(
+    scored: Sequence[StorePredictions],
+    scored_twins: Sequence[StorePredictions],
+    *,
+    out: Path,
+    threshold: float,
+    overwrite: bool,
+    notes: Sequence[str],
+) -> Evaluation:
+    predictions = pd.concat([part.predictions for part in scored], ignore_index=True)
+    write_predictions(out / PREDICTIONS_CSV, predictions, overwrite=overwrite)
+    twins = None
+    if scored_twins:
+        twins = pd.concat([part.predictions for part in scored_twins], ignore_index=True)
+        write_predictions(out / TWINS_CSV, twins, overwrite=overwrite)
+    seconds = {
+        (int(part.predictions["fold"].iloc[0]), image_id): value
+        for part in scored
+        for image_id, value in part.seconds.items()
+    }
+    first_seconds = [part.first_seconds for part in scored]
+    summary = write_metrics(
+        out,
+        predictions,
+        threshold=threshold,
+        twins=twins,
+        seconds=seconds,
+        timing=summarise_times(first_seconds, list(seconds.values()), hardware=hardware()),
+        overwrite=overwrite,
+    )
+    return Evaluation(summary, notes)
+
+
+def _notes(classifier: Classifier, store: PatchStore, *, is_external: bool, threshold: float) -> list[str]:
+    metadata, notes = classifier.metadata, []
+    if is_external:
+        notes.append(
+            f"{store.path} is not the store that {classifier.path} was trained on: all its patches are scored; "
+            "make sure that none of its patients were trained on"
+        )
+    model_mm, store_mm = metadata.spacing_mm, store.spacing_mm
+    if model_mm is not None and store_mm is not None and abs(store_mm / model_mm - 1) > SPACING_TOLERANCE:
+        notes.append(
+            f"{classifier.path} was trained at {model_mm:g} mm a pixel and {store.path} has {store_mm:g}: "
+            f"over {SPACING_TOLERANCE:.0%} apart, the metrics say little"
+        )
+    if metadata.operating_point is not None and metadata.threshold != threshold:
+        notes.append(
+            f"{classifier.path} carries an operating point of {metadata.threshold:g}; the decisions counted here are "
+            f"at {threshold:g}, and --threshold changes that"
+        )
+    return notes

@@ -1,0 +1,183 @@
+"""What a model says of the patches of a store, mammogram by mammogram, with the time of each.
+
+Owns which patches a model may be measured on, and the making of predictions. What they are worth is told from the
+predictions alone, elsewhere.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.baselines import baseline_scores
+from mmgkeras.patches.split import fold_patches
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.classifier import Classifier
+from mmgkeras.savedmodel.metadata import patients_digest
+from mmgkeras.tables import BASELINE_PREFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestPatches:
+    """The patches of a store that a model has not seen in training.
+
+    Attributes:
+        indices: (n,) int64 rows of the store's patches.
+        is_external: the store is not the one that the model was trained on, and all its patches are taken.
+    """
+
+    indices: NDArray[np.int64]
+    is_external: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorePredictions:
+    """Predictions and their times.
+
+    Attributes:
+        predictions: a frame with the columns of predictions.csv.
+        first_seconds: for the first mammogram, straight after loading.
+        seconds: for each mammogram by its image_id, once the model runs; all its patches given, pixels in memory.
+    """
+
+    predictions: pd.DataFrame
+    first_seconds: float
+    seconds: Mapping[str, float]
+
+
+def unseen_patches(classifier: Classifier, store: PatchStore) -> TestPatches:
+    """The model's own test subset in the store that it was trained on; every patch of any other store.
+
+    Raises:
+        InputError: if the store has patches that the model cannot take, or was split anew since the training; or if
+            the model has learned from it by the model that it started from.
+    """
+    metadata = classifier.metadata
+    check_fits(classifier, store)
+    if store.checksum != metadata.store_checksum:
+        if store.checksum in {origin.store_checksum for origin in metadata.started_from}:
+            raise InputError(
+                f"{store.path}: {classifier.path} started from a model that was trained on it; "
+                "its patches are not unseen"
+            )
+        return TestPatches(indices=np.arange(len(store.patches), dtype=np.int64), is_external=True)
+    fold = fold_patches(store, metadata.fold)
+    patients = store.patches["patient_id"].to_numpy()[fold.test]
+    if fold.test_subset != metadata.test_subset or patients_digest(patients) != metadata.test_patients_sha256:
+        raise InputError(
+            f"{store.path}: was split anew since {classifier.path} was trained: test subset {metadata.test_subset} "
+            "then held other patients; restore its folds.csv or train again"
+        )
+    return TestPatches(indices=fold.test, is_external=False)
+
+
+def twin_patches(store: PatchStore, twins: PatchStore, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) int64 rows of the twin store at the same image_id, row and col as `indices` (n,) of the store.
+
+    Raises:
+        InputError: if a patch has no twin.
+    """
+    key = ["image_id", "row", "col"]
+    wanted = store.patches.iloc[indices][key]
+    numbered = twins.patches[key].assign(index=np.arange(len(twins.patches)))
+    found = wanted.merge(numbered, on=key, how="left", validate="one_to_one")
+    if found["index"].isna().any():
+        lost = found[found["index"].isna()].iloc[0]
+        place = f"row {lost['row']}, col {lost['col']} of image {lost['image_id']}"
+        raise InputError(f"{twins.path}: has no twin of the patch at {place}; prepare both stores alike")
+    return found["index"].to_numpy(dtype=np.int64)
+
+
+def predict_store(
+    classifier: Classifier,
+    store: PatchStore,
+    *,
+    indices: NDArray[np.int64],
+    fold: int,
+    track: Track = untracked,
+    label: str = "score",
+) -> StorePredictions:
+    """The model's probabilities and the baselines of the patches `indices` (n,) of a store.
+
+    Args:
+        classifier: the model.
+        store: where the patches are.
+        indices: rows of the store's patches; those of one image are scored together.
+        fold: 1-based, written beside every patch.
+        track: called with the images.
+        label: what it is told of them, before the fold's number.
+
+    Raises:
+        InputError: if the store has patches that the model cannot take, or no patch is asked for.
+    """
+    check_fits(classifier, store)
+    if len(indices) == 0:
+        raise InputError(f"{store.path}: has no patches to score in fold {fold}")
+    chosen = store.patches.iloc[indices].assign(index=indices)
+    images = [group for _, group in chosen.groupby("image_id", sort=False)]
+    frames, seconds = [], {}
+    first_seconds = None
+    for image in track(images, f"{label} fold {fold}"):
+        patches = store.gather(image["index"].to_numpy())
+        if first_seconds is None:
+            first_seconds = _timed(classifier, patches)[1]
+        probability, seconds[str(image["image_id"].iloc[0])] = _timed(classifier, patches)
+        untrained = {BASELINE_PREFIX + name: values for name, values in baseline_scores(patches[..., 0]).items()}
+        frames.append(image.assign(fold=fold, probability=probability.astype(np.float64), **untrained))
+    return StorePredictions(
+        predictions=pd.concat(frames, ignore_index=True).drop(columns="index"),
+        first_seconds=first_seconds or 0.0,
+        seconds=seconds,
+    )
+
+
+def hardware() -> str:
+    """What TensorFlow runs on: the GPUs if there are any, and the CPU."""
+    gpus = [
+        tf.config.experimental.get_device_details(device).get("device_name", device.name)
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+    return ", ".join([*gpus, _cpu()])
+
+
+def check_fits(classifier: Classifier, store: PatchStore) -> None:
+    """Refuses a store whose patches the model cannot take.
+
+    Raises:
+        InputError: if they are of another size, or have 16 bits where the model takes 8.
+    """
+    metadata = classifier.metadata
+    if store.patch_px != metadata.patch_px:
+        raise InputError(
+            f"{store.path}: has patches of {store.patch_px} px, and {classifier.path} takes {metadata.patch_px} px"
+        )
+    if (store.pixel_type, metadata.pixel_type) == ("uint16", "uint8"):
+        raise InputError(f"{store.path}: has pixels of 16 bits, and {classifier.path} takes 8")
+
+
+def _timed(
+    classifier: Classifier, patches: NDArray[np.uint8] | NDArray[np.uint16]
+) -> tuple[NDArray[np.float32], float]:
+    start = time.perf_counter()
+    probability = classifier.classify(patches)
+    return probability, time.perf_counter() - start
+
+
+def _cpu() -> str:
+    """The processor's name and the number of its threads that this process may use."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        models = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {threads} threads"

@@ -1,0 +1,127 @@
+"""An exported model as what a new training starts from, head included.
+
+Owns which models a network can start from, and the guard against those that have learned from the fold's test patients.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mmgkeras.config import Config, ModelConfig
+from mmgkeras.errors import InputError, WeightsError
+from mmgkeras.files import sha256_file
+from mmgkeras.patches.split import read_store_folds
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.savedmodel.metadata import ModelMetadata, Origin, patients_digest, read_metadata
+
+_KEYWORDS: Final = ("imagenet", "none")
+_VARIABLES: Final = Path("variables/variables")
+_SHARD: Final = Path("variables/variables.data-00000-of-00001")
+_KEY: Final = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def initial_model(config: ModelConfig) -> Path | None:
+    """The folder of the model that training starts from; None where `model.weights` means something else."""
+    folder = Path(config.weights)
+    return folder if config.weights not in _KEYWORDS and folder.is_dir() else None
+
+
+def check_initial_model(folder: Path, *, config: Config, store: PatchStore, fold: int) -> tuple[Origin, ...]:
+    """Refuses a model of another kind, or one that knows patients who are to be unknown; gives where it comes from.
+
+    It knows them if it, or a model that it started from, was trained on another fold of this store, or of any store
+    with the same division of the same patients. Of other stores nothing is known but a digest of the patients: that
+    they share none with this store's test subset is for the user to know.
+
+    Args:
+        folder: of the SavedModel, such as `saved_models/phantom/1`.
+        config: of the run that is to start from it.
+        store: to train on.
+        fold: from 1.
+
+    Returns:
+        The model, and before it those that it started from.
+
+    Raises:
+        InputError: if the folder is no model of mmgkeras, or it cannot be started from.
+    """
+    metadata = read_metadata(folder)
+    _check_kind(folder, metadata, config.model)
+    origins = (*metadata.started_from, _origin(folder, metadata))
+    digests = _test_digests(store)
+    for origin in origins:
+        is_this_fold = origin.test_patients_sha256 == digests[fold]
+        if not is_this_fold and (
+            origin.store_checksum == store.checksum or origin.test_patients_sha256 in digests.values()
+        ):
+            raise InputError(
+                f"model.weights: {folder} has learned from fold {origin.fold} of these patients, so from the test "
+                f"patients of fold {fold}; start from a model of other patients"
+            )
+        if is_this_fold and config.train.validation_patients > 0:
+            raise InputError(
+                f"model.weights: {folder} has learned from this fold's training patients, so that none of them can be "
+                "held out; set train.validation_patients to 0 or start from a model of other patients"
+            )
+    return origins
+
+
+def load_exported_weights(network: keras.Model, folder: Path) -> None:
+    """Gives a network, whole, the variables of a model that `check_initial_model` has passed.
+
+    Args:
+        network: from `build_network`, of the model's configuration; the patch size may be another. Changed in place.
+        folder: of the SavedModel.
+
+    Raises:
+        WeightsError: if its variables are missing, damaged, not finite or of another shape; the network is unchanged.
+    """
+    keys = [_KEY.format(number) for number in range(len(network.variables))]
+    expected = {key: list(variable.shape) for key, variable in zip(keys, network.variables, strict=True)}
+    try:
+        stored = tf.train.load_checkpoint(str(folder / _VARIABLES))
+        shapes = stored.get_variable_to_shape_map()
+        if {key: shape for key, shape in shapes.items() if key.startswith("weights/")} != expected:
+            raise WeightsError(f"{folder}: its weights are not those of {network.name}")
+        arrays = [np.asarray(stored.get_tensor(key)) for key in keys]
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{folder}: its weights cannot be read: {str(error).splitlines()[0]}") from error
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise WeightsError(f"{folder}: its weights are not finite")
+    for array, variable in zip(arrays, network.variables, strict=True):
+        variable.assign(array)
+
+
+def _check_kind(folder: Path, metadata: ModelMetadata, config: ModelConfig) -> None:
+    theirs = metadata.config.get("model")
+    default = ModelConfig().normalisation  # of models from before there was a choice
+    normalisation = theirs.get("normalisation", default) if isinstance(theirs, dict) else default
+    for key, has, wanted in (
+        ("network", metadata.network, config.network),
+        ("normalisation", normalisation, config.normalisation),
+    ):
+        if has != wanted:
+            raise InputError(f"model.{key}: {folder}, to start from, has {has!r}. Received: {wanted!r}")
+
+
+def _origin(folder: Path, metadata: ModelMetadata) -> Origin:
+    try:
+        digest = sha256_file(folder / _SHARD)
+    except OSError as error:
+        raise InputError(f"{folder / _SHARD}: cannot be read: {error.strerror or error}") from error
+    return Origin(
+        store_checksum=metadata.store_checksum,
+        fold=metadata.fold,
+        test_patients_sha256=metadata.test_patients_sha256,
+        variables_sha256=digest,
+    )
+
+
+def _test_digests(store: PatchStore) -> dict[int, str]:
+    """The digest of the test patients of each fold."""
+    subsets = store.patches["patient_id"].map(read_store_folds(store))
+    groups = store.patches["patient_id"].groupby(subsets)
+    return {number: patients_digest(patients) for number, (_, patients) in enumerate(sorted(groups), start=1)}

@@ -1,0 +1,82 @@
+"""predictions.csv: what a model said of each patch. All metrics and metrics come from it alone."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from mmgkeras.files import atomic_file
+from mmgkeras.tables.columns import integers, note_duplicates, note_outside, numbers, texts
+from mmgkeras.tables.rows import Table, read_table
+
+PREDICTION_COLUMNS: Final = (
+    "image_id",
+    "patient_id",
+    "fold",
+    "row",
+    "col",
+    "label",
+    "probability",
+    "tissue",
+)
+BASELINE_PREFIX: Final = "untrained_"
+"""Begins the names of further columns: scores of the same patch that no training went into."""
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """The frame of predictions.csv, in the file's order.
+
+    image_id and patient_id str; fold int64 from 1; row and col int64 from 0; label int8 of 1, 0, -1; probability and
+    tissue float64 in [0, 1]; each further column, named untrained_*, float64.
+
+    Raises:
+        InputError: if the file cannot be read.
+        InputFaultsError: every missing or unknown column, empty id, number that is bad, NaN or out of range, patch
+            that appears twice in a fold, and image of two patients.
+    """
+    table = read_table(path, required=PREDICTION_COLUMNS, prefix=BASELINE_PREFIX)
+    frame = pd.DataFrame({name: pd.Series(texts(table, name), dtype="str") for name in ("image_id", "patient_id")})
+    for name, low, high in (("fold", 1, np.inf), ("row", 0, np.inf), ("col", 0, np.inf), ("label", -1, 1)):
+        frame[name] = integers(table, name)
+        note_outside(table, frame[name].to_numpy(), name=name, low=low, high=high)
+    for name in ("probability", "tissue"):
+        frame[name] = numbers(table, name)
+        note_outside(table, frame[name].to_numpy(), name=name, low=0, high=1)
+    for name in table.columns:
+        if name.startswith(BASELINE_PREFIX):
+            frame[name] = numbers(table, name)
+    _note_repeated_patches(table, frame)
+    _note_shared_images(table, frame)
+    table.raise_faults()
+    return frame.astype({"label": np.int8})
+
+
+def write_predictions(path: Path, frame: pd.DataFrame, *, overwrite: bool = False) -> None:
+    """Writes predictions.csv: PREDICTION_COLUMNS, then the columns untrained_* of the frame.
+
+    Raises:
+        InputError: if the file exists and `overwrite` is not set, or cannot be written.
+        ValueError: if the frame lacks a column, has an unknown one, or holds NaN.
+    """
+    untrained = [name for name in frame.columns if name.startswith(BASELINE_PREFIX)]
+    columns = [*PREDICTION_COLUMNS, *untrained]
+    if set(columns) != set(frame.columns):
+        raise ValueError(f"Predictions need the columns {columns}. Received: {list(frame.columns)}")
+    if frame.isna().any(axis=None):
+        raise ValueError(f"Predictions must hold no NaN. Received: some in {list(frame.columns[frame.isna().any()])}")
+    with atomic_file(path, overwrite=overwrite) as temporary:
+        frame.to_csv(temporary, columns=columns, index=False, lineterminator="\n")
+
+
+def _note_repeated_patches(table: Table, frame: pd.DataFrame) -> None:
+    keys = list(zip(*(frame[name].tolist() for name in ("fold", "image_id", "row", "col")), strict=True))
+    note_duplicates(table, keys, rule="a patch (fold, image_id, row, col) must appear once")
+
+
+def _note_shared_images(table: Table, frame: pd.DataFrame) -> None:
+    owners: dict[str, str] = {}
+    for index, (image, patient) in enumerate(zip(frame["image_id"], frame["patient_id"], strict=True)):
+        if owners.setdefault(image, patient) != patient:
+            message = f"image {image} must have one patient. Received: {owners[image]!r} and {patient!r}"
+            table.add_fault(index, message)

@@ -1,0 +1,94 @@
+"""The end of a run: population statistics, export, and the note that it is finished.
+
+All of it follows from the last checkpoint, so that a run killed here comes to the same model when it is started again.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import keras
+import numpy as np
+
+from mmgkeras.config import Config
+from mmgkeras.models.network import batch_norm_layers, build_network, training_model
+from mmgkeras.models.preprocessing import PixelType
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.pipeline.batches import training_batches
+from mmgkeras.progress import Track
+from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.metadata import ModelMetadata, Origin, read_metadata
+from mmgkeras.savedmodel.versions import next_version
+from mmgkeras.training.batch_norm import recalibrate_batch_norm
+from mmgkeras.training.fast_layers import with_fast_layers
+from mmgkeras.training.loop import Job
+from mmgkeras.training.run_folder import write_environment
+
+
+def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict[str, Any], track: Track) -> Path:
+    """Exports the trained network in float32 and marks the run as finished.
+
+    Args:
+        job: whose epochs are done.
+        store: the run's store.
+        config: the run's configuration.
+        environment: the run's; `export` in it says where the model goes, and moves to the next free version where
+            another run's model came there first.
+        track: shows the progress of the population statistics.
+
+    Returns:
+        The model's folder, `<name>/<version>`.
+
+    Raises:
+        InputError: if the model cannot be written.
+    """
+    network = float32_copy(job.network, config=config, store=store)
+    if config.train.batch_norm_recalibration and batch_norm_layers(network):
+        recalibrate_batch_norm(training_model(network, config.augmentation), _first_epoch(job, track=track))
+    metadata = ModelMetadata(
+        network=config.model.network,
+        patch_px=store.patch_px,
+        stride_px=store.stride_px,
+        pixel_type=cast(PixelType, store.pixel_type),
+        spacing_mm=store.spacing_mm,
+        fold=environment["fold"],
+        test_subset=environment["test_subset"],
+        test_patients_sha256=environment["test_patients_sha256"],
+        store_checksum=store.checksum,
+        config=config.model_dump(mode="json"),
+        started_from=tuple(Origin(**origin) for origin in environment.get("started_from", ())),
+    )
+    path = Path(environment["export"])
+    if path.exists() and read_metadata(path) != metadata:
+        path = path.with_name(str(next_version(path.parent)))
+        environment["export"] = str(path)
+        write_environment(job.run, environment)
+    # A model that is there and says the same of itself is this run's, exported before it was killed.
+    if not path.exists():
+        export(network, path, metadata)
+    environment["is_finished"] = True
+    write_environment(job.run, environment)
+    return path
+
+
+def float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> keras.Model:
+    """The same network and weights in float32, on one device and outside any strategy."""
+    model = config.model.model_copy(update={"synchronized_batch_norm": False})
+    plain = build_network(model, patch_px=store.patch_px, pixel_type=cast(PixelType, store.pixel_type))
+    copy = with_fast_layers(plain, on_processor=False)  # convolutions are only faster where they learn
+    for target, source in zip(copy.variables, network.variables, strict=True):
+        target.assign(np.asarray(source))
+    return copy
+
+
+def _first_epoch(job: Job, *, track: Track) -> Iterator[Any]:
+    """The inputs of one epoch, balanced and augmented: with other parts of positives the statistics would be others.
+
+    Taken over the patches as they are, of which few are positive, they gave about the same AUC on the phantom, but at a
+    probability of 0.5 a sensitivity and specificity of 0.81 and 0.56 in place of 0.57 and 0.84.
+    """
+    num_steps = job.plan.steps_per_epoch
+    stream = iter(training_batches(job.store, job.plan, first_step=0, last_step=num_steps))
+    for _ in track(range(num_steps), "population statistics"):
+        inputs, _ = next(stream)
+        yield inputs

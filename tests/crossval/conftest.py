@@ -1,0 +1,70 @@
+"""A training that takes no time, for jobs of a cross-validation."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mmgkeras.patches.split import fold_patches
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata, write_metadata
+from mmgkeras.schema import Pixels
+
+
+class MeanClassifier:
+    """A model in numpy whose probability is the mean of the patch."""
+
+    can_localise = True
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata = read_metadata(path)
+
+    def classify(self, patches: Pixels) -> NDArray[np.float32]:
+        return (patches.mean(axis=(1, 2, 3)) / 255).astype(np.float32)
+
+
+def fake_point(classifier, store, *, data, indices, track):
+    return store.patches.iloc[indices][["image_id", "row", "col"]]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """`fit` of a job replaced by the writing of a model of no training; the list gets the folder and seed of each."""
+    from mmgkeras.crossval import job as job_module
+    from mmgkeras.training.fit import Fitted
+
+    trainings: list[tuple[str, int]] = []
+
+    def fake_fit(store, *, fold, config, run, export, devices, track, report):
+        opened = PatchStore.open(store)
+        division = fold_patches(opened, fold)
+        run.mkdir(parents=True)
+        (run / "environment.json").write_text(json.dumps({"is_finished": True}))
+        (run / "history.csv").write_text("epoch,step,patches_per_second\n1,60,128.0\n2,120,64.0\n")
+        (export / "1").mkdir(parents=True)
+        (export / "1" / "saved_model.pb").write_bytes(b"the network")
+        metadata = ModelMetadata(
+            network="mean",
+            patch_px=8,
+            stride_px=8,
+            pixel_type="uint8",
+            spacing_mm=0.2,
+            fold=fold,
+            test_subset=division.test_subset,
+            test_patients_sha256=patients_digest(opened.patches["patient_id"].to_numpy()[division.test]),
+            store_checksum=opened.checksum,
+        )
+        write_metadata(metadata, export / "1")
+        trainings.append((str(run.parent), config.train.seed))
+        return Fitted(export / "1", was_finished=False)
+
+    monkeypatch.setattr(job_module, "fit", fake_fit)
+    monkeypatch.setattr("keras.backend.clear_session", lambda: None)  # slow, and nothing is there to be cleared
+    monkeypatch.setattr(job_module, "load", MeanClassifier)
+    monkeypatch.setattr(job_module, "point", fake_point)
+    monkeypatch.setattr("mmgkeras.training.devices.set_seeds", lambda config: None)
+    monkeypatch.setattr("mmgkeras.inference.timing.load", MeanClassifier)
+    return trainings

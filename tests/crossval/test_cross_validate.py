@@ -1,0 +1,358 @@
+"""The queue of a cross-validation with a training that takes no time: what is done, skipped, gone on with, refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmgkeras.config import Config, TrainConfig, read_config
+from mmgkeras.crossval import job as job_module
+from mmgkeras.crossval.cross_validate import crossval
+from mmgkeras.crossval.job import run_job
+from mmgkeras.crossval.queue import FoldJob, all_jobs
+from mmgkeras.crossval.summary_table import as_table
+from mmgkeras.errors import ConfigError, InputError
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.tables import read_predictions, write_folds
+from mmgkeras.training.fit import Fitted
+
+CONFIGS = {"small": Config(), "large": Config(train=TrainConfig(epochs=3))}
+FILES = {"done.json", "model", "pointing.csv", "predictions.csv", "run", "shortcut.csv", "timing.csv"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder but those of timing, which never repeat."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "timing.csv")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_every_fold_of_every_network_and_seed_is_done(quadrant_store, trained, tmp_path) -> None:
+    out, reports = tmp_path / "out", []
+    done = crossval(quadrant_store, configs=CONFIGS, out=out, seeds=(0, 3), command="as typed", report=reports.append)
+    jobs = list(all_jobs(CONFIGS, seeds=(0, 3), folds=(1, 2)))
+    assert [row.job for row in done.rows] == jobs
+    assert done.num_done_before == 0
+    assert trained == [(str(job.folder(out)), job.seed) for job in jobs]
+    assert [len(rows) for rows in reports] == list(range(1, 9))
+    for job in jobs:
+        assert {path.name for path in job.folder(out).iterdir()} == FILES
+    values = json.loads((out / "crossval.json").read_text())
+    assert (values["command"], values["folds"], values["seeds"]) == ("as typed", [1, 2], [0, 3])
+    assert values["store"]["checksum"] == PatchStore.open(quadrant_store).checksum
+    assert [network["name"] for network in values["networks"]] == ["small", "large"]
+    assert values["networks"][1]["config"]["train"]["epochs"] == 3
+    assert {"python", "tensorflow", "keras", "numpy"} < values["versions"].keys()
+    whole = read_predictions(out / "small" / "seed0" / "predictions.csv")
+    assert whole.groupby("fold")["image_id"].unique().map(list).to_dict() == {1: ["a", "b"], 2: ["c", "d"]}
+
+
+def test_the_summary_has_the_metrics_and_the_minutes_of_each_fold(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    rows = crossval(quadrant_store, configs={"small": Config()}, out=out).rows
+    summary = pd.read_csv(out / "summary.csv")
+    # Fold 1, grays 200 and 110 against 50 100 20 220 60 30: 5 + 5 of 12 pairs. Fold 2, 250: 7 of 7.
+    assert summary["all_auc"].to_list() == pytest.approx([10 / 12, 1])
+    assert summary["all_tp"].to_list() == [1, 1]
+    # 60 steps of 128 patches at 128 a second, then 60 at 64 a second.
+    assert summary["training_minutes"].to_list() == [3.0, 3.0]
+    lines = as_table(rows).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["network", "seed", "fold", "AUC", "AUC", "all", "sens", "spec", "minutes"]
+    assert [line.split()[:3] for line in lines[1:4]] == [["small", "0", kind] for kind in ("1", "2", "mean")]
+    assert lines[3].split()[4] == f"{(10 / 12 + 1) / 2:.3f}"
+
+
+def test_what_is_done_is_skipped(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs=CONFIGS, out=out)
+    before = contents(out)
+    done = crossval(quadrant_store, configs=CONFIGS, out=out)
+    assert (len(trained), done.num_done_before) == (4, 4)
+    changed = {name for name, content in contents(out).items() if content != before[name]}
+    assert changed <= {"crossval.json"}
+
+
+STEPS = ("fit", "predict_store", "time_mammograms", "shortcut_scores", "point", "write_model_card", "write_done")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_queue_cut_in_any_step_of_a_job_goes_on_to_the_same_files(
+    quadrant_store, trained, tmp_path, monkeypatch, step
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    crossval(quadrant_store, configs={"small": Config()}, out=whole)
+    original = getattr(job_module, step)
+    calls = []
+
+    def fails_in_the_second_fold(*args, **values):
+        calls.append(step)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*args, **values)
+
+    monkeypatch.setattr(job_module, step, fails_in_the_second_fold)
+    with pytest.raises(KeyboardInterrupt):
+        crossval(quadrant_store, configs={"small": Config()}, out=cut)
+    assert (cut / "small" / "seed0" / "fold1" / "done.json").exists()
+    assert not (cut / "small" / "seed0" / "fold2" / "done.json").exists()
+    assert not (cut / "small" / "seed0" / "predictions.csv").exists()
+    kept = cut / "small" / "seed0" / "fold2" / "timing.csv"
+    time_before = kept.stat().st_mtime_ns if kept.exists() else None
+    crossval(quadrant_store, configs={"small": Config()}, out=cut)
+    assert time_before in (None, kept.stat().st_mtime_ns)
+    assert len(trained) == 4
+    left, right = contents(whole), contents(cut)
+    assert left.keys() == right.keys()
+    assert {name for name in left if left[name] != right[name]} <= {"crossval.json"}  # the time of its beginning
+
+
+def test_networks_folds_and_seeds_can_be_added(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out, folds=(2,))
+    assert read_predictions(out / "small" / "seed0" / "predictions.csv")["fold"].unique().tolist() == [2]
+    crossval(quadrant_store, configs={"large": CONFIGS["large"]}, out=out, folds=(1, 2), seeds=(1,))
+    values = json.loads((out / "crossval.json").read_text())
+    assert (values["folds"], values["seeds"]) == ([1, 2], [0, 1])
+    assert [network["name"] for network in values["networks"]] == ["small", "large"]
+    assert not (out / "small" / "seed0" / "predictions.csv").exists()  # fold 1 is asked for now
+    assert pd.read_csv(out / "summary.csv")["network"].to_list() == ["small", "large", "large"]
+
+
+def test_a_file_that_is_missing_is_made_again(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    (out / "small" / "seed0" / "fold1" / "shortcut.csv").unlink()
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    assert (out / "small" / "seed0" / "fold1" / "shortcut.csv").exists()
+    assert len(trained) == 2
+
+
+def test_another_configuration_is_refused_and_with_overwrite_done_anew(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs=CONFIGS, out=out)
+    before = contents(out)
+    changed = {"small": read_config(overrides=["train.l2=0.1"])}
+    rule = r"crossval.json: small was begun with train.l2 = 0.005. Received: 0.1; give another folder or --overwrite$"
+    with pytest.raises(InputError, match=rule):
+        crossval(quadrant_store, configs=changed, out=out)
+    assert contents(out) == before
+    crossval(quadrant_store, configs=changed, out=out, folds=(1,), overwrite=True)
+    assert len(trained) == 5
+    assert not (out / "small" / "seed0" / "fold2").exists()  # it was of the other configuration
+    assert (out / "large" / "seed0" / "fold2" / "done.json").exists()
+
+
+def test_overwrite_does_the_same_configuration_anew_in_the_folds_named(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs=CONFIGS, out=out)
+    done = crossval(quadrant_store, configs={"small": Config()}, out=out, folds=(2,), overwrite=True)
+    assert trained[4:] == [(str(out / "small" / "seed0" / "fold2"), 0)]
+    assert done.num_done_before == 0
+    assert (out / "small" / "seed0" / "predictions.csv").exists()
+
+
+def test_a_store_that_was_split_anew_is_refused_and_with_overwrite_all_goes(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs=CONFIGS, out=out)
+    write_folds(quadrant_store / "folds.csv", {"p1": "A", "p3": "A", "p2": "B", "p4": "B"}, overwrite=True)
+    with pytest.raises(InputError, match=r"was begun on another folds.csv of the store than .* is now; give another"):
+        crossval(quadrant_store, configs={"small": Config()}, out=out)
+    crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
+    assert not (out / "large").exists()
+    assert len(trained) == 6
+
+
+def test_a_store_that_is_split_anew_while_the_queue_runs_is_refused(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+
+    def launch(job: FoldJob, devices: str) -> None:
+        run_job(out, job)
+        write_folds(quadrant_store / "folds.csv", {"p1": "A", "p3": "A", "p2": "B", "p4": "B"}, overwrite=True)
+
+    rule = r"the store or its folds.csv was changed since the cross-validation was started"
+    with pytest.raises(InputError, match=rule):
+        crossval(quadrant_store, configs={"small": Config()}, out=out, launch=launch)
+    assert not (out / "small" / "seed0" / "fold2").exists()
+    (quadrant_store / "folds.csv").unlink()
+    with pytest.raises(InputError, match=rule):
+        run_job(out, FoldJob("small", 0, 2))
+
+
+def test_what_cannot_be_removed_is_said_and_does_not_count_as_done(
+    quadrant_store, trained, tmp_path, monkeypatch
+) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+    def refuse(folder, *args):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mmgkeras.crossval.request.shutil.rmtree", refuse)
+        with pytest.raises(InputError, match=r"small/seed0/fold1: cannot be removed: Permission denied$"):
+            crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
+    assert not (out / "small" / "seed0" / "fold1" / "done.json").exists()
+    assert (out / "small" / "seed0" / "fold2" / "done.json").exists()
+
+
+def test_a_history_that_is_missing_is_one_line(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    (out / "small" / "seed0" / "fold1" / "run" / "history.csv").unlink()
+    with pytest.raises(InputError, match=r"fold1/run/history.csv: is missing, though the fold is done; give --overw"):
+        crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+def test_the_hardware_of_every_start_is_written_down(quadrant_store, trained, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    for name, fold in (("a GPU", 1), ("a laptop", 2), ("a GPU", 2)):
+        monkeypatch.setattr("mmgkeras.crossval.request.hardware", lambda name=name: name)
+        crossval(quadrant_store, configs={"small": Config()}, out=out, folds=(fold,))
+    assert json.loads((out / "crossval.json").read_text())["hardware"] == "a GPU; then a laptop"
+
+
+def test_a_model_that_was_changed_since_is_refused(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    model = out / "small" / "seed0" / "fold1" / "model" / "1"
+    (model / "MODEL_CARD.md").write_text("a better card")
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    (model / "saved_model.pb").write_bytes(b"another")
+    with pytest.raises(InputError, match=r"model/1: is not the model that the fold was done with, its digest differs"):
+        crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+def test_a_job_done_with_another_configuration_is_refused(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    path = out / "small" / "seed0" / "fold1" / "done.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "config_sha256": "other"}))
+    with pytest.raises(InputError, match=r"done.json: was done with another config_sha256: other. Received: "):
+        crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_done_json_is_refused(quadrant_store, trained, tmp_path, content) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    (out / "small" / "seed0" / "fold1" / "done.json").write_text(content)
+    with pytest.raises(InputError, match=r"done.json: is damaged.*; give --overwrite to begin again"):
+        crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (None, r"out: is no folder of a cross-validation, it has no crossval.json; name another place"),
+        ('{"format_version": 2}', r"crossval.json: format_version must be 1. Received: 2"),
+        ('{"format_version": 1}', r"crossval.json: is damaged, 'store' is missing or wrong"),
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_holds_something_else_is_never_touched(
+    quadrant_store, trained, tmp_path, content, rule, overwrite
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    if content is not None:
+        (out / "crossval.json").write_text(content)
+    before = contents(out)
+    with pytest.raises(InputError, match=rule):
+        crossval(quadrant_store, configs=CONFIGS, out=out, overwrite=overwrite)
+    assert contents(out) == before
+
+
+def test_a_network_that_crossval_json_cannot_have_held_is_refused(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    values = json.loads((out / "crossval.json").read_text())
+    values["networks"][0]["config"]["train"]["epochs"] = 0
+    (out / "crossval.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"crossval.json: train.epochs: .*Received: 0; name another place"):
+        crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+@pytest.mark.parametrize(("fold", "side"), [(1, "training"), (2, "test")])
+def test_a_fold_without_positives_is_refused_before_anything_is_written(
+    quadrant_store, trained, tmp_path, fold, side
+) -> None:
+    write_folds(quadrant_store / "folds.csv", {"p1": "A", "p2": "A", "p3": "A", "p4": "B"}, overwrite=True)
+    rule = rf"folds.csv: fold {fold} has no {side} patch with calcification; divide the patients anew"
+    with pytest.raises(InputError, match=rule):
+        crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", folds=(fold,))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fold_that_is_not_there_is_refused(quadrant_store, trained, tmp_path) -> None:
+    with pytest.raises(InputError, match=r"fold must be from 1 to 2. Received: 3"):
+        crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", folds=(3,))
+    with pytest.raises(InputError, match="no fold was asked for; allowed: 1 to 2"):
+        crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", folds=())
+
+
+def test_configurations_that_do_not_go_with_the_rest_are_refused(quadrant_store, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="needs at least one configuration and one seed"):
+        crossval(quadrant_store, configs={}, out=out)
+    with pytest.raises(ConfigError, match=r"small: train.seed: .* takes its seeds from --seeds. Received: 5"):
+        crossval(quadrant_store, configs={"small": Config(train=TrainConfig(seed=5))}, out=out)
+    monkeypatch.setattr("mmgkeras.training.devices.choose_devices", lambda text: ["GPU:0", "GPU:1", "GPU:2"])
+    with pytest.raises(ConfigError, match=r"small: train.batch_size: must be divisible .*, 3. Received: 128"):
+        crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+def test_without_the_data_folder_inference_alone_is_timed_and_that_is_said(
+    quadrant_data, quadrant_store, trained, tmp_path
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    manifest = quadrant_store / "store.json"
+    values = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**values, "source": str(tmp_path / "gone")}))
+    notes: list[str] = []
+    crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), note=notes.append)
+    size, line = notes
+    assert size == f"small: patches.patch_px = 224 has no effect: {quadrant_store} has 8 px"
+    assert line.startswith(f"the data folder of {quadrant_store} is not there: inference alone is timed")
+    folder = tmp_path / "out" / "small" / "seed0" / "fold1"
+    assert not (folder / "pointing.csv").exists()
+    timing = pd.read_csv(folder / "timing.csv")
+    assert timing["infer_s"].notna().all()
+    assert timing["read_s"].isna().all()
+    regions = (data / "regions.csv").rename(tmp_path / "regions.csv")
+    for _ in range(2):
+        crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), data=data)
+        assert pd.read_csv(folder / "timing.csv")["read_s"].notna().all()
+    assert not (folder / "pointing.csv").exists()
+    regions.rename(data / "regions.csv")
+    crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), data=data)
+    assert (folder / "pointing.csv").exists()
+    assert json.loads((tmp_path / "out" / "crossval.json").read_text())["data"] == str(data)
+    with pytest.raises(InputError, match=r"gone: is no data folder, it has no images.csv"):
+        crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", data=tmp_path / "gone")
+
+
+def test_patients_held_out_are_scored_too(quadrant_store, trained, tmp_path) -> None:
+    write_folds(quadrant_store / "folds.csv", {"p1": "A", "p2": "A", "p3": "B", "p4": "C"}, overwrite=True)
+    config = read_config(overrides=["train.validation_patients=0.5"])
+    crossval(quadrant_store, configs={"small": config}, out=tmp_path / "out", folds=(2,))
+    folder = tmp_path / "out" / "small" / "seed0" / "fold2"
+    test, held_out = (read_predictions(folder / name) for name in ("predictions.csv", "validation.csv"))
+    assert set(test["patient_id"]) == {"p3"}
+    # Of p1 and p2 with calcification one, of p4 alone without none: half of one rounds to 0.
+    assert len(set(held_out["patient_id"])) == 1
+    assert set(held_out["patient_id"]) < {"p1", "p2"}
+
+
+def test_a_job_that_is_not_asked_for_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="is not the folder of a cross-validation with the job small/seed0/fold1"):
+        run_job(tmp_path, FoldJob("small", 0, 1))
+
+
+def test_a_model_that_is_not_the_runs_is_refused(quadrant_store, trained, tmp_path, monkeypatch) -> None:
+    original = job_module.fit
+    monkeypatch.setattr(job_module, "fit", lambda *args, **values: Fitted(original(*args, **values).model / "2", False))
+    with pytest.raises(InputError, match=r"model/1: is there, but is not the run's; remove .*model and start again"):
+        crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out")

@@ -1,0 +1,142 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmgkeras.config import PatchesConfig
+from mmgkeras.errors import InputError
+from mmgkeras.inference.marking import file_stem, mark_folder
+from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.metadata import ModelMetadata
+
+ExportModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory, export_mean_model: ExportModel) -> Path:
+    return export_mean_model(tmp_path_factory.mktemp("models") / "1")
+
+
+def test_every_image_is_drawn_at_native_resolution_and_small(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
+    marked = mark_folder(model, quadrant_data, out=tmp_path / "out")
+    assert list(marked.pictures) == ["a", "b", "c", "d"]
+    assert marked.skipped == {}
+    picture = np.asarray(Image.open(marked.pictures["a"]))
+    assert picture.shape[1:] == (16, 3)
+    np.testing.assert_array_equal(picture[:8, 8:16], 50)
+    assert (picture[:8, :8] != 200).any()
+    assert (tmp_path / "out" / "previews" / "a.png").is_file()
+
+
+def test_an_image_that_cannot_be_read_is_listed_and_the_others_are_drawn(
+    model: Path, quadrant_data: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    (data / "b.png").write_bytes(b"")
+    marked = mark_folder(model, data, out=tmp_path / "out", image_ids=["c", "b", "a", "c"])
+    assert list(marked.pictures) == ["c", "a"]
+    assert list(marked.skipped) == ["b"]
+    assert "b.png" in marked.skipped["b"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "c.png"]
+
+
+def test_an_unknown_image_is_named(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"images.csv: lists no image x, y"):
+        mark_folder(model, quadrant_data, out=tmp_path / "out", image_ids=["a", "x", "y"])
+
+
+def test_a_picture_that_is_there_is_refused_before_the_work(quadrant_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "d.png").write_text("mine")
+    with pytest.raises(InputError, match=r"d.png: already exists"):
+        mark_folder(tmp_path / "no model", quadrant_data, out=tmp_path)
+    assert (tmp_path / "d.png").read_text() == "mine"
+
+
+def test_the_truth_is_drawn_by_the_label_rule(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
+    plain = mark_folder(model, quadrant_data, out=tmp_path / "plain", image_ids=["b"]).pictures["b"]
+    truth = PatchesConfig(patch_px=8)
+    known = mark_folder(model, quadrant_data, out=tmp_path / "truth", image_ids=["b"], truth=truth).pictures["b"]
+    with_truth, without = np.asarray(Image.open(known))[:16], np.asarray(Image.open(plain))[:16]
+    assert (with_truth[:8, :8] != without[:8, :8]).any()
+    np.testing.assert_array_equal(with_truth[8:], without[8:])
+
+
+def test_class_activation_is_drawn_inside_marked_patches_alone(
+    model: Path, quadrant_data: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    pixels = np.array(Image.open(data / "a.png"))
+    pixels[3:5, 3:5] = 255
+    Image.fromarray(pixels).save(data / "a.png")
+    plain, cells = (
+        np.asarray(Image.open(marked.pictures["a"]))[:16]
+        for marked in (
+            mark_folder(model, data, out=tmp_path / "plain", image_ids=["a"]),
+            mark_folder(model, data, out=tmp_path / "cells", image_ids=["a"], with_activation=True),
+        )
+    )
+    assert (plain[:8, :8] != cells[:8, :8]).any()
+    assert (plain != cells)[8:].sum() == (plain != cells)[:, 8:].sum() == 0
+
+
+def test_a_model_that_cannot_localise_is_refused_before_the_work(quadrant_data: Path, tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1), name="image")
+    network = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(image)))
+    metadata = ModelMetadata(
+        network="flat",
+        patch_px=8,
+        stride_px=8,
+        pixel_type="uint8",
+        spacing_mm=None,
+        fold=1,
+        test_subset="A",
+        test_patients_sha256="0",
+        store_checksum="0",
+    )
+    export(network, tmp_path / "flat" / "1", metadata)
+    with pytest.raises(InputError, match=r"flat/1: gives no class activation"):
+        mark_folder(tmp_path / "flat" / "1", quadrant_data, out=tmp_path / "out", with_activation=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_region_outside_its_image_skips_that_image(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    with (data / "regions.csv").open("a") as file:
+        file.write('d,9,calcification,point,"99,3"\n')
+    marked = mark_folder(model, data, out=tmp_path / "out", truth=PatchesConfig())
+    assert list(marked.skipped) == ["d"]
+    assert "must lie in the image" in marked.skipped["d"]
+
+
+def test_labels_of_patches_do_not_fit_another_stride(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    (data / "labels.csv").write_text("image_id,row,col,label\na,0,0,1\n")
+    assert mark_folder(model, data, out=tmp_path / "out", truth=PatchesConfig()).skipped == {}
+    with pytest.raises(InputError, match=r"labels.csv: its labels are of the model's patches, every 8 px"):
+        mark_folder(model, data, out=tmp_path / "other", truth=PatchesConfig(), stride_px=4)
+
+
+@pytest.mark.parametrize(
+    ("image_id", "stem"),
+    [
+        ("p7-left_CC.1", "p7-left_CC.1"),
+        ("a/b\\c", "a%2Fb%5Cc"),
+        ("../up", "%2E.%2Fup"),
+        (".hidden", "%2Ehidden"),
+        ("%2E", "%252E"),
+        ("CON:1", "CON%3A1"),
+        ("ü", "%C3%BC"),
+    ],
+)
+def test_file_names_are_harmless(image_id: str, stem: str) -> None:
+    assert file_stem(image_id) == stem
+
+
+def test_long_ids_that_begin_alike_have_names_of_their_own() -> None:
+    first, second = file_stem("x" * 300), file_stem("x" * 299 + "y")
+    assert first != second
+    assert max(len(first), len(second)) < 200

@@ -1,0 +1,115 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmgkeras.config import PatchesConfig
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.baselines import BASELINE_SCORES, baseline_scores
+from mmgkeras.inference.scoring import hardware, predict_store, twin_patches, unseen_patches
+from mmgkeras.patches.prepare import prepare
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.savedmodel.classifier import load
+from mmgkeras.tables import PREDICTION_COLUMNS, write_folds
+
+ExportModel = Callable[..., Path]
+
+
+def probability(gray: float) -> float:
+    return 1 / (1 + np.exp(1 - 2 * gray / 255))
+
+
+@pytest.fixture
+def own_model(tmp_path: Path, quadrant_store: Path, export_mean_model: ExportModel) -> Path:
+    checksum = PatchStore.open(quadrant_store).checksum
+    return export_mean_model(tmp_path / "model" / "1", changes={"store_checksum": checksum})
+
+
+def test_a_model_is_measured_on_the_subset_that_its_training_left_out(quadrant_store: Path, own_model: Path) -> None:
+    store = PatchStore.open(quadrant_store)
+    unseen = unseen_patches(load(own_model), store)
+    assert not unseen.is_external
+    assert set(store.patches["image_id"].iloc[unseen.indices]) == {"a", "b"}
+
+
+def test_of_another_store_every_patch_is_unseen(
+    quadrant_store: Path, tmp_path: Path, export_mean_model: ExportModel
+) -> None:
+    unseen = unseen_patches(load(export_mean_model(tmp_path / "1")), PatchStore.open(quadrant_store))
+    assert unseen.is_external
+    assert unseen.indices.tolist() == list(range(16))
+
+
+def test_a_store_that_was_split_anew_is_refused(quadrant_store: Path, own_model: Path) -> None:
+    write_folds(quadrant_store / "folds.csv", {"p1": "A", "p3": "A", "p2": "B", "p4": "B"}, overwrite=True)
+    with pytest.raises(
+        InputError, match=r"was split anew since .* was trained: test subset A then held other patients"
+    ):
+        unseen_patches(load(own_model), PatchStore.open(quadrant_store))
+
+
+def test_patches_of_another_size_or_type_are_refused_before_any_is_scored(
+    quadrant_store: Path, quadrant_data: Path, tmp_path: Path, export_mean_model: ExportModel
+) -> None:
+    classifier = load(export_mean_model(tmp_path / "1", changes={"patch_px": 16, "stride_px": 16}))
+    with pytest.raises(InputError, match=r"has patches of 8 px, and .* takes 16 px"):
+        unseen_patches(classifier, PatchStore.open(quadrant_store))
+    with pytest.raises(InputError, match=r"has patches of 8 px"):
+        predict_store(classifier, PatchStore.open(quadrant_store), indices=np.arange(2), fold=1)
+
+
+def test_pixels_of_sixteen_bits_are_refused_by_a_model_of_eight(
+    quadrant_data: Path, tmp_path: Path, export_mean_model: ExportModel
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "deep-data")
+    for path in data.glob("*.png"):
+        Image.fromarray(np.array(Image.open(path)).astype(np.uint16) * 257).save(path)
+    store = prepare(data, tmp_path / "deep", PatchesConfig(patch_px=8))
+    with pytest.raises(InputError, match=r"deep: has pixels of 16 bits, and .* takes 8"):
+        unseen_patches(load(export_mean_model(tmp_path / "1")), store)
+
+
+def test_predictions_hold_what_the_store_knows_and_the_model_says(quadrant_store: Path, own_model: Path) -> None:
+    store = PatchStore.open(quadrant_store)
+    indices = np.array([4, 5, 6, 7, 0, 1, 2])
+    scored = predict_store(load(own_model), store, indices=indices, fold=1)
+    frame = scored.predictions
+    assert set(frame.columns) == {*PREDICTION_COLUMNS, *(f"untrained_{name}" for name in BASELINE_SCORES)}
+    assert frame["image_id"].tolist() == ["b"] * 4 + ["a"] * 3
+    assert frame["patient_id"].tolist() == ["p2"] * 4 + ["p1"] * 3
+    assert frame["fold"].tolist() == [1] * 7
+    assert frame[["row", "col"]].to_numpy().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [0, 0], [0, 1], [1, 0]]
+    assert frame["label"].tolist() == [1, 0, 0, 0, 1, 0, 0]
+    expected = [probability(gray) for gray in (110, 220, 60, 30, 200, 50, 100)]
+    np.testing.assert_allclose(frame["probability"], expected, atol=1e-6)
+    untrained = baseline_scores(store.gather(indices)[..., 0])
+    for name, scores in untrained.items():
+        np.testing.assert_array_equal(frame[f"untrained_{name}"], scores)
+    assert list(scored.seconds) == ["b", "a"]
+    assert min(scored.first_seconds, *scored.seconds.values()) > 0
+
+
+def test_no_patches_to_score_is_an_error(quadrant_store: Path, own_model: Path) -> None:
+    with pytest.raises(InputError, match=r"has no patches to score in fold 3"):
+        predict_store(load(own_model), PatchStore.open(quadrant_store), indices=np.array([], np.int64), fold=3)
+
+
+def test_twins_are_found_by_their_place_and_not_by_their_number(quadrant_store: Path, quadrant_data: Path) -> None:
+    store = PatchStore.open(quadrant_store)
+    lines = (quadrant_data / "images.csv").read_text().splitlines()
+    turned = quadrant_store.parent / "turned"
+    turned.mkdir()
+    for path in quadrant_data.glob("*.png"):
+        (turned / path.name).write_bytes(path.read_bytes())
+    (turned / "images.csv").write_text("\n".join([lines[0], *lines[:1:-1]]) + "\n")  # d, c, b: without a
+    twins = prepare(turned, quadrant_store.parent / "twins", PatchesConfig(patch_px=8))
+    assert twin_patches(store, twins, np.array([4, 9])).tolist() == [8, 5]
+    with pytest.raises(InputError, match=r"twins: has no twin of the patch at row 0, col 1 of image a"):
+        twin_patches(store, twins, np.array([4, 1]))
+
+
+def test_hardware_names_a_processor() -> None:
+    assert hardware().endswith("threads")

@@ -1,0 +1,208 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.operating_point import OperatingPoint
+from mmgkeras.inference.evaluate import evaluate
+from mmgkeras.inference.threshold import choose_operating_point, reexport
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.metadata import METADATA_FILE, read_metadata
+from mmgkeras.savedmodel.model_card import MODEL_CARD
+from mmgkeras.tables import write_folds, write_predictions
+
+ExportModel = Callable[..., Path]
+POINT = OperatingPoint(0.3, "sensitivity", 0.9, "patients held out")
+
+
+@pytest.fixture
+def model(tmp_path: Path, model_path: Path) -> Path:
+    """Of fold 1, tested on p1 and p2, in a folder of its own."""
+    return Path(shutil.copytree(model_path, tmp_path / "mean" / "1"))
+
+
+def written(path: Path, rows: list[tuple[int, str, int, float]]) -> Path:
+    """predictions.csv of (fold, patient_id, label, probability), an image for each patient."""
+    frame = pd.DataFrame(
+        [(f"i-{patient}", patient, fold, 0, col, label, p, 1.0) for col, (fold, patient, label, p) in enumerate(rows)],
+        columns=["image_id", "patient_id", "fold", "row", "col", "label", "probability", "tissue"],
+    )
+    write_predictions(path, frame)
+    return path
+
+
+OWN_TEST = [(1, "p1", 1, 0.9), (1, "p2", 0, 0.8)]
+HELD_OUT = [(1, "p3", 1, 0.6), (1, "p4", 1, 0.4), (1, "p4", 0, 0.5)]
+OTHERS = [(2, "p3", 1, 0.7), (2, "p3", 0, 0.1), (3, "p4", 1, 0.2), (3, "p5", -1, 0.9)]
+
+
+def test_a_new_version_carries_the_point_and_gives_the_same_scores(model: Path) -> None:
+    (model.with_name("7")).mkdir()
+    new = reexport(model, POINT)
+    assert new == model.with_name("8")
+    assert sorted(path.name for path in model.parent.iterdir()) == ["1", "7", "8"]
+    assert read_metadata(new).operating_point == POINT
+    assert read_metadata(new).threshold == 0.3
+    assert "from a probability of 0.3, for sensitivity of 0.9" in (new / MODEL_CARD).read_text()
+    assert read_metadata(model).operating_point is None
+    assert read_metadata(model).threshold == 0.5
+    patches = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(load(new).classify(patches), load(model).classify(patches))
+    later = OperatingPoint(0.2, "given", None, "nothing")
+    assert read_metadata(reexport(new, later)).operating_point == later
+
+
+def test_a_folder_that_is_no_version_is_refused(model: Path) -> None:
+    named = model.rename(model.with_name("best"))
+    with pytest.raises(InputError, match=r"must be a version's folder, saved_models/NAME/1. Received: 'best' as last"):
+        reexport(named, POINT)
+
+
+def test_nothing_is_left_half_written(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mmgkeras.inference.threshold.write_metadata", fail)
+    with pytest.raises(InputError, match="cannot be written: No space left on device"):
+        reexport(model, POINT)
+    assert [path.name for path in model.parent.iterdir()] == ["1"]
+
+
+def test_metadata_of_older_models_have_no_operating_point(model: Path) -> None:
+    path = model / METADATA_FILE
+    values = json.loads(path.read_text())
+    del values["operating_point"]
+    path.write_text(json.dumps(values))
+    assert read_metadata(model).operating_point is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0.3,
+        {"threshold": 0.3},
+        {"threshold": 0, "kind": "given", "target": None, "fitted_on": ""},
+        {"threshold": "0.3", "kind": "given", "target": None, "fitted_on": ""},
+        {"threshold": 0.3, "kind": "youden", "target": None, "fitted_on": ""},
+    ],
+)
+def test_a_damaged_operating_point_is_refused(model: Path, value: object) -> None:
+    path = model / METADATA_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"operating_point": value}))
+    with pytest.raises(InputError, match=r"mmgkeras.json: operating_point: must hold threshold above 0 and at most 1"):
+        read_metadata(model)
+
+
+def test_held_out_patients_of_its_own_fold_may_be_chosen_on(model: Path, tmp_path: Path) -> None:
+    chosen = choose_operating_point(model, [written(tmp_path / "validation.csv", HELD_OUT)], sensitivity=1)
+    point = chosen.operating_point
+    assert (point.threshold, point.kind, point.target) == (0.4, "sensitivity", 1)
+    assert point.fitted_on.startswith(
+        "this model's predictions of patients outside its test subset: 2 positive of 3 patches of 2 patients, "
+        "from validation.csv (sha256 "
+    )
+    assert str(tmp_path) not in point.fitted_on
+    assert chosen.reached.metrics.sensitivity == 1
+    assert chosen.text() == (
+        "there it reaches sensitivity 1.000, specificity 0.000, 1.00 false positives an image; "
+        "on other patients it will differ"
+    )
+    assert "with --store each patient is checked" in chosen.notes[0]
+
+
+def test_of_all_folds_its_own_is_left_out(model: Path, tmp_path: Path) -> None:
+    path = written(tmp_path / "predictions.csv", OWN_TEST + OTHERS)
+    chosen = choose_operating_point(model, [path], false_positives_per_image=0)
+    assert chosen.operating_point.threshold == 0.2
+    assert chosen.operating_point.fitted_on.startswith(
+        "predictions of folds 2, 3: 2 positive of 3 patches of 2 patients"
+    )
+    assert chosen.notes == ("the model's own test subset, of fold 1, was left out",)
+
+
+def test_the_test_subset_beside_held_out_patients_of_its_fold_is_left_out(model: Path, tmp_path: Path) -> None:
+    files = [written(tmp_path / "validation.csv", HELD_OUT), written(tmp_path / "predictions.csv", OWN_TEST)]
+    for order in (files, files[::-1]):
+        chosen = choose_operating_point(model, order, false_positives_per_image=0)
+        assert chosen.operating_point.threshold == 0.6  # 0.9 with the negative of p2, which scores 0.8
+        assert "2 positive of 3 patches of 2 patients" in chosen.operating_point.fitted_on
+        assert chosen.notes == ("the model's own test subset, of fold 1, was left out",)
+
+
+def test_the_test_subset_alone_is_refused(model: Path, tmp_path: Path) -> None:
+    path = written(tmp_path / "predictions.csv", OWN_TEST)
+    with pytest.raises(InputError, match=r"predictions.csv: holds only the test subset of fold 1, on which .* nothing"):
+        choose_operating_point(model, [path], sensitivity=0.9)
+
+
+def test_a_test_patient_held_out_in_another_fold_is_refused(model: Path, tmp_path: Path) -> None:
+    test = written(tmp_path / "predictions.csv", OWN_TEST)
+    others = written(tmp_path / "validation.csv", [(2, "p2", 1, 0.9), (2, "p3", 0, 0.1)])
+    with pytest.raises(InputError, match=r"nothing may be chosen on a patient on whom .* is tested. Received: 'p2'"):
+        choose_operating_point(model, [test, others], sensitivity=0.9)
+
+
+def test_the_test_subset_under_another_folds_number_is_refused(model: Path, tmp_path: Path) -> None:
+    path = written(tmp_path / "predictions.csv", [(2, "p1", 1, 0.9), (2, "p2", 0, 0.8)])
+    with pytest.raises(InputError, match=r"nothing may be chosen on a patient on whom .* is tested. Received: 'p1'"):
+        choose_operating_point(model, [path], sensitivity=0.9)
+
+
+def test_a_patient_of_two_folds_is_refused(model: Path, tmp_path: Path) -> None:
+    path = written(tmp_path / "validation.csv", [(2, "p3", 1, 0.9), (3, "p3", 0, 0.1)])
+    with pytest.raises(InputError, match=r"a patient must be in one fold. Received: 'p3' in 2"):
+        choose_operating_point(model, [path], sensitivity=0.9)
+
+
+def test_a_patch_given_twice_is_refused(model: Path, tmp_path: Path) -> None:
+    files = [written(tmp_path / name, OTHERS) for name in ("one.csv", "two.csv")]
+    with pytest.raises(InputError, match="a patch must be given once"):
+        choose_operating_point(model, files, sensitivity=0.9)
+
+
+@pytest.fixture
+def trained(tmp_path: Path, quadrant_store: Path, export_mean_model: ExportModel) -> Path:
+    """A model of 8 px patches that was trained on the store."""
+    checksum = PatchStore.open(quadrant_store).checksum
+    return export_mean_model(tmp_path / "trained" / "1", changes={"store_checksum": checksum})
+
+
+def test_with_the_store_a_part_of_the_test_subset_is_known_too(
+    trained: Path, quadrant_store: Path, tmp_path: Path
+) -> None:
+    part = written(tmp_path / "part.csv", OWN_TEST[:1])
+    with pytest.raises(InputError, match="holds only the test subset of fold 1"):
+        choose_operating_point(trained, [part], sensitivity=0.9, store=quadrant_store)
+    held_out = written(tmp_path / "validation.csv", HELD_OUT)
+    assert choose_operating_point(trained, [held_out], sensitivity=0.9, store=quadrant_store).notes == ()
+
+
+def test_the_store_must_be_that_of_the_training_split_as_it_was_then(
+    trained: Path, model: Path, quadrant_store: Path, tmp_path: Path
+) -> None:
+    held_out = written(tmp_path / "validation.csv", HELD_OUT)
+    with pytest.raises(InputError, match="is not the store that"):
+        choose_operating_point(model, [held_out], sensitivity=0.9, store=quadrant_store)
+    subsets = {"p1": "A", "p2": "B", "p3": "B", "p4": "B"}
+    write_folds(quadrant_store / "folds.csv", subsets, overwrite=True)
+    with pytest.raises(InputError, match="was split anew since"):
+        choose_operating_point(trained, [held_out], sensitivity=0.9, store=quadrant_store)
+
+
+def test_evaluation_stays_at_one_half_and_says_that_there_is_another_threshold(
+    trained: Path, quadrant_store: Path, tmp_path: Path
+) -> None:
+    new = reexport(trained, POINT)
+    evaluation = evaluate([new], store=quadrant_store, out=tmp_path / "out")
+    assert evaluation.summary.threshold == 0.5
+    assert any(
+        "carries an operating point of 0.3; the decisions counted here are at 0.5" in n for n in evaluation.notes
+    )
+    again = evaluate([new], store=quadrant_store, out=tmp_path / "again", threshold=0.3)
+    assert not any("operating point" in note for note in again.notes)

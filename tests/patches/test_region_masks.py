@@ -1,0 +1,196 @@
+"""Regions to pixels, by small arrays drawn by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from mmgkeras.errors import InputError
+from mmgkeras.patches.region_masks import RegionMask, check_region, mask_region, region_mask
+from mmgkeras.schema import Region, Shape
+
+
+def region(shape: Shape, *points: tuple[float, float]) -> Region:
+    return Region(image_id="i1", region_id="r7", kind="cluster", shape=shape, points=points)
+
+
+def drawn(region_: Region, *, height: int, width: int) -> list[str]:
+    """The image as text, "#" where the region is."""
+    covered = region_mask(region_, height=height, width=width)
+    return ["".join(".#"[int(pixel)] for pixel in row) for row in whole(covered, height=height, width=width)]
+
+
+def whole(covered: RegionMask, *, height: int, width: int) -> np.ndarray:
+    image = np.zeros((height, width), dtype=np.bool_)
+    rows, cols = covered.mask.shape
+    image[covered.top : covered.top + rows, covered.left : covered.left + cols] = covered.mask
+    return image
+
+
+class TestRegionMask:
+    def test_box_holds_both_corners(self) -> None:
+        expected = ["......", "..###.", "..###.", "......"]
+        assert drawn(region("box", (1, 2), (2, 4)), height=4, width=6) == expected
+
+    def test_box_takes_its_corners_in_any_order(self) -> None:
+        expected = ["......", "..###.", "..###.", "......"]
+        assert drawn(region("box", (2, 2), (1, 4)), height=4, width=6) == expected
+
+    def test_box_between_pixels_holds_those_whose_centre_is_inside(self) -> None:
+        assert drawn(region("box", (0.5, 0.5), (2.4, 1.0)), height=4, width=3) == ["...", ".#.", ".#.", "..."]
+
+    def test_circle_holds_pixels_on_its_outline(self) -> None:
+        expected = [".......", "...#...", "..###..", ".#####.", "..###..", "...#...", "......."]
+        assert drawn(region("circle", (3, 3), (2, 2)), height=7, width=7) == expected
+
+    def test_circle_of_radius_5_passes_exactly_through_3_and_4(self) -> None:
+        mask = whole(region_mask(region("circle", (10, 10), (5, 5)), height=21, width=21), height=21, width=21)
+        assert mask[13, 14]
+        assert mask[14, 7]
+        assert mask.sum() == 81
+
+    def test_circle_beyond_the_image_is_cut_off(self) -> None:
+        assert drawn(region("circle", (0, 0), (1, 1)), height=3, width=3) == ["##.", "#..", "..."]
+
+    def test_ellipse_has_its_first_axis_along_rows(self) -> None:
+        expected = ["..#..", ".###.", ".###.", ".###.", "..#.."]
+        assert drawn(region("ellipse", (2, 2), (2, 1.5)), height=5, width=5) == expected
+
+    def test_point_is_its_nearest_pixel(self) -> None:
+        assert drawn(region("point", (1.4, 0.6)), height=3, width=3) == ["...", ".#.", "..."]
+
+    @pytest.mark.parametrize("corner", [(-0.5, -0.5), (2.5, 2.5)])
+    def test_point_at_the_images_very_edge_is_in_it(self, corner: tuple[float, float]) -> None:
+        mask = whole(region_mask(region("point", corner), height=3, width=3), height=3, width=3)
+        assert mask.sum() == 1
+        assert mask[0, 0] or mask[2, 2]
+
+    def test_polygon_holds_its_outline(self) -> None:
+        expected = ["#....", "##...", "###..", "####.", "#####"]
+        assert drawn(region("polygon", (0, 0), (4, 0), (4, 4)), height=5, width=5) == expected
+
+    def test_polygon_need_not_be_convex(self) -> None:
+        points = ((0, 0), (0, 4), (4, 4), (4, 3), (1, 3), (1, 1), (4, 1), (4, 0))
+        expected = ["#####", "#####", "##.##", "##.##", "##.##"]
+        assert drawn(region("polygon", *points), height=5, width=5) == expected
+
+    def test_polygon_that_covers_a_part_twice_leaves_it_out(self) -> None:
+        points = ((0, 0), (0, 8), (8, 8), (8, 0), (0, 0), (2, 2), (6, 2), (6, 6), (2, 6), (2, 2))
+        mask = whole(region_mask(region("polygon", *points), height=9, width=9), height=9, width=9)
+        assert mask.sum() == 81 - 9
+        assert not mask[3:6, 3:6].any()
+
+    def test_vertex_where_two_edges_go_on_counts_once(self) -> None:
+        expected = ["...#...", "..###..", ".#####.", "#######", ".#####.", "..###..", "...#..."]
+        assert drawn(region("polygon", (0, 3), (3, 6), (6, 3), (3, 0)), height=7, width=7) == expected
+
+    @pytest.mark.parametrize(
+        "small",
+        [
+            region("circle", (2.4, 1.6), (0.2, 0.2)),
+            region("box", (2.1, 1.7), (2.3, 1.8)),
+            region("polygon", (2.1, 2.2), (2.3, 2.2), (2.2, 2.4)),
+            region("ellipse", (1.6, 2.3), (0.1, 0.2)),
+        ],
+        ids=lambda small: small.shape,
+    )
+    def test_region_between_pixel_centres_marks_its_nearest_pixel(self, small: Region) -> None:
+        assert drawn(small, height=4, width=4) == ["....", "....", "..#.", "...."]
+
+    def test_mask_is_decoded_row_by_row(self) -> None:
+        runs = region("mask", (1, 2), (2, 3), (1, 3), (5, 1))
+        assert drawn(runs, height=4, width=6) == ["......", "...##.", "..#.#.", "......"]
+
+    @given(
+        mask=arrays.arrays(np.bool_, st.tuples(st.integers(1, 6), st.integers(1, 6))).filter(np.any),
+        top=st.integers(0, 4),
+        left=st.integers(0, 4),
+    )
+    def test_mask_region_is_the_inverse(self, mask: np.ndarray, top: int, left: int) -> None:
+        encoded = mask_region(image_id="i", region_id="r", kind="calcification", top=top, left=left, mask=mask)
+        covered = region_mask(encoded, height=10, width=10)
+        assert (covered.top, covered.left) == (top, left)
+        np.testing.assert_array_equal(covered.mask, mask)
+
+    @given(
+        vertices=st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), min_size=3, max_size=7),
+    )
+    def test_polygon_equals_the_even_odd_rule_pixel_by_pixel(self, vertices: list[tuple[int, int]]) -> None:
+        mask = whole(region_mask(region("polygon", *vertices), height=13, width=13), height=13, width=13)
+        expected = [[belongs(vertices, row=row, col=col) for col in range(13)] for row in range(13)]
+        np.testing.assert_array_equal(mask, expected)
+
+    @given(
+        shape=st.sampled_from(["circle", "ellipse", "polygon", "box"]),
+        numbers=st.lists(st.floats(-0.5, 7.5), min_size=6, max_size=10),
+    )
+    def test_every_region_inside_the_image_marks_a_pixel_of_it(self, shape: Shape, numbers: list[float]) -> None:
+        points = list(zip(numbers[::2], numbers[1::2], strict=False))
+        if shape in ("circle", "ellipse"):
+            axis = abs(numbers[2]) + 0.01
+            points = [points[0], (axis, axis if shape == "circle" else 2 * axis)]
+        covered = region_mask(region(shape, *(points[:2] if shape == "box" else points)), height=8, width=8)
+        rows, cols = covered.mask.shape
+        assert covered.mask.any()
+        assert covered.top >= 0
+        assert covered.left >= 0
+        assert covered.top + rows <= 8
+        assert covered.left + cols <= 8
+
+
+def belongs(vertices: list[tuple[int, int]], *, row: int, col: int) -> bool:
+    """Whether a pixel is on an edge, or an odd number of edges lies to its left; whole numbers, so exact."""
+    crossings = 0
+    for (row_a, col_a), (row_b, col_b) in zip(vertices, [*vertices[1:], vertices[0]], strict=True):
+        area = (row_b - row_a) * (col - col_a) - (col_b - col_a) * (row - row_a)
+        between = min(row_a, row_b) <= row <= max(row_a, row_b) and min(col_a, col_b) <= col <= max(col_a, col_b)
+        if area == 0 and between:
+            return True
+        if min(row_a, row_b) <= row < max(row_a, row_b) and (area > 0) == (row_b > row_a):
+            crossings += 1
+    return crossings % 2 == 1
+
+
+class TestCheckRegion:
+    @pytest.mark.parametrize(
+        ("wrong", "rule"),
+        [
+            (region("box", (0, 0)), "a box has 2 points. Received: 1"),
+            (region("circle", (0, 0)), "a circle has 2 points. Received: 1"),
+            (region("polygon", (0, 0), (1, 1)), "a polygon has 3 or more points. Received: 2"),
+            (region("point", (0, 0), (1, 1)), "a point has 1 points. Received: 2"),
+            (region("mask", (0, 0), (1, 1)), "a mask has 3 or more points. Received: 2"),
+            (region("box", (0, 0), (8, 3)), "each point of the box must lie in the image of 8 rows and 6 columns"),
+            (region("box", (0, 0), (8, 3)), "Received: row 8, column 3"),
+            (region("polygon", (0, 0), (1, 1), (2, -0.6)), "Received: row 2, column -0.6"),
+            (region("point", (0, 6)), "Received: row 0, column 6"),
+            (region("point", (float("nan"), 0)), "Received: row nan"),
+            (region("circle", (-1, 2), (3, 3)), "each point of the circle must lie"),
+            (region("circle", (1, 2), (0, 0)), "semi-axes must be above 0. Received: 0, 0"),
+            (region("ellipse", (1, 2), (2, -1)), "semi-axes must be above 0. Received: 2, -1"),
+            (region("ellipse", (1, 2), (float("inf"), 1)), "semi-axes must be above 0. Received: inf, 1"),
+            (region("circle", (1, 2), (2, 3)), "a circle has equal semi-axes. Received: 2, 3"),
+            (region("mask", (0, 0), (2, 2), (0.5, 1)), "a mask holds whole numbers only"),
+            (region("mask", (7, 0), (2, 2), (0, 1)), "the mask's box must lie in the image"),
+            (region("mask", (0, 0), (0, 2), (0, 1)), "the mask's box must lie in the image"),
+            (region("mask", (0, 0), (2, 2), (0, 5)), "runs must rise, not overlap and end within 4 pixels"),
+            (region("mask", (0, 0), (2, 2), (2, 1), (0, 1)), "runs must rise, not overlap"),
+            (region("mask", (0, 0), (2, 2), (0, 2), (1, 1)), "runs must rise, not overlap"),
+            (region("mask", (0, 0), (2, 2), (0, 0)), "runs must rise, not overlap"),
+        ],
+    )
+    def test_fault_names_image_region_and_rule(self, wrong: Region, rule: str) -> None:
+        with pytest.raises(InputError, match=rule) as caught:
+            check_region(wrong, height=8, width=6)
+        assert str(caught.value).startswith("image i1, region r7: ")
+        with pytest.raises(InputError, match=rule):
+            region_mask(wrong, height=8, width=6)
+
+    def test_circle_may_reach_beyond_the_image(self) -> None:
+        check_region(region("circle", (0, 0), (50, 50)), height=8, width=6)
+
+
+def test_empty_mask_is_no_region() -> None:
+    with pytest.raises(ValueError, match="needs at least one pixel"):
+        mask_region(image_id="i", region_id="r", kind="other", top=0, left=0, mask=np.zeros((2, 2), dtype=np.bool_))
