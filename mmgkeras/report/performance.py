@@ -166,7 +166,7 @@ def _metrics_table(measured: Sequence[NetworkMetrics], selection: str, *, title:
     if parts:
         rows.extend(_rows_without_training(parts[0][1]))
     return Table(
-        name=f"figures_{selection}",
+        name=f"metrics_{selection}",
         title=f"{title}, {SELECTIONS[selection]}",
         columns=("", *METRIC_NAMES.values()),
         rows=tuple(rows),
