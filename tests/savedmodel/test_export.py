@@ -13,8 +13,8 @@ from mmgkeras.errors import InputError
 from mmgkeras.models.network import build_network
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.initial_weights import load_exported_weights
 from mmgkeras.savedmodel.metadata import ModelMetadata, PixelType, patients_digest, read_metadata
-from mmgkeras.savedmodel.start import load_exported_weights
 
 METADATA = ModelMetadata(
     network="small",
