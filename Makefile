@@ -1,5 +1,5 @@
 # make demo   phantom mammograms to marked mammograms, in demo/
-# make test   lint, types and every test
+# make test   lint, types, the order of imports and every test, with its coverage
 # Both make .venv themselves. PYTHON names another interpreter (3.11 to 3.13), JOBS the tests run at once.
 
 PYTHON ?= python3
@@ -26,12 +26,13 @@ demo: .venv/installed
 	    $$(awk -F, 'NR > 1 && NR < 14 { print "--image-id", $$1 }' $(DEMO)/mammograms.csv)
 
 test: lint
-	.venv/bin/python -m pytest -n $(JOBS) --expected-skips tests/expected_skips.txt
+	.venv/bin/python -m pytest -n $(JOBS) --expected-skips tests/expected_skips.txt --cov --cov-report=term:skip-covered
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache --no-logo
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,32 +1,18 @@
-"""Imports point down only, and the command line is light: the layer order, proved by the source itself."""
+"""The rules of docs/architecture.md: import-linter's contracts, and the few rules that it cannot express."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-LAYERS = (
-    {"cli"},
-    {"report"},
-    {"crossval"},
-    {"training", "inference"},
-    {"savedmodel"},
-    {"pipeline"},
-    {"study"},
-    {"models"},
-    {"evaluation", "overlay"},
-    {"patches", "images", "sources"},
-    {"tables"},
-    {"config", "files", "progress"},
-    {"schema", "errors"},
-)
-"""From the top down. A module may import its own layer's and every lower one."""
-
 MODULES = sorted([*(REPOSITORY / "mmgkeras").rglob("*.py"), *(REPOSITORY / "cli").rglob("*.py")])
+PYPROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def name_of(path: Path) -> str:
@@ -36,148 +22,135 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def layer_of(module: str) -> int | None:
-    """The number of the layer, 0 at the top, of a module of ours; None of the bare package, which holds the version."""
-    parts = module.split(".")
-    if len(parts) == 1:
-        return None
-    found = [number for number, names in enumerate(LAYERS) if parts[1] in names]
-    assert found, f"{module} is in no layer of the list"
-    return found[0]
+def nodes(path: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
-def imported_modules(tree: ast.Module, *, package: str) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of every import in a file, local ones too; `from package import name` gives both."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, alias.name
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            for alias in node.names:
-                yield node.lineno, f"{base}.{alias.name}" if base == "mmgkeras" else base
+def imported(node: ast.AST) -> Iterator[str]:
+    """What an absolute import names: its modules, and its names too, for these may be modules."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def parsed(path: Path) -> tuple[ast.Module, str]:
-    """The syntax tree of a file and the package in which its relative imports start."""
-    module = name_of(path)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return ast.parse(path.read_text(encoding="utf-8")), package
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; before = set(sys.modules); {statement}; print(*sorted(set(sys.modules) - before))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
 
 
-def ours(path: Path) -> Iterator[tuple[int, str]]:
-    tree, package = parsed(path)
-    return ((line, name) for line, name in imported_modules(tree, package=package) if name.split(".")[0] == "mmgkeras")
+def test_the_import_contracts_hold() -> None:
+    code = "from importlinter.cli import lint_imports_command as lint; lint(['--no-cache', '--no-logo'])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout
 
 
-def roots(path: Path) -> set[str]:
-    tree, package = parsed(path)
-    return {name.split(".")[0] for _, name in imported_modules(tree, package=package)}
+def test_the_architecture_page_lists_the_layers_of_the_contract() -> None:
+    contract = PYPROJECT["tool"]["importlinter"]["contracts"][0]
+    page = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page.partition("\n| layer |")[2].partition("\n\n")[0].splitlines()[2:]
+    listed = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in table]
+    assert listed == [["cli"], *(layer.split(" : ") for layer in contract["layers"])]
 
 
-def test_imports_are_found_wherever_and_however_they_are_written() -> None:
-    source = """
-import mmgkeras.training.fit
-from mmgkeras import images, __version__
-from ..tables import read_images
-from . import store
-def later():
-    from .shards import promote
-"""
-    assert [name for _, name in imported_modules(ast.parse(source), package="mmgkeras.patches")] == [
-        "mmgkeras.training.fit",
-        "mmgkeras.images",
-        "mmgkeras.__version__",
-        "mmgkeras.tables",
-        "mmgkeras.patches",
-        "mmgkeras.patches.shards",
-    ]
-    assert layer_of("mmgkeras.patches.store") == layer_of("mmgkeras.images")
-    assert layer_of("mmgkeras.cli.fit") == 0
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_down_only(path: Path) -> None:
-    own = layer_of(name_of(path))
-    if own is None:
-        assert list(ours(path)) == []
-        return
-    upward = [
-        f"{path.relative_to(REPOSITORY)}:{line}: {name}"
-        for line, name in ours(path)
-        if name != "mmgkeras.__version__" and (other := layer_of(name)) is not None and other < own
-    ]
-    assert upward == []
+def test_files_that_the_architecture_page_names_exist() -> None:
+    page = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:mmgkeras|cli|tests|docs|configs)/[\w./]*)`", page))
+    assert len(named) > 10
+    assert {name for name in named if not (REPOSITORY / name).exists()} == set()
 
 
 def test_every_package_is_installed() -> None:
-    import tomllib
-
-    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    listed = PYPROJECT["tool"]["setuptools"]["packages"]
     assert sorted(listed) == sorted(name_of(path) for path in MODULES if path.name == "__init__.py")
 
 
-def folder_of(layer: str) -> list[Path]:
-    return [path for path in MODULES if f"mmgkeras.{layer}" in (name_of(path), ".".join(name_of(path).split(".")[:2]))]
+def test_every_file_of_a_package_is_installed() -> None:
+    setuptools = PYPROJECT["tool"]["setuptools"]
+    folders = {
+        name: REPOSITORY / name.replace("mmgkeras.cli", "cli").replace(".", "/") for name in setuptools["packages"]
+    }
+    patterns = setuptools["package-data"]
+    assert patterns.keys() <= folders.keys()
+    installed = {path for name, listed in patterns.items() for glob in listed for path in folders[name].glob(glob)}
+    roots = [REPOSITORY / "mmgkeras", REPOSITORY / "cli"]
+    files = {
+        path for root in roots for path in root.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert REPOSITORY / "mmgkeras/py.typed" in installed
+    assert sorted(map(str, files - installed)) == []
 
 
-def test_models_are_keras_alone() -> None:
-    assert [name_of(path) for path in folder_of("models") if "tensorflow" in roots(path)] == []
+def test_the_library_does_not_import_the_command_line() -> None:
+    users = {
+        name_of(path)
+        for path in MODULES
+        for node in nodes(path)
+        for name in imported(node)
+        if f"{name}.".startswith("mmgkeras.cli.") and path.parts[len(REPOSITORY.parts)] != "cli"
+    }
+    assert users == set()
 
 
-@pytest.mark.parametrize(
-    "layer", ["evaluation", "overlay", "patches", "images", "sources", "tables", "config", "files", "schema", "errors"]
-)
-def test_what_is_below_the_models_needs_neither_tensorflow_nor_keras(layer: str) -> None:
-    assert [name_of(path) for path in folder_of(layer) if roots(path) & {"tensorflow", "keras"}] == []
-
-
-def annotations(tree: ast.Module) -> Iterator[ast.AST]:
-    """Every node within a type annotation."""
-    for node in ast.walk(tree):
+def annotations(path: Path) -> Iterator[str]:
+    """The attributes within type annotations, as `line:column`."""
+    for node in nodes(path):
         for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if part is not None:
-                yield from ast.walk(part)
+                yield from (
+                    f"{inner.lineno}:{inner.col_offset}" for inner in ast.walk(part) if hasattr(inner, "lineno")
+                )
 
 
 def test_tf_data_is_used_in_the_pipeline_alone() -> None:
     users = set()
     for path in MODULES:
-        tree, _ = parsed(path)
-        named_only = set(annotations(tree))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and ast.unparse(node) == "tf.data" and node not in named_only:
+        named_only = set(annotations(path))
+        for node in nodes(path):
+            is_used = isinstance(node, ast.Attribute) and f"{node.lineno}:{node.col_offset}" not in named_only
+            if is_used and ast.unparse(node) == "tf.data":
                 users.add(name_of(path).split(".")[1])
-    assert users <= {"pipeline"}
+    assert users == {"pipeline"}
 
 
 def test_no_environment_variable_is_read_below_the_command_line() -> None:
     readers = {
         name_of(path)
         for path in MODULES
-        for node in ast.walk(parsed(path)[0])
+        for node in nodes(path)
         if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
     }
-    assert {name for name in readers if not name.startswith("mmgkeras.cli")} == set()
+    assert {name.split(".")[1] for name in readers} == {"cli"}
 
 
-@pytest.mark.parametrize("path", folder_of("cli"), ids=name_of)
-def test_the_command_line_imports_the_library_inside_functions_only(path: Path) -> None:
-    tree, package = parsed(path)
-    top = ast.Module(
-        body=[node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], type_ignores=[]
-    )
-    loaded = {name.split(".")[0] for _, name in imported_modules(top, package=package) if "mmgkeras.cli" not in name}
-    assert loaded <= {"click", *sys.stdlib_module_names}
+def test_the_command_line_imports_the_library_inside_functions_only() -> None:
+    allowed = {"click", *sys.stdlib_module_names}
+    foreign = {
+        f"{path.name}: {name}"
+        for path in (REPOSITORY / "cli").glob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for name in imported(node)
+        if name.split(".")[0] not in allowed
+    }
+    assert foreign == set()
 
 
 def test_importing_the_command_line_loads_click_and_the_standard_library_alone() -> None:
-    code = "import sys; before = set(sys.modules); import mmgkeras.cli; print(*sorted(set(sys.modules) - before))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(result.stdout.split())
+    loaded = loaded_by("import mmgkeras.cli")
     foreign = {name for name in loaded if name.split(".")[0] not in {"click", "mmgkeras", *sys.stdlib_module_names}}
-    library = {name for name in loaded if name.startswith("mmgkeras.") and not name.startswith("mmgkeras.cli")}
     assert "mmgkeras.cli" in loaded
     assert foreign == set()
-    assert library == set()
+    assert {name for name in loaded if name.startswith("mmgkeras.") and not name.startswith("mmgkeras.cli")} == set()
+
+
+def test_importing_the_library_loads_the_standard_library_alone() -> None:
+    loaded = loaded_by("import mmgkeras as mg; dir(mg)")
+    assert {name for name in loaded if name.split(".")[0] not in sys.stdlib_module_names} == {"mmgkeras"}
+
+
+def test_no_two_modules_of_the_library_share_a_name_and_each_name_says_something() -> None:
+    names = [path.stem for path in MODULES if path.parts[len(REPOSITORY.parts)] == "mmgkeras"]
+    counts = Counter(name for name in names if name != "__init__")
+    assert {name for name, count in counts.items() if count > 1} <= {"dataset", "findings", "localisation", "summary"}
+    assert counts.keys() & {"finish", "start", "utils", "helpers", "common"} == set()

@@ -1,0 +1,263 @@
+"""The functions of `import mmgkeras as mg`: one for each step of the work, each takes a path or the object behind it.
+
+Owns these signatures alone: a function calls one of the library's, in the module that it imports, and that one has the
+rarer options. The imports stand in the functions, so that reading a mammogram does not load TensorFlow.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from mmgkeras.config import Config
+    from mmgkeras.inference.evaluate import Evaluation
+    from mmgkeras.patches.store import PatchStore
+    from mmgkeras.savedmodel.classifier import Classifier
+    from mmgkeras.schema import Laterality, Mammogram, ScoreMap, View
+    from mmgkeras.study.read import Study
+
+PathLike = str | os.PathLike[str]
+
+
+def read(
+    image: "PathLike | Mammogram",
+    *,
+    image_id: str | None = None,
+    laterality: "Laterality | None" = None,
+    view: "View" = "other",
+    spacing_mm: float | None = None,
+) -> "Mammogram":
+    """A mammogram, its pixels (H, W) uint8 or uint16 as stored, display polarity.
+
+    Args:
+        image: an image file; or a data folder, whose images.csv says the rest; or a mammogram, which is given back.
+        image_id: which image of a data folder.
+        laterality: the breast of an image file; None to take the side at which the pixels show the chest wall.
+        view: of an image file.
+        spacing_mm: edge of a pixel of an image file; None if unknown.
+
+    Raises:
+        InputError: if the image cannot be read or is not listed, or the pixels do not tell the side.
+    """
+    from mmgkeras import images
+    from mmgkeras.errors import InputError
+    from mmgkeras.schema import ImageRecord, Mammogram
+    from mmgkeras.tables import read_images
+
+    if isinstance(image, Mammogram):
+        return image
+    path = Path(image)
+    if image_id is not None:
+        for record in read_images(path / "images.csv"):
+            if record.image_id == image_id:
+                return images.read(record, path)
+        raise InputError(f"{path / 'images.csv'}: lists no image {image_id}")
+    pixels = images.read_pixels(path)
+    if laterality is None:
+        side = images.estimate_chest_wall(pixels)
+        if side is None:
+            raise InputError(f"{path}: its pixels do not tell the chest wall's side; give laterality, 'L' or 'R'")
+        laterality = "R" if side == "right" else "L"
+    record = ImageRecord(path.stem, str(path), path.stem, laterality, view, "none", spacing_mm=spacing_mm)
+    return Mammogram(pixels, record)
+
+
+def prepare(
+    data: PathLike,
+    out: PathLike,
+    *,
+    config: "PathLike | Config | None" = None,
+    skip_bad: bool = False,
+    overwrite: bool = False,
+) -> "PatchStore":
+    """The patch store made of a data folder, as `mmgkeras prepare` makes it.
+
+    Args:
+        data: folder with images.csv and regions.csv or labels.csv.
+        out: the store's folder.
+        config: a TOML file or what `read_config` gave; None for the defaults.
+        skip_bad: leave out images that cannot be used; the store lists them.
+        overwrite: replace an earlier store.
+    """
+    from mmgkeras.patches.prepare import prepare
+
+    return prepare(Path(data), Path(out), _config(config).patches, skip_bad=skip_bad, overwrite=overwrite)
+
+
+def split(
+    store: "PathLike | PatchStore",
+    *,
+    config: "PathLike | Config | None" = None,
+    folds: PathLike | None = None,
+    overwrite: bool = False,
+) -> dict[str, str]:
+    """The subset, A to E, of each patient of a store, also written into it as folds.csv.
+
+    Args:
+        store: a patch store.
+        config: a TOML file or what `read_config` gave; None for the defaults.
+        folds: a folds.csv of one's own, to take instead.
+        overwrite: replace an earlier division.
+    """
+    from mmgkeras.patches.split import split_store
+
+    chosen = None if folds is None else Path(folds)
+    return split_store(_store(store), _config(config).split, folds=chosen, overwrite=overwrite)
+
+
+def fit(
+    store: "PathLike | PatchStore",
+    *,
+    fold: int,
+    run: PathLike,
+    export: PathLike,
+    config: "PathLike | Config | None" = None,
+    devices: str | None = None,
+    overwrite: bool = False,
+) -> "Classifier":
+    """The model trained on every subset but the fold's own, exported and loaded; goes on where it was interrupted.
+
+    Args:
+        store: a patch store that was split.
+        fold: from 1; fold 1 leaves out subset A.
+        run: the run folder, with the history and the checkpoints.
+        export: the model's folder, such as "saved_models/mine"; the model is a version in it.
+        config: a TOML file or what `read_config` gave; None for the defaults.
+        devices: how many GPUs or which; None for all.
+        overwrite: begin again in place of an earlier run.
+    """
+    from mmgkeras.training.fit import fit
+
+    fitted = fit(
+        _path(store),
+        fold=fold,
+        config=_config(config),
+        run=Path(run),
+        export=Path(export),
+        devices=devices,
+        overwrite=overwrite,
+    )
+    return load(fitted.model)
+
+
+def load(model: "PathLike | Classifier") -> "Classifier":
+    """The classifier of an exported model, `saved_models/<name>/<version>`: `classify`, `score`, `localise`."""
+    from mmgkeras.savedmodel.classifier import Classifier, load
+
+    return model if isinstance(model, Classifier) else load(Path(model))
+
+
+def evaluate(
+    models: "PathLike | Classifier | Sequence[PathLike | Classifier]",
+    store: "PathLike | PatchStore",
+    *,
+    out: PathLike,
+    threshold: float = 0.5,
+    overwrite: bool = False,
+) -> "Evaluation":
+    """The metrics of models on the patients that they were not trained on; predictions and metrics are written too.
+
+    Args:
+        models: an exported model, or one for each fold.
+        store: the store that they were trained on, or an external one.
+        out: the folder for predictions.csv, metrics.json, metrics.csv and mammograms.csv.
+        threshold: a probability of at least this says calcification.
+        overwrite: replace earlier files.
+    """
+    from mmgkeras.inference.evaluate import evaluate
+
+    several = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    paths = [_path(model) for model in several]
+    return evaluate(paths, store=_path(store), out=Path(out), threshold=threshold, overwrite=overwrite)
+
+
+def cross_validate(
+    store: "PathLike | PatchStore",
+    configs: "PathLike | Sequence[PathLike] | Mapping[str, Config]",
+    *,
+    out: PathLike,
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] = (0,),
+    data: PathLike | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """The folder of a cross-validation: every fold of every network trained and scored; goes on where it was cut.
+
+    Args:
+        store: a patch store that was split.
+        configs: TOML files, each a network that is called by its file's name; or configurations by network name.
+        out: the folder to make or to go on with.
+        folds: from 1; None for all.
+        seeds: of the training.
+        data: the store's data folder, where it is not where it was prepared from.
+        overwrite: do the folds again.
+    """
+    from mmgkeras.config import read_config
+    from mmgkeras.crossval.cross_validate import crossval
+
+    if not isinstance(configs, Mapping):
+        files = [configs] if isinstance(configs, str | os.PathLike) else configs
+        configs = {Path(file).stem: read_config(Path(file)) for file in files}
+    source = None if data is None else Path(data)
+    folder = Path(out)
+    crossval(_path(store), configs=configs, out=folder, folds=folds, seeds=seeds, data=source, overwrite=overwrite)
+    return folder
+
+
+def write_report(study: "PathLike | Study", *, out: PathLike, overwrite: bool = False) -> Path:
+    """The page, `report.html`, of a finished cross-validation; its tables lie beside it as CSV and LaTeX.
+
+    Args:
+        study: the folder of a cross-validation, or what `read_study` gave.
+        out: the report's folder.
+        overwrite: replace an earlier report.
+    """
+    from mmgkeras.report.report import write_report
+
+    folder = Path(study) if isinstance(study, str | os.PathLike) else study.folder
+    return write_report(folder, out=Path(out), overwrite=overwrite)
+
+
+def draw(
+    mammogram: "PathLike | Mammogram",
+    scores: "PathLike | Classifier | ScoreMap",
+    *,
+    threshold: float | None = None,
+) -> "Image":
+    """The mammogram at native resolution with its calcified patches marked, and a legend below.
+
+    Args:
+        mammogram: as `read` gives it, or an image file.
+        scores: a model, or what it said of this mammogram.
+        threshold: patches of at least this probability are marked; None for the model's operating point, else 0.5.
+    """
+    from mmgkeras.overlay.draw import DrawOptions, draw
+    from mmgkeras.schema import ScoreMap
+
+    shown = read(mammogram)
+    if not isinstance(scores, ScoreMap):
+        classifier = load(scores)
+        scores = classifier.score(shown)
+        threshold = classifier.metadata.threshold if threshold is None else threshold
+    return draw(shown, scores, options=DrawOptions(threshold=0.5 if threshold is None else threshold))
+
+
+def _config(config: "PathLike | Config | None") -> "Config":
+    from mmgkeras.config import Config, read_config
+
+    if isinstance(config, Config):
+        return config
+    return read_config(None if config is None else Path(config))
+
+
+def _path(place: "PathLike | PatchStore | Classifier") -> Path:
+    return Path(place) if isinstance(place, str | os.PathLike) else place.path
+
+
+def _store(store: "PathLike | PatchStore") -> "PatchStore":
+    from mmgkeras.patches.store import PatchStore
+
+    return store if isinstance(store, PatchStore) else PatchStore.open(Path(store))
