@@ -1,21 +1,65 @@
-"""Charts as inline SVG, drawn by hand: lines and steps, strips of points, a matrix.
+"""Charts: curves over common axes, strips of points, a confusion matrix; drawn by matplotlib, embedded as SVG.
 
-Owns where things stand in a chart: plot, axes, legend. Colours and dashes are `strokes`', ticks are `axes`'.
+Owns how charts look. The colours are Okabe and Ito's, told apart by the colour-blind; every colour has a dash and a
+marker of its own, so that a chart printed in grey is still read.
 """
 
-from collections.abc import Sequence
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import matplotlib.style
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from mmgkeras.report.axes import Axis, coordinate, linear_axis, log_axis
-from mmgkeras.report.strokes import COLOURS, Weight, curve_path, mark, stroke
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A5C00", "#56B4E9", "#333333")
+"""Okabe and Ito's palette; their yellow, unreadable on white, is left out and their orange darkened."""
+DASHES: Final[tuple[Any, ...]] = (
+    "-",
+    (0, (3.5, 1.5)),
+    (0, (1, 1.2)),
+    (0, (4.5, 1.5, 1, 1.5)),
+    (0, (2.5, 1)),
+    (0, (0.8, 1.5)),
+    (0, (6, 1.5)),
+)
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+REFERENCE: Final = -1
+"""The style of a line that others are held against: thin, grey, dotted."""
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 12, 46
-_LEGEND_ROW: Final = 18
+_STYLE: Final = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.labelsize": 10.5,
+    "axes.labelcolor": "#5a6572",
+    "axes.edgecolor": "#777777",
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "xtick.color": "#777777",
+    "ytick.color": "#777777",
+    "xtick.labelcolor": "#1d2530",
+    "ytick.labelcolor": "#1d2530",
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "path.simplify_threshold": 0.4,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mmgkeras",
+}
+"""On top of matplotlib's defaults, never of the user's own settings; a chart is the same bytes each time."""
+_LEGEND_ROW_PX: Final = 18
+_SHADES: Final = LinearSegmentedColormap.from_list("shares", ["#f7fafd", "#9fc6e4"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +69,7 @@ class Series:
     Attributes:
         label: in the legend; "" keeps it out of the legend.
         x, y: (n,) in data units; NaN breaks no curve but is left out.
-        style: number of its colour, dash and mark; `strokes.REFERENCE` for a line to compare with.
+        style: number of its colour, dash and marker; `REFERENCE` for a line to compare with.
         form: "line" joins the points, "step" goes across before it goes up or down, "marked" joins and marks them.
         weight: "faint" draws it thin and light, behind the others.
     """
@@ -35,39 +79,46 @@ class Series:
     y: ArrayLike
     style: int = 0
     form: Literal["line", "step", "marked"] = "line"
-    weight: Weight = "normal"
+    weight: Literal["normal", "faint"] = "normal"
 
 
-def figure(picture: str, caption: str) -> str:
-    """HTML of a chart with its caption; the caption is text, the picture HTML."""
-    return f'<figure class="chart">{picture}<figcaption>{escape(caption)}</figcaption></figure>'
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawn chart.
 
+    Attributes:
+        figure: matplotlib's; a point of it is a pixel of the page.
+        title: what a screen reader says in its place; unique on a page.
+        caption: below it.
+    """
 
-def figures(pictures: Sequence[str]) -> str:
-    """HTML of several figures side by side where the page is wide enough."""
-    return f'<div class="charts">{"".join(pictures)}</div>'
+    figure: Figure
+    title: str
+    caption: str
 
 
 def line_chart(
     series: Sequence[Series],
     *,
     title: str,
+    caption: str,
     x_label: str,
     y_label: str,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
     x_scale: Literal["linear", "log"] = "linear",
     x_ticks: Literal["any", "whole"] = "any",
-    width: int = 460,
-    height: int = 330,
-) -> str:
-    """SVG of curves over common axes with ticks, a grid and a legend below.
+    width: int = 400,
+    height: int = 350,
+) -> Chart:
+    """Curves over common axes, with a grid, and a legend below.
 
     Args:
         series: drawn in their order, faint ones first.
-        title: read aloud in place of the picture; the visible caption is `figure`'s.
-        x_label: below the axis.
-        y_label: beside the axis.
+        title: in place of the picture.
+        caption: below it.
+        x_label: with its unit.
+        y_label: with its unit.
         x_range: what the axis shows; by default all points. Curves beyond are cut off.
         y_range: the same of y.
         x_scale: "log" for positive x alone.
@@ -75,188 +126,160 @@ def line_chart(
         width: in CSS pixels.
         height: in CSS pixels, the legend not counted.
     """
-    points = [_finite(one, is_log=x_scale == "log") for one in series]
-    across, length_px = [x for x, _ in points], width - _LEFT - _RIGHT
-    if x_scale == "log":
-        x_axis = log_axis(across, shown=x_range, length_px=length_px)
-    else:
-        x_axis = linear_axis(across, shown=x_range, length_px=length_px, least_step=1 if x_ticks == "whole" else 0)
-    y_axis = linear_axis([y for _, y in points], shown=y_range, length_px=height - _TOP - _BOTTOM)
-    ordered = sorted(range(len(series)), key=lambda index: series[index].weight != "faint")
-    drawn = "".join(_drawn(series[index], points[index], x_axis=x_axis, y_axis=y_axis) for index in ordered)
-    inner = _plot(drawn, x_axis=x_axis, y_axis=y_axis) + _axes(x_axis, y_axis, x_label=x_label, y_label=y_label)
-    named = [(one.label, _sample(one)) for one in series if one.label]
-    return _svg(inner, named, title=title, width=width, height=height)
+    labels = [one.label for one in series if one.label]
+    columns = max(1, min(len(labels), int((width - 40) // (46 + 6.4 * max(map(len, labels), default=0)))))
+    with _look():
+        figure, axes = _figure(width, height + _LEGEND_ROW_PX * -(-len(labels) // columns))
+        for one in sorted(series, key=lambda one: one.weight != "faint"):
+            _draw(axes, one)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        if x_scale == "log":
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        elif x_ticks == "whole":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if x_range is not None:
+            axes.set_xlim(*x_range)
+        if y_range is not None:
+            axes.set_ylim(*y_range)
+        if labels:
+            figure.legend(loc="outside lower left", ncols=columns)
+    return Chart(figure, title, caption)
 
 
 def strip_chart(
     groups: Sequence[tuple[str, ArrayLike]],
     *,
     title: str,
+    caption: str,
     y_label: str,
     y_range: tuple[float, float] | None = None,
     width: int = 460,
-    height: int = 330,
-) -> str:
-    """SVG of one column of points for each group, with a bar at its median and a box from quartile to quartile.
+    height: int = 380,
+) -> Chart:
+    """One column of points for each group, a box from quartile to quartile and a bar at the median.
 
     Args:
         groups: name and values (n,) of each; NaN is left out.
-        title: read aloud in place of the picture.
-        y_label: beside the axis.
+        title: in place of the picture.
+        caption: below it.
+        y_label: with its unit.
         y_range: what the axis shows; by default all points.
         width: in CSS pixels.
         height: in CSS pixels.
     """
     values = [np.asarray(group, float) for _, group in groups]
     values = [group[np.isfinite(group)] for group in values]
-    y_axis = linear_axis(values, shown=y_range, length_px=height - _TOP - _BOTTOM)
-    step = (width - _LEFT - _RIGHT) / max(len(groups), 1)
-    drawn = "".join(
-        _strip(group, y_axis=y_axis, centre=step * (index + 0.5), half=0.36 * step, style=index)
-        for index, group in enumerate(values)
-    )
-    inner = _plot(drawn, x_axis=None, y_axis=y_axis, width=width - _LEFT - _RIGHT)
-    inner += _y_axis(y_axis, label=y_label)
-    inner += _categories([name for name, _ in groups], step=step, bottom=_TOP + y_axis.length_px)
-    return _svg(inner, [], title=title, width=width, height=height)
-
-
-def matrix_chart(*, tp: int, fp: int, tn: int, fn: int, title: str) -> str:
-    """SVG of a confusion matrix: rows the truth, columns the answer, each shaded by its part of the row."""
-    cell_w, cell_h, left, top = 116, 58, 104, 44
-    rows = (("calcification", ((tp, "TP"), (fn, "FN"))), ("none", ((fp, "FP"), (tn, "TN"))))
-    parts = [
-        f'<text x="{left + cell_w}" y="16" class="label" text-anchor="middle">classified as</text>',
-        f'<text x="{left + cell_w / 2:g}" y="36" text-anchor="middle">calcification</text>',
-        f'<text x="{left + cell_w * 1.5:g}" y="36" text-anchor="middle">none</text>',
-    ]
-    for row, (name, cells) in enumerate(rows):
-        y = top + row * cell_h
-        parts.append(f'<text x="{left - 8}" y="{y + cell_h / 2 + 4:g}" text-anchor="end">{name}</text>')
-        total = sum(count for count, _ in cells)
-        for col, (count, sign) in enumerate(cells):
-            part = count / total if total else 0.0
-            x = left + col * cell_w
-            middle = x + cell_w / 2
-            parts.append(
-                f'<rect x="{x}" y="{y}" width="{cell_w}" height="{cell_h}" fill="{COLOURS[0]}" '
-                f'fill-opacity="{0.04 + 0.34 * part:.3f}" stroke="#999"/>'
-                f'<text x="{middle:g}" y="{y + 26}" class="count" text-anchor="middle">{count:,}</text>'
-                f'<text x="{middle:g}" y="{y + 44}" text-anchor="middle">{sign}, {part:.1%} of row</text>'
-            )
-    return _svg("".join(parts), [], title=title, width=left + 2 * cell_w + 2, height=top + 2 * cell_h + 2)
-
-
-def _svg(inner: str, named: Sequence[tuple[str, str]], *, title: str, width: int, height: int) -> str:
-    legend, legend_px = _legend(named, top=height + 4, width=width)
-    return (
-        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width} {height + legend_px}" '
-        f'width="{width}" height="{height + legend_px}"><title>{escape(title)}</title>{inner}{legend}</svg>'
-    )
-
-
-def _legend(named: Sequence[tuple[str, str]], *, top: int, width: int) -> tuple[str, int]:
-    """Samples and labels in as many columns as fit, and the height they take."""
-    if not named:
-        return "", 0
-    longest = max(len(label) for label, _ in named)
-    columns = max(1, min(len(named), (width - _LEFT) // (44 + 7 * longest)))
-    column_px = (width - _LEFT) / columns
-    parts = []
-    for index, (label, sample) in enumerate(named):
-        x, y = _LEFT + column_px * (index % columns), top + _LEGEND_ROW * (index // columns) + 6
-        parts.append(f'<g transform="translate({x:.0f} {y})">{sample}<text x="34" y="4">{escape(label)}</text></g>')
-    return "".join(parts), _LEGEND_ROW * -(-len(named) // columns) + 6
-
-
-def _finite(series: Series, *, is_log: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    x, y = np.asarray(series.x, float), np.asarray(series.y, float)
-    kept = np.isfinite(x) & np.isfinite(y) & ((x > 0) | (not is_log))
-    return x[kept], y[kept]
-
-
-def _drawn(
-    series: Series, points: tuple[NDArray[np.float64], NDArray[np.float64]], *, x_axis: Axis, y_axis: Axis
-) -> str:
-    x, y = x_axis.px(points[0]), y_axis.length_px - y_axis.px(points[1])
-    parts = []
-    if len(x):
-        d = curve_path(x, y, is_step=series.form == "step")
-        parts.append(f'<path d="{d}" fill="none" {stroke(series.style, weight=series.weight)}/>')
-    if series.form == "marked":
-        parts.extend(mark(a, b, style=series.style) for a, b in zip(x, y, strict=True))
-    return "".join(parts)
-
-
-def _sample(series: Series) -> str:
-    """What stands before a label in the legend."""
-    line = f'<path d="M0 0H28" fill="none" {stroke(series.style, weight=series.weight)}/>'
-    return line + (mark(14, 0, style=series.style) if series.form == "marked" else "")
-
-
-def _strip(values: NDArray[np.float64], *, y_axis: Axis, centre: float, half: float, style: int) -> str:
-    """Points spread sideways where they would fall on each other, and the quartiles over them."""
-    if not len(values):
-        return ""
-    y = y_axis.length_px - y_axis.px(np.sort(values))
-    parts: list[str] = []
-    for level in np.unique(np.round(y / 3)):
-        row = y[np.round(y / 3) == level]
-        gap = min(4.2, 2 * half / max(len(row), 1))
-        offsets = (np.arange(len(row)) - (len(row) - 1) / 2) * gap
-        parts.extend(
-            mark(centre + dx, b, style=style, size=1.9, opacity=0.6) for dx, b in zip(offsets, row, strict=True)
+    places = range(len(groups))
+    with _look():
+        figure, axes = _figure(width, height)
+        for place, group in enumerate(values):
+            look: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+            axes.scatter(place + _spread(group), group, s=13, alpha=0.6, linewidths=0, **look)
+        axes.boxplot(
+            values,
+            positions=places,
+            widths=0.72,
+            whis=0,
+            showcaps=False,
+            showfliers=False,
+            manage_ticks=False,
+            medianprops={"color": "#222222", "linewidth": 2.5},
         )
-    q1, median, q3 = (y_axis.length_px - float(y_axis.px(np.array(q))) for q in np.percentile(values, [25, 50, 75]))
-    left = centre - half
-    parts.append(
-        f'<rect x="{coordinate(left)}" y="{coordinate(q3)}" width="{coordinate(2 * half)}" '
-        f'height="{coordinate(q1 - q3)}" fill="none" stroke="#222" stroke-width="1"/>'
-        f'<path d="M{coordinate(left)} {coordinate(median)}h{coordinate(2 * half)}" stroke="#222" stroke-width="2.5"/>'
-    )
-    return "".join(parts)
+        axes.set(ylabel=y_label, xlim=(-0.5, len(groups) - 0.5))
+        axes.set_xticks(places, [name for name, _ in groups])
+        axes.grid(visible=False, axis="x")
+        if y_range is not None:
+            axes.set_ylim(*y_range)
+    return Chart(figure, title, caption)
 
 
-def _plot(drawn: str, *, x_axis: Axis | None, y_axis: Axis, width: float = 0) -> str:
-    """The grid, the frame and what is drawn, cut off at the frame."""
-    width = width if x_axis is None else x_axis.length_px
-    height = y_axis.length_px
-    lines = [f"M0 {coordinate(height - at)}H{width:g}" for at, _ in y_axis.ticks]
-    lines += [] if x_axis is None else [f"M{coordinate(at)} 0V{height:g}" for at, _ in x_axis.ticks]
+def matrix_chart(*, tp: int, fp: int, tn: int, fn: int, title: str, caption: str) -> Chart:
+    """A confusion matrix: rows the truth, columns the decision, each cell shaded by its share of the row."""
+    counts = np.array([[tp, fn], [fp, tn]])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    with _look():
+        figure, axes = _figure(340, 190)
+        axes.grid(visible=False)
+        axes.pcolormesh(shares, cmap=_SHADES, vmin=0, vmax=1, edgecolors="#999999", linewidth=0.8)
+        about: dict[str, Any] = {"ha": "center", "textcoords": "offset points", "color": "#1d2530"}
+        for (row, col), sign in np.ndenumerate([["TP", "FN"], ["FP", "TN"]]):
+            centre = (col + 0.5, row + 0.5)
+            axes.annotate(f"{counts[row, col]:,}", centre, xytext=(0, 1), fontsize=15, weight="bold", **about)
+            axes.annotate(f"{sign}, {shares[row, col]:.1%} of row", centre, xytext=(0, -17), **about)
+        axes.set_xticks([0.5, 1.5], ["calcification", "none"])
+        axes.set_yticks([0.5, 1.5], ["calcification", "none"])
+        axes.set(xlabel="classified as", ylabel="labelled")
+        axes.xaxis.set_label_position("top")
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        axes.invert_yaxis()
+        axes.spines[:].set_visible(False)
+    return Chart(figure, title, caption)
+
+
+def as_svg(chart: Chart) -> str:
+    """Inline SVG of a chart in the page's own font; its ids begin with a hash of its title."""
+    buffer = io.StringIO()
+    with _look():
+        chart.figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    inner = text[text.index("<g id=") : text.rindex("</svg>")]
+    inner = re.sub(r' id="[A-Za-z0-9.]+_\d+"| transform="rotate\(-0 [^"]+"|(?<=; )font-family: [^;]+; ', "", inner)
+    inner = re.sub(r' (?:d|x|y)="[^"]+"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), inner)
+    name = hashlib.sha256(chart.title.encode()).hexdigest()[:8]
+    inner = re.sub(r'(?<= id=")|(?<=href="#)|(?<=url\(#)', f"c{name}-", inner.replace("xlink:href", "href"))
+    inner = re.sub(r"\s*\n\s*", " ", inner)
+    width, height = (f"{edge:g}" for edge in chart.figure.get_size_inches() * chart.figure.dpi)
     return (
-        f'<svg x="{_LEFT}" y="{_TOP}" width="{width:g}" height="{height:g}" overflow="hidden">'
-        f'<path d="{"".join(lines)}" stroke="#e4e4e4" fill="none"/>{drawn}</svg>'
-        f'<rect x="{_LEFT}" y="{_TOP}" width="{width:g}" height="{height:g}" fill="none" stroke="#777"/>'
+        f'<svg role="img" aria-label="{escape(chart.title)}" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}"><title>{escape(chart.title)}</title>{inner}</svg>'
     )
 
 
-def _axes(x_axis: Axis, y_axis: Axis, *, x_label: str, y_label: str) -> str:
-    bottom = _TOP + y_axis.length_px
-    ticks = "".join(
-        f'<text x="{coordinate(_LEFT + at)}" y="{bottom + 16:g}" text-anchor="middle">{text}</text>'
-        for at, text in x_axis.ticks
-    )
-    middle = _LEFT + x_axis.length_px / 2
-    name = f'<text x="{middle:g}" y="{bottom + 36:g}" class="label" text-anchor="middle">{escape(x_label)}</text>'
-    return ticks + name + _y_axis(y_axis, label=y_label)
+@contextmanager
+def _look() -> Iterator[None]:
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
 
 
-def _y_axis(axis: Axis, *, label: str) -> str:
-    ticks = "".join(
-        f'<text x="{_LEFT - 6}" y="{coordinate(_TOP + axis.length_px - at + 4)}" text-anchor="end">{text}</text>'
-        for at, text in axis.ticks
-    )
-    middle = _TOP + axis.length_px / 2
-    return (
-        f'{ticks}<text transform="translate(14 {middle:g}) rotate(-90)" class="label" text-anchor="middle">'
-        f"{escape(label)}</text>"
-    )
+def _figure(width: int, height: int) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
+    return figure, figure.add_subplot()
 
 
-def _categories(names: Sequence[str], *, step: float, bottom: float) -> str:
-    return "".join(
-        f'<text x="{coordinate(_LEFT + step * (index + 0.5))}" y="{bottom + 18:g}" text-anchor="middle">'
-        f"{escape(name)}</text>"
-        for index, name in enumerate(names)
+def _draw(axes: Axes, series: Series) -> None:
+    x, y = np.asarray(series.x, float), np.asarray(series.y, float)
+    known = np.isfinite(x) & np.isfinite(y)
+    is_faint = series.weight == "faint"
+    look: dict[str, Any] = {"color": COLOURS[series.style % len(COLOURS)], "lw": 2, "ls": DASHES[series.style % 7]}
+    if series.style == REFERENCE:
+        look = {"color": "#8a8a8a", "lw": 1.2, "ls": ":"}
+    elif is_faint:
+        look |= {"lw": 1, "ls": "-", "alpha": 0.45}
+    if series.form == "marked":
+        look |= {"marker": MARKERS[series.style % len(MARKERS)], "ms": 5.5}
+    drawstyle = "steps-post" if series.form == "step" else "default"
+    axes.plot(x[known], y[known], label=series.label or "_", drawstyle=drawstyle, **look)
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) offsets to the side, so that points that would fall on each other lie in a row."""
+    if not len(values):
+        return values
+    alike = pd.Series(values).groupby(np.round(values / max(np.ptp(values), 1e-9) * 100))
+    size = alike.transform("size")
+    offsets = (alike.cumcount() - (size - 1) / 2) * np.minimum(0.024, 0.72 / size)
+    return offsets.to_numpy(dtype=np.float64)
+
+
+def figures(charts: Sequence[Chart | str]) -> str:
+    """HTML of several charts side by side where the page is wide enough; a `str` is HTML in the place of one."""
+    drawn = (
+        chart
+        if isinstance(chart, str)
+        else f'<figure class="chart">{as_svg(chart)}<figcaption>{escape(chart.caption)}</figcaption></figure>'
+        for chart in charts
     )
+    return f'<div class="charts">{"".join(drawn)}</div>'

@@ -13,10 +13,9 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.froc import RATES, Targets, froc, froc_intervals, targets_from_labels, targets_from_regions
-from mmgkeras.report.charts import Series, figure, figures, line_chart
+from mmgkeras.report.charts import REFERENCE, Chart, Series, figures, line_chart
 from mmgkeras.report.measured import SELECTIONS, selected
 from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.strokes import REFERENCE
 from mmgkeras.report.table import Section, Table
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
@@ -88,7 +87,8 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
     picture = line_chart(
         series,
         title="Free-response ROC of each network",
-        x_label="false positives an image",
+        caption="All folds at one threshold, all patches.",
+        x_label="false positives per image",
         y_label="sensitivity for targets",
         x_range=(_LOWEST_RATE, 10),
         y_range=(0, 1),
@@ -102,9 +102,8 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
         rows=tuple(rows),
         note="95 % intervals of resampled patients, made as those of the headline.",
     )
-    caption = "All folds at one threshold, all patches."
     text = paragraph(_target_sentence(targets, num_images=measured.num_images))
-    return Section(anchor="froc", title="Free-response ROC", body=(text, figures([figure(picture, caption)]), table))
+    return Section(anchor="froc", title="Free-response ROC", body=(text, figures([picture]), table))
 
 
 def roc_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
@@ -151,7 +150,8 @@ def _curve_charts(
     """For each selection a row of pictures: one of each network's folds, and one of all networks' means."""
     parts = []
     for selection, described in SELECTIONS.items():
-        pictures, means = [], []
+        pictures: list[Chart | str] = []
+        means: list[Series] = []
         for style, network in enumerate(study.networks):
             patches = selected(network.first.predictions, selection)
             curves = _curves_of_folds(patches, curve=curve)
@@ -190,11 +190,17 @@ def _prevalence_line(patches: pd.DataFrame) -> Series:
     return Series(label=f"part of positives, {prevalence:.3f}", x=(0, 1), y=(prevalence, prevalence), style=REFERENCE)
 
 
-def _chart(series: Sequence[Series], *, title: str, axes: tuple[str, str]) -> str:
-    picture = line_chart(
-        series, title=title, x_label=axes[0], y_label=axes[1], x_range=(0, 1), y_range=(0, 1), width=400, height=360
+def _chart(series: Sequence[Series], *, title: str, axes: tuple[str, str]) -> Chart:
+    x_label, y_label = axes
+    return line_chart(
+        series,
+        title=title,
+        caption=title + ".",
+        x_label=x_label,
+        y_label=y_label,
+        x_range=(0, 1),
+        y_range=(0, 1),
     )
-    return figure(picture, title + ".")
 
 
 def _targets(study: Study, predictions: pd.DataFrame) -> Targets:

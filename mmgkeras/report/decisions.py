@@ -11,10 +11,9 @@ from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
 from mmgkeras.evaluation.metrics import METRICS, THRESHOLD, mean, mean_metrics
 from mmgkeras.evaluation.operating_point import cross_fitted_operating_points, measure_at
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
-from mmgkeras.report.charts import Series, figure, figures, line_chart
+from mmgkeras.report.charts import REFERENCE, Chart, Series, figures, line_chart
 from mmgkeras.report.measured import METRIC_NAMES, SELECTIONS, TISSUE, selected
 from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.strokes import REFERENCE
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.study.read import NetworkStudy, Study
 
@@ -125,7 +124,7 @@ def _fitting_lines(report: CalibrationReport, *, label: str) -> list[str]:
     return lines
 
 
-def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> str:
+def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> Chart:
     series = [Series(label="perfect", x=(0, 1), y=(0, 1), style=REFERENCE)]
     for style, state in enumerate(STATES):
         if (measured := report.states.get(state)) is not None:
@@ -133,17 +132,15 @@ def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> s
             y = [point.observed for point in measured.curve]
             series.append(Series(label=state, x=x, y=y, style=style, form="marked"))
     title = f"Calibration, {label}, {name}"
-    picture = line_chart(
+    return line_chart(
         series,
         title=title,
+        caption=f"{title}; ten bins of equal width, all folds.",
         x_label="mean probability in a bin",
         y_label="part that is calcified",
         x_range=(0, 1),
         y_range=(0, 1),
-        width=400,
-        height=360,
     )
-    return figure(picture, f"{title}; ten bins of equal width, all folds.")
 
 
 def _calibration_table(rows: Sequence[tuple[Cell, ...]]) -> Table:

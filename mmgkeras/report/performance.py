@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmgkeras.evaluation.metrics import CONFUSION, METRICS, THRESHOLD, measure_mammograms
 from mmgkeras.evaluation.summary import summarise
-from mmgkeras.report.charts import figure, figures, matrix_chart, strip_chart
+from mmgkeras.report.charts import figures, matrix_chart, strip_chart
 from mmgkeras.report.measured import (
     ALL,
     METRIC_NAMES,
@@ -74,23 +74,23 @@ def mammograms_section(study: Study, measured: Sequence[NetworkMetrics]) -> Sect
     groups = [(study.labels[name], frame["accuracy"].to_numpy()) for name, frame in frames.items()]
     known = np.concatenate([values[np.isfinite(values)] for _, values in groups])
     low = float(np.floor(known.min() * 20) / 20) if len(known) else 0.0
-    picture = strip_chart(
-        groups,
-        title="Accuracy of each mammogram, by network",
-        y_label="accuracy of the mammogram",
-        y_range=(min(low, 0.95), 1.01),
-        width=max(460, 180 * len(groups)),
-        height=380,
-    )
     caption = (
         "Accuracy of each mammogram (paper, Figure 2): patches classified correctly over all patches of known label, "
         "blank ones included. One point is one mammogram; the box goes from quartile to quartile, the bar is the "
         "median."
     )
+    picture = strip_chart(
+        groups,
+        title="Accuracy of each mammogram, by network",
+        caption=caption,
+        y_label="accuracy of the mammogram",
+        y_range=(min(low, 0.95), 1.01),
+        width=max(460, 180 * len(groups)),
+    )
     return Section(
         anchor="mammograms",
         title="Each mammogram",
-        body=(figures([figure(picture, caption)]), _mammogram_table(frames)),
+        body=(figures([picture]), _mammogram_table(frames)),
     )
 
 
@@ -110,7 +110,7 @@ def confusion_section(study: Study, measured: Sequence[NetworkMetrics]) -> Secti
             title = f"Confusion matrix of {network.name}, {name}"
             numbers = {sign: getattr(counts, sign) for sign in CONFUSION}
             caption = f"{study.labels[network.name]}, {name}, sum over folds."
-            pictures.append(figure(matrix_chart(**numbers, title=title), caption))
+            pictures.append(matrix_chart(**numbers, title=title, caption=caption))
     rows = [
         (network.name, selection, f"fold {fold}", *(getattr(metrics, sign) for sign in CONFUSION))
         for network in measured

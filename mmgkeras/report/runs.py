@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from mmgkeras.report.charts import Series, figure, figures, line_chart
+from mmgkeras.report.charts import Series, figures, line_chart
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.study.layout import SECONDS
@@ -43,14 +43,14 @@ def training_section(study: Study) -> Section:
                 picture = line_chart(
                     series,
                     title=title,
+                    caption=f"{title}.",
                     x_label="epoch",
                     y_label=label,
                     x_range=(0.5, max(len(history) for history in network.first.histories.values()) + 0.5),
                     x_ticks="whole",
-                    width=400,
                     height=280,
                 )
-                pictures.append(figure(picture, f"{title}."))
+                pictures.append(picture)
     body.append(figures(pictures))
     if any(network.first.histories for network in study.networks):
         body.append(_last_epochs_table(study))

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -104,3 +106,24 @@ def test_text_is_wrapped_to_a_narrow_picture() -> None:
 def test_a_score_map_of_another_image_is_refused() -> None:
     with pytest.raises(ValueError, match=r"The grid must be of the image, 300 x 400"):
         draw(mammogram(300, 400), scores(300, 401))
+
+
+def marked_preview() -> Image.Image:
+    """Of 400 x 640 pixels at half size: patches just at, above and below the threshold, what is known, a scale bar."""
+    score_map = scores(400, 640, patch_px=100)
+    score_map.probabilities[1, 1:5] = (0.5, 0.49, 0.9, 0.6)
+    labels = np.zeros((4, 7), np.int8)
+    labels[1, 3], labels[2, 2] = 1, -1
+    region = Region("p7-left", "1", "calcification", "circle", ((150.0, 350.0), (20.0, 20.0)))
+    options = DrawOptions(truth=Truth((region,), labels))
+    return draw_with_preview(mammogram(400, 640, spacing_mm=0.1), score_map, options=options).preview
+
+
+def test_a_preview_looks_as_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmgkeras.overlay.draw.PREVIEW_HEIGHT_PX", 200)
+    drawn = np.asarray(marked_preview()).astype(int)
+    with Image.open(Path(__file__).parent / "reference" / "preview.png") as reference:
+        expected = np.asarray(reference).astype(int)
+    assert drawn.shape == expected.shape
+    # Another build of FreeType may shade the edges of a few letters otherwise.
+    assert (np.abs(drawn - expected).max(axis=2) > 48).mean() < 0.0001
