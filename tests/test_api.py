@@ -1,0 +1,121 @@
+"""`import mmgkeras as mg`: each function takes a path, as text too, or the object, and calls the library with it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mmgkeras as mg
+from mmgkeras.config import Config, PatchesConfig, SplitConfig, read_config
+from mmgkeras.errors import InputError
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.schema import ScoreMap
+
+
+def test_every_name_of_the_list_is_there_and_no_name_is_a_package() -> None:
+    assert len(mg.__all__) == len(set(mg.__all__)) == 10
+    for name in mg.__all__:
+        assert name in dir(mg)
+        assert callable(getattr(mg, name)) or name == "__version__"
+        assert not (Path(mg.__file__).parent / name).exists()
+        assert not (Path(mg.__file__).parent / f"{name}.py").exists()
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'mmgkeras' has no attribute 'diagnose'"):
+        _ = mg.diagnose
+
+
+def test_read_takes_an_image_of_a_data_folder_with_what_the_table_says(quadrant_data: Path) -> None:
+    mammogram = mg.read(str(quadrant_data), image_id="b")
+    assert mammogram.record.patient_id == "p2"
+    assert mammogram.record.spacing_mm == 0.2
+    assert mammogram.pixels[0, 0] == 110
+    assert mg.read(mammogram) is mammogram
+    with pytest.raises(InputError, match=r"images\.csv: lists no image e"):
+        mg.read(quadrant_data, image_id="e")
+
+
+def test_read_takes_a_file_whose_side_is_given_or_seen_in_the_pixels(tmp_path: Path) -> None:
+    pixels = np.zeros((64, 64), np.uint8)
+    rows, cols = np.ogrid[:64, :64]
+    pixels[(rows - 32) ** 2 + cols**2 < 30**2] = 120
+    Image.fromarray(np.ascontiguousarray(pixels[:, ::-1])).save(tmp_path / "right.png")
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "empty.png")
+    assert mg.read(tmp_path / "right.png").record.laterality == "R"
+    given = mg.read(tmp_path / "empty.png", laterality="L", view="MLO", spacing_mm=0.1).record
+    assert (given.image_id, given.laterality, given.view, given.spacing_mm) == ("empty", "L", "MLO", 0.1)
+    with pytest.raises(InputError, match=r"empty\.png: .*give laterality"):
+        mg.read(tmp_path / "empty.png")
+
+
+def test_prepare_and_split_take_a_file_or_an_object_as_configuration(quadrant_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("[patches]\npatch_px = 8\n[split]\nnum_subsets = 2\n")
+    store = mg.prepare(str(quadrant_data), str(tmp_path / "store"), config=str(tmp_path / "my.toml"))
+    settings = Config(patches=PatchesConfig(patch_px=8), split=SplitConfig(num_subsets=2))
+    assert store.checksum == mg.prepare(quadrant_data, tmp_path / "other", config=settings).checksum
+    assert mg.split(store, config=settings) == mg.split(str(tmp_path / "other"), config=tmp_path / "my.toml")
+    with pytest.raises(InputError, match="already exists"):
+        mg.prepare(quadrant_data, tmp_path / "store", config=settings)
+
+
+def test_load_evaluate_and_draw_take_a_model_or_its_path(
+    export_mean_model, quadrant_data: Path, quadrant_store: Path, tmp_path: Path
+) -> None:
+    checksum = PatchStore.open(quadrant_store).checksum
+    path = export_mean_model(tmp_path / "mean" / "1", changes={"store_checksum": checksum})
+    model = mg.load(str(path))
+    assert mg.load(model) is model
+    store = PatchStore.open(quadrant_store)
+    by_object = mg.evaluate(model, store, out=str(tmp_path / "one")).summary
+    by_path = mg.evaluate([str(path)], str(quadrant_store), out=tmp_path / "two").summary
+    files = [(tmp_path / name / "predictions.csv").read_bytes() for name in ("one", "two")]
+    assert files[0] == files[1]
+    assert by_object.threshold == by_path.threshold == 0.5
+    mammogram = mg.read(quadrant_data, image_id="a")
+    scores = model.score(mammogram)
+    assert isinstance(scores, ScoreMap)
+    pictures = [np.asarray(mg.draw(mammogram, what)) for what in (scores, model, str(path))]
+    assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
+    assert not np.array_equal(pictures[0], np.asarray(mg.draw(mammogram, scores, threshold=0.01)))
+
+
+def test_fit_hands_on_the_store_and_the_configuration_and_loads_the_model(
+    monkeypatch: pytest.MonkeyPatch, model_path: Path, quadrant_store: Path, tmp_path: Path
+) -> None:
+    from mmgkeras.training import fit as fit_module
+
+    calls = []
+
+    def fake_fit(store, **options):
+        calls.append((store, options))
+        return fit_module.Fitted(model_path, was_finished=False)
+
+    monkeypatch.setattr(fit_module, "fit", fake_fit)
+    model = mg.fit(PatchStore.open(quadrant_store), fold=2, run="run", export=tmp_path, overwrite=True)
+    assert model.path == model_path
+    ((store, options),) = calls
+    assert store == quadrant_store
+    assert options["config"] == read_config()
+    assert (options["fold"], options["run"], options["export"]) == (2, Path("run"), tmp_path)
+    assert options["overwrite"] is True
+
+
+def test_cross_validate_names_networks_by_their_files_and_the_report_takes_its_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mmgkeras.crossval import cross_validate as crossval_module
+    from mmgkeras.report import report as report_module
+
+    calls = []
+    monkeypatch.setattr(crossval_module, "crossval", lambda store, **options: calls.append((store, options)))
+    monkeypatch.setattr(report_module, "write_report", lambda study, **options: (study, options))
+    (tmp_path / "small.toml").write_text("[train]\nepochs = 2\n")
+    for configs in (str(tmp_path / "small.toml"), [tmp_path / "small.toml"], {"small": read_config()}):
+        assert mg.cross_validate("store", configs, out="study", folds=[1], seeds=[3]) == Path("study")
+    assert [options["configs"]["small"].train.epochs for _, options in calls] == [2, 2, 10]
+    assert {(store, *options["folds"], *options["seeds"]) for store, options in calls} == {(Path("store"), 1, 3)}
+    for study in ("study", SimpleNamespace(folder=Path("study"))):
+        assert mg.write_report(study, out="report") == (Path("study"), {"out": Path("report"), "overwrite": False})
