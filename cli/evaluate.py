@@ -62,7 +62,7 @@ def evaluate(
 
     Writes predictions.csv, metrics.json, metrics.csv and mammograms.csv into a folder, and prints the metrics.
     """
-    from mmgkeras.evaluation.terminal import as_text
+    from mmgkeras.evaluation.outputs import as_text
 
     if files and not models and store is None:
         from mmgkeras.evaluation.outputs import recompute_metrics

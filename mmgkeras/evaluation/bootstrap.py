@@ -1,8 +1,9 @@
-"""Intervals of the metrics by resampling patients within folds.
+"""The patient bootstrap: intervals of metrics by resampling patients.
 
-A patient's patches resemble each other, so patients are drawn, not patches: the interval says what other patients, as
-many and in the same subsets, would have given the same trained models. It does not hold what another training would
-have changed; that is the spread over seeds.
+Owns the drawing of patients and how resamples become standard errors, for every interval of the project. A patient's
+patches resemble each other, so patients are drawn, not patches: the interval says what other patients, as many and in
+the same subsets, would have given the same trained models. It does not hold what another training would have changed;
+that is the spread over seeds.
 
 Method: bounds on the logit scale, by the standard error of the resamples and a t distribution. Percentiles of the
 resamples held the truth in 81 to 85 % of simulated studies of the paper's shape whose patients differed clearly. Three
@@ -10,30 +11,36 @@ things are wrong with them, and each is met. Resamples of few patients, of whom 
 spread too little: the deviations are stretched, and degrees of freedom counted, by the effective number of patients.
 The standard error is itself uncertain: hence t. Near 1 the metrics are skewed: hence the logit scale.
 tests/evaluation/test_coverage.py measures how often the intervals hold the truth.
+
+The headline draws patients within folds. Parts of the patches (a density, a view) draw them from all folds together:
+within folds, a part with one patient in a fold would seem certain there.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mmgkeras.evaluation.interval import Interval, effective_number, stretch, unit_interval
-from mmgkeras.evaluation.metrics import THRESHOLD, mean
-from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, PatientTable, tabulate_patients
+from mmgkeras.evaluation.interval import Interval, effective_number, stretch, symmetric_interval, unit_interval
+from mmgkeras.evaluation.metrics import THRESHOLD, mean, spread
+from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, PatientTable, divide, tabulate_patients
 
 NUM_RESAMPLES: Final = 2_000
 MAX_MEANINGLESS: Final = 0.05
 """Where more than this part of the resamples leaves a metric without meaning, it has no bounds."""
+MIN_PATIENTS: Final = 5
+"""A metric of a part with fewer patients has no interval: resampling them says nothing of others."""
 PATCH: Final = ["image_id", "row", "col"]
 """Columns that name a patch, whoever scored it."""
 
 Floats = NDArray[np.float64]
+_Bounds = Callable[..., Interval]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +66,7 @@ class BootstrapMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Resamples:
-    """How often each unit of a `PatientTable` counts in each resample: `weights` (R, U), and how many were redrawn."""
+    """`weights` (R, U) of each unit, a patient in a fold, in each resample, and how many resamples were drawn again."""
 
     weights: Floats
     num_redrawn: int
@@ -88,58 +95,74 @@ def bootstrap_metrics(
     """
     expected = sorted({int(fold) for fold in predictions["fold"].unique()} if folds is None else set(folds))
     table = tabulate_patients(predictions, threshold=threshold, metrics=metrics)
-    resamples = draw_resamples(table, num_resamples=num_resamples, seed=seed)
+    resamples = resample_table(table, num_resamples=num_resamples, seed=seed)
     shares_patients = len(np.unique(table.patients)) < len(table.patients)
     pools = not (shares_patients and predictions.duplicated(PATCH).any())
     bound = partial(_bound, table, resamples=resamples, confidence=confidence)
     return BootstrapMetrics(
         fold_mean={name: bound(name, parts=expected) for name in metrics},
         pooled={name: bound(name, parts=[None]) if pools else None for name in metrics},
-        fold_spread={name: _spread(estimates(table, name, expected)) for name in metrics},
+        fold_spread={name: spread(estimates(table, name, expected)) for name in metrics},
         num_resamples=num_resamples,
         num_redrawn=resamples.num_redrawn,
     )
 
 
-def draw_resamples(table: PatientTable, *, num_resamples: int, seed: int) -> Resamples:
+def resample_table(table: PatientTable, *, num_resamples: int, seed: int) -> Resamples:
+    """Resamples of the units of a table that leave no fold without patches of a label that it has."""
+    needed = (table.positives, table.negatives)
+    return draw_resamples(table.folds, table.patients, needed=needed, num_resamples=num_resamples, seed=seed)
+
+
+def draw_resamples(
+    folds: NDArray[np.integer],
+    patients: NDArray[np.integer],
+    *,
+    needed: Sequence[Floats] = (),
+    num_resamples: int,
+    seed: int,
+) -> Resamples:
     """As many patients as there are, with replacement, in each set of folds that share patients.
 
     Folds of a cross-validation share none, and each is drawn by itself. Where several models scored the same patients,
-    a patient is drawn once for all of them. A set that leaves a fold without patches of a label that it has is drawn
-    again.
+    a patient is drawn once for all of them.
+
+    Args:
+        folds: (U,) of the units; all alike to draw the patients of all folds together.
+        patients: (U,) of the units, numbered from 0.
+        needed: each (U,), counts: a set that leaves a fold without any, where it has some, is drawn again.
+        num_resamples: sets of patients to draw.
+        seed: of the drawing; the same seed and patients give the same sets.
     """
     random = np.random.default_rng(seed)
-    weights = np.empty((num_resamples, len(table.folds)))
+    weights = np.empty((num_resamples, len(folds)))
     num_redrawn = 0
-    for stratum in _strata(table):
-        patients, places = np.unique(table.patients[stratum], return_inverse=True)
+    for stratum in _strata(folds, patients):
+        drawn_from, places = np.unique(patients[stratum], return_inverse=True)
+        parts = [stratum[folds[stratum] == fold] for fold in np.unique(folds[stratum])]
         missing = np.arange(num_resamples)
         while len(missing):
-            drawn = random.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=len(missing))
+            equal = np.full(len(drawn_from), 1 / len(drawn_from))
+            drawn = random.multinomial(len(drawn_from), equal, size=len(missing))
             weights[np.ix_(missing, stratum)] = drawn[:, places]
-            missing = missing[_lacks_label(table, weights[missing], stratum)]
+            lacks = np.zeros(len(missing), np.bool_)
+            for part in parts:
+                of_part = weights[np.ix_(missing, part)]
+                for counts in needed:
+                    lacks |= (of_part @ counts[part] == 0) & bool(counts[part].any())
+            missing = missing[lacks]
             num_redrawn += len(missing)
     return Resamples(weights, num_redrawn)
 
 
-def _strata(table: PatientTable) -> list[NDArray[np.int64]]:
+def _strata(folds: NDArray[np.integer], patients: NDArray[np.integer]) -> list[NDArray[np.int64]]:
     """The units of each set of folds that share patients, directly or through others."""
-    _, folds = np.unique(table.folds, return_inverse=True)
-    nodes = table.patients.max(initial=-1) + 1 + folds
+    _, number = np.unique(folds, return_inverse=True)
+    nodes = patients.max(initial=-1) + 1 + number
     size = int(nodes.max(initial=-1)) + 1
-    links = coo_array((np.ones(len(nodes)), (table.patients, nodes)), shape=(size, size))
+    links = coo_array((np.ones(len(nodes)), (patients, nodes)), shape=(size, size))
     _, group = connected_components(links, directed=False)
     return [np.flatnonzero(group[nodes] == number) for number in np.unique(group[nodes])]
-
-
-def _lacks_label(table: PatientTable, weights: Floats, stratum: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """(R,) whether a fold of the stratum has patches of a label, but weights (R, U) leave it none."""
-    lacks = np.zeros(len(weights), np.bool_)
-    for fold in np.unique(table.folds[stratum]):
-        part = table.units(int(fold))
-        for count in (table.positives[part], table.negatives[part]):
-            lacks |= (weights[:, part] @ count == 0) & bool(count.any())
-    return lacks
 
 
 def estimates(table: PatientTable, name: str, parts: Sequence[int | None]) -> list[float | None]:
@@ -149,19 +172,31 @@ def estimates(table: PatientTable, name: str, parts: Sequence[int | None]) -> li
     return [None if np.isnan(value) else value for value in values]
 
 
-def deviations(table: PatientTable, name: str, resamples: Resamples, *, parts: Sequence[int | None]) -> Floats:
-    """(R,) how far the mean of a metric over the parts moves in each resample, stretched by what resampling loses.
+def deviations(drawn: Floats, shares: Floats, *, num_folds: int = 1) -> Floats:
+    """(R, ...) how far each resample lies from the mean of those with meaning, stretched by what resampling loses.
 
-    NaN where the metric has no meaning, and everywhere if a part stands on fewer than two patients.
+    Args:
+        drawn: (R, ...) the metric of each resample, NaN where it has no meaning.
+        shares: (U,) what each patient has of that on which the metric stands; NaN everywhere if fewer than two have.
+        num_folds: in which the patients were drawn.
     """
-    total = np.zeros(len(resamples.weights))
-    for fold in parts:
-        num_folds = len(np.unique(table.folds)) if fold is None else 1
-        values = table.metric(name, resamples.weights, fold=fold)
-        is_known = ~np.isnan(values)
-        centre = values[is_known].mean() if is_known.any() else 0.0
-        total += (values - centre) * stretch(table.shares(name, fold=fold), num_folds=num_folds)
-    return total / len(parts)
+    is_known = ~np.isnan(drawn)
+    centre = np.where(is_known, drawn, 0).sum(axis=0) / np.maximum(1, is_known.sum(axis=0))
+    return np.asarray((drawn - centre) * stretch(shares, num_folds=num_folds))
+
+
+def metric_deviations(table: PatientTable, name: str, resamples: Resamples, *, parts: Sequence[int | None]) -> Floats:
+    """(R,) the deviations of the mean of a metric over the parts: folds, or None for all in one set."""
+    num_folds = len(np.unique(table.folds))
+    moved = [
+        deviations(
+            table.metric(name, resamples.weights, fold=fold),
+            table.shares(name, fold=fold),
+            num_folds=num_folds if fold is None else 1,
+        )
+        for fold in parts
+    ]
+    return np.asarray(sum(moved, start=np.zeros(len(resamples.weights))) / len(parts))
 
 
 def degrees_of_freedom(table: PatientTable, name: str, *, parts: Sequence[int | None]) -> float:
@@ -189,13 +224,84 @@ def _bound(
         return None
     return unit_interval(
         estimate,
-        se=standard_error(deviations(table, name, resamples, parts=parts)),
+        se=standard_error(metric_deviations(table, name, resamples, parts=parts)),
         degrees=degrees_of_freedom(table, name, parts=parts),
         confidence=confidence,
     )
 
 
-def _spread(of_folds: Sequence[float | None]) -> float | None:
-    """The standard deviation of the metrics of folds, None with fewer than two or one without meaning."""
-    known = [value for value in of_folds if value is not None]
-    return float(np.std(known, ddof=1)) if len(known) == len(of_folds) > 1 else None
+@dataclass(frozen=True)
+class PatientResamples:
+    """How often each patient is in each resample, drawn from all folds together.
+
+    Attributes:
+        patients: (p,) their ids.
+        weights: (R, p) float64 whole numbers that sum to p.
+    """
+
+    patients: NDArray[np.object_]
+    weights: Floats
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {str(patient): place for place, patient in enumerate(self.patients)}
+
+    def places(self, patient_ids: Sequence[str] | pd.Series) -> NDArray[np.int64]:
+        """(n,) the place of each patient in `patients`.
+
+        Raises:
+            KeyError: for a patient that was not among those drawn from.
+        """
+        return np.array([self._places[str(patient)] for patient in patient_ids], dtype=np.int64)
+
+    def rate(self, hits: ArrayLike, places: NDArray[np.int64]) -> Interval | None:
+        """The part that is True of `hits` (n,), patches of the patients at `places` (n,), each patch counting once.
+
+        None if there are none; without bounds if they are of fewer than `MIN_PATIENTS` patients or all alike.
+        """
+        return self._mean(hits, places, bounds=unit_interval)
+
+    def mean(self, values: ArrayLike, places: NDArray[np.int64]) -> Interval | None:
+        """The same of values (n,) of any size."""
+        return self._mean(values, places, bounds=symmetric_interval)
+
+    def auc(self, patches: pd.DataFrame) -> Interval | None:
+        """The part of pairs of a positive and a negative patch of one fold in which the positive scores higher.
+
+        Ties count half. Pairs across folds would compare scores of different models and are left out; the pairs of
+        all folds count alike. None without any pair; without bounds if the positives, or the negatives, are of fewer
+        than `MIN_PATIENTS` patients.
+        """
+        table = tabulate_patients(patches, metrics=("auc",))
+        if not table.pairs.any():
+            return None
+        places = self.places(sorted(set(patches["patient_id"])))[table.patients]
+        estimate = float(table.within_folds_auc(np.ones((1, len(places))))[0])
+        contributing = [len(np.unique(places[table.pairs.any(axis=axis)])) for axis in (1, 0)]
+        drawn = table.within_folds_auc(self.weights[:, places])
+        return _part_interval(estimate, drawn, num_patients=min(contributing), bounds=unit_interval)
+
+    def _mean(self, values: ArrayLike, places: NDArray[np.int64], *, bounds: _Bounds) -> Interval | None:
+        numbers = np.asarray(values, dtype=np.float64)
+        if not numbers.size:
+            return None
+        sums = np.bincount(places, weights=numbers, minlength=len(self.patients))
+        counts = np.bincount(places, minlength=len(self.patients)).astype(np.float64)
+        drawn = divide(self.weights @ sums, self.weights @ counts)
+        return _part_interval(float(numbers.mean()), drawn, num_patients=int((counts > 0).sum()), bounds=bounds)
+
+
+def resample_patients(predictions: pd.DataFrame, *, num_resamples: int, seed: int = 0) -> PatientResamples:
+    """Resamples of all patients of a frame with patient_id, of all folds together."""
+    patients = np.array(sorted(set(predictions["patient_id"])), dtype=object)
+    count = len(patients)
+    drawn = draw_resamples(np.zeros(count, np.int64), np.arange(count), num_resamples=num_resamples, seed=seed)
+    return PatientResamples(patients=patients, weights=drawn.weights)
+
+
+def _part_interval(estimate: float, drawn: Floats, *, num_patients: int, bounds: _Bounds) -> Interval:
+    """Each of the patients behind the metric counts alike: of n, resampling loses one part in n of the variance."""
+    if num_patients < MIN_PATIENTS:
+        return Interval(estimate)
+    se = standard_error(deviations(drawn, np.ones(num_patients)))
+    return bounds(estimate, se=se, degrees=num_patients - 1)

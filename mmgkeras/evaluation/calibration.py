@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, special
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
 
-from mmgkeras.evaluation.crossfit import FittedOn, fitting_sets
+from mmgkeras.evaluation.operating_point import FittedOn, fitting_sets
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 
 AS_TRAINED: Final = "as trained"
@@ -216,7 +218,7 @@ def measure_calibration(is_positive: NDArray[np.bool_], probability: Floats) -> 
     curve = _curve(is_positive, probability)
     distances = [point.num_patches * abs(point.mean_predicted - point.observed) for point in curve]
     return Calibration(
-        brier=float(np.mean((probability - is_positive) ** 2)),
+        brier=float(brier_score_loss(is_positive, probability)),
         ece=float(sum(distances) / len(probability)),
         in_the_large=_fit_intercept(is_positive, logits),
         slope=None if line is None else line[1],
@@ -286,16 +288,12 @@ def _measured(parts: list[pd.DataFrame], probabilities: list[Floats]) -> Calibra
 
 
 def _curve(is_positive: NDArray[np.bool_], probability: Floats) -> tuple[CurvePoint, ...]:
-    """The last bin holds 1 too."""
-    bins = np.minimum((probability * NUM_BINS).astype(int), NUM_BINS - 1)
-    return tuple(
-        CurvePoint(
-            mean_predicted=float(probability[bins == number].mean()),
-            observed=float(is_positive[bins == number].mean()),
-            num_patches=int((bins == number).sum()),
-        )
-        for number in np.unique(bins)
-    )
+    observed, predicted = calibration_curve(is_positive, probability, n_bins=NUM_BINS)
+    # As scikit-learn bins them: a probability on an edge falls into the bin below.
+    bins = np.searchsorted(np.linspace(0, 1, NUM_BINS + 1)[1:-1], probability)
+    _, counts = np.unique(bins, return_counts=True)
+    points = zip(predicted.tolist(), observed.tolist(), counts.tolist(), strict=True)
+    return tuple(CurvePoint(mean_predicted=x, observed=y, num_patches=count) for x, y, count in points)
 
 
 def _fit_intercept(is_positive: NDArray[np.bool_], logits: Floats) -> float | None:

@@ -13,19 +13,18 @@ import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.auc_variance import clustered_aucs, delong
 from mmgkeras.evaluation.bootstrap import (
     NUM_RESAMPLES,
     PATCH,
     degrees_of_freedom,
-    deviations,
-    draw_resamples,
     estimates,
+    metric_deviations,
+    resample_table,
     standard_error,
 )
-from mmgkeras.evaluation.delong import delong
 from mmgkeras.evaluation.interval import Difference, difference
 from mmgkeras.evaluation.metrics import mean
-from mmgkeras.evaluation.obuchowski import clustered_aucs
 from mmgkeras.evaluation.patient_table import tabulate_patients
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 
@@ -140,9 +139,9 @@ def _compare_fold_means(
     one = next(iter(tables.values()))
     parts = sorted({int(fold) for fold in one.folds} if folds is None else set(folds))
     # The units of all tables are the same, so the same weights draw the same patients for each network.
-    resamples = draw_resamples(one, num_resamples=num_resamples, seed=seed)
+    resamples = resample_table(one, num_resamples=num_resamples, seed=seed)
     areas = {name: mean(estimates(table, "auc", parts)) for name, table in tables.items()}
-    moved = {name: deviations(table, "auc", resamples, parts=parts) for name, table in tables.items()}
+    moved = {name: metric_deviations(table, "auc", resamples, parts=parts) for name, table in tables.items()}
     degrees = degrees_of_freedom(one, "auc", parts=parts)
     return [
         None

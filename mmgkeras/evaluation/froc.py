@@ -1,53 +1,25 @@
 """Free-response ROC: which part of the targets is found at how many false positives an image.
 
-Owns what a target is and when it is hit. Takes predictions, and regions with the grids of their images where there are
-such; knows no files.
+Owns when a target is hit and what a false positive is. Takes predictions and their targets; knows no files.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from mmgkeras.errors import InputError
-from mmgkeras.evaluation.interval import Interval, effective_number, stretch, unit_interval
+from mmgkeras.evaluation.bootstrap import deviations, draw_resamples, standard_error
+from mmgkeras.evaluation.interval import Interval, effective_number, unit_interval
 from mmgkeras.evaluation.metrics import mean
-from mmgkeras.evaluation.targets import Place, patches_of_findings
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Grid, Region
+from mmgkeras.evaluation.targets import Targets
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 
 RATES: Final = (0.5, 1.0, 2.0, 4.0)
 """False positives an image at which the sensitivity is told."""
-_EIGHT_NEIGHBOURS: Final = np.ones((3, 3), dtype=np.int64)
 _Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One thing to be found: hit when any of its patches, (row, col), scores at or above the threshold."""
-
-    fold: int
-    image_id: str
-    patches: tuple[Place, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Targets:
-    """What is to be found in the images of a set of predictions.
-
-    Attributes:
-        kind: "region", annotated, or "component", 8-connected positive patches where only labels exist.
-        items: one for each target of each fold.
-        num_left_out: regions without any positive patch among the predictions, which nothing could hit.
-    """
-
-    kind: Literal["region", "component"]
-    items: tuple[Target, ...]
-    num_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,69 +49,6 @@ class FrocIntervals:
 
     fold_mean: Mapping[float, Interval | None]
     pooled: Mapping[float, Interval | None]
-
-
-def targets_from_labels(predictions: pd.DataFrame) -> Targets:
-    """The 8-connected components of patches labelled 1 in each image of each fold.
-
-    Args:
-        predictions: with the columns of predictions.csv. A patch that was left out of them connects nothing.
-    """
-    items: list[Target] = []
-    for _, patches in _positives(predictions).groupby(["fold", "image_id"], sort=False):
-        fold, image_id = int(patches["fold"].iloc[0]), str(patches["image_id"].iloc[0])
-        rows, cols = patches["row"].to_numpy(), patches["col"].to_numpy()
-        is_positive = np.zeros((rows.max() + 1, cols.max() + 1), dtype=np.bool_)
-        is_positive[rows, cols] = True
-        components, number = ndimage.label(is_positive, structure=_EIGHT_NEIGHBOURS)
-        items.extend(
-            Target(fold, image_id, _places(np.argwhere(components == component))) for component in range(1, number + 1)
-        )
-    return Targets("component", tuple(items))
-
-
-def targets_from_regions(
-    predictions: pd.DataFrame,
-    regions: Sequence[Region],
-    grids: Mapping[str, Grid],
-    *,
-    cluster_fraction: float = 0.5,
-) -> Targets:
-    """One target for each cluster, and for each individual mark that lies in no cluster region.
-
-    The marks of a cluster are one finding with it, see `findings`. Only patches that are labelled 1 in the predictions
-    count; a region none of whose patches is, such as an envelope that lies on the corner of four patches, is left out
-    and counted.
-
-    Args:
-        predictions: with the columns of predictions.csv; images without any are passed over.
-        regions: of all images.
-        grids: how each image was divided, by image_id.
-        cluster_fraction: of the label rule, `patches.cluster_fraction` of the configuration.
-
-    Raises:
-        InputError: if an image with regions has no grid, or a region cannot be drawn on its image.
-    """
-    by_image = defaultdict(list)
-    for region in regions:
-        by_image[region.image_id].append(region)
-    positives: dict[tuple[int, str], set[Place]] = defaultdict(set)
-    columns = (_positives(predictions)[name].tolist() for name in ("fold", "image_id", "row", "col"))
-    for fold, image_id, row, col in zip(*columns, strict=True):
-        positives[fold, image_id].add((row, col))
-    items, num_left_out = [], 0
-    for fold, image_id in zip(*_fold_images(predictions), strict=True):
-        if image_id not in by_image:
-            continue
-        if image_id not in grids:
-            raise InputError(f"image {image_id}: has regions and predictions, but no grid is known of it")
-        for finding in patches_of_findings(by_image[image_id], grids[image_id], cluster_fraction=cluster_fraction):
-            hittable = tuple(sorted(finding & positives[fold, image_id]))
-            if hittable:
-                items.append(Target(fold, image_id, hittable))
-            else:
-                num_left_out += 1
-    return Targets("region", tuple(items), num_left_out)
 
 
 def froc(predictions: pd.DataFrame, targets: Targets, *, rates: Sequence[float] = RATES) -> Froc:
@@ -186,37 +95,35 @@ def froc_intervals(
         confidence: of the intervals.
         rates: false positives an image at which the sensitivity is told.
     """
-    generator = np.random.default_rng(seed)
     counts, of_folds = _counts(predictions, targets), _counts_of_folds(predictions, targets)
-    # The patients of `counts` are ordered by fold, so that the weights of the folds side by side are theirs.
-    weights = [_drawn_weights(one, generator, num_resamples=num_resamples) for one in of_folds]
-    pooled = _sensitivities(counts, np.concatenate(weights, axis=1), rates=rates)
-    by_fold = [_sensitivities(one, drawn, rates=rates) for one, drawn in zip(of_folds, weights, strict=True)]
-    shares = [np.bincount(one.owners, minlength=one.images.size).astype(np.float64) for one in of_folds]
-    moved = [_deviations(draws, stretch(share)) for draws, share in zip(by_fold, shares, strict=True)]
-    moved_pooled = _deviations(pooled, stretch(np.concatenate(shares), num_folds=len(shares)))
+    num_targets = np.bincount(counts.owners, minlength=counts.images.size).astype(np.float64)
+    resamples = draw_resamples(
+        counts.folds, counts.patients, needed=(num_targets, counts.images), num_resamples=num_resamples, seed=seed
+    )
+    # The patients of `counts` are ordered by fold, so that those of the folds lie side by side.
+    ends = np.cumsum([one.images.size for one in of_folds])[:-1]
+    weights, shares = np.split(resamples.weights, ends, axis=1), np.split(num_targets, ends)
+    moved = [
+        deviations(_sensitivities(one, drawn, rates=rates), share)
+        for one, drawn, share in zip(of_folds, weights, shares, strict=True)
+    ]
+    pooled = _sensitivities(counts, resamples.weights, rates=rates)
+    moved_pooled = deviations(pooled, num_targets, num_folds=len(shares))
     degrees = sum(effective_number(share) - 1 for share in shares)
     estimates = froc(predictions, targets, rates=rates)
 
-    def intervals(of_rates: Mapping[float, float | None], deviations: _Floats) -> dict[float, Interval | None]:
-        errors = np.sqrt(np.mean(deviations**2, axis=0))
+    def intervals(of_rates: Mapping[float, float | None], moved: _Floats) -> dict[float, Interval | None]:
         return {
             rate: None
             if estimate is None
-            else unit_interval(estimate, se=float(error), degrees=degrees, confidence=confidence)
-            for (rate, estimate), error in zip(of_rates.items(), errors, strict=True)
+            else unit_interval(estimate, se=standard_error(one), degrees=degrees, confidence=confidence)
+            for (rate, estimate), one in zip(of_rates.items(), moved.T, strict=True)
         }
 
     return FrocIntervals(
         fold_mean=intervals(estimates.fold_mean, np.mean(moved, axis=0)),
         pooled=intervals(estimates.at, moved_pooled),
     )
-
-
-def _deviations(draws: _Floats, factor: float) -> _Floats:
-    """(R, rates) how far each draw lies from their mean, stretched."""
-    deviations: _Floats = (draws - draws.mean(axis=0)) * factor
-    return deviations
 
 
 def num_negative_images(predictions: pd.DataFrame) -> int:
@@ -230,11 +137,15 @@ class _Counts:
     """What the curve is made of, P patients of T targets.
 
     Attributes:
+        folds, patients: (P,) int64, patients numbered from 0, ordered by fold; one who is in several folds counts in
+            each.
         images: (P,) float64 each patient's images with a patch labelled 0.
         false_positives: (P, T) float64 each patient's patches labelled 0 that score at or above the target does.
         owners: (T,) the place of the target's patient among the P.
     """
 
+    folds: NDArray[np.int64]
+    patients: NDArray[np.int64]
     images: _Floats
     false_positives: _Floats
     owners: NDArray[np.int64]
@@ -253,7 +164,6 @@ def _counts_of_folds(predictions: pd.DataFrame, targets: Targets) -> list[_Count
 
 
 def _counts(predictions: pd.DataFrame, targets: Targets) -> _Counts:
-    """Patients are ordered by fold; one who is in several folds counts in each."""
     patients = predictions[["fold", "patient_id"]].drop_duplicates().sort_values(["fold", "patient_id"])
     places = {key: place for place, key in enumerate(patients.itertuples(index=False, name=None))}
     scores, owners = _scores_of_targets(predictions, targets, places=places)
@@ -270,7 +180,13 @@ def _counts(predictions: pd.DataFrame, targets: Targets) -> _Counts:
     images = np.zeros(len(places))
     owned = negatives.assign(owner=negative_owners)[["fold", "image_id", "owner"]].drop_duplicates()
     np.add.at(images, owned["owner"].to_numpy(), 1)
-    return _Counts(images=images, false_positives=false_positives, owners=owners)
+    return _Counts(
+        folds=patients["fold"].to_numpy(np.int64),
+        patients=pd.factorize(patients["patient_id"], sort=True)[0],
+        images=images,
+        false_positives=false_positives,
+        owners=owners,
+    )
 
 
 def _scores_of_targets(
@@ -278,7 +194,7 @@ def _scores_of_targets(
 ) -> tuple[_Floats, NDArray[np.int64]]:
     """(T,) the highest probability among each target's patches, and (T,) the place of its patient."""
     columns = ["fold", "image_id", "row", "col", "patient_id", "probability"]
-    fields = (_positives(predictions)[name].tolist() for name in columns)
+    fields = (predictions[predictions["label"] == CALCIFICATION][name].tolist() for name in columns)
     known = {
         (fold, image_id, row, col): (places[fold, patient_id], probability)
         for fold, image_id, row, col, patient_id, probability in zip(*fields, strict=True)
@@ -313,33 +229,6 @@ def _points(counts: _Counts) -> tuple[tuple[float, float], ...]:
     rates, numbers = np.unique(counts.false_positives.sum(axis=0) / num_images, return_counts=True)
     points = zip(rates.tolist(), (numbers.cumsum() / num_targets).tolist(), strict=True)
     return ((0.0, 0.0), *points)
-
-
-def _drawn_weights(counts: _Counts, generator: np.random.Generator, *, num_resamples: int) -> _Floats:
-    """(num_resamples, P) how often each patient was drawn."""
-    number = counts.images.size
-    weights = np.zeros((num_resamples, number))
-    is_open = np.ones(num_resamples, dtype=np.bool_)
-    while is_open.any():
-        weights[is_open] = generator.multinomial(number, np.full(number, 1 / number), size=int(is_open.sum()))
-        lacks_targets = (weights[:, counts.owners].sum(axis=1) == 0) & (counts.owners.size > 0)
-        lacks_images = (weights @ counts.images == 0) & (counts.images.sum() > 0)
-        is_open = lacks_targets | lacks_images
-    return weights
-
-
-def _positives(predictions: pd.DataFrame) -> pd.DataFrame:
-    return predictions[predictions["label"] == CALCIFICATION]
-
-
-def _fold_images(predictions: pd.DataFrame) -> tuple[list[int], list[str]]:
-    """The folds and the image_ids of every image of every fold, each once."""
-    unique = predictions[["fold", "image_id"]].drop_duplicates()
-    return unique["fold"].tolist(), unique["image_id"].tolist()
-
-
-def _places(indices: Iterable[Sequence[int]]) -> tuple[Place, ...]:
-    return tuple((int(row), int(col)) for row, col in indices)
 
 
 def _number(value: float) -> float | None:

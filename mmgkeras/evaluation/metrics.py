@@ -1,6 +1,7 @@
-"""What scores and decisions are worth against labels: the metrics of the paper's 3.4, one set of patches at a time.
+"""Metrics of scores and decisions against labels (paper, 3.4), one set of patches at a time.
 
-Owns the definitions. Takes frames with the columns of predictions.csv; knows nothing of folds, files and printing.
+Owns the definitions: the outcomes of decisions, and the placements of scores. Takes frames with the columns of
+predictions.csv; knows nothing of folds, files and printing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,18 @@ from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 
 METRICS: Final = ("auc", "average_precision", "sensitivity", "specificity", "f1", "ppv", "npv", "accuracy")
 """The fields of `Metrics` that are averaged over folds."""
+METRIC_NAMES: Final = {
+    "auc": "AUC",
+    "average_precision": "PR AUC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "f1": "F1 score",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "accuracy": "Accuracy",
+    "mammogram_accuracy": "Mammogram accuracy",
+}
+"""What a reader knows them as."""
 CONFUSION: Final = ("tp", "fp", "tn", "fn")
 MAMMOGRAM_COLUMNS: Final = (
     "image_id",
@@ -56,9 +69,47 @@ def confusion(
     labels: NDArray[np.integer], scores: NDArray[np.floating], *, threshold: float = THRESHOLD
 ) -> dict[str, int]:
     """The numbers tp, fp, tn, fn of labels (N,) of 1 and 0, where a score of at least the threshold says 1."""
+    return {name: int(part.sum()) for name, part in outcomes(labels, scores, threshold=threshold).items()}
+
+
+def outcomes(
+    labels: NDArray[np.integer], scores: NDArray[np.floating], *, threshold: float
+) -> dict[str, NDArray[np.bool_]]:
+    """(N,) which patches are tp, fp, tn, fn, where a score of at least the threshold says 1."""
     called, calcified = scores >= threshold, labels == CALCIFICATION
     parts = (called & calcified, called & ~calcified, ~called & ~calcified, ~called & calcified)
-    return {name: int(part.sum()) for name, part in zip(CONFUSION, parts, strict=True)}
+    return dict(zip(CONFUSION, parts, strict=True))
+
+
+def placements(
+    scores: NDArray[np.floating], others: NDArray[np.floating], *, groups: NDArray[np.int64], num_groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Number of the others of each group below each score, equal ones counting one half, and of those at or above it.
+
+    Args:
+        scores: (M,).
+        others: (N,).
+        groups: (N,) the group of each of the others, from 0.
+        num_groups: G.
+
+    Returns:
+        Two of (M, G).
+    """
+    order = np.argsort(scores, kind="stable")
+    # Sorted, a score is above each of the others whose number of scores up to it is at most the score's place.
+    below, not_above = (
+        np.bincount(
+            np.searchsorted(scores[order], others, side=side) * num_groups + groups,
+            minlength=(len(scores) + 1) * num_groups,
+        )
+        .reshape(len(scores) + 1, num_groups)
+        .cumsum(axis=0)[:-1]
+        for side in ("right", "left")
+    )
+    won, reached = np.empty(below.shape), np.empty(below.shape)
+    won[order] = (below + not_above) / 2
+    reached[order] = np.bincount(groups, minlength=num_groups) - below
+    return won, reached
 
 
 def auc(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> float | None:
@@ -87,6 +138,12 @@ def mean(values: Sequence[float | None]) -> float | None:
     """The mean; None if there are no values or one of them is None."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def spread(values: Sequence[float | None]) -> float | None:
+    """The standard deviation; None of fewer than two values or if one of them is None."""
+    known = [value for value in values if value is not None]
+    return float(np.std(known, ddof=1)) if len(known) == len(values) > 1 else None
 
 
 def measure_mammograms(

@@ -1,10 +1,11 @@
-"""Thresholds for a wanted sensitivity or a bearable number of false positives, and what they reach on other patients.
+"""Operating points: thresholds for a sensitivity or a number of false positives, and what they reach on other patients.
 
-Owns their choice. They stand beside the paper's own decision, 0.5, and do not replace it in the metrics.
+Owns their choice, and the cross-fitting: what a threshold or a correction may be fitted on that is then judged on a
+fold, never that fold's test patients. They stand beside the paper's own decision, 0.5, and do not replace it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -12,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.crossfit import FittedOn, fitting_sets
 from mmgkeras.evaluation.froc import num_negative_images
 from mmgkeras.evaluation.metrics import mean, mean_metrics, measure
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Metrics
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 
 Kind = Literal["sensitivity", "false_positives_per_image", "given"]
 KINDS: Final = get_args(Kind)
+FittedOn = Literal["held-out patients", "the other folds"]
+HELD_OUT: Final[FittedOn] = "held-out patients"
+OTHER_FOLDS: Final[FittedOn] = "the other folds"
 _ROUNDING: Final = 1e-9
 
 
@@ -52,6 +55,21 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FittingSets:
+    """For each fold the labelled patches to fit on, none of a patient whom the fold tests.
+
+    Attributes:
+        fitted_on: which they are, the same for every fold; None where there are none.
+        by_fold: a frame with the columns of predictions.csv and both labels in it, by the number of the fold.
+        reason: why there are none; empty where there are.
+    """
+
+    fitted_on: FittedOn | None = None
+    by_fold: Mapping[int, pd.DataFrame] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrossFittedPoints:
     """Thresholds chosen for each fold on other patients, and what they reach on its test patients.
 
@@ -70,6 +88,35 @@ class CrossFittedPoints:
     folds: Mapping[int, Reached] = field(default_factory=dict)
     mean: Mapping[str, float | None] = field(default_factory=dict)
     reason: str = ""
+
+
+def fitting_sets(predictions: pd.DataFrame, *, validation: pd.DataFrame | None) -> FittingSets:
+    """The patients held out of each fold's training where all folds have such of both labels, else the other folds.
+
+    The held-out patients were scored by the very model that is corrected. The out-of-fold predictions of the other
+    folds come from sister models, whose scores may lie a little differently.
+
+    Args:
+        predictions: of the test subsets of all folds, with the columns of predictions.csv.
+        validation: of the patients held out of each fold's training, fold being that of the model; None without.
+
+    Raises:
+        InputError: if a patient whom a fold tests would be fitted on for it.
+    """
+    folds = sorted(int(fold) for fold in predictions["fold"].unique())
+    if validation is not None:
+        held_out = _known(validation)
+        sets = {fold: held_out[held_out["fold"] == fold] for fold in folds}
+        if sets and all(_has_both_labels(part) for part in sets.values()):
+            return _proved(FittingSets(fitted_on=HELD_OUT, by_fold=sets), predictions)
+    if len(folds) < 2:
+        return FittingSets(reason="needs two folds at least, or patients held out of the training, of both labels")
+    known = _known(predictions)
+    sets = {fold: known[known["fold"] != fold] for fold in folds}
+    for fold, part in sets.items():
+        if not _has_both_labels(part):
+            return FittingSets(reason=f"the folds other than {fold} do not hold patches of both labels")
+    return _proved(FittingSets(fitted_on=OTHER_FOLDS, by_fold=sets), predictions)
 
 
 def choose_threshold(
@@ -138,12 +185,16 @@ def cross_fitted_operating_points(
         except InputError as error:
             return CrossFittedPoints(kind=kind, target=target, reason=f"fold {fold}: {error}")
         folds[fold] = measure_at(predictions[predictions["fold"] == fold], threshold=threshold)
-    reached = list(folds.values())
-    means = mean_metrics([one.metrics for one in reached]) | {
-        "false_positives_per_image": mean([one.false_positives_per_image for one in reached]),
-        "threshold": mean([one.threshold for one in reached]),
-    }
+    means = mean_reached(list(folds.values()))
     return CrossFittedPoints(kind=kind, target=target, fitted_on=sets.fitted_on, folds=folds, mean=means)
+
+
+def mean_reached(folds: Sequence[Reached]) -> dict[str, float | None]:
+    """The mean over folds of each metric, of false_positives_per_image and of threshold."""
+    return mean_metrics([one.metrics for one in folds]) | {
+        "false_positives_per_image": mean([one.false_positives_per_image for one in folds]),
+        "threshold": mean([one.threshold for one in folds]),
+    }
 
 
 def _target(*, sensitivity: float | None, false_positives_per_image: float | None) -> tuple[Kind, float]:
@@ -191,3 +242,23 @@ def _for_false_positives(predictions: pd.DataFrame, target: float) -> float:
         f"predictions: no threshold gives at most {target:g} false positives an image: "
         f"{(negatives >= 1).sum()} patches labelled 0 have probability 1"
     )
+
+
+def _known(predictions: pd.DataFrame) -> pd.DataFrame:
+    return predictions[predictions["label"] != UNKNOWN]
+
+
+def _has_both_labels(patches: pd.DataFrame) -> bool:
+    return {CALCIFICATION, NO_CALCIFICATION} <= set(patches["label"].unique())
+
+
+def _proved(sets: FittingSets, predictions: pd.DataFrame) -> FittingSets:
+    for fold, part in sets.by_fold.items():
+        tested = predictions.loc[predictions["fold"] == fold, "patient_id"]
+        shared = sorted(set(part["patient_id"].unique()) & set(tested.unique()))
+        if shared:
+            raise InputError(
+                f"predictions: nothing may be fitted for fold {fold} on a patient whom it tests. "
+                f"Received: {shared[0]!r} among {sets.fitted_on}"
+            )
+    return sets

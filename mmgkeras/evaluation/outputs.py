@@ -1,4 +1,4 @@
-"""A summary as files: metrics.json for programs, metrics.csv and mammograms.csv for tables.
+"""A summary as files and as text: metrics.json for programs, metrics.csv and mammograms.csv for tables, the terminal.
 
 Owns their layout. A metric without meaning is null in JSON and "n/a" in CSV, never 0 and never an empty place.
 """
@@ -14,7 +14,14 @@ import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import CONFUSION, METRICS, THRESHOLD, measure_mammograms
-from mmgkeras.evaluation.summary import SelectionSummary, Summary, Timing, TwinSummary, summarise
+from mmgkeras.evaluation.summary import (
+    TISSUE_FRACTION,
+    SelectionSummary,
+    Summary,
+    Timing,
+    TwinSummary,
+    summarise,
+)
 from mmgkeras.files import atomic_file, check_outputs
 from mmgkeras.schema import Metrics
 from mmgkeras.tables import read_predictions
@@ -26,6 +33,19 @@ MAMMOGRAMS_CSV: Final = "mammograms.csv"
 METRIC_FILES: Final = (METRICS_JSON, METRICS_CSV, MAMMOGRAMS_CSV)
 _COUNTS: Final = ("num_positives", "num_negatives", "num_unknown", "num_images", "num_patients")
 _CSV_COLUMNS: Final = ("patches", "classifier", "fold", *METRICS, *CONFUSION, *_COUNTS)
+WIDTH: Final = 80
+_SHORT_NAMES: Final = {
+    "auc": "AUC",
+    "average_precision": "PR AUC",
+    "sensitivity": "sens.",
+    "specificity": "spec.",
+    "f1": "F1",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "accuracy": "acc.",
+}
+_NAME_WIDTH: Final = 15
+_METRIC_WIDTH: Final = 8
 
 
 def write_metrics(
@@ -138,7 +158,7 @@ def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:
         "mammogram_accuracy": selection.mammogram_accuracy,
         "num_folds": len(selection.folds),
         **_counts(selection.counts),
-        "always_no": dict(selection.always_no),
+        "always_no": {name: selection.always_no[name] for name in METRICS},
         "best_untrained": None if best is None else {"name": best[0], "auc": best[1]},
         "untrained": dict(selection.baselines),
         "pooled": None if selection.pooled is None else _metrics_as_json(selection.pooled),
@@ -160,10 +180,89 @@ def _csv_rows(selection: SelectionSummary) -> Iterator[dict[str, object]]:
     yield {"classifier": "model", "fold": "mean", **_texts(selection.mean), **_counts(selection.counts)}
     if selection.pooled is not None:
         yield {"classifier": "model", "fold": "pooled", **_texts(_metrics_as_json(selection.pooled))}
-    yield {"classifier": "always_no", "fold": "mean", **_texts(selection.always_no), **_counts(selection.counts)}
+    yield {
+        "classifier": "always_no",
+        "fold": "mean",
+        **_texts({name: selection.always_no[name] for name in METRICS}),
+        **_counts(selection.counts),
+    }
     for name, value in selection.baselines.items():
         yield {"classifier": name, "fold": "mean", **_texts({"auc": value}), **_counts(selection.counts)}
 
 
 def _texts(metrics: Mapping[str, float | None]) -> dict[str, object]:
     return {name: NOT_AVAILABLE if value is None else value for name, value in metrics.items()}
+
+
+def as_text(summary: Summary) -> str:
+    """The metrics on tissue patches and on all, what to hold them against, and the times."""
+    lines = [
+        *_selection_lines(f"Tissue patches (breast on at least {TISSUE_FRACTION:.0%})", summary.tissue),
+        "",
+        *_selection_lines("All patches", summary.all_patches),
+        "",
+        *_closing_lines(summary),
+    ]
+    return "\n".join(lines)
+
+
+def _selection_lines(title: str, selection: SelectionSummary) -> Iterator[str]:
+    yield title
+    yield from _count_lines(selection.counts)
+    yield _row("", list(_SHORT_NAMES.values()))
+    if len(selection.folds) == 1:
+        yield _row(f"fold {next(iter(selection.folds))}", [number(selection.mean[name]) for name in _SHORT_NAMES])
+    else:
+        for fold, metrics in selection.folds.items():
+            yield _row(f"fold {fold}", [number(getattr(metrics, name)) for name in _SHORT_NAMES])
+        yield _row("mean of folds", [number(selection.mean[name]) for name in _SHORT_NAMES])
+        if selection.pooled is not None:
+            yield _row("pooled", [number(getattr(selection.pooled, name)) for name in _SHORT_NAMES])
+    yield _row("always no", [number(selection.always_no[name]) for name in _SHORT_NAMES])
+    best = selection.best_baseline
+    if selection.baselines:
+        named = "" if best is None else f" (best: {best[0]} {number(best[1])})"
+        yield f"  AUC of scores without training{named}:"
+        yield from _pairs([(name, number(value)) for name, value in selection.baselines.items()])
+    yield f"  Accuracy of each mammogram, mean: {number(selection.mammogram_accuracy)}"
+
+
+def _count_lines(counts: Metrics) -> Iterator[str]:
+    yield (
+        f"  {counts.num_positives} positive and {counts.num_negatives} negative patches of {counts.num_images} images "
+        f"of {counts.num_patients} patients"
+    )
+    if counts.num_unknown:
+        yield f"  {counts.num_unknown} patches of unknown label left out"
+
+
+def _closing_lines(summary: Summary) -> Iterator[str]:
+    if summary.twins is not None:
+        yield (
+            f"AUC of {summary.twins.num_pairs} positives against their calcification-free twins: "
+            f"{number(summary.twins.auc)}"
+        )
+        if summary.twins.baselines:
+            yield "  the same of scores without training:"
+            yield from _pairs([(name, number(value)) for name, value in summary.twins.baselines.items()])
+    if summary.timing is not None:
+        timing = summary.timing
+        yield f"Seconds per mammogram: median {timing.p50:.3f}, 95 % within {timing.p95:.3f}, first {timing.first:.3f}"
+        yield f"  on {timing.hardware}"[:WIDTH]
+    yield f"Decisions: calcification at a probability of at least {summary.threshold:g}"
+    yield "Research use, not for diagnosis"
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or "n/a"."""
+    return NOT_AVAILABLE if value is None else f"{value:.3f}"
+
+
+def _row(name: str, cells: list[str]) -> str:
+    return f"  {name:<{_NAME_WIDTH - 2}}" + "".join(f"{cell:>{_METRIC_WIDTH}}" for cell in cells)
+
+
+def _pairs(pairs: list[tuple[str, str]]) -> Iterator[str]:
+    """Names and numbers, three to a line."""
+    for start in range(0, len(pairs), 3):
+        yield "    " + "  ".join(f"{name:<17}{value:>5}" for name, value in pairs[start : start + 3])

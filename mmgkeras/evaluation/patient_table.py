@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras.evaluation.metrics import METRICS, THRESHOLD
+from mmgkeras.evaluation.metrics import METRICS, THRESHOLD, outcomes, placements
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 
 MAMMOGRAM_ACCURACY: Final = "mammogram_accuracy"
@@ -74,11 +74,11 @@ class PatientTable:
         of_part = weights[:, part]
         if name == "auc":
             pairs = (of_part @ self.positives[part]) * (of_part @ self.negatives[part])
-            return _divide(((of_part @ self.wins[part, part]) * of_part).sum(axis=1), pairs)
+            return divide(((of_part @ self.wins[part, part]) * of_part).sum(axis=1), pairs)
         if name == "average_precision":
             return self._average_precision(of_part, part)
         above, below = self.quotients[name]
-        return _divide(of_part @ above[part], of_part @ below[part])
+        return divide(of_part @ above[part], of_part @ below[part])
 
     def shares(self, name: str, *, fold: int | None = None) -> Floats:
         """What each unit has below the line of the metric, which stands on the units above 0.
@@ -91,6 +91,20 @@ class PatientTable:
         positives, negatives = self.positives[part], self.negatives[part]
         return positives if np.count_nonzero(positives) <= np.count_nonzero(negatives) else negatives
 
+    def within_folds_auc(self, weights: Floats) -> Floats:
+        """(R,) the part of pairs of one fold in which the positive scores higher, the pairs of all folds together."""
+        wins, pairs = self.wins * self._same_fold, self.pairs
+        return divide(((weights @ wins) * weights).sum(axis=1), ((weights @ pairs) * weights).sum(axis=1))
+
+    @property
+    def pairs(self) -> Floats:
+        """(U, U) the pairs of a positive of the row's unit and a negative of the column's in the same fold."""
+        return np.outer(self.positives, self.negatives) * self._same_fold
+
+    @property
+    def _same_fold(self) -> NDArray[np.bool_]:
+        return np.asarray(self.folds[:, np.newaxis] == self.folds)
+
     def _average_precision(self, weights: Floats, part: slice) -> Floats:
         rows = _span(self.owners, part.start, part.stop)
         owners = self.owners[rows] - part.start
@@ -100,9 +114,9 @@ class PatientTable:
         step = max(1, _CHUNK // max(1, len(owners)))
         for start in range(0, len(weights), step):
             chunk = weights[start : start + step]
-            precision = _divide(chunk @ right, chunk @ called, without=0.0)
+            precision = divide(chunk @ right, chunk @ called, without=0.0)
             total[start : start + step] = np.einsum("rm,rm->r", chunk[:, owners], precision)
-        return _divide(total, weights @ self.positives[part])
+        return divide(total, weights @ self.positives[part])
 
 
 def tabulate_patients(
@@ -122,10 +136,10 @@ def tabulate_patients(
     order = np.argsort(units[is_positive], kind="stable")
     owners, positive_scores = units[is_positive][order], scores[is_positive][order]
     others = units[~is_positive]
-    won, negatives_reached = _place(positive_scores, scores[~is_positive], others, num_units=len(folds))
+    won, negatives_reached = placements(positive_scores, scores[~is_positive], groups=others, num_groups=len(folds))
     positives_reached = np.empty((0, len(folds)))
     if "average_precision" in metrics:
-        _, positives_reached = _place(positive_scores, positive_scores, owners, num_units=len(folds))
+        _, positives_reached = placements(positive_scores, positive_scores, groups=owners, num_groups=len(folds))
     needs_quotients = any(name not in RANKED for name in metrics)
     return PatientTable(
         folds=folds,
@@ -148,41 +162,16 @@ def _number_units(known: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     return keys // size, keys % size, units
 
 
-def _place(scores: Floats, others: Floats, units: Ints, *, num_units: int) -> tuple[Floats, Floats]:
-    """(M, U) the others of each unit below each score, equal ones counting one half; and those at least as high.
-
-    `units` (N,) are those of the others (N,).
-    """
-    order = np.argsort(scores, kind="stable")
-    # Sorted, a score is above each of the others whose number of scores up to it is at most the score's place.
-    below, not_above = (
-        _add_up(
-            np.searchsorted(scores[order], others, side=side) * num_units + units, None, (len(scores) + 1) * num_units
-        )
-        .reshape(len(scores) + 1, num_units)
-        .cumsum(axis=0)[:-1]
-        for side in ("right", "left")
-    )
-    won, reached = np.empty_like(below), np.empty_like(below)
-    won[order] = (below + not_above) / 2
-    reached[order] = _add_up(units, None, num_units) - below
-    return won, reached
-
-
 def _quotients(
     known: pd.DataFrame, units: Ints, *, num_units: int, threshold: float
 ) -> dict[str, tuple[Floats, Floats]]:
     """The sums above and below the line of each metric (paper, 3.4.1 and 3.4.3)."""
-    calcified = known["label"].to_numpy() == CALCIFICATION
-    called = known["probability"].to_numpy() >= threshold
-    tp, fp, tn, fn = (
-        _add_up(units, part, num_units)
-        for part in (called & calcified, called & ~calcified, ~called & ~calcified, ~called & calcified)
-    )
+    found = outcomes(known["label"].to_numpy(), known["probability"].to_numpy(), threshold=threshold)
+    tp, fp, tn, fn = (_add_up(units, part, num_units) for part in found.values())
     images, image_names = pd.factorize(known["image_id"])
     keys, mammograms = np.unique(units * len(image_names) + images, return_inverse=True)
     owners = keys // max(1, len(image_names))
-    accuracies = np.bincount(mammograms, weights=called == calcified) / np.maximum(1, np.bincount(mammograms))
+    accuracies = np.bincount(mammograms, weights=found["tp"] | found["tn"]) / np.maximum(1, np.bincount(mammograms))
     return {
         "sensitivity": (tp, tp + fn),
         "specificity": (tn, tn + fp),
@@ -217,6 +206,6 @@ def _span(ascending: Ints, low: int, high: int) -> slice:
     return slice(int(first), int(last))
 
 
-def _divide(above: Floats, below: Floats, *, without: float = np.nan) -> Floats:
+def divide(above: Floats, below: Floats, *, without: float = np.nan) -> Floats:
     """The quotients, and `without` where the lower number is 0."""
     return np.divide(above, below, out=np.full_like(below, without), where=below > 0)

@@ -1,14 +1,18 @@
 """The pointing game: whether a class activation peaks on the finding (Zhang et al. 2018, arXiv:1608.00507, 4.2).
 
-Owns the rule for one patch. The original game allows 15 pixels beside the object; here the peak is a whole cell of the
-feature map, and it is a hit if the cell holds any pixel of the finding.
+Owns the rule for one patch, and the score of many. The original game allows 15 pixels beside the object; here the peak
+is a whole cell of the feature map, and it is a hit if the cell holds any pixel of the finding.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from mmgkeras.evaluation.bootstrap import resample_patients
+from mmgkeras.evaluation.interval import Interval
 from mmgkeras.patches.cells import cells_of_pixels
 
 
@@ -48,3 +52,30 @@ def point_at(
         raise ValueError("A patch is pointed at only if it holds a pixel of the finding. Received: none")
     row, col = np.unravel_index(int(np.argmax(activation)), activation.shape)
     return Pointing((int(row), int(col)), bool(touched[row, col]), float(touched.mean()))
+
+
+class PointingScores(NamedTuple):
+    """The pointing game of one network over all positive patches with an annotated pixel."""
+
+    num_patches: int
+    num_patients: int
+    num_hits: int
+    score: Interval | None
+    chance: float
+    above_chance: Interval | None
+
+
+def pointing_scores(pointing: pd.DataFrame, *, num_resamples: int, seed: int = 0) -> PointingScores:
+    """The scores of a frame with the columns of pointing.csv, with intervals over patients."""
+    resamples = resample_patients(pointing, num_resamples=num_resamples, seed=seed)
+    places = resamples.places(pointing["patient_id"])
+    hits = pointing["is_hit"].to_numpy(dtype=np.float64)
+    chance = pointing["chance"].to_numpy(dtype=np.float64)
+    return PointingScores(
+        num_patches=len(pointing),
+        num_patients=int(pointing["patient_id"].nunique()),
+        num_hits=int(hits.sum()),
+        score=resamples.rate(hits, places),
+        chance=float(chance.mean()),
+        above_chance=resamples.mean(hits - chance, places),
+    )

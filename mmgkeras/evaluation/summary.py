@@ -1,6 +1,7 @@
-"""What predictions are worth: by fold, mean over folds and pooled, on tissue patches and on all.
+"""Metrics of predictions by fold, mean over folds and pooled, on tissue patches and on all, with their baselines.
 
-Owns which metrics are given beside which. All come from the predictions alone; only times are brought along.
+Owns which selections of patches there are, and which metrics are given beside which. All come from the predictions
+alone; only times are brought along.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.bootstrap import PATCH, BootstrapMetrics, bootstrap_metrics
+from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import (
     THRESHOLD,
     auc,
@@ -19,12 +22,20 @@ from mmgkeras.evaluation.metrics import (
     measure,
     measure_mammograms,
 )
+from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 from mmgkeras.tables import BASELINE_PREFIX
 
 TISSUE_FRACTION: Final = 0.5
 """A tissue patch shows breast on at least this part of its area; the others are mostly easy black."""
-PATCH_KEY: Final = ["fold", "image_id", "row", "col"]
+PATCH_KEY: Final = ["fold", *PATCH]
+TISSUE: Final = "tissue"
+ALL: Final = "all"
+SELECTIONS: Final = {
+    TISSUE: f"tissue patches (breast on at least {TISSUE_FRACTION:.0%} of the patch)",
+    ALL: "all patches, blank ones included",
+}
+"""In the order in which they are shown: what blank patches cannot flatter comes first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +48,8 @@ class SelectionSummary:
         counts: of the patches of all folds together, each patch once.
         pooled: of all folds' patches in one set; None where a patch was scored by several models, for it would count
             several times.
-        always_no: mean over folds of the metrics of the classifier that says no to every patch.
+        always_no: mean over folds of the metrics of the classifier that says no to every patch, and of its mean
+            accuracy of a mammogram.
         baselines: mean over folds of the AUC of each score that nothing was trained for.
         mammogram_accuracy: mean of the accuracy of each mammogram (paper, Table 10).
     """
@@ -61,7 +73,7 @@ class SelectionSummary:
 class TwinSummary:
     """Positives against the same place in images that differ by the absence of calcification alone.
 
-    `auc` and `untrained` are means over folds; `num_pairs` counts the positives.
+    `auc` and `baselines` are means over folds; `num_pairs` counts the positives.
     """
 
     auc: float | None
@@ -94,6 +106,32 @@ class Summary:
     twins: TwinSummary | None = None
     timing: Timing | None = None
 
+    def selection(self, name: str) -> SelectionSummary:
+        """That of one of SELECTIONS."""
+        return self.tissue if name == TISSUE else self.all_patches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionMetrics:
+    """The metrics of one network on one selection of patches: `summary` without intervals, `bootstrap` with."""
+
+    predictions: pd.DataFrame
+    summary: SelectionSummary
+    bootstrap: BootstrapMetrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkMetrics:
+    """The same of one network on every selection, by the names in SELECTIONS."""
+
+    name: str
+    selections: Mapping[str, SelectionMetrics]
+
+    def fold_mean(self, selection: str, metric: str) -> Interval | None:
+        """The mean over folds of one metric; None where a fold lacks it."""
+        part = self.selections.get(selection)
+        return None if part is None else part.bootstrap.fold_mean.get(metric)
+
 
 def summarise(
     predictions: pd.DataFrame,
@@ -113,14 +151,66 @@ def summarise(
     Raises:
         InputError: if a positive has no twin, or a twin is positive itself.
     """
-    in_tissue = predictions[predictions["tissue"] >= TISSUE_FRACTION]
     return Summary(
-        tissue=_summarise_selection(in_tissue, folds=_folds(predictions), threshold=threshold),
+        tissue=_summarise_selection(selected(predictions, TISSUE), folds=_folds(predictions), threshold=threshold),
         all_patches=_summarise_selection(predictions, folds=_folds(predictions), threshold=threshold),
         threshold=threshold,
         twins=None if twins is None else _summarise_twins(predictions, twins),
         timing=timing,
     )
+
+
+def selected(predictions: pd.DataFrame, selection: str) -> pd.DataFrame:
+    """The predictions of one selection."""
+    return predictions[predictions["tissue"] >= TISSUE_FRACTION] if selection == TISSUE else predictions
+
+
+def measure_selections(predictions: pd.DataFrame, *, num_resamples: int, seed: int = 0) -> dict[str, SelectionMetrics]:
+    """The metrics of predictions of any folds on every selection that has patches of known label."""
+    summary = summarise(predictions)
+    folds = _folds(predictions)
+    return {
+        name: SelectionMetrics(
+            predictions=part,
+            summary=summary.selection(name),
+            bootstrap=bootstrap_metrics(part, num_resamples=num_resamples, seed=seed, folds=folds),
+        )
+        for name in SELECTIONS
+        if ((part := selected(predictions, name))["label"] >= 0).any()
+    }
+
+
+def measure_networks(
+    predictions: Mapping[str, pd.DataFrame], *, num_resamples: int, track: Track = untracked
+) -> tuple[NetworkMetrics, ...]:
+    """The metrics of each network, by its name, in the order of the mapping."""
+    return tuple(
+        NetworkMetrics(name=name, selections=measure_selections(predictions[name], num_resamples=num_resamples))
+        for name in track(list(predictions), "resample patients")
+    )
+
+
+def without_assumed(predictions: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """The predictions without patches labelled 0 of images that were not annotated completely."""
+    complete = set(images.loc[images["annotation"] == "complete", "image_id"])
+    is_assumed = (predictions["label"] == NO_CALCIFICATION) & ~predictions["image_id"].isin(complete)
+    return predictions[~is_assumed]
+
+
+def mean_of_models(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row for each patch: the mean probability of its models, fold 1."""
+    probability = predictions.groupby(PATCH, sort=False)["probability"].mean()
+    return predictions.drop_duplicates(PATCH).assign(fold=1, probability=probability.to_numpy())
+
+
+def lacking_class(predictions: pd.DataFrame, folds: Sequence[int]) -> str | None:
+    """Which fold lacks which class, in words; None if none does."""
+    for fold in folds:
+        labels = set(predictions.loc[predictions["fold"] == fold, "label"])
+        for label, name in ((CALCIFICATION, "positives"), (NO_CALCIFICATION, "negatives")):
+            if label not in labels:
+                return f"fold {fold} has no {name} left"
+    return None
 
 
 def _folds(predictions: pd.DataFrame) -> list[int]:
@@ -131,8 +221,10 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
     parts = [patches[patches["fold"] == fold] for fold in folds]
     by_fold = {fold: measure(part, threshold=threshold) for fold, part in zip(folds, parts, strict=True)}
     # A score of 0 lies below every threshold that is allowed.
-    always_no = [measure(part.assign(probability=0.0), threshold=1.0) for part in parts]
-    unique = patches.drop_duplicates(PATCH_KEY[1:])
+    silent = [part.assign(probability=0.0) for part in parts]
+    always_no = mean_metrics([measure(part, threshold=1.0) for part in silent])
+    of_mammograms = [measure_mammograms(part, threshold=1.0)["accuracy"].mean() for part in silent]
+    unique = patches.drop_duplicates(PATCH)
     counts = measure(unique, threshold=threshold)
     accuracies = measure_mammograms(patches, threshold=threshold)["accuracy"].dropna()
     return SelectionSummary(
@@ -140,10 +232,14 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
         mean=mean_metrics(list(by_fold.values())),
         counts=counts,
         pooled=counts if len(unique) == len(patches) else None,
-        always_no=mean_metrics(always_no),
+        always_no={**always_no, "mammogram_accuracy": mean([_known(value) for value in of_mammograms])},
         baselines=_baseline_aucs(parts),
         mammogram_accuracy=float(accuracies.mean()) if len(accuracies) else None,
     )
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _baseline_aucs(parts: Sequence[pd.DataFrame]) -> dict[str, float | None]:

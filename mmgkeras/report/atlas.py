@@ -10,16 +10,17 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from mmgkeras.evaluation.bootstrap import resample_patients
 from mmgkeras.evaluation.metrics import THRESHOLD
+from mmgkeras.evaluation.patch_features import PLACE, patch_brightness
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.error_rates import error_rates
-from mmgkeras.report.findings import PLACE, patch_brightness, study_regions
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.pictures import Pictures
-from mmgkeras.report.resampling import resample_patients
 from mmgkeras.report.table import Section, Table
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.study.read import Study
+from mmgkeras.study.reference_standard import study_regions
 
 ANCHOR: Final = "errors"
 LIMIT: Final = 24
@@ -46,7 +47,7 @@ def atlas_section(
 
     Args:
         study: the cross-validation.
-        marks: `findings.study_marks` of it.
+        marks: `study_marks` of it.
         limit: errors of each kind shown for each network.
         num_resamples: sets of patients drawn.
         seed: of the drawing.

@@ -11,9 +11,10 @@ from typing import Final, TypeVar
 import pandas as pd
 
 from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.metrics import METRIC_NAMES
+from mmgkeras.evaluation.summary import ALL, NetworkMetrics
 from mmgkeras.patches.balance import subset_counts
 from mmgkeras.report import paper_tables
-from mmgkeras.report.measured import ALL, METRIC_NAMES, NetworkMetrics, mean_interval
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.study.read import NetworkStudy, Study
@@ -33,11 +34,14 @@ def paper_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     body: list[str | Table] = [paragraph(_INTRODUCTION)]
     body.extend(_data_tables(study))
     body.extend(_training_tables(study))
-    body.append(_metrics_table(measured))
-    body.append(_one_metric_table(measured, name="auc", paper=paper_tables.AUC, number=8, title="AUC of classifiers"))
+    body.append(_metrics_table(study, measured))
+    body.append(
+        _one_metric_table(study, measured, name="auc", paper=paper_tables.AUC, number=8, title="AUC of classifiers")
+    )
     body.append(_seconds_table(study))
     body.append(
         _one_metric_table(
+            study,
             measured,
             name="mammogram_accuracy",
             paper=paper_tables.MAMMOGRAM_ACCURACY,
@@ -179,13 +183,12 @@ def _training_note(study: Study) -> str:
     return text + (f" Those of {', '.join(differing)} differ." if differing else "")
 
 
-def _metrics_table(measured: Sequence[NetworkMetrics]) -> Table:
+def _metrics_table(study: Study, measured: Sequence[NetworkMetrics]) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for network in measured:
-        key = _paper_name(network.network)
-        paper = paper_tables.METRICS.get(key or "", {})
+    for network, trained in zip(measured, study.networks, strict=True):
+        paper = paper_tables.METRICS.get(_paper_name(trained) or "", {})
         for name in next(iter(paper_tables.METRICS.values())):
-            ours = mean_interval(network, ALL, name)
+            ours = network.fold_mean(ALL, name)
             rows.append((network.name, METRIC_NAMES[name], ours, paper.get(name), _difference(ours, paper.get(name))))
     return Table(
         name="table7",
@@ -197,11 +200,11 @@ def _metrics_table(measured: Sequence[NetworkMetrics]) -> Table:
 
 
 def _one_metric_table(
-    measured: Sequence[NetworkMetrics], *, name: str, paper: Mapping[str, float], number: int, title: str
+    study: Study, measured: Sequence[NetworkMetrics], *, name: str, paper: Mapping[str, float], number: int, title: str
 ) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for network in measured:
-        theirs = paper.get(_paper_name(network.network) or "")
+    for network, trained in zip(measured, study.networks, strict=True):
+        theirs = paper.get(_paper_name(trained) or "")
         # Table 10 is the mean over all mammograms, not over folds.
         part = network.selections[ALL].bootstrap
         ours = (part.pooled if name == "mammogram_accuracy" else part.fold_mean).get(name)

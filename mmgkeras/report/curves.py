@@ -1,6 +1,6 @@
 """ROC, precision-recall and free-response curves, by fold, their mean, and of all networks beside each other.
 
-Owns how curves are averaged. The figures that summarise them are under Performance.
+Owns the pictures. The figures that summarise them are under Performance.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,19 +9,26 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.froc import RATES, Targets, froc, froc_intervals, targets_from_labels, targets_from_regions
+from mmgkeras.evaluation.froc import RATES, froc, froc_intervals
+from mmgkeras.evaluation.roc import (
+    Curve,
+    curves_of_folds,
+    mean_precision_recall,
+    mean_roc,
+    precision_recall_points,
+    roc_points,
+)
+from mmgkeras.evaluation.summary import SELECTIONS, selected
+from mmgkeras.evaluation.targets import Targets
 from mmgkeras.report.charts import REFERENCE, Chart, Series, figures, line_chart
-from mmgkeras.report.measured import SELECTIONS, selected
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.table import Section, Table
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
-from mmgkeras.tables import read_regions
+from mmgkeras.study.reference_standard import study_targets
 
-Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 _LOWEST_RATE: Final = 0.05
 """False positives an image at which the free-response chart begins."""
 
@@ -64,7 +71,7 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
     """Which part of the findings is found at how many false positives an image."""
     first = study.networks[0].first.predictions
     try:
-        targets = _targets(study, first)
+        targets = study_targets(study, first)
     except InputError as error:
         return Section(anchor="froc", title="Free-response ROC", body=(missing(str(error).splitlines()[0]),))
     if not targets.items:
@@ -106,38 +113,6 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
     return Section(anchor="froc", title="Free-response ROC", body=(text, figures([picture]), table))
 
 
-def roc_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
-    """False positive rate and sensitivity at every threshold, ascending."""
-    false_positive_rate, sensitivity, _ = roc_curve(labels, scores)
-    return np.asarray(false_positive_rate), np.asarray(sensitivity)
-
-
-def mean_roc(curves: Sequence[Curve]) -> Curve:
-    """The mean sensitivity at each false positive rate; at a step of any curve both its ends, so that areas agree."""
-    grid = np.unique(np.concatenate([x for x, _ in curves]))
-    below = np.mean([np.interp(-grid, -x[::-1], y[::-1]) for x, y in curves], axis=0)
-    above = np.mean([np.interp(grid, x, y) for x, y in curves], axis=0)
-    return np.repeat(grid, 2), np.column_stack([below, above]).ravel()
-
-
-def precision_recall_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
-    """Recall, ascending, and precision; between two points the precision is that of the right one."""
-    precision, recall, _ = precision_recall_curve(labels, scores)
-    return np.asarray(recall)[::-1], np.asarray(precision)[::-1]
-
-
-def mean_precision_recall(curves: Sequence[Curve]) -> Curve:
-    """The mean precision at each recall, as steps; the area under it is the mean average precision."""
-    grid = np.unique(np.concatenate([x for x, _ in curves]))
-    mean = np.mean([_precision_at(x, y, at=grid[1:]) for x, y in curves], axis=0)
-    return np.repeat(grid, 2)[1:-1], np.repeat(mean, 2)
-
-
-def _precision_at(x: NDArray[np.float64], y: NDArray[np.float64], *, at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The precision of the first point that reaches a recall."""
-    return y[np.searchsorted(x, at - 1e-12)]
-
-
 def _curve_charts(
     study: Study,
     *,
@@ -154,7 +129,7 @@ def _curve_charts(
         means: list[Series] = []
         for style, network in enumerate(study.networks):
             patches = selected(network.first.predictions, selection)
-            curves = _curves_of_folds(patches, curve=curve)
+            curves = curves_of_folds(patches, curve=curve)
             if len(curves) < len(study.folds):
                 pictures.append(missing(f"{network.name}: a fold lacks one of the classes among {described}."))
                 continue
@@ -170,18 +145,6 @@ def _curve_charts(
             pictures.append(_chart([chance, *means], title=f"{name}, all networks, {described}", axes=axes))
         parts.append(f"<h3>{described[0].upper()}{described[1:]}</h3>{figures(pictures)}")
     return parts
-
-
-def _curves_of_folds(
-    patches: pd.DataFrame, *, curve: Callable[[NDArray[np.integer], NDArray[np.float64]], Curve]
-) -> list[Curve]:
-    """One for each fold with both classes."""
-    known = patches[patches["label"] != UNKNOWN]
-    return [
-        curve(part["label"].to_numpy(), part["probability"].to_numpy())
-        for _, part in known.groupby("fold")
-        if part["label"].nunique() == 2
-    ]
 
 
 def _prevalence_line(patches: pd.DataFrame) -> Series:
@@ -200,20 +163,6 @@ def _chart(series: Sequence[Series], *, title: str, axes: tuple[str, str]) -> Ch
         y_label=y_label,
         x_range=(0, 1),
         y_range=(0, 1),
-    )
-
-
-def _targets(study: Study, predictions: pd.DataFrame) -> Targets:
-    """Regions where the store's labels came from them and the data folder is there, else components of patches."""
-    if study.store is None or study.data_path is None or study.store.manifest["labels"]["read_from"] != "regions.csv":
-        return targets_from_labels(predictions)
-    store = study.store
-    grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
-    return targets_from_regions(
-        predictions,
-        read_regions(study.data_path / "regions.csv"),
-        grids,
-        cluster_fraction=float(store.manifest["labels"]["envelope_fraction"]),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from mmgkeras.evaluation.comparison import Comparison, compare_networks
 from mmgkeras.evaluation.interval import Difference
-from mmgkeras.report.measured import SELECTIONS, selected
+from mmgkeras.evaluation.summary import SELECTIONS, selected
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.study.read import Study

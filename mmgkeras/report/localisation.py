@@ -1,15 +1,12 @@
 """Localisation inside the patch: how often the class activation peaks on a calcification, against chance.
 
-Owns its one table. Where activations peaked comes from `savedmodel.pointing`.
+Owns its one table. Where activations peaked comes from `inference.pointing_game`.
 """
 
 from typing import Final
 
-import numpy as np
-import pandas as pd
-
+from mmgkeras.evaluation.pointing import pointing_scores
 from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.resampling import resample_patients
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.study.read import Study
 
@@ -30,7 +27,8 @@ def localisation_section(study: Study, *, num_resamples: int = 2000, seed: int =
         if pointing is None or pointing.empty:
             without.append(study.labels[network.name])
         else:
-            rows.append((study.labels[network.name], *_figures(pointing, num_resamples=num_resamples, seed=seed)))
+            scores = pointing_scores(pointing, num_resamples=num_resamples, seed=seed)
+            rows.append((study.labels[network.name], *scores))
     body: list[str | Table] = [paragraph(_WHAT)]
     if rows:
         body.append(
@@ -47,18 +45,3 @@ def localisation_section(study: Study, *, num_resamples: int = 2000, seed: int =
         names = ", ".join(without)
         body.append(missing(f"Not measured for {names}: it needs regions.csv and a model that gives activations."))
     return Section(anchor=ANCHOR, title="Localisation inside the patch", body=tuple(body))
-
-
-def _figures(pointing: pd.DataFrame, *, num_resamples: int, seed: int) -> tuple[Cell, ...]:
-    resamples = resample_patients(pointing, num_resamples=num_resamples, seed=seed)
-    places = resamples.places(pointing["patient_id"])
-    hits = pointing["is_hit"].to_numpy(dtype=np.float64)
-    chance = pointing["chance"].to_numpy(dtype=np.float64)
-    return (
-        len(pointing),
-        int(pointing["patient_id"].nunique()),
-        int(hits.sum()),
-        resamples.rate(hits, places),
-        float(chance.mean()),
-        resamples.mean(hits - chance, places),
-    )

@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import pandas as pd
-
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.bootstrap import bootstrap_metrics
-from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.measured import METRIC_NAMES, SELECTIONS, SelectionMetrics, measure_predictions, selected
+from mmgkeras.evaluation.bootstrap import PATCH, bootstrap_metrics
+from mmgkeras.evaluation.metrics import METRIC_NAMES
+from mmgkeras.evaluation.summary import (
+    SELECTIONS,
+    SelectionMetrics,
+    lacking_class,
+    mean_of_models,
+    measure_selections,
+    selected,
+    without_assumed,
+)
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
@@ -20,7 +26,6 @@ from mmgkeras.study.read import Study
 from mmgkeras.tables import read_predictions
 
 PREDICTIONS_CSV: Final = "predictions.csv"
-_PATCH: Final = ["image_id", "row", "col"]
 _ASSUMED: Final = (
     "Unmarked patches of mammograms called normal were taken to be free of calcification (label_source = “assumed”): "
     "nobody sought calcification there patch by patch. Here they are left out, and negatives are patches of completely "
@@ -38,10 +43,10 @@ def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
     rows: dict[str, list[tuple[Cell, ...]]] = {name: [] for name in SELECTIONS}
     counts = []
     for network in study.networks:
-        kept = without_assumed(network.first.predictions, store)
+        kept = without_assumed(network.first.predictions, store.images)
         for selection, name in SELECTIONS.items():
             part = selected(kept, selection)
-            if lacking := _lacking_fold(part, study.folds):
+            if lacking := lacking_class(part, study.folds):
                 body.append(missing(f"{network.name}, {name}: no figures, for {lacking}."))
                 continue
             figures = bootstrap_metrics(part, num_resamples=num_resamples, folds=study.folds).fold_mean
@@ -57,14 +62,6 @@ def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
         if found
     )
     return Section(anchor="assumed", title=title, body=tuple(body))
-
-
-def without_assumed(predictions: pd.DataFrame, store: PatchStore) -> pd.DataFrame:
-    """The predictions without patches labelled 0 of images that were not annotated completely."""
-    images = store.images
-    complete = set(images.loc[images["annotation"] == "complete", "image_id"])
-    is_assumed = (predictions["label"] == NO_CALCIFICATION) & ~predictions["image_id"].isin(complete)
-    return predictions[~is_assumed]
 
 
 def external_section(folders: Sequence[Path], *, num_resamples: int) -> Section | None:
@@ -94,10 +91,10 @@ def _external(folder: Path, *, number: int, num_resamples: int) -> list[str | Ta
     if not (predictions["label"] >= 0).any():
         raise InputError(f"{path}: must hold a patch of known label. Received: {len(predictions)} patches, none known")
     rows = {f"model of fold {fold}": part for fold, part in predictions.groupby("fold")}
-    if len(rows) > 1 and predictions.duplicated(_PATCH).any():
+    if len(rows) > 1 and predictions.duplicated(PATCH).any():
         rows["mean of models"] = mean_of_models(predictions)
-    measured = {name: measure_predictions(part, num_resamples=num_resamples) for name, part in rows.items()}
-    whole = predictions.drop_duplicates(_PATCH)
+    measured = {name: measure_selections(part, num_resamples=num_resamples) for name, part in rows.items()}
+    whole = predictions.drop_duplicates(PATCH)
     positive, negative = ((whole["label"] == label).sum() for label in (CALCIFICATION, NO_CALCIFICATION))
     body: list[str | Table] = [
         paragraph(
@@ -117,12 +114,6 @@ def _external(folder: Path, *, number: int, num_resamples: int) -> list[str | Ta
     return body
 
 
-def mean_of_models(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row for each patch: the mean probability of its models, fold 1."""
-    probability = predictions.groupby(_PATCH, sort=False)["probability"].mean()
-    return predictions.drop_duplicates(_PATCH).assign(fold=1, probability=probability.to_numpy())
-
-
 def _external_rows(measured: Mapping[str, Mapping[str, SelectionMetrics]], selection: str) -> list[tuple[Cell, ...]]:
     return [
         (name, *(part.bootstrap.fold_mean[figure] for figure in METRIC_NAMES))
@@ -139,13 +130,3 @@ def _table(rows: Sequence[tuple[Cell, ...]], *, name: str, title: str) -> Table:
         rows=tuple(rows),
         note="In brackets 95 % intervals of resampled patients.",
     )
-
-
-def _lacking_fold(patches: pd.DataFrame, folds: Sequence[int]) -> str | None:
-    """Which fold lacks which class, None if none does."""
-    for fold in folds:
-        labels = set(patches.loc[patches["fold"] == fold, "label"])
-        for label, name in ((CALCIFICATION, "positives"), (NO_CALCIFICATION, "negatives")):
-            if label not in labels:
-                return f"fold {fold} has no {name} left"
-    return None

@@ -1,6 +1,6 @@
-"""What the networks are worth: the headline, the spread, each mammogram, the confusion matrices.
+"""Performance of the networks: the headline, the spread, each mammogram, the confusion matrices.
 
-Owns these sections' wording and tables. The figures come ready from `measured`.
+Owns these sections' wording and tables. The metrics come ready from `evaluation.summary`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,19 +9,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from mmgkeras.evaluation.metrics import CONFUSION, METRICS, THRESHOLD, measure_mammograms
-from mmgkeras.evaluation.summary import summarise
+from mmgkeras.evaluation.metrics import CONFUSION, METRIC_NAMES, METRICS, THRESHOLD, measure_mammograms, spread
+from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, SelectionMetrics, summarise
 from mmgkeras.report.charts import figures, matrix_chart, strip_chart
-from mmgkeras.report.measured import (
-    ALL,
-    METRIC_NAMES,
-    SELECTIONS,
-    TISSUE,
-    NetworkMetrics,
-    SelectionMetrics,
-    mean_interval,
-    summary_of,
-)
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.render import cell_text
 from mmgkeras.report.table import Cell, Section, Table
@@ -70,7 +60,7 @@ def spread_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
 
 def mammograms_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     """The accuracy of each mammogram: the paper's Figure 2, and the table behind it."""
-    frames = {network.name: measure_mammograms(network.network.first.predictions) for network in measured}
+    frames = {network.name: measure_mammograms(network.selections[ALL].predictions) for network in measured}
     groups = [(study.labels[name], frame["accuracy"].to_numpy()) for name, frame in frames.items()]
     known = np.concatenate([values[np.isfinite(values)] for _, values in groups])
     low = float(np.floor(known.min() * 20) / 20) if len(known) else 0.0
@@ -129,7 +119,7 @@ def confusion_section(study: Study, measured: Sequence[NetworkMetrics]) -> Secti
 def _lead(measured: Sequence[NetworkMetrics]) -> Iterator[str]:
     """One sentence for each network, and where it stands beside no training."""
     for network in measured:
-        auc = mean_interval(network, TISSUE, "auc")
+        auc = network.fold_mean(TISSUE, "auc")
         if auc is None:
             yield f"{network.name}: no AUC on tissue patches, for a fold lacks one of the classes there."
             continue
@@ -177,11 +167,7 @@ def _metrics_table(measured: Sequence[NetworkMetrics], selection: str, *, title:
 
 def _rows_without_training(part: SelectionMetrics) -> Iterator[tuple[Cell, ...]]:
     """Means over folds of always no, and the best untrained score, in the columns of `METRIC_NAMES`."""
-    silent = measure_mammograms(part.predictions.assign(probability=0.0), threshold=1.0)
-    of_folds = silent.groupby("fold")["accuracy"].mean().reindex(list(part.summary.folds))
-    of_mammograms = None if of_folds.isna().any() else float(of_folds.mean())
-    always_no = {**part.summary.always_no, "mammogram_accuracy": of_mammograms}
-    yield ("always no", *(always_no.get(name) for name in METRIC_NAMES))
+    yield ("always no", *(part.summary.always_no[name] for name in METRIC_NAMES))
     if part.summary.best_baseline is not None:
         name, auc = part.summary.best_baseline
         yield (f"best untrained ({name})", auc, *([None] * (len(METRIC_NAMES) - 1)))
@@ -239,10 +225,10 @@ def _seeds_table(study: Study, selection: str) -> Table:
     for network in study.networks:
         means = []
         for seed, part in network.seeds.items():
-            mean = summary_of(summarise(part.predictions), selection).mean
+            mean = summarise(part.predictions).selection(selection).mean
             means.append(mean)
             rows.append((network.name, f"seed {seed}", *(mean[name] for name in METRICS)))
-        deviations = [_deviation([mean[name] for mean in means]) for name in METRICS]
+        deviations = [spread([mean[name] for mean in means]) for name in METRICS]
         rows.append((network.name, "standard deviation", *deviations))
     return Table(
         name=f"seeds_{selection}",
@@ -251,11 +237,6 @@ def _seeds_table(study: Study, selection: str) -> Table:
         rows=tuple(rows),
         note="The other tables report the lowest seed.",
     )
-
-
-def _deviation(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.std(known, ddof=1)) if len(known) == len(values) and len(known) > 1 else None
 
 
 def _mammogram_table(frames: Mapping[str, pd.DataFrame]) -> Table:

@@ -11,6 +11,7 @@ from typing import Final
 from mmgkeras import __version__
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
+from mmgkeras.evaluation.summary import measure_networks
 from mmgkeras.files import atomic_folder, check_outputs
 from mmgkeras.progress import Track, untracked
 from mmgkeras.report.atlas import atlas_section
@@ -18,14 +19,12 @@ from mmgkeras.report.checklists import checklists_section
 from mmgkeras.report.comparison_with_paper import paper_section
 from mmgkeras.report.curves import froc_section, precision_recall_section, roc_section
 from mmgkeras.report.dataset import dataset_section
-from mmgkeras.report.decisions import calibration_section, operating_points_section
 from mmgkeras.report.differences import differences_section
-from mmgkeras.report.findings import study_marks
 from mmgkeras.report.localisation import localisation_section
-from mmgkeras.report.measured import measure_study
 from mmgkeras.report.other_patches import assumed_section, external_section
 from mmgkeras.report.page import page
 from mmgkeras.report.performance import confusion_section, headline_section, mammograms_section, spread_section
+from mmgkeras.report.probabilities import calibration_section, operating_points_section
 from mmgkeras.report.provenance import provenance_section
 from mmgkeras.report.render import RENDERERS
 from mmgkeras.report.runs import timing_section, training_section
@@ -33,6 +32,7 @@ from mmgkeras.report.shortcut import shortcut_section
 from mmgkeras.report.subgroups import subgroups_section
 from mmgkeras.report.table import Section, Table
 from mmgkeras.study.read import Study, read_study
+from mmgkeras.study.reference_standard import study_marks
 
 REPORT_HTML: Final = "report.html"
 TABLES: Final = "tables"
@@ -86,7 +86,8 @@ def build_sections(
         InputError: if a file that a section needs cannot be used.
     """
     external = external_section(externals, num_resamples=num_resamples)
-    measured = measure_study(study, num_resamples=num_resamples, track=track)
+    predictions = {network.name: network.first.predictions for network in study.networks}
+    measured = measure_networks(predictions, num_resamples=num_resamples, track=track)
     marks = study_marks(study)
     builders: list[_Builder] = [
         partial(headline_section, study, measured, num_resamples=num_resamples),

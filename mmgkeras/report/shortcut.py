@@ -1,19 +1,15 @@
 """The shortcut test: what models say of patches without calcification once they are darkened, turned or flipped.
 
-Owns its one table and the sentence that says what a rise means. The scores come from `savedmodel.shortcut`.
+Owns its one table and the sentence that says what a rise means. The scores come from `inference.shortcut_test`.
 """
 
 from typing import Final
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import logit
 
-from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.changed_patches import changed_scores
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.resampling import PatientResamples, resample_patients
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.schema import NO_CALCIFICATION
 from mmgkeras.study.read import Study
@@ -29,8 +25,6 @@ _NAMES: Final = {
     "rot270": "turned by 270\u00b0",
     "flipped": "flipped",
 }
-_CLIP: Final = 1e-7
-"""A probability in float32 rounds to 1 beyond a logit of about 16; within this its logit is finite."""
 _MEANING: Final = (
     "The paper's augmentation darkens and turns positives alone, so that darkness and turning themselves tell of "
     "calcification in training: where more negatives are called positive, or the mean logit rises, once the same "
@@ -41,7 +35,6 @@ _SYMMETRIC: Final = (
     '{names} trained with augmentation.scheme = "symmetric", which changes both classes alike: there a rise is not the '
     "augmentation's doing."
 )
-_PATCH: Final = ["fold", "image_id", "row", "col"]
 
 
 def shortcut_section(study: Study, *, num_resamples: int = 2000, seed: int = 0) -> Section:
@@ -82,39 +75,6 @@ def _table(rows: list[tuple[Cell, ...]]) -> Table:
 
 def _rows(network: str, scores: pd.DataFrame, *, num_resamples: int, seed: int) -> list[tuple[Cell, ...]]:
     negatives = scores[scores["label"] == NO_CALCIFICATION]
-    resamples = resample_patients(negatives, num_resamples=num_resamples, seed=seed)
-    as_is = _scores_of(negatives, AS_IS)
-    known = list(dict.fromkeys([*(name for name in _NAMES if name in set(negatives["change"])), *negatives["change"]]))
-    rows: list[tuple[Cell, ...]] = []
-    for change in known:
-        changed = _scores_of(negatives, change)
-        before = None if change == AS_IS else as_is["probability"]
-        rows.append((network, _NAMES.get(change, change), *_figures(changed, before, resamples)))
-    return rows
-
-
-def _scores_of(negatives: pd.DataFrame, change: str) -> pd.DataFrame:
-    return negatives[negatives["change"] == change].set_index(_PATCH)
-
-
-def _figures(changed: pd.DataFrame, before: pd.Series | None, resamples: PatientResamples) -> tuple[Cell, ...]:
-    """Number, share called positive, its change, mean logit, its change; changes against `before`, by patch."""
-    places = resamples.places(changed["patient_id"])
-    called, logits = _called_and_logits(changed["probability"].to_numpy())
-    differences: tuple[Interval | None, Interval | None] = (None, None)
-    if before is not None:
-        both = changed[["patient_id", "probability"]].join(before.rename("before"), how="inner")
-        (called_before, logits_before), (called_after, logits_after) = (
-            _called_and_logits(both[name].to_numpy()) for name in ("before", "probability")
-        )
-        of_both = resamples.places(both["patient_id"])
-        differences = (
-            resamples.mean(called_after.astype(np.float64) - called_before, of_both),
-            resamples.mean(logits_after - logits_before, of_both),
-        )
-    share, level = resamples.rate(called, places), resamples.mean(logits, places)
-    return len(changed), share, differences[0], level, differences[1]
-
-
-def _called_and_logits(probabilities: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    return probabilities >= THRESHOLD, np.asarray(logit(np.clip(probabilities, _CLIP, 1 - _CLIP)))
+    found = changed_scores(negatives, reference=AS_IS, num_resamples=num_resamples, seed=seed)
+    known = list(dict.fromkeys([*(name for name in _NAMES if name in found), *found]))
+    return [(network, _NAMES.get(change, change), *found[change]) for change in known]

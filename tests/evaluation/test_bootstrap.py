@@ -4,7 +4,7 @@ import pytest
 from scipy.special import logit
 from scipy.stats import t as student
 
-from mmgkeras.evaluation.bootstrap import bootstrap_metrics, draw_resamples
+from mmgkeras.evaluation.bootstrap import PatientResamples, bootstrap_metrics, resample_patients, resample_table
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, tabulate_patients
 from mmgkeras.evaluation.summary import summarise
@@ -104,7 +104,7 @@ def test_patients_are_drawn_within_their_fold_and_a_fold_keeps_both_labels() -> 
     # One patient of fold 1 and two of fold 2 have positives.
     positive = frame["patient_id"].isin(["p000", "p001", "p004", "p002"]) & (frame["col"] % 2 == 0)
     table = tabulate_patients(frame.assign(label=positive.astype(np.int8)))
-    resamples = draw_resamples(table, num_resamples=300, seed=0)
+    resamples = resample_table(table, num_resamples=300, seed=0)
     for fold in (1, 2, 3):
         part = table.units(fold)
         assert (resamples.weights[:, part].sum(axis=1) == 4).all()
@@ -118,11 +118,11 @@ def test_patients_are_drawn_within_their_fold_and_a_fold_keeps_both_labels() -> 
 def test_patients_that_several_models_scored_are_drawn_once_for_all() -> None:
     frame = predictions(num_folds=1)
     table = tabulate_patients(pd.concat([frame, frame.assign(fold=2), predictions(num_folds=1).assign(fold=3)]))
-    weights = draw_resamples(table, num_resamples=20, seed=0).weights
+    weights = resample_table(table, num_resamples=20, seed=0).weights
     np.testing.assert_array_equal(weights[:, table.units(1)], weights[:, table.units(2)])
     np.testing.assert_array_equal(weights[:, table.units(1)], weights[:, table.units(3)])
     alone = tabulate_patients(predictions())
-    apart = draw_resamples(alone, num_resamples=20, seed=0).weights
+    apart = resample_table(alone, num_resamples=20, seed=0).weights
     assert not np.array_equal(apart[:, alone.units(1)], apart[:, alone.units(2)])
 
 
@@ -197,3 +197,88 @@ def test_unknown_patches_change_nothing() -> None:
 def test_no_patches_have_no_metrics() -> None:
     found = bootstrap_metrics(predictions().iloc[:0], num_resamples=10)
     assert set(found.fold_mean.values()) == set(found.pooled.values()) == {None}
+
+
+@pytest.fixture
+def eight() -> pd.DataFrame:
+    """Eight patients, two patches each."""
+    return pd.DataFrame({"patient_id": [f"p{number}" for number in range(8) for _ in range(2)]})
+
+
+def test_every_resample_has_as_many_patients_as_there_are(eight: pd.DataFrame) -> None:
+    resamples = resample_patients(eight, num_resamples=50, seed=1)
+    assert resamples.patients.tolist() == [f"p{number}" for number in range(8)]
+    assert (resamples.weights.sum(axis=1) == 8).all()
+
+
+def test_same_seed_same_resamples(eight: pd.DataFrame) -> None:
+    first, second = (resample_patients(eight, num_resamples=5, seed=3) for _ in range(2))
+    assert np.array_equal(first.weights, second.weights)
+
+
+def test_rate_is_the_part_of_patches_and_its_bounds_hold_it(eight: pd.DataFrame) -> None:
+    resamples = resample_patients(eight, num_resamples=500)
+    interval = resamples.rate([1, 0] * 6 + [0] * 4, resamples.places(eight["patient_id"]))
+    assert interval is not None
+    assert interval.estimate == 6 / 16
+    assert interval.low is not None
+    assert interval.high is not None
+    assert 0 < interval.low < 6 / 16 < interval.high < 1
+
+
+def test_a_rate_of_one_or_of_few_patients_has_no_bounds(eight: pd.DataFrame) -> None:
+    resamples = resample_patients(eight, num_resamples=100)
+    places = resamples.places(eight["patient_id"])
+    certain = resamples.rate(np.ones(16), places)
+    few = resamples.rate([1, 0, 1, 1], places[:4])
+    assert certain is not None
+    assert (certain.estimate, certain.low, certain.high) == (1.0, None, None)
+    assert few is not None
+    assert (few.estimate, few.low, few.high) == (0.75, None, None)
+
+
+def test_no_patch_no_rate(eight: pd.DataFrame) -> None:
+    resamples = resample_patients(eight, num_resamples=10)
+    assert resamples.rate([], np.array([], dtype=np.int64)) is None
+
+
+def test_mean_of_any_size_is_symmetric(eight: pd.DataFrame) -> None:
+    resamples = resample_patients(eight, num_resamples=500)
+    interval = resamples.mean(np.arange(16) - 20.0, resamples.places(eight["patient_id"]))
+    assert interval is not None
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.estimate == pytest.approx(-12.5)
+    assert interval.high - interval.estimate == pytest.approx(interval.estimate - interval.low)
+
+
+def patches(rows: list[tuple[str, int, int, float]]) -> pd.DataFrame:
+    """(patient_id, fold, label, probability)."""
+    frame = pd.DataFrame(rows, columns=["patient_id", "fold", "label", "probability"])
+    return frame.assign(image_id=frame["patient_id"], row=0, col=range(len(frame)))
+
+
+def test_auc_counts_pairs_of_one_fold_and_ties_half() -> None:
+    resamples = PatientResamples(patients=np.array(["a", "b"], dtype=object), weights=np.ones((10, 2)))
+    # Fold 1 (a): 0.5 against 0.5 and 0.4, 1.5 of 2. Fold 2 (b): 0.1 against 0.3, 0 of 1. Across folds nothing counts.
+    rows = [("a", 1, 1, 0.5), ("a", 1, 0, 0.5), ("a", 1, 0, 0.4), ("b", 2, 1, 0.1), ("b", 2, 0, 0.3)]
+    interval = resamples.auc(patches(rows))
+    assert interval is not None
+    assert interval.estimate == 1.5 / 3
+
+
+def test_auc_without_a_pair_in_any_fold_is_none() -> None:
+    resamples = PatientResamples(patients=np.array(["a", "b"], dtype=object), weights=np.ones((10, 2)))
+    assert resamples.auc(patches([("a", 1, 1, 0.9), ("b", 2, 0, 0.1)])) is None
+
+
+def test_the_standard_error_of_a_part_is_that_of_the_mean_over_its_patients() -> None:
+    # Of six patients with one patch each two are hits: the variance of the mean is 2/6 x 4/6 / 5, not / 6.
+    frame = patches([(f"p{number}", 1, 0, 0.5) for number in range(6)])
+    resamples = resample_patients(frame, num_resamples=40_000)
+    interval = resamples.rate([1, 1, 0, 0, 0, 0], resamples.places(frame["patient_id"]))
+    assert interval is not None
+    assert interval.high is not None
+    reach = student.ppf(0.975, 5) * np.sqrt(2 / 9 / 5) / (2 / 9)
+    assert logit(interval.high) - logit(1 / 3) == pytest.approx(reach, rel=0.02)
+    # Without n / (n - 1) the reach would be 9 % shorter.

@@ -3,12 +3,11 @@ import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.bootstrap import deviations, draw_resamples, standard_error
+from mmgkeras.evaluation.auc_variance import clustered_aucs, delong
+from mmgkeras.evaluation.bootstrap import metric_deviations, resample_table, standard_error
 from mmgkeras.evaluation.comparison import compare_networks, correct
-from mmgkeras.evaluation.delong import delong
 from mmgkeras.evaluation.interval import Difference, Interval
 from mmgkeras.evaluation.metrics import mean_metrics, measure
-from mmgkeras.evaluation.obuchowski import clustered_aucs
 from mmgkeras.evaluation.patient_table import tabulate_patients
 
 
@@ -74,8 +73,8 @@ def test_drawing_the_same_patients_for_both_sees_more_than_the_two_intervals() -
     found = compare_networks(NETWORKS, num_resamples=500)[0].fold_mean
     again = compare_networks({"a": NETWORKS["small"], "b": NETWORKS["small"]}, num_resamples=50)[0]
     tables = [tabulate_patients(NETWORKS[name], metrics=["auc"]) for name in ("small", "middle")]
-    resamples = draw_resamples(tables[0], num_resamples=500, seed=0)
-    alone = [standard_error(deviations(table, "auc", resamples, parts=[1, 2, 3])) for table in tables]
+    resamples = resample_table(tables[0], num_resamples=500, seed=0)
+    alone = [standard_error(metric_deviations(table, "auc", resamples, parts=[1, 2, 3])) for table in tables]
     assert found is not None
     assert found.se is not None
     assert found.se < 0.95 * np.hypot(*alone)

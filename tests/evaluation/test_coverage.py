@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
+from mmgkeras.evaluation.auc_variance import clustered_auc, delong
 from mmgkeras.evaluation.bootstrap import bootstrap_metrics
 from mmgkeras.evaluation.comparison import compare_networks
-from mmgkeras.evaluation.delong import delong
 from mmgkeras.evaluation.interval import Interval, unit_interval
-from mmgkeras.evaluation.obuchowski import clustered_auc
 
 RUNS = 1_000
 RESAMPLES = 200

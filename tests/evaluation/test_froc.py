@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.froc import Targets, froc, froc_intervals, targets_from_labels, targets_from_regions
+from mmgkeras.evaluation.froc import froc, froc_intervals
+from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.schema import Grid, Kind, Region, Shape
 
 Row = tuple[str, str, int, int, int, int, float]

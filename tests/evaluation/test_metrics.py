@@ -10,6 +10,7 @@ from mmgkeras.evaluation.metrics import (
     mean_metrics,
     measure,
     measure_mammograms,
+    placements,
 )
 
 LABELS = [1, 1, 1, 0, 0, 0, 0, 0]
@@ -117,3 +118,12 @@ def test_an_image_that_two_models_scored_is_two_rows() -> None:
     patches = pd.concat([frame([1], [0.9]), frame([1], [0.1]).assign(fold=2)])
     table = measure_mammograms(patches)
     assert table[["fold", "accuracy"]].to_numpy().tolist() == [[1, 1], [2, 0]]
+
+
+def test_placements_count_the_others_of_each_group_below_and_not_below() -> None:
+    below, reached = placements(
+        np.array([0.5, 0.9]), np.array([0.1, 0.5, 0.9]), groups=np.array([0, 1, 1]), num_groups=2
+    )
+    # 0.5 beats the 0.1 of group 0 and half of the 0.5 of group 1; 0.9 beats all but half of 0.9.
+    np.testing.assert_array_equal(below, [[1, 0.5], [1, 1.5]])
+    np.testing.assert_array_equal(reached, [[0, 2], [0, 1]])

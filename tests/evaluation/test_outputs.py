@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.outputs import recompute_metrics, write_metrics
+from mmgkeras.evaluation.outputs import as_text, recompute_metrics, write_metrics
 from mmgkeras.evaluation.summary import Timing
-from mmgkeras.evaluation.terminal import as_text
 from mmgkeras.tables import write_predictions
 
 FRAME = pd.DataFrame(

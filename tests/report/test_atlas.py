@@ -9,11 +9,11 @@ from PIL import Image
 
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.report.atlas import atlas_section, worst_errors
-from mmgkeras.report.findings import study_marks
 from mmgkeras.report.pictures import Pictures
 from mmgkeras.report.table import Section, Table
 from mmgkeras.schema import Region
 from mmgkeras.study.read import Study
+from mmgkeras.study.reference_standard import study_marks
 
 
 @pytest.fixture

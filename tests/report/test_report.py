@@ -9,24 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from mmgkeras.config import AugmentationConfig
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.summary import mean_of_models, measure_networks, without_assumed
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report import paper_tables
-from mmgkeras.report.curves import (
-    froc_section,
-    mean_precision_recall,
-    mean_roc,
-    precision_recall_points,
-    roc_points,
-)
-from mmgkeras.report.decisions import calibration_section
-from mmgkeras.report.measured import measure_study
-from mmgkeras.report.other_patches import assumed_section, external_section, mean_of_models, without_assumed
+from mmgkeras.report.curves import froc_section
+from mmgkeras.report.other_patches import assumed_section, external_section
 from mmgkeras.report.performance import headline_section
+from mmgkeras.report.probabilities import calibration_section
 from mmgkeras.report.provenance import provenance_section
 from mmgkeras.report.render import cell_text
 from mmgkeras.report.report import build_sections, write_report, write_tables
@@ -124,7 +118,9 @@ def test_always_no_has_its_own_accuracy_of_each_mammogram(study: Study, sections
 
 
 def test_the_lead_says_where_the_best_untrained_score_stands(study: Study) -> None:
-    measured = measure_study(study, num_resamples=100)
+    measured = measure_networks(
+        {network.name: network.first.predictions for network in study.networks}, num_resamples=100
+    )
     best = measured[0].selections["tissue"].summary.best_baseline
     assert best is not None
     lead = headline_section(study, measured, num_resamples=100).body[0]
@@ -273,31 +269,11 @@ def test_calibration_leaves_out_the_negatives_that_training_does(study: Study) -
     assert float(str(without[1][mean_probability])) > float(str(paper[1][mean_probability]))
 
 
-def test_the_area_under_the_mean_roc_is_the_mean_area() -> None:
-    random = np.random.default_rng(0)
-    labels = [random.integers(0, 2, 40) for _ in range(3)]
-    scores = [np.round(label + random.normal(0, 1.5, 40), 1) for label in labels]
-    x, y = mean_roc([roc_points(*pair) for pair in zip(labels, scores, strict=True)])
-    expected = np.mean([roc_auc_score(*pair) for pair in zip(labels, scores, strict=True)])
-    assert np.trapezoid(y, x) == pytest.approx(expected)
-    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
-
-
-def test_the_area_under_the_mean_precision_recall_curve_is_the_mean_average_precision() -> None:
-    random = np.random.default_rng(1)
-    labels = [random.integers(0, 2, 30), random.integers(0, 2, 45)]
-    scores = [np.round(label + random.normal(0, 1.5, len(label)), 1) for label in labels]
-    x, y = mean_precision_recall([precision_recall_points(*pair) for pair in zip(labels, scores, strict=True)])
-    expected = np.mean([average_precision_score(*pair) for pair in zip(labels, scores, strict=True)])
-    assert np.trapezoid(y, x) == pytest.approx(expected)
-
-
 def test_assumed_negatives_are_those_of_images_not_annotated_completely(study: Study, report_store: PatchStore) -> None:
     images = report_store.images.copy()
     images.loc[0, "annotation"] = "partial"
     predictions = study.networks[0].first.predictions
-    changed = PatchStore(report_store.path, report_store.manifest, report_store.patches, images)
-    kept = without_assumed(predictions, changed)
+    kept = without_assumed(predictions, images)
     gone = predictions.drop(kept.index)
     assert set(gone["image_id"]) == {images.loc[0, "image_id"]}
     assert set(gone["label"]) == {0}

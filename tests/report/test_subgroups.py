@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 
 from mmgkeras.evaluation.interval import Interval
-from mmgkeras.report.findings import study_marks
 from mmgkeras.report.subgroups import subgroups_section
 from mmgkeras.report.table import Section, Table
 from mmgkeras.study.read import Study
+from mmgkeras.study.reference_standard import study_marks
 
 
 @pytest.fixture

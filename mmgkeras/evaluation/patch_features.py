@@ -1,7 +1,6 @@
-"""What lies in each patch of a store: its marks, their area, its brightness.
+"""Features of each patch of a store: number and area of the marks in it, brightness.
 
-Owns the measures that errors and subgroups are held against (paper, 5). What comes of them is `error_rates`' and
-`subgroups`'.
+Owns what errors and subgroups are held against (paper, 5).
 """
 
 from collections import defaultdict
@@ -12,47 +11,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras.errors import InputError
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.patches.labelling import region_overlap
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import Region
-from mmgkeras.study.read import Study
-from mmgkeras.tables import read_regions
 
-REGIONS_CSV: Final = "regions.csv"
 PLACE: Final = ["image_id", "row", "col"]
 """The columns that name a patch of a store."""
 _CHUNK: Final = 256
-
-
-def study_regions(study: Study) -> list[Region] | None:
-    """The findings annotated in the data folder; None where it or its regions.csv is not there.
-
-    Raises:
-        InputError: if regions.csv cannot be read.
-        InputFaultsError: every fault in it.
-    """
-    if study.data_path is None or not (study.data_path / REGIONS_CSV).is_file():
-        return None
-    return read_regions(study.data_path / REGIONS_CSV)
-
-
-def study_marks(study: Study) -> pd.DataFrame | None:
-    """`patch_marks` of a study's store; None where the store, the data folder or its regions.csv is not there.
-
-    Raises:
-        InputError: if regions.csv cannot be read or a region cannot be drawn on its image.
-        InputFaultsError: every fault in it.
-    """
-    regions = study_regions(study)
-    if study.store is None or study.data_path is None or regions is None:
-        return None
-    try:
-        return patch_marks(study.store, regions)
-    except InputError as error:
-        raise InputError(f"{study.data_path / REGIONS_CSV}: {error}") from error
 
 
 def patch_marks(store: PatchStore, regions: Sequence[Region]) -> pd.DataFrame:

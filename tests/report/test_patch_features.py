@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.report.findings import patch_brightness, patch_marks, study_marks
+from mmgkeras.evaluation.patch_features import patch_brightness, patch_marks
 from mmgkeras.schema import Region
 from mmgkeras.study.read import Study
+from mmgkeras.study.reference_standard import study_marks
 
 
 def test_marks_and_their_pixels_are_counted_in_each_patch(section_study: Study) -> None:

@@ -8,11 +8,10 @@ from typing import Final
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
-from mmgkeras.evaluation.metrics import METRICS, THRESHOLD, mean, mean_metrics
-from mmgkeras.evaluation.operating_point import cross_fitted_operating_points, measure_at
-from mmgkeras.evaluation.summary import TISSUE_FRACTION
+from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS, THRESHOLD
+from mmgkeras.evaluation.operating_point import cross_fitted_operating_points, mean_reached, measure_at
+from mmgkeras.evaluation.summary import SELECTIONS, TISSUE, TISSUE_FRACTION, selected
 from mmgkeras.report.charts import REFERENCE, Chart, Series, figures, line_chart
-from mmgkeras.report.measured import METRIC_NAMES, SELECTIONS, TISSUE, selected
 from mmgkeras.report.page import missing, paragraph
 from mmgkeras.report.table import Cell, Section, Table
 from mmgkeras.study.read import NetworkStudy, Study
@@ -161,10 +160,8 @@ def _calibration_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
 def _at_half(network: NetworkStudy, selection: str) -> tuple[Cell, ...]:
     """The paper's decision in the columns of the table of operating points."""
     patches = selected(network.first.predictions, selection)
-    reached = [measure_at(part, threshold=THRESHOLD) for _, part in patches.groupby("fold")]
-    means = mean_metrics([one.metrics for one in reached])
-    rate = mean([one.false_positives_per_image for one in reached])
-    return (THRESHOLD, rate, *(means[name] for name in METRICS[2:]))
+    means = mean_reached([measure_at(part, threshold=THRESHOLD) for _, part in patches.groupby("fold")])
+    return (THRESHOLD, means["false_positives_per_image"], *(means[name] for name in METRICS[2:]))
 
 
 def _operating_rows(network: NetworkStudy, selection: str) -> tuple[list[tuple[Cell, ...]], list[str]]:
