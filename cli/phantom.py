@@ -18,18 +18,40 @@ from .progress import track
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same images.")
 @click.option("--spacing-mm", type=click.FloatRange(0.05, 1.0), default=0.1, show_default=True, help="Edge of a pixel.")
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a pixel.")
+@click.option(
+    "--looks",
+    type=click.Choice(["plain", "randomised"]),
+    help="One look for all images, or one of its own for each, to train on.  [default: plain]",
+)
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file whose section [phantom] counts.")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides one key; repeatable.")
 @click.option("--twins", is_flag=True, help="Also write OUT/twins: the same images without calcifications.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-def phantom(*, out: Path, patients: int, seed: int, spacing_mm: float, bits: str, twins: bool, overwrite: bool) -> None:
-    """Make mammogram-like images with exact truth, to try everything out and to test it."""
+def phantom(
+    *,
+    out: Path,
+    patients: int,
+    seed: int,
+    spacing_mm: float,
+    bits: str,
+    looks: str | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    twins: bool,
+    overwrite: bool,
+) -> None:
+    """Make mammogram-like images with exact truth, to try everything out, to test it and to train on it."""
+    from mmgkeras.config import read_config
     from mmgkeras.sources.phantom import write_phantom
 
+    given = (*overrides, f"phantom.looks={looks}") if looks else overrides
     summary = write_phantom(
         out,
         num_patients=patients,
         seed=seed,
         spacing_mm=spacing_mm,
         bits=cast(Literal[8, 16], int(bits)),
+        config=read_config(config, overrides=given).phantom,
         has_twins=twins,
         num_workers=os.cpu_count() or 1,
         overwrite=overwrite,

@@ -6,10 +6,11 @@ whole. The defaults are those of Sakaida et al. 2023; docs/protocol.md names the
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -131,6 +132,80 @@ class TrainConfig(Section):
     seed: int = Field(default=0, ge=0)
 
 
+Range = Annotated[tuple[float, float], Field(strict=False)]
+"""From and to, drawn evenly for every image."""
+
+
+class PhantomConfig(Section):
+    """How phantoms look (docs/phantom.md). Whatever follows `looks` counts for `looks = "randomised"` alone.
+
+    [mini-MIAS]: as measured on its films, without labels, by `benchmarks/phantom_statistics.py`.
+    """
+
+    looks: Literal["plain", "randomised"] = "plain"
+    """"plain": one digital detector and one display. "randomised": every image has a look of its own, drawn from ranges
+    that go beyond what is real, so that a network trained on them does not rely on any of it."""
+    findings_per_breast: float = Field(default=6.0, ge=0, le=50, strict=False)
+    """Mean number; about 2.8 give the prevalence of the paper, more give a network more to learn from an image."""
+    skin_findings_per_breast: float = Field(default=0.3, ge=0, le=50, strict=False)
+    """Mean number of groups of small ring-shaped calcifications as of the skin; general knowledge."""
+    noise: Range = (0.25, 1.4)
+    """Times the plain noise, drawn on a log scale [mini-MIAS: about 0.35]."""
+    noise_trend: Range = (-2.0, 1.0)
+    """The noise's deviation goes as the root of the attenuation to this power: 1 for quanta, less for films [mini-MIAS:
+    falls with brightness]."""
+    noise_sigma_px: Range = (0.3, 0.6)
+    """Gaussian by which neighbouring pixels' noise is correlated; plain 0.35 [mini-MIAS: slope -1.7 at 1.5-2.4 /mm]."""
+    blur_mm: Range = (0.0, 0.12)
+    """Deviation of a Gaussian blur of the whole image, calcifications too, besides the detector's: film and scanner."""
+    texture: Range = (0.3, 1.5)
+    """Times the plain contrast of the finer glandular texture."""
+    skin: Range = (0.1, 1.0)
+    """Times the plain attenuation of the skin line, which films hardly show."""
+    muscle: Range = (0.7, 2.5)
+    """Times the plain thickness of the pectoral muscle, which is among the brightest of a film."""
+    needles_per_cm2: Range = (0.0, 3.0)
+    """Straight strands, each in a direction of its own; plain 4.5."""
+    strands_per_cm2: Range = (8.0, 50.0)
+    """Strands that follow one smooth field of directions, as Cooper's ligaments do; none in plain phantoms."""
+    dust_per_cm2: Range = (0.02, 0.3)
+    """Sharp specks; plain 0.18."""
+    dark_dust: Range = (0.1, 0.9)
+    """The part of them that is darker than its surroundings; plain 0.25."""
+    fat_gray: Range = (0.1, 0.6)
+    """Gray of fat, from black 0 to white 1 [mini-MIAS: mean gray of patches 0.28 to 0.79]."""
+    tissue_range: Range = (0.25, 0.6)
+    """By how much the densest tissue is brighter, at most to 0.97."""
+    evenness: Range = (0.0, 1.0)
+    """The part of the loss of thickness toward the skin that is made up for; a film fades out at 0, plain 0.8-0.97."""
+    curve: Range = (-0.6, 0.6)
+    """Bend of the tone curve into an S (positive) or its opposite; a film's characteristic curve is an S."""
+    gamma: Range = (0.6, 1.7)
+    """Exponent of the tone curve, drawn on a log scale: vendors' displays."""
+    sharpening: Range = (0.0, 1.5)
+    """Half of the images: times which the difference from a blurred image is added, as vendors' processing does."""
+    sharpening_mm: Range = (0.3, 3.0)
+    """Deviation of that blur, drawn on a log scale."""
+    fog: Range = (0.0, 0.08)
+    """Gray of the background."""
+    lettering: Range = (0.0, 8.0)
+    """Number of words, labels and arrows in the background and, in half of the images, also on the breast."""
+    levels: Range = (90.0, 256.0)
+    """A third of the images: number of gray levels."""
+    jpeg_quality: Range = (40.0, 98.0)
+    """A third of the images: JPEG and back."""
+    line_gray: Range = (0.0, 0.015)
+    """A fifth of the images: by how much rows, columns or a grid's stripes are off, as of a plate or its reader."""
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for name, value in self:
+            lowest = -math.inf if name in ("noise_trend", "curve") else 0
+            if isinstance(value, tuple) and not lowest <= value[0] <= value[1]:
+                raise ValueError(f"{name} must be a range from {lowest} at least upward. Received: {value}")
+        return self
+
+
 class Config(Section):
     """The whole configuration; functions take their sections."""
 
@@ -139,6 +214,7 @@ class Config(Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    phantom: PhantomConfig = PhantomConfig()
 
 
 def read_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> Config:

@@ -5,9 +5,9 @@ import pytest
 
 from mmgkeras.sources.phantom.calcifications import _chord_mm
 from mmgkeras.sources.phantom.cases import plan_exposures
-from mmgkeras.sources.phantom.distractors import _laid
 from mmgkeras.sources.phantom.findings import SIZE_RANGE_MM, Mark, draw_findings
 from mmgkeras.sources.phantom.physics import beam_at, detector_blur, noise_level, unit_noise
+from mmgkeras.sources.phantom.strands import laid
 from mmgkeras.sources.phantom.texture import power_law_field, spectrum_slope
 
 SPHERE = Mark(
@@ -100,7 +100,7 @@ def test_laid_curve_has_the_asked_height_where_it_is_alone_and_twice_that_where_
     along = np.arange(0.0, 40.0, 0.1)
     across = np.full_like(along, 20.05)
     courses = [np.stack([along, across], axis=-1), np.stack([across, along], axis=-1)]
-    drawn = _laid(
+    drawn = laid(
         courses, [np.full(400, 3.0)] * 2, sigma_mm=0.4, shape=(round(40 / spacing_mm),) * 2, spacing_mm=spacing_mm
     )
     assert drawn[round(10 / spacing_mm)].max() == pytest.approx(3.0, rel=0.05)
@@ -109,14 +109,14 @@ def test_laid_curve_has_the_asked_height_where_it_is_alone_and_twice_that_where_
 
 def test_curve_beside_the_image_leaves_it_empty():
     course = np.stack([np.arange(50.0, 60.0, 0.1), np.full(100, -30.0)], axis=-1)
-    assert not _laid([course], [np.ones(100)], sigma_mm=0.2, shape=(40, 40), spacing_mm=0.2).any()
+    assert not laid([course], [np.ones(100)], sigma_mm=0.2, shape=(40, 40), spacing_mm=0.2).any()
 
 
 def test_small_calcifications_keep_their_range_of_sizes():
     marks = [
         mark
         for seed in range(60)
-        for finding in draw_findings(np.random.default_rng(seed))
+        for finding in draw_findings(np.random.default_rng(seed), mean=2.8)
         for mark in finding.marks
         if finding.pattern in ("clustered", "segmental")
     ]

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from mmgkeras.sources.phantom.cases import Density, Exposure, Patient
+from mmgkeras.sources.phantom.looks import Look
 from mmgkeras.sources.phantom.texture import band_field, power_law_field, web
 
 Floats = NDArray[np.float32]
@@ -95,7 +96,7 @@ def draw_outline(exposure: Exposure) -> Outline:
     return _outline_mlo(exposure.patient, rng)
 
 
-def draw_anatomy(exposure: Exposure, outline: Outline, *, spacing_mm: float) -> Anatomy:
+def draw_anatomy(exposure: Exposure, outline: Outline, *, look: Look, spacing_mm: float) -> Anatomy:
     """The maps of the breast at a pixel size."""
     rng = exposure.image_rng("anatomy")
     shape = (round(outline.height_mm / spacing_mm), round(outline.width_mm / spacing_mm))
@@ -115,9 +116,10 @@ def draw_anatomy(exposure: Exposure, outline: Outline, *, spacing_mm: float) -> 
     gland *= subcutaneous * (1 - 0.85 * np.clip(muscle / 4.0, 0, 1))
     webs = _webs(exposure, shape=shape, spacing_mm=spacing_mm) * np.clip(depth / 6.0, 0, 1) * (0.35 + gland)
     amount = np.float32(rng.uniform(0.30, 0.42))
-    soft = thickness * (amount * gland * (1 + 0.22 * texture) + np.float32(0.045) * webs + 0.05)
-    soft += np.float32(0.6) * np.clip(depth / 6.0, 0, 1) * texture + muscle
-    return Anatomy(depth, thickness, np.maximum(soft, 0) * (depth > 0) + skin, gland)
+    fine, lines = np.float32(0.22 * look.texture), np.float32(0.045 * look.texture)
+    soft = thickness * (amount * gland * (1 + fine * texture) + lines * webs + 0.05)
+    soft += np.float32(0.6) * np.clip(depth / 6.0, 0, 1) * texture + np.float32(look.muscle) * muscle
+    return Anatomy(depth, thickness, np.maximum(soft, 0) * (depth > 0) + np.float32(look.skin) * skin, gland)
 
 
 def _outline_cc(patient: Patient, rng: np.random.Generator) -> Outline:

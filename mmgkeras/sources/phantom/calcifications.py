@@ -79,7 +79,14 @@ class Calcification:
 
 
 def project(
-    findings: Sequence[Finding], outline: Outline, *, view: PhantomView, beam: Beam, depth_mm: Floats, spacing_mm: float
+    findings: Sequence[Finding],
+    outline: Outline,
+    *,
+    view: PhantomView,
+    beam: Beam,
+    depth_mm: Floats,
+    spacing_mm: float,
+    blur_mm: float = 0.0,
 ) -> list[Calcification]:
     """The marks that lie at least 2 mm within the breast as this view shows it, each on its own window."""
     marks = []
@@ -90,7 +97,9 @@ def project(
             if finding.vessel is not None:
                 across = mark.offset_mm[0]
             centre = ((row_mm + across) / spacing_mm - 0.5, (col_mm + mark.offset_mm[2]) / spacing_mm - 0.5)
-            drawn = _drawn(mark, number, centre, beam=beam, shape=depth_mm.shape, spacing_mm=spacing_mm)
+            drawn = _drawn(
+                mark, number, centre, beam=beam, shape=depth_mm.shape, spacing_mm=spacing_mm, blur_mm=blur_mm
+            )
             if drawn is not None and depth_mm[round(centre[0]), round(centre[1])] > 2.0:
                 marks.append(drawn)
     return marks
@@ -141,10 +150,17 @@ def regions_of(
 
 
 def _drawn(
-    mark: Mark, finding: int, centre: tuple[float, float], *, beam: Beam, shape: tuple[int, int], spacing_mm: float
+    mark: Mark,
+    finding: int,
+    centre: tuple[float, float],
+    *,
+    beam: Beam,
+    shape: tuple[int, int],
+    spacing_mm: float,
+    blur_mm: float,
 ) -> Calcification | None:
     """The mark on a window around it; None where the window does not lie wholly in the image."""
-    reach = int(np.ceil(0.75 * mark.length_mm / spacing_mm)) + MARGIN_PX
+    reach = int(np.ceil((0.75 * mark.length_mm + 3 * blur_mm) / spacing_mm)) + MARGIN_PX
     top, left = round(centre[0]) - reach, round(centre[1]) - reach
     size = 2 * reach + 1
     if top < 0 or left < 0 or top + size > shape[0] or left + size > shape[1]:
@@ -152,7 +168,7 @@ def _drawn(
     chord = _chord_mm(mark, size=size, centre=(centre[0] - top, centre[1] - left), spacing_mm=spacing_mm)
     mineral = beam.oxalate_minus_gland if mark.is_oxalate else beam.apatite_minus_gland
     contrast = np.float32(mineral * mark.density_factor / SCATTER_FACTOR)
-    signal = detector_blur(contrast * chord, spacing_mm=spacing_mm)
+    signal = detector_blur(contrast * chord, spacing_mm=spacing_mm, blur_mm=blur_mm)
     return Calcification(finding, mark, centre, top, left, signal)
 
 

@@ -3,8 +3,13 @@
 Owns files and parallel work; what is on the images is drawn by the other modules.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -13,16 +18,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mmgkeras import files, tables
+from mmgkeras.config import PhantomConfig
 from mmgkeras.errors import InputError
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels, Region
 from mmgkeras.sources.phantom.cases import Exposure, plan_exposures
-from mmgkeras.sources.phantom.exposure import make_image
+from mmgkeras.sources.phantom.exposure import PLAIN_PHANTOM, make_image
 
+GENERATOR_VERSION: Final = 2
+"""Goes up whenever equal settings no longer give equal images. Version 1 gave the plain ones of version 2."""
+PROVENANCE: Final = "phantom.json"
+"""What the images were made by and their checksum, so that a network's training data can be proven."""
 SPACING_RANGE_MM: Final = (0.05, 1.0)
 VENDOR: Final = "phantom"
 TWINS: Final = "twins"
 """Name of the folder, within the phantom's, of the same images without calcifications."""
+
+_Written = tuple[list[Region], str]
+"""The truth of an image and the SHA-256 of its pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +55,16 @@ def write_phantom(
     seed: int,
     spacing_mm: float = 0.1,
     bits: Literal[8, 16] = 8,
+    config: PhantomConfig = PLAIN_PHANTOM,
     has_twins: bool = False,
-    num_workers: int = 2,
+    num_workers: int = 1,
     overwrite: bool = False,
     track: Track = untracked,
 ) -> PhantomSummary:
     """Writes a data folder of phantom images with their exact truth, and its twins if asked to.
 
-    Every image depends on the seed, its patient's number and the pixel size alone: neither on `num_patients` nor on
-    `num_workers`.
+    Every image depends on the seed, its patient's number, the pixel size and the configuration alone: neither on
+    `num_patients` nor on `num_workers`, the number of processes.
 
     Raises:
         InputError: if the folder exists and `overwrite` is not set, or cannot be written; if `spacing_mm` is out of
@@ -64,13 +78,9 @@ def write_phantom(
         places = [temporary, temporary / TWINS] if has_twins else [temporary]
         for place in places:
             (place / "images").mkdir(parents=True)
-
-        def work(exposure: Exposure) -> list[Region]:
-            return _write_image(exposure, places, spacing_mm=spacing_mm, bits=bits)
-
-        with ThreadPoolExecutor(num_workers) as pool:
-            pending = [pool.submit(work, exposure) for exposure in exposures]
-            regions = [region for job in track(pending, "phantom images") for region in job.result()]
+        write = partial(_write_image, places=places, spacing_mm=spacing_mm, bits=bits, config=config)
+        made = _write_all(write, exposures, num_workers=num_workers, track=track)
+        regions = [region for found, _ in made for region in found]
         for place in places:
             tables.write_images(
                 place / "images.csv", [image_record(exposure, spacing_mm=spacing_mm) for exposure in exposures]
@@ -78,6 +88,17 @@ def write_phantom(
         tables.write_regions(temporary / "regions.csv", regions)
         if has_twins:
             tables.write_regions(temporary / TWINS / "regions.csv", [])
+        provenance = {
+            "generator_version": GENERATOR_VERSION,
+            "seed": seed,
+            "patients": num_patients,
+            "spacing_mm": spacing_mm,
+            "bits": bits,
+            "phantom": config.model_dump(mode="json"),
+            "pixels_sha256": hashlib.sha256("".join(digest for _, digest in made).encode()).hexdigest(),
+            "regions_sha256": files.sha256_file(temporary / "regions.csv"),
+        }
+        (temporary / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
     kinds = [region.kind for region in regions]
     return PhantomSummary(
         num_patients=num_patients,
@@ -87,19 +108,35 @@ def write_phantom(
     )
 
 
-def quantized(grey: NDArray[np.float32], *, bits: Literal[8, 16]) -> Pixels:
-    """(H, W) uint8 or uint16 over the type's full range, of grey values 0 to 1."""
+def quantized(gray: NDArray[np.float32], *, bits: Literal[8, 16]) -> Pixels:
+    """(H, W) uint8 or uint16 over the type's full range, of gray values 0 to 1."""
     if bits == 8:
-        return np.round(grey * np.float32(255)).astype(np.uint8)
-    return np.round(grey.astype(np.float64) * 65535).astype(np.uint16)
+        return np.round(gray * np.float32(255)).astype(np.uint8)
+    return np.round(gray.astype(np.float64) * 65535).astype(np.uint16)
 
 
-def _write_image(exposure: Exposure, places: list[Path], *, spacing_mm: float, bits: Literal[8, 16]) -> list[Region]:
-    """Writes the image to the first place and its twin to the second, if there is one; gives the truth."""
-    image = make_image(exposure, spacing_mm=spacing_mm)
-    for place, grey in zip(places, (image.pixels, image.twin), strict=False):
-        Image.fromarray(quantized(grey, bits=bits)).save(place / _path(exposure), compress_level=3)
-    return image.regions
+def _write_all(
+    write: Callable[[Exposure], _Written], exposures: list[Exposure], *, num_workers: int, track: Track
+) -> list[_Written]:
+    """What `write` gives for each exposure, in order; by one worker here, by several in processes of their own."""
+    label = "phantom images"
+    if num_workers == 1:
+        return [write(exposure) for exposure in track(exposures, label)]
+    # Not forked: the threads of the libraries would not come along.
+    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pending = [pool.submit(write, exposure) for exposure in exposures]
+        return [job.result() for job in track(pending, label)]
+
+
+def _write_image(
+    exposure: Exposure, *, places: list[Path], spacing_mm: float, bits: Literal[8, 16], config: PhantomConfig
+) -> _Written:
+    """Writes the image to the first place and its twin to the second, if there is one; gives truth and digest."""
+    image = make_image(exposure, spacing_mm=spacing_mm, config=config)
+    pixels = [quantized(gray, bits=bits) for gray in (image.pixels, image.twin)[: len(places)]]
+    for place, values in zip(places, pixels, strict=True):
+        Image.fromarray(values).save(place / _path(exposure), compress_level=3)
+    return image.regions, hashlib.sha256(pixels[0].tobytes()).hexdigest()
 
 
 def _path(exposure: Exposure) -> str:

@@ -1,4 +1,4 @@
-"""What looks like calcification and is not: strands, vessels, folds, lymph nodes, clips, dust and markers.
+"""What looks like calcification and is not: strands, vessels, folds, lymph nodes, clips and dust.
 
 Owns how they are drawn and laid out; they are the same in an image and in its calcification-free twin.
 """
@@ -8,23 +8,19 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage, special
+from scipy import special
 
-from mmgkeras.sources.phantom.anatomy import ANGLE_OF_VIEW, Anatomy, Outline
+from mmgkeras.sources.phantom.anatomy import Anatomy, Outline
 from mmgkeras.sources.phantom.cases import Exposure
 from mmgkeras.sources.phantom.findings import Finding
+from mmgkeras.sources.phantom.looks import PLAIN, Look
 from mmgkeras.sources.phantom.physics import STEEL_PER_MM
+from mmgkeras.sources.phantom.strands import draw_course, flowing_strands, laid, needles
 
 Floats = NDArray[np.float32]
 
-STRANDS_PER_CM2: Final = 4.5
 END_ON_PER_CM2: Final = 0.1
-DUST_PER_CM2: Final = 0.18
-STRAND_WIDTHS_MM: Final = (0.12, 0.22, 0.4)
-"""Standard deviations of the profiles into which strands are sorted: strands of about 0.1 to 0.5 mm and wider ones."""
 END_ON_WIDTHS_MM: Final = (0.18, 0.28, 0.45)
-STEP_MM: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +39,22 @@ class Distractors:
 
 
 def draw_distractors(
-    exposure: Exposure, outline: Outline, anatomy: Anatomy, findings: list[Finding], *, spacing_mm: float
+    exposure: Exposure,
+    outline: Outline,
+    anatomy: Anatomy,
+    findings: list[Finding],
+    *,
+    look: Look,
+    spacing_mm: float,
 ) -> Distractors:
     """All distractors of one image; vessels with calcified walls are among them, their calcifications are not."""
     shape = anatomy.depth_mm.shape
     rng = exposure.image_rng("distractors")
     strand_rng, vessel_rng, node_rng, clip_rng, dust_rng, end_rng, fold_rng = rng.spawn(7)
-    soft = _strands(exposure, outline, anatomy, strand_rng, spacing_mm=spacing_mm)
+    soft = needles(exposure, outline, anatomy, strand_rng, per_cm2=look.needles_per_cm2, spacing_mm=spacing_mm)
+    if look.strands_per_cm2:
+        flow_rng = exposure.image_rng("strands")
+        soft += flowing_strands(exposure, outline, anatomy, flow_rng, look=look, spacing_mm=spacing_mm)
     soft += _vessels(outline, findings, vessel_rng, shape=shape, spacing_mm=spacing_mm)
     soft += _nodes(exposure, outline, node_rng, shape=shape, spacing_mm=spacing_mm)
     soft += _end_on(outline, anatomy, end_rng, spacing_mm=spacing_mm)
@@ -58,98 +63,8 @@ def draw_distractors(
     return Distractors(
         soft_mm=soft,
         metal=_clips(outline, clip_rng, shape=shape, spacing_mm=spacing_mm),
-        dust=_dust(outline, dust_rng, shape=shape, spacing_mm=spacing_mm),
+        dust=_dust(outline, dust_rng, look=look, shape=shape, spacing_mm=spacing_mm),
     )
-
-
-def draw_marker(pixels: NDArray[np.floating], exposure: Exposure, *, spacing_mm: float) -> None:
-    """Writes the side and view into the dark upper corner away from the chest wall; the image is hung already."""
-    size = max(7, round(4.5 / spacing_mm))
-    text = f"{exposure.laterality} {exposure.view}"
-    stamp = Image.new("L", (6 * size, 2 * size), 0)
-    ImageDraw.Draw(stamp).text((size // 2, size // 4), text, fill=255, font=ImageFont.load_default(size))
-    ink = np.asarray(stamp, dtype=np.float32) / 255
-    rows, cols = np.nonzero(ink)
-    ink = ink[: rows.max() + 1, cols.min() : cols.max() + 1]
-    top, margin = round(6.0 / spacing_mm), round(3.0 / spacing_mm)
-    left = margin if exposure.laterality == "R" else pixels.shape[1] - margin - ink.shape[1]
-    place = pixels[top : top + ink.shape[0], left : left + ink.shape[1]]
-    if left > 0 and place.shape == ink.shape and place.max() < 0.08:
-        np.maximum(place, 0.9 * ink, out=place)
-
-
-def _course(
-    rng: np.random.Generator, *, start: tuple[float, float], length_mm: float, heading: float, bend: float
-) -> NDArray[np.float64]:
-    """(K, 2) a smooth curve in mm, (row, col), one point each `STEP_MM`."""
-    count = max(2, int(length_mm / STEP_MM))
-    knots = rng.normal(0.0, bend, max(2, count // 40) + 1).cumsum()
-    turns = np.interp(np.linspace(0, len(knots) - 1, count), np.arange(len(knots)), knots)
-    headings = heading + turns - turns[0]
-    steps = STEP_MM * np.stack([np.sin(headings), np.cos(headings)], axis=-1)
-    return np.asarray(np.asarray(start) + steps.cumsum(axis=0), dtype=np.float64)
-
-
-def _laid(
-    courses: list[NDArray[np.float64]],
-    amounts: list[NDArray[np.float64]],
-    *,
-    sigma_mm: float,
-    shape: tuple[int, int],
-    spacing_mm: float,
-) -> Floats:
-    """(H, W) curves of Gaussian profile whose peak is `amounts` along each of them; crossing curves add."""
-    if not courses:
-        return np.zeros(shape, dtype=np.float32)
-    points = np.concatenate(courses) / spacing_mm - 0.5
-    # A row of deltas STEP_MM apart, blurred across, has a ridge of amount / (sqrt(2 pi) sigma) for unit weight per mm.
-    weights = np.concatenate(amounts) * STEP_MM * np.sqrt(2 * np.pi) * sigma_mm / spacing_mm**2
-    margin = int(np.ceil(4 * sigma_mm / spacing_mm)) + 2
-    low = np.clip(np.floor(points.min(axis=0)).astype(np.int64) - margin, 0, shape)
-    high = np.clip(np.ceil(points.max(axis=0)).astype(np.int64) + margin, low, shape)
-    image = np.zeros(shape, dtype=np.float32)
-    if np.any(high == low):
-        return image
-    part = _splatted(points - low, weights, shape=(int(high[0] - low[0]), int(high[1] - low[1])))
-    image[low[0] : high[0], low[1] : high[1]] = ndimage.gaussian_filter(part, sigma_mm / spacing_mm)
-    return image
-
-
-def _splatted(points: NDArray[np.float64], weights: NDArray[np.float64], *, shape: tuple[int, int]) -> Floats:
-    """(H, W) the weights of points (K, 2), each shared between its four nearest pixels; those outside are lost."""
-    corner = np.floor(points).astype(np.int64)
-    part = points - corner
-    total = np.zeros(shape[0] * shape[1])
-    for down in (0, 1):
-        for right in (0, 1):
-            row, col = corner[:, 0] + down, corner[:, 1] + right
-            share = np.abs(1 - down - part[:, 0]) * np.abs(1 - right - part[:, 1]) * weights
-            inside = (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
-            total += np.bincount(row[inside] * shape[1] + col[inside], weights=share[inside], minlength=total.size)
-    return total.reshape(shape).astype(np.float32)
-
-
-def _strands(
-    exposure: Exposure, outline: Outline, anatomy: Anatomy, rng: np.random.Generator, *, spacing_mm: float
-) -> Floats:
-    """Connective tissue: septa seen on edge, thin and deep, mostly toward the nipple, crossing each other."""
-    shape = anatomy.depth_mm.shape
-    area_cm2 = float((anatomy.depth_mm > 0).sum()) * spacing_mm**2 / 100
-    total = np.zeros(shape, dtype=np.float32)
-    for sigma_mm, part in zip(STRAND_WIDTHS_MM, (0.5, 0.35, 0.15), strict=True):
-        courses, amounts = [], []
-        for _ in range(rng.poisson(STRANDS_PER_CM2 * area_cm2 * part)):
-            start = outline.anywhere(rng)
-            toward = np.arctan2(outline.nipple[0] - start[0], 1.2 * outline.nipple[1] - start[1])
-            heading = 0.5 * toward + 0.5 * ANGLE_OF_VIEW[exposure.view] + rng.normal(0.0, 0.55)
-            course = _course(rng, start=start, length_mm=rng.uniform(6.0, 35.0), heading=heading, bend=0.14)
-            fade = np.sin(np.linspace(0, np.pi, len(course))) ** 0.5 * (
-                1 + 0.5 * np.sin(np.linspace(0, rng.uniform(3, 20), len(course)) + rng.uniform(0, 6))
-            )
-            courses.append(course)
-            amounts.append(fade * min(rng.lognormal(np.log(1.4), 0.8), 5.0))
-        total += _laid(courses, amounts, sigma_mm=sigma_mm, shape=shape, spacing_mm=spacing_mm)
-    return total
 
 
 def _end_on(outline: Outline, anatomy: Anatomy, rng: np.random.Generator, *, spacing_mm: float) -> Floats:
@@ -162,12 +77,12 @@ def _end_on(outline: Outline, anatomy: Anatomy, rng: np.random.Generator, *, spa
         for _ in range(rng.poisson(END_ON_PER_CM2 * area_cm2 / len(END_ON_WIDTHS_MM))):
             start = outline.anywhere(rng)
             length = rng.uniform(0.8, 4.0) * sigma_mm
-            course = _course(rng, start=start, length_mm=length, heading=rng.uniform(0, 6.3), bend=0.2)
+            course = draw_course(rng, start=start, length_mm=length, heading=rng.uniform(0, 6.3), bend=0.2)
             courses.append(course)
             # A stretch this short does not reach the height of a long ridge.
             height = min(rng.lognormal(np.log(9.0), 0.6), 25.0) / special.erf(length / sigma_mm / np.sqrt(8))
             amounts.append(np.full(len(course), height))
-        total += _laid(courses, amounts, sigma_mm=sigma_mm, shape=shape, spacing_mm=spacing_mm)
+        total += laid(courses, amounts, sigma_mm=sigma_mm, shape=shape, spacing_mm=spacing_mm)
     return total
 
 
@@ -185,7 +100,7 @@ def _vessels(
     for _ in range(int(rng.integers(2, 8))):
         start = outline.at(rng.uniform(0.0, 0.7), rng.uniform(-1.0, 0.9))
         courses.append(
-            _course(rng, start=start, length_mm=rng.uniform(30.0, 100.0), heading=rng.normal(0.2, 0.7), bend=0.35)
+            draw_course(rng, start=start, length_mm=rng.uniform(30.0, 100.0), heading=rng.normal(0.2, 0.7), bend=0.35)
         )
     for finding in findings:
         if finding.vessel is not None:
@@ -193,7 +108,7 @@ def _vessels(
     for course in courses:
         width = rng.uniform(0.35, 0.9)
         fade = np.minimum(1, np.minimum(np.arange(len(course)), np.arange(len(course))[::-1]) / 60)
-        total += _laid([course], [fade * 3.2 * width], sigma_mm=width, shape=shape, spacing_mm=spacing_mm)
+        total += laid([course], [fade * 3.2 * width], sigma_mm=width, shape=shape, spacing_mm=spacing_mm)
     return total
 
 
@@ -203,10 +118,10 @@ def _folds(outline: Outline, rng: np.random.Generator, *, shape: tuple[int, int]
         return np.zeros(shape, dtype=np.float32)
     start = outline.at(rng.uniform(0.0, 0.1), rng.choice([-1.0, 0.8]) + rng.normal(0.0, 0.1))
     heading = -0.5 * np.sign(start[0] - outline.nipple[0]) + rng.normal(0.0, 0.2)
-    course = _course(rng, start=start, length_mm=rng.uniform(15.0, 45.0), heading=heading, bend=0.1)
+    course = draw_course(rng, start=start, length_mm=rng.uniform(15.0, 45.0), heading=heading, bend=0.1)
     beside = course + np.array([rng.uniform(1.0, 2.5), 0.0])
     fade = 3.0 * np.sqrt(np.linspace(1, 0, len(course)))
-    return _laid([course, beside], [fade, fade], sigma_mm=0.5, shape=shape, spacing_mm=spacing_mm)
+    return laid([course, beside], [fade, fade], sigma_mm=0.5, shape=shape, spacing_mm=spacing_mm)
 
 
 def _nodes(
@@ -249,26 +164,35 @@ def _clips(outline: Outline, rng: np.random.Generator, *, shape: tuple[int, int]
         row_mm, col_mm = outline.at(rng.uniform(0.2, 0.8), rng.uniform(-0.7, 0.7))
         for _ in range(int(rng.integers(1, 5))):
             start = (row_mm + rng.normal(0.0, 8.0), col_mm + rng.normal(0.0, 8.0))
-            course = _course(rng, start=start, length_mm=rng.uniform(2.0, 4.0), heading=rng.uniform(0, 6.3), bend=0.5)
+            course = draw_course(
+                rng, start=start, length_mm=rng.uniform(2.0, 4.0), heading=rng.uniform(0, 6.3), bend=0.5
+            )
             courses.append(course)
             amounts.append(np.full(len(course), 0.15 * STEEL_PER_MM))
-    return _laid(courses, amounts, sigma_mm=0.12, shape=shape, spacing_mm=spacing_mm)
+    return laid(courses, amounts, sigma_mm=0.12, shape=shape, spacing_mm=spacing_mm)
 
 
-def _dust(outline: Outline, rng: np.random.Generator, *, shape: tuple[int, int], spacing_mm: float) -> Floats:
+def _dust(
+    outline: Outline, rng: np.random.Generator, *, look: Look, shape: tuple[int, int], spacing_mm: float
+) -> Floats:
     """Dust and fibres on the detector: sharp, as they lie where the image is formed; bright, a few dark."""
     total = np.zeros(shape, dtype=np.float32)
-    for _ in range(rng.poisson(DUST_PER_CM2 * outline.height_mm * outline.width_mm / 100)):
+    for _ in range(rng.poisson(look.dust_per_cm2 * outline.height_mm * outline.width_mm / 100)):
         row, col = int(rng.integers(1, shape[0] - 2)), int(rng.integers(1, shape[1] - 2))
         speck = np.zeros((3, 3), dtype=np.float32)
         speck.flat[rng.choice(9, int(rng.integers(1, 5)), replace=False)] = 1
-        total[row - 1 : row + 2, col - 1 : col + 2] += (
-            speck * rng.choice([-1.0, 1.0, 1.0, 1.0]) * rng.uniform(0.06, 0.5)
-        )
+        total[row - 1 : row + 2, col - 1 : col + 2] += speck * _sign(rng, look) * rng.uniform(0.06, 0.5)
     courses, amounts = [], []
     for _ in range(rng.poisson(8.0)):
         start = (rng.uniform(0, outline.height_mm), rng.uniform(0, outline.width_mm))
-        course = _course(rng, start=start, length_mm=rng.uniform(0.8, 6.0), heading=rng.uniform(0, 6.3), bend=0.6)
+        course = draw_course(rng, start=start, length_mm=rng.uniform(0.8, 6.0), heading=rng.uniform(0, 6.3), bend=0.6)
         courses.append(course)
         amounts.append(np.full(len(course), rng.uniform(0.05, 0.25)))
-    return total + _laid(courses, amounts, sigma_mm=0.06, shape=shape, spacing_mm=spacing_mm)
+    return total + laid(courses, amounts, sigma_mm=0.06, shape=shape, spacing_mm=spacing_mm)
+
+
+def _sign(rng: np.random.Generator, look: Look) -> float:
+    """-1 for a dark speck, else 1."""
+    if look is PLAIN:
+        return float(rng.choice([-1.0, 1.0, 1.0, 1.0]))
+    return -1.0 if rng.random() < look.dark_dust else 1.0

@@ -23,8 +23,6 @@ PATTERN_PARTS: Final[tuple[tuple[Pattern, float], ...]] = (
     ("diffuse", 0.02),
 )
 """CBIS case lists: clustered 50, segmental 11, linear 6, regional 5, diffuse 2 %; the unstated 23 as clustered."""
-FINDINGS_PER_BREAST: Final = 2.8
-"""Mean of a Poisson number of findings; sets the prevalence of positive patches."""
 SIZE_MEDIAN_MM: Final = 0.28
 SIZE_SIGMA: Final = 0.45
 SIZE_RANGE_MM: Final = (0.1, 1.0)
@@ -79,8 +77,8 @@ class Finding:
     vessel: NDArray[np.float64] | None = None
 
 
-def draw_findings(rng: np.random.Generator) -> list[Finding]:
-    """All findings of one breast; some breasts have none."""
+def draw_findings(rng: np.random.Generator, *, mean: float, skin_mean: float = 0.0) -> list[Finding]:
+    """All findings of one breast, of Poisson numbers of these means; some breasts have none."""
     names = [name for name, _ in KIND_PARTS]
     parts = [part for _, part in KIND_PARTS]
     makers: dict[str, Callable[[np.random.Generator], Finding]] = {
@@ -88,8 +86,11 @@ def draw_findings(rng: np.random.Generator) -> list[Finding]:
         "micro": _micro,
         "vascular": _vascular,
     }
-    kinds = rng.choice(len(names), size=rng.poisson(FINDINGS_PER_BREAST), p=parts)
-    return [makers[names[kind]](child) for kind, child in zip(kinds, rng.spawn(len(kinds)), strict=True)]
+    kinds = rng.choice(len(names), size=rng.poisson(mean), p=parts)
+    findings = [makers[names[kind]](child) for kind, child in zip(kinds, rng.spawn(len(kinds)), strict=True)]
+    if skin_mean:
+        findings += [_skin(child) for child in rng.spawn(int(rng.poisson(skin_mean)))]
+    return findings
 
 
 def _placed(
@@ -183,6 +184,13 @@ def _macro(rng: np.random.Generator) -> Finding:
             size = float(np.exp(rng.uniform(*np.log(COARSE_RANGE_MM)) * (0.6 if form == "rim" else 1.0)))
         marks.append(_mark(rng, form=form, size_mm=size, offset_mm=offset))
     return _placed("single" if count == 1 else "regional", marks, rng)
+
+
+def _skin(rng: np.random.Generator) -> Finding:
+    """One to eight small rings close together, as calcified glands of the skin look."""
+    offsets = rng.normal(0.0, rng.uniform(1.5, 6.0), (int(rng.integers(1, 9)), 3))
+    marks = [_mark(rng, form="rim", size_mm=float(rng.uniform(0.4, 1.2)), offset_mm=offset) for offset in offsets]
+    return _placed("single" if len(marks) == 1 else "regional", marks, rng)
 
 
 def _vascular(rng: np.random.Generator) -> Finding:

@@ -60,29 +60,33 @@ def blur_sigma_px(spacing_mm: float) -> float:
     return 0.4 if spacing_mm < 0.085 else 0.5
 
 
-def detector_blur(log_image: NDArray[np.float32], *, spacing_mm: float) -> NDArray[np.float32]:
-    """The image as the detector blurs it.
+def detector_blur(log_image: NDArray[np.float32], *, spacing_mm: float, blur_mm: float = 0.0) -> NDArray[np.float32]:
+    """The image as the detector blurs it, and what follows it by a Gaussian of `blur_mm`.
 
     The blur is applied to the log attenuation. For small contrasts that is the same as blurring the beam, and it makes
     blurring additive: the blurred image with calcifications is that without plus the blurred calcifications, exactly.
     """
-    blurred: NDArray[np.float32] = ndimage.gaussian_filter(log_image, blur_sigma_px(spacing_mm), truncate=4.0)
+    sigma_px = float(np.hypot(blur_sigma_px(spacing_mm), blur_mm / spacing_mm))
+    blurred: NDArray[np.float32] = ndimage.gaussian_filter(log_image, sigma_px, truncate=4.0)
     return blurred
 
 
-def unit_noise(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+def unit_noise(shape: tuple[int, int], rng: np.random.Generator, *, sigma_px: float = 0.35) -> NDArray[np.float32]:
     """(H, W) noise of unit variance, a little correlated between neighbours, as light spreads in a scintillator."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 0.35, truncate=4.0)
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), sigma_px, truncate=4.0)
     return np.asarray(noise / noise.std(), dtype=np.float32)
 
 
 def noise_level(
-    log_image: NDArray[np.float32], *, reference: float, noise_fraction: float, spacing_mm: float
+    log_image: NDArray[np.float32], *, reference: float, noise_fraction: float, spacing_mm: float, trend: float = 1.0
 ) -> NDArray[np.float32]:
     """(H, W) standard deviation of the quantum noise in log attenuation.
 
     It is `noise_fraction` for a pixel of 0.1 mm where the log attenuation is `reference`; as the variance of the count
-    equals the count, it grows with the root of the attenuation and falls with the pixel's edge.
+    equals the count, it grows with the root of the attenuation and falls with the pixel's edge. A `trend` is the power
+    of that root: less than 1 for films, which have less noise where they are bright.
     """
     at_reference = noise_fraction * REFERENCE_PIXEL_MM / spacing_mm
-    return np.asarray(at_reference * np.exp((log_image - np.float32(reference)) / 2), dtype=np.float32)
+    return np.asarray(
+        at_reference * np.exp((log_image - np.float32(reference)) * np.float32(trend / 2)), dtype=np.float32
+    )
