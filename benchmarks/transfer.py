@@ -22,14 +22,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.config import ModelConfig
+from mmgkeras.evaluation.baselines import baseline_scores
 from mmgkeras.evaluation.obuchowski import clustered_auc
-from mmgkeras.evaluation.untrained import untrained_scores
 from mmgkeras.models.localisation import ACTIVATION, localising_model
 from mmgkeras.models.network import build_network
 from mmgkeras.models.pooling import log_mean_exp, mean_of_highest
 from mmgkeras.patches.store import PatchStore
+from mmgkeras.savedmodel.initial_weights import load_exported_weights
 from mmgkeras.savedmodel.metadata import read_metadata
-from mmgkeras.savedmodel.start import load_exported_weights
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 
 SPECIFICITY = 0.98
@@ -69,7 +69,7 @@ def choose_patches(store: PatchStore, *, min_tissue: float, max_negatives: int |
 
 def filter_scores(patches: Patches) -> Scores:
     """The scores of the fixed filters."""
-    parts = [pd.DataFrame(untrained_scores(chunk[..., 0])) for chunk in patches.chunks(4096)]
+    parts = [pd.DataFrame(baseline_scores(chunk[..., 0])) for chunk in patches.chunks(4096)]
     table = pd.concat(parts, ignore_index=True)
     return {str(name): table[name].to_numpy() for name in table.columns}
 

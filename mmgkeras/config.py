@@ -82,6 +82,9 @@ class ModelConfig(Section):
 
     network: str = "resnet18"
     """resnet18, resnet50, resnet101, or the name of a class of keras.applications such as "DenseNet121"."""
+    width: float = Field(default=1.0, gt=0, le=1, strict=False)
+    """Times the number of filters in every layer of resnet18: 0.5 has a quarter of its weights and about a third of
+    its time. Other networks, and weights from elsewhere, have 1 alone."""
     weights: str = "imagenet"
     """"imagenet", "none", the path of a local file, .safetensors (resnet18) or .h5 (the others), or the folder of a
     model that mmgkeras exported, such as "saved_models/phantom/1", to go on from whole."""
@@ -98,6 +101,15 @@ class ModelConfig(Section):
     pooling_top_k: int = Field(default=3, ge=1)
     """Of "top_k"; all cells where there are no more."""
     synchronized_batch_norm: bool = False
+
+    @model_validator(mode="after")
+    def _only_resnet18_is_narrow(self) -> Self:
+        if self.width != 1 and (self.network != "resnet18" or self.weights == "imagenet"):
+            raise ValueError(
+                "width other than 1 needs network resnet18 and weights none or those of such a model. "
+                f"Received: {self.width:g} with {self.network} and {self.weights}"
+            )
+        return self
 
 
 class TrainConfig(Section):

@@ -16,6 +16,13 @@ def written(folder: Path, text: str) -> Path:
 
 
 class TestDefaults:
+    @pytest.mark.parametrize("other", ["model.network=resnet50", "model.weights=imagenet"])
+    def test_only_resnet18_from_random_or_own_weights_is_narrow(self, other: str) -> None:
+        narrow = ["model.weights=none", "model.width=0.5"]
+        assert read_config(overrides=narrow).model.width == 0.5
+        with pytest.raises(ConfigError, match=r"width other than 1 needs network resnet18 .* Received: 0\.5 with "):
+            read_config(overrides=[*narrow, other])
+
     def test_no_file_gives_the_papers_values(self) -> None:
         config = read_config()
         assert config == Config()

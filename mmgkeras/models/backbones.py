@@ -37,11 +37,14 @@ class Backbone:
     preprocess: Callable[[Any], Any]
     white: float
 
-    def build(self, *, patch_px: int, weights: str | None = None, is_pooled: bool = True) -> keras.Model:
+    def build(
+        self, *, patch_px: int, weights: str | None = None, is_pooled: bool = True, width: float = 1.0
+    ) -> keras.Model:
         """(B, patch_px, patch_px, 3) normalised images in, (B, F) globally averaged features out.
 
         Args:
             patch_px: edge of a patch in pixels.
+            width: times the number of filters, of our own ResNet18 alone.
             is_pooled: if not, the last feature map (B, h, w, F) comes out; the weights are the same.
             weights: None for random weights; "imagenet" to let keras.applications download its own.
 
@@ -50,7 +53,7 @@ class Backbone:
         """
         input_shape = (patch_px, patch_px, 3)
         if self.application is None:
-            return resnet18(input_shape=input_shape, name=self.name, is_pooled=is_pooled)
+            return resnet18(input_shape=input_shape, name=self.name, is_pooled=is_pooled, width=width)
         try:
             pooling = "avg" if is_pooled else None
             return self.application(include_top=False, weights=weights, input_shape=input_shape, pooling=pooling)

@@ -47,7 +47,7 @@ def build_network(
     """
     backbone = find_backbone(config.network)
     with _compute_in(precision):
-        features = backbone.build(patch_px=patch_px, is_pooled=config.pooling == "average")
+        features = backbone.build(patch_px=patch_px, is_pooled=config.pooling == "average", width=config.width)
     if config.synchronized_batch_norm:
         _synchronize_batch_norm(features)
     image = keras.Input((patch_px, patch_px, 1), dtype=pixel_type, name="image")

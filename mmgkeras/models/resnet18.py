@@ -15,17 +15,20 @@ _MEAN: Final = (0.485, 0.456, 0.406)
 _STANDARD_DEVIATION: Final = (0.229, 0.224, 0.225)
 
 
-def resnet18(*, input_shape: tuple[int, int, int], name: str = "resnet18", is_pooled: bool = True) -> keras.Model:
+def resnet18(
+    *, input_shape: tuple[int, int, int], name: str = "resnet18", is_pooled: bool = True, width: float = 1.0
+) -> keras.Model:
     """ResNet18 without its classifier: (B, H, W, 3) normalised images in, (B, 512) features out, random weights.
 
-    Where it is not pooled, the last feature map (B, h, w, 512) comes out instead.
+    Where it is not pooled, the last feature map (B, h, w, 512) comes out instead. Every number of filters is
+    multiplied by `width`.
 
     Layers are named as in keras.applications' ResNets: ``conv3_block1_2_bn`` is the second normalisation of the first
     block of the third stage, and number 0 in a block is its shortcut.
     """
     image = layers.Input(input_shape)
     x = layers.ZeroPadding2D(3, name="conv1_pad")(image)
-    x = _normalised_convolution(x, filters=64, kernel_size=7, strides=2, name="conv1")
+    x = _normalised_convolution(x, filters=round(64 * width), kernel_size=7, strides=2, name="conv1")
     x = layers.Activation("relu", name="conv1_relu")(x)
     # After a ReLU the padding of zeros is as good as one of minus infinity.
     x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
@@ -33,7 +36,7 @@ def resnet18(*, input_shape: tuple[int, int, int], name: str = "resnet18", is_po
     for stage, filters in enumerate(_STAGE_FILTERS, start=2):
         for block in range(1, _NUM_BLOCKS + 1):
             strides = 2 if block == 1 and stage > 2 else 1
-            x = _residual_block(x, filters=filters, strides=strides, name=f"conv{stage}_block{block}")
+            x = _residual_block(x, filters=round(filters * width), strides=strides, name=f"conv{stage}_block{block}")
     if is_pooled:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     return keras.Model(image, x, name=name)

@@ -117,6 +117,14 @@ class TestNetwork:
         # torchvision's 11,689,512 less its classifier of 512 x 1000 + 1000.
         assert sum(np.prod(v.shape) for v in backbone.trainable_variables) == 11_689_512 - 513_000
 
+    def test_width_multiplies_the_filters_of_every_layer(self, network):
+        narrow = build_network(ModelConfig(weights="none", width=0.5), patch_px=32, pixel_type="uint8")
+        pairs = zip(backbone_of(narrow).layers, backbone_of(network).layers, strict=True)
+        filters = [(a.filters, b.filters) for a, b in pairs if isinstance(b, keras.layers.Conv2D)]
+        assert len(filters) == 20
+        assert all(2 * half == whole for half, whole in filters)
+        assert narrow.output_shape == (None, 2)
+
     def test_convolutions_of_one_shape_start_differently(self, network):
         kernels = [backbone_of(network).get_layer(f"conv2_block1_{i}_conv").kernel for i in (1, 2)]
         assert not np.array_equal(numpy_of(kernels[0].value), numpy_of(kernels[1].value))

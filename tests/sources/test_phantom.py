@@ -190,7 +190,7 @@ def test_twins_are_a_data_folder_of_the_same_images_without_regions(folder):
 
 
 def test_bytes_depend_neither_on_the_workers_nor_on_the_number_of_patients(folder, tmp_path):
-    write_phantom(tmp_path / "one", num_patients=1, seed=3, spacing_mm=SPACING_MM, num_workers=1)
+    write_phantom(tmp_path / "one", num_patients=1, seed=3, spacing_mm=SPACING_MM, num_workers=2)
     for path in (tmp_path / "one" / "images").iterdir():
         assert path.read_bytes() == (folder / "images" / path.name).read_bytes()
     assert not (tmp_path / "one" / "twins").exists()
