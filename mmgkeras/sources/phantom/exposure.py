@@ -3,7 +3,7 @@
 Owns the chain from attenuation to gray values and the twin without calcifications; draws nothing itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -89,23 +89,47 @@ def make_image(exposure: Exposure, *, spacing_mm: float, config: PhantomConfig =
     pixels, twin = (
         display.gray(image + grain * noise_of(image), anatomy.thickness_mm) for image in (with_marks, without)
     )
-    depth = anatomy.depth_mm
+    image = PhantomImage(pixels, twin, with_marks, without, noise, marks, [])
+    depth_mm = anatomy.depth_mm
     if exposure.laterality == "R":
-        pixels, twin, with_marks, without, noise, depth = (
-            np.ascontiguousarray(image[:, ::-1]) for image in (pixels, twin, with_marks, without, noise, depth)
-        )
-        marks = [mark.mirrored(without.shape[1]) for mark in marks]
+        image, depth_mm = _mirrored(image), np.ascontiguousarray(depth_mm[:, ::-1])
+    pixels, twin = _finished(image, exposure, look, depth_mm=depth_mm, spacing_mm=spacing_mm)
+    regions = regions_of(image.marks, image_id=exposure.image_id, findings=findings, spacing_mm=spacing_mm)
+    return replace(image, pixels=pixels, twin=twin, regions=regions)
+
+
+def _mirrored(image: PhantomImage) -> PhantomImage:
+    """The image turned left to right."""
+
+    def turned(values: Floats) -> Floats:
+        return np.ascontiguousarray(values[:, ::-1])
+
+    return PhantomImage(
+        pixels=turned(image.pixels),
+        twin=turned(image.twin),
+        noise_free=turned(image.noise_free),
+        twin_noise_free=turned(image.twin_noise_free),
+        noise=turned(image.noise),
+        marks=[mark.mirrored(image.pixels.shape[1]) for mark in image.marks],
+        regions=image.regions,
+    )
+
+
+def _finished(
+    image: PhantomImage, exposure: Exposure, look: Look, *, depth_mm: Floats, spacing_mm: float
+) -> tuple[Floats, Floats]:
+    """The pixels of image and twin after processing, lettering and compression, as the look says."""
+    pixels, twin = image.pixels, image.twin
     if look is not PLAIN:
         pixels, twin = (
-            processed(image, look, exposure.image_rng("processing"), spacing_mm=spacing_mm) for image in (pixels, twin)
+            processed(gray, look, exposure.image_rng("processing"), spacing_mm=spacing_mm) for gray in (pixels, twin)
         )
-        draw_lettering((pixels, twin), exposure, marks, depth_mm=depth, look=look, spacing_mm=spacing_mm)
-    for image in (pixels, twin):
-        draw_marker(image, exposure, spacing_mm=spacing_mm)
+        draw_lettering((pixels, twin), exposure, image.marks, depth_mm=depth_mm, look=look, spacing_mm=spacing_mm)
+    for gray in (pixels, twin):
+        draw_marker(gray, exposure, spacing_mm=spacing_mm)
     if look.jpeg_quality is not None:
-        pixels, twin = (compressed(image, look.jpeg_quality) for image in (pixels, twin))
-    regions = regions_of(marks, image_id=exposure.image_id, findings=findings, spacing_mm=spacing_mm)
-    return PhantomImage(pixels, twin, with_marks, without, noise, marks, regions)
+        pixels, twin = (compressed(gray, look.jpeg_quality) for gray in (pixels, twin))
+    return pixels, twin
 
 
 def _log_image(anatomy: Anatomy, distractors: Distractors, beam: Beam, *, spacing_mm: float, blur_mm: float) -> Floats:
