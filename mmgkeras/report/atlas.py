@@ -1,24 +1,22 @@
 """The error atlas: what each network missed and what it called by mistake, with pictures and rates.
 
-Owns which errors are shown. Pictures are `pictures`', rates `error_rates`'.
+Owns which errors are shown, and the table of their rates. Pictures are `pictures`'.
 """
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
 
-from mmgkeras.evaluation.bootstrap import resample_patients
+from mmgkeras.evaluation.bootstrap import PatientResamples, resample_patients
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.patch_features import PLACE, patch_brightness
+from mmgkeras.evaluation.subgroup_metrics import error_groups, error_rate
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.error_rates import error_rates
-from mmgkeras.report.page import missing, paragraph
+from mmgkeras.report.content import Block, Card, Cell, Gallery, Heading, Section, Table, Text, missing
 from mmgkeras.report.pictures import Pictures
-from mmgkeras.report.table import Section, Table
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 from mmgkeras.study.reference_standard import study_regions
 
@@ -30,8 +28,15 @@ Error = Literal["missed", "false positive"]
 _INTRO: Final = (
     "Sakaida et al. (Discussion) blame white patches, small calcified areas and few calcifications for missed patches, "
     "and white patches for false positives. The rates below check that on these data; the galleries show the worst "
-    f"{LIMIT} of each kind: all pixels of the patch, grey as stored, what is annotated framed in blue, and beside it "
-    "the patch's place on the mammogram."
+    f"{LIMIT} of each kind: all pixels of the patch, what is annotated framed in blue, and beside it the patch's "
+    "place on the mammogram. Each picture has a window of its own, from its darkest to its brightest pixels, for many "
+    "patches would be near black otherwise; brightness is that of the pixels as stored. A click enlarges."
+)
+_NOTE: Final = (
+    "Missed: positives below {threshold:g}, of the positives. False: negatives of at least {threshold:g}, of the "
+    "negatives. Brightness: mean grey of the breast in the patch, 0 to 1, in thirds of the patches on tissue. "
+    "Calcified area: pixels of individual marks, in thirds of the positives that hold any. All patches of known label; "
+    "95 % intervals over patients, none where fewer than five carry the rate."
 )
 
 
@@ -63,7 +68,7 @@ def atlas_section(
         for network in study.networks
     }
     resamples = resample_patients(study.networks[0].first.predictions, num_resamples=num_resamples, seed=seed)
-    body: list[str | Table] = [paragraph(_INTRO), error_rates(predictions, resamples)]
+    body: list[Block] = [Text(_INTRO), error_rates_table(predictions, resamples)]
     if marks is None:
         body.append(missing("Calcified area and number of calcifications are not known: no regions.csv was found."))
     elif not marks["num_marks"].any():
@@ -94,12 +99,12 @@ def worst_errors(predictions: pd.DataFrame, error: Error) -> pd.DataFrame:
     return wrong.sort_values(["probability", *PLACE], ascending=[False, True, True, True])
 
 
-def _gallery(predictions: pd.DataFrame, pictures: Pictures, *, network: str, error: Error, limit: int) -> Sequence[str]:
+def _gallery(predictions: pd.DataFrame, pictures: Pictures, *, network: str, error: Error, limit: int) -> list[Block]:
     wrong = worst_errors(predictions, error)
     names = {"missed": "missed calcifications", "false positive": "false positives"}
-    heading = f"<h3>{escape(network)}: {names[error]}</h3>"
+    heading = Heading(f"{network}: {names[error]}")
     if wrong.empty:
-        return (heading, paragraph("None."))
+        return [heading, Text("None.")]
     shown = wrong.head(limit)
     order = "least" if error == "missed" else "most"
     count = (
@@ -108,17 +113,17 @@ def _gallery(predictions: pd.DataFrame, pictures: Pictures, *, network: str, err
     records: list[dict[str, Any]] = [
         {str(key): value for key, value in row.items()} for row in shown.to_dict("records")
     ]
-    cards = "".join(_card(patch, pictures) for patch in records)
-    return (heading, paragraph(count, kind="note"), f'<div class="gallery" style="margin-top:10px">{cards}</div>')
+    return [heading, Text(count, "note"), Gallery(tuple(_card(patch, pictures) for patch in records))]
 
 
-def _card(patch: Mapping[str, Any], pictures: Pictures) -> str:
+def _card(patch: Mapping[str, Any], pictures: Pictures) -> Card:
     index = int(patch["index"])
     place = f"{patch['image_id']}, row {patch['row']}, col {patch['col']}"
-    lines = [f"<strong>{patch['probability']:.3f}</strong> {escape(place)}", *_details(patch)]
-    picture = pictures.patch(index, title=f"patch of {place}")
-    caption = f"<figcaption>{'<br>'.join(lines)}</figcaption>"
-    return f'<figure class="patch"><div>{picture}{pictures.place(index)}</div>{caption}</figure>'
+    return Card(
+        value=f"{patch['probability']:.3f}",
+        lines=(place, *_details(patch)),
+        pictures=(pictures.patch(index, title=f"patch of {place}"), pictures.place(index)),
+    )
 
 
 def _details(patch: Mapping[str, Any]) -> list[str]:
@@ -130,4 +135,38 @@ def _details(patch: Mapping[str, Any]) -> list[str]:
         parts.append(f"{num_marks} {'mark' if num_marks == 1 else 'marks'}, {patch['calcified_px']} px")
     if isinstance(patch["density"], str):
         parts.append(f"density {patch['density']}")
-    return [escape(", ".join(parts))] if parts else []
+    return [", ".join(parts)] if parts else []
+
+
+def error_rates_table(predictions: Mapping[str, pd.DataFrame], resamples: PatientResamples) -> Table:
+    """The table of all groups, two columns for each network.
+
+    Args:
+        predictions: of each network: the columns of predictions.csv, brightness, density, view, laterality, and
+            num_marks and calcified_px where regions are known.
+        resamples: of all their patients.
+    """
+    known = {name: frame[frame["label"] != UNKNOWN] for name, frame in predictions.items()}
+    first = next(iter(known.values()))
+    rows = []
+    for group in error_groups(first):
+        of_first = first[group.chosen(first)]
+        if of_first.empty:
+            continue
+        num_positives, num_negatives = (
+            int((of_first["label"] == label).sum()) for label in (CALCIFICATION, NO_CALCIFICATION)
+        )
+        cells: list[Cell] = [group.what, group.name, num_positives, None if group.of_positives else num_negatives]
+        for frame in known.values():
+            chosen = frame[group.chosen(frame)]
+            cells.append(error_rate(chosen, resamples, label=CALCIFICATION))
+            cells.append(None if group.of_positives else error_rate(chosen, resamples, label=NO_CALCIFICATION))
+        rows.append(tuple(cells))
+    columns = [column for name in known for column in (f"Missed, {name}", f"False, {name}")]
+    return Table(
+        name="error_rates",
+        title="Rates of errors by what may cause them",
+        columns=("By", "Group", "Positives", "Negatives", *columns),
+        rows=tuple(rows),
+        note=_NOTE.format(threshold=THRESHOLD),
+    )

@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from mmgkeras.report.content import Chart
+
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A5C00", "#56B4E9", "#333333")
 """Okabe and Ito's palette; their yellow, unreadable on white, is left out and their orange darkened."""
 DASHES: Final[tuple[Any, ...]] = (
@@ -39,8 +41,8 @@ REFERENCE: Final = -1
 
 _STYLE: Final = {
     "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.labelsize": 10.5,
+    "font.size": 11.5,
+    "axes.labelsize": 12,
     "axes.labelcolor": "#5a6572",
     "axes.edgecolor": "#777777",
     "axes.linewidth": 0.8,
@@ -82,21 +84,6 @@ class Series:
     weight: Literal["normal", "faint"] = "normal"
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A drawn chart.
-
-    Attributes:
-        figure: matplotlib's; a point of it is a pixel of the page.
-        title: what a screen reader says in its place; unique on a page.
-        caption: below it.
-    """
-
-    figure: Figure
-    title: str
-    caption: str
-
-
 def line_chart(
     series: Sequence[Series],
     *,
@@ -127,7 +114,7 @@ def line_chart(
         height: in CSS pixels, the legend not counted.
     """
     labels = [one.label for one in series if one.label]
-    columns = max(1, min(len(labels), int((width - 40) // (46 + 6.4 * max(map(len, labels), default=0)))))
+    columns = max(1, min(len(labels), int((width - 40) // (50 + 7.2 * max(map(len, labels), default=0)))))
     with _look():
         figure, axes = _figure(width, height + _LEGEND_ROW_PX * -(-len(labels) // columns))
         for one in sorted(series, key=lambda one: one.weight != "faint"):
@@ -177,7 +164,7 @@ def strip_chart(
         figure, axes = _figure(width, height)
         for place, group in enumerate(values):
             look: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
-            axes.scatter(place + _spread(group), group, s=13, alpha=0.6, linewidths=0, **look)
+            axes.scatter(place + _spread(group), group, s=17, alpha=0.6, linewidths=0, **look)
         axes.boxplot(
             values,
             positions=places,
@@ -272,14 +259,3 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
     size = alike.transform("size")
     offsets = (alike.cumcount() - (size - 1) / 2) * np.minimum(0.024, 0.72 / size)
     return offsets.to_numpy(dtype=np.float64)
-
-
-def figures(charts: Sequence[Chart | str]) -> str:
-    """HTML of several charts side by side where the page is wide enough; a `str` is HTML in the place of one."""
-    drawn = (
-        chart
-        if isinstance(chart, str)
-        else f'<figure class="chart">{as_svg(chart)}<figcaption>{escape(chart.caption)}</figcaption></figure>'
-        for chart in charts
-    )
-    return f'<div class="charts">{"".join(drawn)}</div>'

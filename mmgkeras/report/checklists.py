@@ -1,87 +1,146 @@
-"""CLAIM, TRIPOD+AI and STARD-AI as tables: what the report answers, and blanks for what only the group knows.
+"""Reporting checklists as tables: what the report answers, and blanks for what only the group knows.
 
-Owns how they are shown. The items are `claim`'s, `tripod_ai`'s and `stard_ai`'s, the answers `checklist_facts`'.
+Owns the values that fill the answers. Items and answers are data: a file for each checklist in `checklist_items/`, and
+answers.toml, whose entries the items name.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from html import escape, unescape
-from typing import Final
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final
 
-from mmgkeras.report.checklist_facts import Fact, study_facts
-from mmgkeras.report.checklist_item import Checklist, Item
-from mmgkeras.report.claim import CLAIM
-from mmgkeras.report.page import blank, paragraph
-from mmgkeras.report.stard_ai import STARD_AI
-from mmgkeras.report.table import Section, Table
-from mmgkeras.report.tripod_ai import TRIPOD_AI
+from mmgkeras import __version__
+from mmgkeras.config import Config
+from mmgkeras.evaluation.metrics import THRESHOLD
+from mmgkeras.report.content import Answer, Block, Checklist, Heading, Section, Table, Text, without_folders
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 
-CHECKLISTS: Final = (CLAIM, TRIPOD_AI, STARD_AI)
+CHECKLISTS: Final = ("claim", "tripod_ai", "stard_ai")
 _INTRO: Final = (
-    "Items are paraphrased. What the study says is filled in, with a link to where this page shows it; what only the "
-    "group knows is left blank. For a submission the official checklists must be used, with page and line of the "
-    "manuscript."
+    "Items are paraphrased and were not held against the journals' own tables. What the study says is filled in, with "
+    "a link to where this page shows it; what only the group knows is left blank. For a submission the official "
+    "checklists must be used, with page and line of the manuscript."
 )
-_HEADING: Final = re.compile(r'<h3 id="([^"]+)">([^<]*)</h3>')
+_NO_STORE: Final = "The patch store was not there when the report was made."
+_LABELS_FROM: Final = {"regions.csv": "marked findings", "labels.csv": "readers' labels of patches"}
 
 
 def checklists_section(study: Study, *, sections: Sequence[Section]) -> Section:
-    """The three checklists.
-
-    Args:
-        study: that they are filled from.
-        sections: the others of the page, so that links lead somewhere.
-    """
+    """CLAIM, TRIPOD+AI and STARD-AI, filled from a study, with links to the other sections of its page."""
     titles = _titles(sections)
-    facts = study_facts(study, places=titles)
-    body = [paragraph(_INTRO)]
-    for checklist in CHECKLISTS:
-        body.append(_checklist(checklist, facts, titles=titles))
+    answers = study_answers(study, titles=titles)
+    body: list[Block] = [Text(_INTRO)]
+    for name in CHECKLISTS:
+        checklist = read_items(name)
+        items = [item for part in checklist["parts"] for item in part["items"]]
+        count = f"{sum('wanted' not in item for item in items)} of {len(items)} items and parts are answered here"
+        body.append(Heading(checklist["name"], checklist["anchor"]))
+        body.append(Text(f"{checklist['source']} {count}; the others need the group.", "note"))
+        body.append(Checklist(checklist["parts"], answers))
     return Section(anchor="checklists", title="Reporting checklists", body=tuple(body))
 
 
+def read_items(name: str) -> dict[str, Any]:
+    """A file of `checklist_items/`, as it is written there."""
+    return tomllib.loads((files(__package__) / "checklist_items" / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def study_answers(study: Study, *, titles: Mapping[str, str]) -> dict[str, Answer]:
+    """What a study says, by the names that items use; `titles` are of the parts of the page that can be linked to."""
+    firsts = [network.first for network in study.networks]
+    there = {
+        "store": study.store is not None,
+        "shortcut": any(first.shortcut is not None for first in firsts),
+        "pointing": any(first.pointing is not None for first in firsts),
+        "networks": len(study.networks) > 1,
+        "external": "external" in titles,
+    }
+    values = {**_data_values(study), **_store_values(study), **_model_values(study)}
+    answers = {}
+    for name, entry in read_items("answers").items():
+        if there.get(entry.get("needs"), True):
+            links = tuple((anchor, titles[anchor]) for anchor in entry.get("shown", ()) if anchor in titles)
+            texts = (entry["text"].format(**values, train=network.config.train) for network in study.networks)
+            answers[name] = Answer(" Or: ".join(dict.fromkeys(texts)), links)
+        else:
+            answers[name] = Answer(entry.get("otherwise", _NO_STORE))
+    return answers
+
+
 def _titles(sections: Sequence[Section]) -> dict[str, str]:
-    """The title of each place in the page that can be linked to, by its id."""
+    """The title of each part of the page that can be linked to, by its id."""
     titles: dict[str, str] = {}
     for section in sections:
         titles[section.anchor] = section.title
-        for part in section.body:
-            if isinstance(part, Table):
-                titles.setdefault(part.name, part.title)
-            else:
-                for found, heading in _HEADING.findall(part):
-                    titles.setdefault(found, unescape(heading))
+        for block in section.body:
+            if isinstance(block, Table):
+                titles.setdefault(block.name, block.title)
+            elif isinstance(block, Heading) and block.anchor:
+                titles.setdefault(block.anchor, block.text)
     return titles
 
 
-def _checklist(checklist: Checklist, facts: Mapping[str, Fact], *, titles: Mapping[str, str]) -> str:
-    rows = []
-    for heading, items in checklist.parts:
-        rows.append(f'<tr><th colspan="3" scope="rowgroup" style="font-weight:600">{escape(heading)}</th></tr>')
-        rows.extend(_row(item, facts, titles=titles) for item in items)
-    num_filled = sum(not item.wanted for item in checklist.items)
-    count = f"{num_filled} of {len(checklist.items)} items and parts are answered here; the others need the group."
-    return (
-        f'<h3 id="{escape(checklist.anchor)}">{escape(checklist.name)}</h3>'
-        f"{paragraph(f'{checklist.source} {count}', kind='note')}"
-        '<div class="table long"><table><thead><tr><th scope="col">Item</th><th scope="col">Asks for</th>'
-        f'<th scope="col">Answer</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+def _data_values(study: Study) -> dict[str, Any]:
+    predictions = study.networks[0].first.predictions
+    counts = {label: int((predictions["label"] == label).sum()) for label in (CALCIFICATION, NO_CALCIFICATION, UNKNOWN)}
+    return {
+        "threshold": THRESHOLD,
+        "num_positive": counts[CALCIFICATION],
+        "num_negative": counts[NO_CALCIFICATION],
+        "num_unknown": counts[UNKNOWN],
+        "num_images": int(predictions["image_id"].nunique()),
+        "num_patients": int(predictions["patient_id"].nunique()),
+        "prevalence": counts[CALCIFICATION] / max(1, counts[CALCIFICATION] + counts[NO_CALCIFICATION]),
+        "num_folds": len(study.folds),
+    }
 
 
-def _row(item: Item, facts: Mapping[str, Fact], *, titles: Mapping[str, str]) -> str:
-    answers = [_answer(facts[name], titles=titles) for name in item.facts]
-    if item.wanted:
-        answers.append(blank(item.wanted))
-    return (
-        f'<tr><th scope="row">{escape(item.number)}</th><td style="max-width:30ch">{escape(item.asks)}</td>'
-        f"<td>{'<br>'.join(answers)}</td></tr>"
-    )
+def _store_values(study: Study) -> dict[str, Any]:
+    store = study.store
+    if store is None:
+        return {}
+    return {
+        "num_left_out": len({image["image_id"] for image in store.manifest["skipped_images"]}),
+        "patch_px": store.patch_px,
+        "pixel_type": store.pixel_type,
+        "spacing": "of unknown size" if store.spacing_mm is None else f"of {store.spacing_mm:g} mm at the median",
+        "vendors": ", ".join(sorted(map(str, store.images["vendor"].dropna().unique()))) or "not in the data",
+        "labels_from": _LABELS_FROM.get(store.manifest["labels"]["read_from"], "no annotation"),
+    }
 
 
-def _answer(fact: Fact, *, titles: Mapping[str, str]) -> str:
-    links = ", ".join(
-        f'<a href="#{escape(anchor)}">{escape(titles[anchor])}</a>' for anchor in fact.anchors if anchor in titles
-    )
-    return f"{escape(fact.text)} {links}" if links else escape(fact.text)
+def _model_values(study: Study) -> dict[str, Any]:
+    configs = [network.config for network in study.networks]
+    versions = study.crossval.get("versions") or {"mmgkeras": __version__}
+    return {
+        "networks": _either(config.model.network for config in configs),
+        "normalisation": _either(config.model.normalisation for config in configs),
+        "weights": _either(without_folders(config.model.weights) for config in configs),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "version": __version__,
+        "augmentation": _either(map(_augmentation, configs)),
+        "selection": _either(map(_selection, configs)),
+    }
+
+
+def _augmentation(config: Config) -> str:
+    settings = config.augmentation
+    factors = ", ".join(f"{factor:g}" for factor in settings.intensities)
+    is_paper = settings.scheme == "paper"
+    text = f"{'positives' if is_paper else 'both classes'} turned by quarters, flipped and darkened ({factors})"
+    text += ", negatives flipped" if is_paper else ""
+    if settings.negatives_per_positive is not None:
+        text += f", at most {settings.negatives_per_positive:g} negatives an epoch for each positive"
+    if settings.min_negative_tissue:
+        text += f", no negatives with breast on less than {settings.min_negative_tissue:.0%} of the patch"
+    return text
+
+
+def _selection(config: Config) -> str:
+    held = config.train.validation_patients
+    return f"{held:.0%} of the training patients are held out and watched" if held else "no patient is held out"
+
+
+def _either(texts: Iterable[str]) -> str:
+    return "; or ".join(dict.fromkeys(texts))

@@ -1,6 +1,6 @@
 """ROC, precision-recall and free-response curves, by fold, their mean, and of all networks beside each other.
 
-Owns the pictures. The figures that summarise them are under Performance.
+Owns the charts. The metrics that summarise them are under Performance.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,15 +22,14 @@ from mmgkeras.evaluation.roc import (
 )
 from mmgkeras.evaluation.summary import SELECTIONS, selected
 from mmgkeras.evaluation.targets import Targets
-from mmgkeras.report.charts import REFERENCE, Chart, Series, figures, line_chart
-from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.table import Section, Table
+from mmgkeras.report.charts import REFERENCE, Series, line_chart
+from mmgkeras.report.content import Block, Chart, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 from mmgkeras.study.reference_standard import study_targets
 
 _LOWEST_RATE: Final = 0.05
-"""False positives an image at which the free-response chart begins."""
+"""False positives per image at which the free-response chart begins."""
 
 
 def roc_section(study: Study) -> Section:
@@ -47,7 +46,7 @@ def roc_section(study: Study) -> Section:
         axes=("1 \u2212 specificity", "sensitivity"),
         reference=Series(label="chance", x=(0, 1), y=(0, 1), style=REFERENCE),
     )
-    return Section(anchor="roc", title="ROC", body=(paragraph(text), *pictures))
+    return Section(anchor="roc", title="ROC", body=(Text(text), *pictures))
 
 
 def precision_recall_section(study: Study) -> Section:
@@ -64,11 +63,11 @@ def precision_recall_section(study: Study) -> Section:
         axes=("recall (sensitivity)", "precision (PPV)"),
         reference=None,
     )
-    return Section(anchor="precision-recall", title="Precision and recall", body=(paragraph(text), *pictures))
+    return Section(anchor="precision-recall", title="Precision and recall", body=(Text(text), *pictures))
 
 
 def froc_section(study: Study, *, num_resamples: int) -> Section:
-    """Which part of the findings is found at how many false positives an image."""
+    """Which part of the findings is found at how many false positives per image."""
     first = study.networks[0].first.predictions
     try:
         targets = study_targets(study, first)
@@ -104,13 +103,13 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
     )
     table = Table(
         name="froc_sensitivity",
-        title="Sensitivity for targets at so many false positives an image",
+        title="Sensitivity for targets by false positives per image",
         columns=("Network", "Thresholds", *(f"{rate:g}" for rate in RATES)),
         rows=tuple(rows),
         note="95 % intervals of resampled patients, made as those of the headline.",
     )
-    text = paragraph(_target_sentence(targets, num_images=measured.num_images))
-    return Section(anchor="froc", title="Free-response ROC", body=(text, figures([picture]), table))
+    sentence = Text(_target_sentence(targets, num_images=measured.num_images))
+    return Section(anchor="froc", title="Free-response ROC", body=(sentence, Charts((picture,)), table))
 
 
 def _curve_charts(
@@ -121,11 +120,11 @@ def _curve_charts(
     name: str,
     axes: tuple[str, str],
     reference: Series | None,
-) -> list[str]:
+) -> list[Block]:
     """For each selection a row of pictures: one of each network's folds, and one of all networks' means."""
-    parts = []
+    parts: list[Block] = []
     for selection, described in SELECTIONS.items():
-        pictures: list[Chart | str] = []
+        pictures: list[Chart | Text] = []
         means: list[Series] = []
         for style, network in enumerate(study.networks):
             patches = selected(network.first.predictions, selection)
@@ -143,7 +142,7 @@ def _curve_charts(
         if len(means) > 1:
             chance = reference or _prevalence_line(selected(study.networks[0].first.predictions, selection))
             pictures.append(_chart([chance, *means], title=f"{name}, all networks, {described}", axes=axes))
-        parts.append(f"<h3>{described[0].upper()}{described[1:]}</h3>{figures(pictures)}")
+        parts += [Heading(described[0].upper() + described[1:]), Charts(tuple(pictures))]
     return parts
 
 

@@ -3,8 +3,7 @@
 Owns what is told of the data before any model is. What only the group knows is left as a visible blank.
 """
 
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
@@ -13,10 +12,19 @@ from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.patches.balance import subset_counts
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.demographics import demographics_table
-from mmgkeras.report.flow import FlowStep, flow_chart
-from mmgkeras.report.page import blank, missing
-from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.report.content import (
+    Block,
+    Bullets,
+    Cell,
+    Flow,
+    FlowStep,
+    Heading,
+    Section,
+    Table,
+    Text,
+    missing,
+    without_folders,
+)
 from mmgkeras.schema import CALCIFICATION, LATERALITIES, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 
@@ -26,9 +34,13 @@ REFERENCE_STANDARD: Final = "data-reference-standard"
 
 _SIDE_NAMES: Final = {"L": "left", "R": "right"}
 _GONE: Final = "The patch store is not where the cross-validation was made, so nothing can be told of its images."
+_UNKNOWN: Final = "unknown"
+_OF_IMAGES: Final = (("density", "density"), ("birads", "BI-RADS"), ("pathology", "pathology"), ("vendor", "vendor"))
+_MOST_VALUES: Final = 10
+"""A column with more different words is cut to so many of the commonest and the rest together."""
 _LABEL_RULES: Final[Mapping[str, str]] = {
     "regions.csv": "Labels come from findings marked on the mammograms (regions.csv): a patch is positive if it holds "
-    "any pixel of an individual calcification, at least {fraction} of the area of a cluster's envelope, or is itself "
+    "any pixel of an individual calcification, at least {fraction} of the area of a cluster region, or is itself "
     "covered by one to at least {fraction}. Any other overlap with a finding makes it unknown.",
     "labels.csv": "Labels come from readers who judged patch by patch (labels.csv), one label for each patch: their "
     "consensus.",
@@ -54,16 +66,16 @@ def dataset_section(study: Study) -> Section:
         body=(
             *_inclusion(store),
             *_folds(store, assignment),
-            "<h3>Demographics</h3>",
-            demographics_table(store, assignment),
-            f"<p>{blank('recruitment: where, when, consecutive or selected, why these patients')}</p>",
-            f'<h3 id="{REFERENCE_STANDARD}">Reference standard</h3>',
-            _reference_standard(store),
+            Heading("Demographics"),
+            _demographics_table(store, assignment),
+            Text("recruitment: where, when, consecutive or selected, why these patients", "blank"),
+            Heading("Reference standard", REFERENCE_STANDARD),
+            *_reference_standard(store),
         ),
     )
 
 
-def _inclusion(store: PatchStore) -> tuple[str | Table, ...]:
+def _inclusion(store: PatchStore) -> tuple[Block, ...]:
     counts, skipped = store.manifest["counts"], store.manifest["skipped_images"]
     annotations = store.manifest["skipped_annotations"]
     num_skipped = len({image["image_id"] for image in skipped})
@@ -89,12 +101,12 @@ def _inclusion(store: PatchStore) -> tuple[str | Table, ...]:
         ),
     )
     return (
-        f'<h3 id="{INCLUSION}">Inclusion</h3>',
-        f'<figure class="chart">{flow_chart(steps, title="Inclusion flow")}'
-        "<figcaption>From the images that the data list to the patches that are scored.</figcaption></figure>",
-        *([_skipped_table(skipped, annotations)] if skipped or annotations else []),
-        *([] if skipped or annotations else ["<p>No image and no annotation was left out.</p>"]),
-        f"<p>{blank('what was excluded before the images were listed, how many, and why')}</p>",
+        Heading("Inclusion", INCLUSION),
+        Flow(steps, "From the images that the data list to the patches that are scored."),
+        _skipped_table(skipped, annotations)
+        if skipped or annotations
+        else Text("No image and no annotation was left out."),
+        Text("what was excluded before the images were listed, how many, and why", "blank"),
     )
 
 
@@ -103,8 +115,8 @@ def _counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def _skipped_table(skipped: list[dict[str, str]], annotations: list[str]) -> Table:
-    rows: list[tuple[Cell, ...]] = [("image", image["image_id"], image["reason"]) for image in skipped]
-    rows += [("annotation", None, text) for text in annotations]
+    rows: list[tuple[Cell, ...]] = [("image", image["image_id"], without_folders(image["reason"])) for image in skipped]
+    rows += [("annotation", None, without_folders(text)) for text in annotations]
     return Table(
         name="left_out",
         title="What was left out of the store, and why",
@@ -113,12 +125,12 @@ def _skipped_table(skipped: list[dict[str, str]], annotations: list[str]) -> Tab
     )
 
 
-def _folds(store: PatchStore, assignment: Mapping[str, str]) -> tuple[str | Table, ...]:
+def _folds(store: PatchStore, assignment: Mapping[str, str]) -> tuple[Block, ...]:
     return (
-        "<h3>Mammograms and subsets</h3>",
+        Heading("Mammograms and subsets"),
         _views_table(store.images),
         _subsets_table(store, assignment),
-        f"<p>{escape(_pixels_sentence(store))}</p>",
+        Text(_pixels_sentence(store)),
     )
 
 
@@ -184,19 +196,20 @@ def _pixels_sentence(store: PatchStore) -> str:
     return f"The mammograms have {size}, {store.pixel_type}, never resampled; {edge}. Patches {overlap}."
 
 
-def _reference_standard(store: PatchStore) -> str:
+def _reference_standard(store: PatchStore) -> tuple[Block, ...]:
     labels = store.manifest["labels"]
     rule = _LABEL_RULES[labels["read_from"]].format(fraction=f"{labels['envelope_fraction']:g}")
     items = [rule, _annotation_sentence(store.images), *_assumed_sentences(store), *store.manifest["notes"]]
-    listed = "".join(f"<li>{escape(item)}</li>" for item in items)
     wanted = (
         "who marked or labelled: number, profession, years of experience",
         "how they agreed, and how well: consensus, second reading, kappa",
         "what they saw besides: reports, histology, other views, earlier examinations",
         "what confirms a calcification and its absence: histology, follow-up, the image alone",
     )
-    blanks = "".join(f"<li>{blank(what)}</li>" for what in wanted)
-    return f"<ul>{listed}</ul><ul>{blanks}</ul>"
+    return (
+        Bullets(tuple(Text(without_folders(item)) for item in items)),
+        Bullets(tuple(Text(what, "blank") for what in wanted)),
+    )
 
 
 def _annotation_sentence(images: pd.DataFrame) -> str:
@@ -227,3 +240,58 @@ def _assumed_sentences(store: PatchStore) -> list[str]:
         f"Assumed: {len(assumed):,} mammograms were called normal and not marked; their {num_negative:,} patches count "
         'as free of calcification (patches.label_source = "assumed"), which nobody confirmed patch by patch.'
     ]
+
+
+def _demographics_table(store: PatchStore, assignment: Mapping[str, str]) -> Table:
+    """Age by patient, the other columns of images.csv by mammogram, for each subset and all.
+
+    Args:
+        store: the study's.
+        assignment: the subset of each of its patients.
+    """
+    images = store.images.assign(subset=store.images["patient_id"].map(dict(assignment)))
+    groups = [images[images["subset"] == letter] for letter in sorted(set(assignment.values()))]
+    groups.append(images)
+    rows: list[tuple[Cell, ...]] = _age_rows(groups)
+    for column, name in _OF_IMAGES:
+        rows.extend(_value_rows(groups, column=column, name=name))
+    letters = [f"Subset {letter}" for letter in sorted(set(assignment.values()))]
+    return Table(
+        name="demographics",
+        title="Demographics by subset",
+        columns=("By", "Value", *letters, "All"),
+        rows=tuple(rows),
+        note="Subset k is the test set of fold k; the others train it. Age is that of a patient's first mammogram "
+        "that tells it, in years; density, BI-RADS, pathology and vendor are counted by mammogram, in the words of "
+        "the data.",
+    )
+
+
+def _age_rows(groups: Sequence[pd.DataFrame]) -> list[tuple[Cell, ...]]:
+    ages = [group.groupby("patient_id", sort=False)["age"].first() for group in groups]
+    told = [age.dropna() for age in ages]
+    rows: list[tuple[Cell, ...]] = []
+    if any(len(age) for age in told):
+        rows.append(("age, median (range)", "", *(_range(age) for age in told)))
+    rows.append(("age", "patients, unknown", *(len(age) - len(known) for age, known in zip(ages, told, strict=True))))
+    rows.insert(0, ("patients", "", *(len(age) for age in ages)))
+    return rows
+
+
+def _range(ages: pd.Series) -> str | None:
+    return f"{ages.median():.4g} ({ages.min():.4g} to {ages.max():.4g})" if len(ages) else None
+
+
+def _value_rows(groups: Sequence[pd.DataFrame], *, column: str, name: str) -> list[tuple[Cell, ...]]:
+    """A row for each value of a column, the commonest first where there are many, and one for unknown."""
+    values = [group[column].fillna(_UNKNOWN).astype(str) for group in groups]
+    total = values[-1].value_counts()
+    known = [str(value) for value in total.index if value != _UNKNOWN]
+    shown = sorted(known[:_MOST_VALUES]) if len(known) <= _MOST_VALUES else known[: _MOST_VALUES - 1]
+    rows: list[tuple[Cell, ...]] = [(name, value, *(int((part == value).sum()) for part in values)) for value in shown]
+    rest = set(known) - set(shown)
+    if rest:
+        rows.append((name, f"other ({len(rest)} values)", *(int(part.isin(rest).sum()) for part in values)))
+    if _UNKNOWN in total.index or not known:
+        rows.append((name, _UNKNOWN, *(int((part == _UNKNOWN).sum()) for part in values)))
+    return rows

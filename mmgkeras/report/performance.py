@@ -11,10 +11,9 @@ import pandas as pd
 
 from mmgkeras.evaluation.metrics import CONFUSION, METRIC_NAMES, METRICS, THRESHOLD, measure_mammograms, spread
 from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, SelectionMetrics, summarise
-from mmgkeras.report.charts import figures, matrix_chart, strip_chart
-from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.render import cell_text
-from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.report.charts import matrix_chart, strip_chart
+from mmgkeras.report.content import Block, Cell, Charts, Heading, Section, Table, Text, missing
+from mmgkeras.report.table_files import cell_text
 from mmgkeras.study.read import Study
 
 POOLED_CAUTION: Final = (
@@ -25,27 +24,27 @@ POOLED_CAUTION: Final = (
 
 def headline_section(study: Study, measured: Sequence[NetworkMetrics], *, num_resamples: int) -> Section:
     """The figures to quote, tissue patches first, beside those of no training; then pooled."""
-    body: list[str | Table] = [paragraph(text, kind="lead") for text in _lead(measured)]
+    body: list[Block] = [Text(text, "lead") for text in _lead(measured)]
     body.append(
-        paragraph(
+        Text(
             f"{mean_over(study.folds)}, with 95 % intervals from {num_resamples:,} resamples of patients "
             "within their folds: patches of one patient are alike, so that patients, not patches, are the sample. "
             f"Decisions are taken at a probability of {THRESHOLD:g}, the paper's own. “Always no” calls no patch "
-            "calcified; the best untrained score is the best of the fixed filters and grey values below."
+            "calcified; the best baseline is the best of the fixed filters and grey values below."
         )
     )
     body.append(_counts_table(measured))
     body.extend(_metrics_table(measured, selection, title=mean_over(study.folds)) for selection in SELECTIONS)
     body.extend(_baseline_tables(measured))
-    body.append("<h3>Pooled over folds</h3>")
-    body.append(paragraph(POOLED_CAUTION))
+    body.append(Heading("Pooled over folds"))
+    body.append(Text(POOLED_CAUTION))
     body.extend(_pooled_table(measured, selection) for selection in SELECTIONS)
     return Section(anchor="headline", title="Performance", body=tuple(body))
 
 
 def spread_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     """How far folds and seeds lie apart."""
-    body: list[str | Table] = []
+    body: list[Block] = []
     for selection in SELECTIONS:
         body.append(_folds_table(measured, selection))
     seeds = sorted({seed for network in study.networks for seed in network.seeds})
@@ -80,7 +79,7 @@ def mammograms_section(study: Study, measured: Sequence[NetworkMetrics]) -> Sect
     return Section(
         anchor="mammograms",
         title="Each mammogram",
-        body=(figures([picture]), _mammogram_table(frames)),
+        body=(Charts((picture,)), _mammogram_table(frames)),
     )
 
 
@@ -113,7 +112,7 @@ def confusion_section(study: Study, measured: Sequence[NetworkMetrics]) -> Secti
         columns=("Network", "Patches", "Fold", *(sign.upper() for sign in CONFUSION)),
         rows=tuple(rows),
     )
-    return Section(anchor="confusion", title="Confusion matrices", body=(figures(pictures), table))
+    return Section(anchor="confusion", title="Confusion matrices", body=(Charts(tuple(pictures)), table))
 
 
 def _lead(measured: Sequence[NetworkMetrics]) -> Iterator[str]:
@@ -129,7 +128,7 @@ def _lead(measured: Sequence[NetworkMetrics]) -> Iterator[str]:
             yield f"{text}."
             continue
         word = "above" if auc.estimate > best[1] else "not above"
-        yield f"{text}, {word} the best score without training ({best[0]}, {cell_text(best[1])})."
+        yield f"{text}, {word} the best baseline ({best[0]}, {cell_text(best[1])})."
 
 
 def _counts_table(measured: Sequence[NetworkMetrics]) -> Table:
@@ -141,10 +140,10 @@ def _counts_table(measured: Sequence[NetworkMetrics]) -> Table:
             rows.append((name.capitalize(), *sizes, counts.num_patients))
     return Table(
         name="counts",
-        title="What the figures stand on",
+        title="What the metrics stand on",
         columns=("Patches", "With calcification", "Without", "Unknown", "Mammograms", "Patients"),
         rows=tuple(rows),
-        note="Patches of unknown label are in no figure; mammograms and patients have at least one of known label.",
+        note="Patches of unknown label are in no metric; mammograms and patients have at least one of known label.",
     )
 
 
@@ -161,7 +160,7 @@ def _metrics_table(measured: Sequence[NetworkMetrics], selection: str, *, title:
         columns=("", *METRIC_NAMES.values()),
         rows=tuple(rows),
         note="PR AUC: area under the precision-recall curve. In brackets 95 % intervals. "
-        "n/a: the figure has no meaning in one fold at least, such as the PPV of a model that calls nothing.",
+        "n/a: the metric has no meaning in one fold at least, such as the PPV of a model that calls nothing.",
     )
 
 
@@ -170,7 +169,7 @@ def _rows_without_training(part: SelectionMetrics) -> Iterator[tuple[Cell, ...]]
     yield ("always no", *(part.summary.always_no[name] for name in METRIC_NAMES))
     if part.summary.best_baseline is not None:
         name, auc = part.summary.best_baseline
-        yield (f"best untrained ({name})", auc, *([None] * (len(METRIC_NAMES) - 1)))
+        yield (f"best baseline ({name})", auc, *([None] * (len(METRIC_NAMES) - 1)))
 
 
 def _baseline_tables(measured: Sequence[NetworkMetrics]) -> Iterator[Table]:
@@ -179,7 +178,7 @@ def _baseline_tables(measured: Sequence[NetworkMetrics]) -> Iterator[Table]:
     if names:
         yield Table(
             name="untrained",
-            title="AUC of scores that no training went into, mean over folds",
+            title="Baselines: AUC of scores that need no training, mean over folds",
             columns=("Score", *(SELECTIONS[selection].partition(" (")[0].capitalize() for selection in selections)),
             rows=tuple((name, *(part.summary.baselines.get(name) for part in selections.values())) for name in names),
             note="log_s: greatest answer of a Laplacian of Gaussian of s pixels. What a network must beat.",

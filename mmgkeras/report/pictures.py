@@ -1,36 +1,34 @@
 """Patches and mammograms of a store as small pictures inside the page.
 
-Owns the encoding and the size of pictures. Nothing is read but the store: a mammogram is put together from its patches.
+Owns their size, their window and their encoding. Nothing is read but the store: a mammogram is put together from its
+patches.
 """
 
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from html import escape
 from typing import Final
 
 import numpy as np
 from PIL import Image
 
-from mmgkeras.overlay.marks import to_eight_bits
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.store import PatchStore
+from mmgkeras.report.content import Frame, Picture
 from mmgkeras.schema import Kind, Pixels, Region
 
-MAP_HEIGHT_PX: Final = 150
-PATCH_SHOWN_PX: Final = 224
-"""Smaller patches are enlarged to about this, pixel by pixel."""
+PATCH_SHOWN_PX: Final = 150
+MAP_SHOWN_PX: Final = 150
+_MAP_PX: Final = 300
 _FRAME_GAP_PX: Final = 3
-_DASHES: Final[Mapping[Kind, str]] = {
-    "calcification": "",
-    "cluster": ' stroke-dasharray="6 4"',
-    "other": ' stroke-dasharray="2 3"',
-}
+_WINDOW: Final = (1.0, 99.8)
+"""Percentiles of a picture's pixels that become black and white."""
+_NARROWEST: Final = 1 / 16
+"""Of the pixel type's range: a narrower window would show noise alone."""
 _PATCH_QUALITY: Final = 95
 _MAP_QUALITY: Final = 75
-
 
 _Box = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels of the patch, bottom and right exclusive."""
@@ -48,23 +46,23 @@ class Pictures:
             self._regions[region.image_id].append(region)
         self._map_uri = lru_cache(maxsize=None)(self._encoded_map)
 
-    def patch(self, index: int, *, title: str) -> str:
-        """HTML of the patch in a row of `store.patches`: all its pixels, grey as stored, findings framed.
+    def patch(self, index: int, *, title: str) -> Picture:
+        """The patch in a row of `store.patches`: all its pixels, windowed, findings framed.
 
         Raises:
             InputError: if a region cannot be drawn on its image.
         """
         edge = self._store.patch_px
-        shown = edge * max(1, PATCH_SHOWN_PX // edge)
-        pixels = to_eight_bits(self._store.gather(np.array([index]))[0, :, :, 0])
-        return (
-            f'<svg viewBox="0 0 {edge} {edge}" width="{shown}" height="{shown}" role="img" '
-            f'aria-label="{escape(title)}">'
-            f'<image href="{_data_uri(pixels, quality=_PATCH_QUALITY)}" width="{edge}" height="{edge}" '
-            f'style="image-rendering:pixelated"/>{self._frames(index)}</svg>'
+        return Picture(
+            uri=_data_uri(window(self._store.gather(np.array([index]))[0, :, :, 0]), quality=_PATCH_QUALITY),
+            title=title,
+            width=edge,
+            height=edge,
+            shown_height=PATCH_SHOWN_PX,
+            frames=self._frames(index),
         )
 
-    def _frames(self, index: int) -> str:
+    def _frames(self, index: int) -> tuple[Frame, ...]:
         """Frames around the findings that meet the patch, a little outside them so that they cover nothing."""
         patch = self._store.patches.iloc[index]
         grid = self._store.grid(str(patch["image_id"]))
@@ -77,28 +75,26 @@ class Pictures:
             if -tall < down < grid.patch_px and -wide < across < grid.patch_px:
                 ends = (down + tall + _FRAME_GAP_PX, across + wide + _FRAME_GAP_PX)
                 found[region.kind].append((down - _FRAME_GAP_PX, across - _FRAME_GAP_PX, *ends))
-        frames = "".join(
-            f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"{_DASHES[kind]} '
-            'vector-effect="non-scaling-stroke"/>'
+        return tuple(
+            Frame(left, top, right - left, bottom - top, kind)
             for kind, boxes in found.items()
             for top, left, bottom, right in _merged(boxes)
         )
-        return f'<g fill="none" stroke="#46beff">{frames}</g>' if frames else ""
 
-    def place(self, index: int) -> str:
-        """HTML of the patch's mammogram, `MAP_HEIGHT_PX` high, with a frame where the patch lies."""
+    def place(self, index: int) -> Picture:
+        """The patch's mammogram with a frame where the patch lies."""
         patch = self._store.patches.iloc[index]
         image_id = str(patch["image_id"])
         grid = self._store.grid(image_id)
         top, left, bottom, right = grid.boxes()[int(patch["row"]), int(patch["col"])].tolist()
         top, left, bottom, right = max(top, 0), max(left, 0), min(bottom, grid.height), min(right, grid.width)
-        width = round(MAP_HEIGHT_PX * grid.width / grid.height)
-        return (
-            f'<svg viewBox="0 0 {grid.width} {grid.height}" width="{width}" height="{MAP_HEIGHT_PX}" role="img" '
-            f'aria-label="place on mammogram {escape(image_id)}">'
-            f'<image href="{self._map_uri(image_id)}" width="{grid.width}" height="{grid.height}" '
-            f'preserveAspectRatio="none"/><rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" '
-            'fill="none" stroke="#ffd400" stroke-width="1.5" vector-effect="non-scaling-stroke"/></svg>'
+        return Picture(
+            uri=self._map_uri(image_id),
+            title=f"place on mammogram {image_id}",
+            width=grid.width,
+            height=grid.height,
+            shown_height=MAP_SHOWN_PX,
+            frames=(Frame(left, top, right - left, bottom - top, "place"),),
         )
 
     def _encoded_map(self, image_id: str) -> str:
@@ -106,9 +102,15 @@ class Pictures:
         places = self._store.patches.iloc[rows]
         patches = np.zeros((grid.rows, grid.cols, grid.patch_px, grid.patch_px), dtype=self._store.pixel_type)
         patches[places["row"], places["col"]] = self._store.gather(rows)[..., 0]
-        image = Image.fromarray(to_eight_bits(grid.join(patches)))
-        factor = max(1, image.height // (2 * MAP_HEIGHT_PX))
-        return _data_uri(np.asarray(image.reduce(factor)), quality=_MAP_QUALITY)
+        image = Image.fromarray(window(grid.join(patches)))
+        return _data_uri(np.asarray(image.reduce(max(1, image.height // _MAP_PX))), quality=_MAP_QUALITY)
+
+
+def window(pixels: Pixels) -> Pixels:
+    """(h, w) uint8 of pixels (h, w), stretched so that nearly the darkest are black and nearly the brightest white."""
+    low, high = np.percentile(pixels, _WINDOW)
+    width = max(high - low, _NARROWEST * np.iinfo(pixels.dtype).max)
+    return np.asarray(np.clip(np.rint((pixels - low) / width * 255), 0, 255), dtype=np.uint8)
 
 
 def _merged(boxes: Sequence[_Box]) -> list[_Box]:

@@ -11,15 +11,14 @@ from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
 from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS, THRESHOLD
 from mmgkeras.evaluation.operating_point import cross_fitted_operating_points, mean_reached, measure_at
 from mmgkeras.evaluation.summary import SELECTIONS, TISSUE, TISSUE_FRACTION, selected
-from mmgkeras.report.charts import REFERENCE, Chart, Series, figures, line_chart
-from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.report.charts import REFERENCE, Series, line_chart
+from mmgkeras.report.content import Block, Cell, Chart, Charts, Section, Table, Text, missing
 from mmgkeras.study.read import NetworkStudy, Study
 
 SENSITIVITIES: Final = (0.8, 0.9, 0.95)
 """Targets for which a threshold is chosen."""
 FALSE_POSITIVES: Final = (0.5, 1.0, 2.0)
-"""The same, in false positives an image."""
+"""The same, in false positives per image."""
 
 _CALIBRATION: Final = (
     "The epoch that a network is trained on holds far more positives than the field, so its probabilities are too high "
@@ -34,7 +33,7 @@ _OPERATING: Final = (
 
 def calibration_section(study: Study) -> Section:
     """Curves and measures of every network, before and after correction."""
-    body: list[str | Table] = [paragraph(_CALIBRATION)]
+    body: list[Block] = [Text(_CALIBRATION)]
     rows: list[tuple[Cell, ...]] = []
     pictures, said = [], []
     for network in study.networks:
@@ -53,7 +52,7 @@ def calibration_section(study: Study) -> Section:
             pictures.append(_calibration_chart(report, label=label, name=name))
             said.extend(_fitting_lines(report, label=f"{network.name}, {name}"))
     body.extend(dict.fromkeys(said))
-    body.append(figures(pictures))
+    body.append(Charts(tuple(pictures)))
     if rows:
         body.append(_calibration_table(rows))
     return Section(anchor="calibration", title="Calibration", body=tuple(body))
@@ -61,7 +60,7 @@ def calibration_section(study: Study) -> Section:
 
 def operating_points_section(study: Study) -> Section:
     """Thresholds for target sensitivities and target false positives, cross-fitted."""
-    body: list[str | Table] = [paragraph(_OPERATING)]
+    body: list[Block] = [Text(_OPERATING)]
     said: list[str] = []
     for selection, name in SELECTIONS.items():
         rows: list[tuple[Cell, ...]] = []
@@ -72,7 +71,7 @@ def operating_points_section(study: Study) -> Section:
             said.extend(f"{network.name}, {name}: {fault}" for fault in faults)
         body.append(_operating_table(rows, selection=selection, name=name))
     fitted = sorted({text for network in study.networks if (text := _fitted_on(network))})
-    body[1:1] = [paragraph(f"Chosen on: {text}.") for text in fitted] + [missing(text) for text in dict.fromkeys(said)]
+    body[1:1] = [Text(f"Chosen on: {text}.") for text in fitted] + [missing(text) for text in dict.fromkeys(said)]
     return Section(anchor="operating-points", title="Operating points", body=tuple(body))
 
 
@@ -114,10 +113,10 @@ def _measures(report: CalibrationReport) -> list[tuple[Cell, ...]]:
     ]
 
 
-def _fitting_lines(report: CalibrationReport, *, label: str) -> list[str]:
+def _fitting_lines(report: CalibrationReport, *, label: str) -> list[Text]:
     lines = []
     if report.fitted_on is not None:
-        lines.append(paragraph(f"The corrections were fitted on {report.fitted_on}."))
+        lines.append(Text(f"The corrections were fitted on {report.fitted_on}."))
     if report.reason:
         lines.append(missing(f"{label}: {report.reason}."))
     return lines
@@ -177,12 +176,12 @@ def _operating_rows(network: NetworkStudy, selection: str) -> tuple[list[tuple[C
             validation=None if validation is None else selected(validation, selection),
             **{kind: value},
         )
-        name = f"sensitivity {value:g}" if kind == "sensitivity" else f"{value:g} FP an image"
+        name = f"sensitivity {value:g}" if kind == "sensitivity" else f"{value:g} FP per image"
         if points.reason:
             faults.setdefault(points.reason, []).append(name)
             continue
         reached = (points.mean["threshold"], points.mean["false_positives_per_image"])
-        rows.append((name, *reached, *(points.mean[figure] for figure in METRICS[2:])))
+        rows.append((name, *reached, *(points.mean[metric] for metric in METRICS[2:])))
     return rows, [f"no threshold for {', '.join(names)}: {reason}." for reason, names in faults.items()]
 
 
@@ -197,10 +196,10 @@ def _operating_table(rows: Sequence[tuple[Cell, ...]], *, selection: str, name: 
         name=f"operating_points_{selection}",
         title=f"Operating points, {name}",
         columns=(
-            *("Network", "Chosen for", "Threshold, mean", "FP an image"),
-            *(METRIC_NAMES[figure] for figure in METRICS[2:]),
+            *("Network", "Chosen for", "Threshold, mean", "FP per image"),
+            *(METRIC_NAMES[name] for name in METRICS[2:]),
         ),
         rows=tuple(rows),
-        note="FP an image: false positive patches over the mammograms with a patch labelled 0. AUC and PR AUC do not "
+        note="FP per image: false positive patches over the mammograms with a patch labelled 0. AUC and PR AUC do not "
         "depend on the threshold. Compare target and reached: a threshold is worth what it holds on other patients.",
     )

@@ -1,73 +1,179 @@
-"""Where the numbers come from: command, store, versions, hardware, configuration.
+"""How the networks were made: training curves, time, and where the numbers come from.
 
-Owns the section. It repeats what was written down and checks nothing.
+Owns these sections. They repeat what runs, models and the store wrote down and check nothing. What a store was made
+with is told by the store; the keys of a configuration that a cross-validation does not use are not shown.
 """
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
 
 from mmgkeras import __version__
 from mmgkeras.config import Config
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
-from mmgkeras.report.table import Section, Table
-from mmgkeras.study.read import Study
+from mmgkeras.patches.split import read_store_folds
+from mmgkeras.report.charts import Series, line_chart
+from mmgkeras.report.content import Block, Cell, Charts, Folded, Section, Table, Text, missing, without_folders
+from mmgkeras.study.layout import SECONDS
+from mmgkeras.study.read import NetworkStudy, Study
+
+_TRAINING: Final = (
+    "One line for each fold. Metrics are of the augmented training samples, each scored while the network learned from "
+    "it: they tell how the training went, not what the network is worth."
+)
+_CURVES: Final = (
+    ("loss", "cross-entropy"),
+    ("auc", "AUC, training batches"),
+    ("validation_auc", "AUC, held-out patients"),
+)
+"""Columns of history.csv that are drawn, where they are there."""
+_PARTS: Final = {"read_s": "Read", "divide_s": "Divide", "infer_s": "Infer", "draw_s": "Draw"}
+_USED: Final = ("augmentation", "model", "train")
+"""The sections of a configuration that a cross-validation uses; a store is divided and split before it."""
+
+
+def training_section(study: Study) -> Section:
+    """Loss and AUC of every epoch, fold and network."""
+    body: list[Block] = [Text(_TRAINING)]
+    pictures = []
+    for network in study.networks:
+        lacking = [fold for fold in study.folds if fold not in network.first.histories]
+        if lacking:
+            body.append(missing(f"{network.name}: no history.csv of fold {', '.join(map(str, lacking))}."))
+        for column, label in _CURVES:
+            series = _series(network, column)
+            if series:
+                title = f"{study.labels[network.name]}: {label} by epoch"
+                picture = line_chart(
+                    series,
+                    title=title,
+                    caption=f"{title}.",
+                    x_label="epoch",
+                    y_label=label,
+                    x_range=(0.5, max(len(history) for history in network.first.histories.values()) + 0.5),
+                    x_ticks="whole",
+                    height=280,
+                )
+                pictures.append(picture)
+    body.append(Charts(tuple(pictures)))
+    if any(network.first.histories for network in study.networks):
+        body.append(_last_epochs_table(study))
+    return Section(anchor="training", title="Training", body=tuple(body))
+
+
+def timing_section(study: Study) -> Section:
+    """Seconds for a mammogram by network: median and 95th percentile, the parts, the cold run, and the hardware."""
+    title, anchor = "Time for a mammogram", "timing"
+    timed = [(network, timing) for network in study.networks if (timing := network.first.timing) is not None]
+    if not timed:
+        return Section(anchor=anchor, title=title, body=(missing("No time was measured (there is no timing.csv)."),))
+    hardware = study.crossval.get("hardware")
+    body: list[Block] = [
+        Text(
+            "As in the paper's 3.4.2: the inference of all patches of a mammogram, of every test mammogram. "
+            "The first inference after loading is cold and stands apart."
+        ),
+        Text(f"Hardware: {without_folders(hardware)}.") if hardware else missing("The hardware was not written down."),
+    ]
+    rows = [(network.name, *_seconds(timing)) for network, timing in timed]
+    parts = [(network.name, *_medians(timing)) for network, timing in timed]
+    body.append(
+        Table(
+            name="timing_seconds",
+            title="Seconds to classify all patches of one mammogram",
+            columns=("Network", "Median", "95th percentile", "Mean", "Cold, median of folds", "Mammograms", "Patches"),
+            rows=tuple(rows),
+            note="Patches: median of a mammogram.",
+        )
+    )
+    body.append(
+        Table(
+            name="timing_parts",
+            title="Median seconds of each part",
+            columns=("Network", *_PARTS.values(), "All parts"),
+            rows=tuple(parts),
+            note="Draw: the marked mammogram at its own resolution. n/a: not measured.",
+        )
+    )
+    others = [network.name for network in study.networks if network.first.timing is None]
+    if others:
+        body.append(missing(f"Not timed: {', '.join(others)}."))
+    return Section(anchor=anchor, title=title, body=tuple(body))
 
 
 def provenance_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> Section:
-    """The command, what it ran on, and every key of the configuration that is not the default."""
-    body: list[str | Table] = [_facts(study, num_resamples=num_resamples), _keys(study)]
+    """The command, what it ran on, the store, and every used key of the configuration that is not the default."""
+    body: list[Block] = [_facts(study, num_resamples=num_resamples), _store_facts(study), _keys(study)]
     for network in study.networks:
-        text = json.dumps(network.config.model_dump(mode="json"), indent=1)
-        summary = f"<summary>Whole configuration of {escape(network.name)}</summary>"
-        body.append(f"<details>{summary}<pre>{escape(text)}</pre></details>")
+        used = network.config.model_dump(mode="json", include=set(_USED))
+        text = without_folders(json.dumps(used, indent=1))
+        body.append(Folded(f"Whole configuration of {network.name}", text))
     return Section(anchor="provenance", title="Provenance", body=tuple(body))
 
 
 def _facts(study: Study, *, num_resamples: int) -> Table:
     crossval = study.crossval
+    versions = crossval.get("versions")
     facts = {
-        "command": _told(crossval["command"]),
+        "command": _words(crossval["command"]),
         "begun": crossval.get("created"),
-        "store": _told(crossval["store"].get("path")),
-        "store checksum": crossval["store"].get("checksum"),
-        "SHA-256 of its folds.csv": crossval["store"].get("folds_sha256"),
-        "data folder": _told(crossval.get("data")),
         "folds": ", ".join(map(str, study.folds)),
         "seeds": ", ".join(map(str, sorted(crossval["seeds"]))),
         "hardware": crossval.get("hardware"),
-        **{f"version of {name}": version for name, version in _versions(crossval).items()},
+        **{f"version of {name}": version for name, version in (versions or {}).items()},
         "version of mmgkeras, this report": __version__,
         "resamples": f"{num_resamples:,} of patients, seed 0",
     }
-    return Table(
-        name="provenance_facts",
-        title="How this came to be",
-        columns=("What", "Value"),
-        rows=tuple((name, None if value is None else str(value)) for name, value in facts.items()),
-    )
+    return _facts_table("provenance_facts", "How this came to be", facts)
 
 
-def _told(command: str | None) -> str | None:
-    """The words of a command, or a path, without the folders of absolute paths: those are nobody else's affair."""
+def _store_facts(study: Study) -> Table:
+    stored, store = study.crossval["store"], study.store
+    facts: dict[str, Any] = {
+        "store": _words(stored.get("path")),
+        "checksum": stored.get("checksum"),
+        "SHA-256 of its folds.csv": stored.get("folds_sha256"),
+        "data folder": _words(study.crossval.get("data")),
+    }
+    if store is not None:
+        labels = store.manifest["labels"]
+        facts |= {
+            "made by mmgkeras": store.manifest["mmgkeras_version"],
+            "made on": store.manifest["created"],
+            "patch size (px)": store.patch_px,
+            "stride (px)": store.stride_px,
+            "pixel type": store.pixel_type,
+            "labels read from": labels["read_from"],
+            "label source": labels["label_source"],
+            "fraction of a cluster region that makes a patch positive": labels["envelope_fraction"],
+            "subsets of patients": len(set(read_store_folds(store).values())),
+        }
+    note = "" if store is not None else "The store was not there: what it was made with is not known."
+    return _facts_table("provenance_store", "The patch store", facts, note=note)
+
+
+def _facts_table(name: str, title: str, facts: Mapping[str, Any], *, note: str = "") -> Table:
+    rows = tuple((what, None if value is None else without_folders(str(value))) for what, value in facts.items())
+    return Table(name=name, title=title, columns=("What", "Value"), rows=rows, note=note)
+
+
+def _words(command: str | None) -> str | None:
+    """The words of a command, or a path, without the folders of absolute paths."""
     if command is None:
         return None
     words = shlex.split(command)
-    return shlex.join(Path(word).name if Path(word).is_absolute() else word for word in words)
-
-
-def _versions(crossval: Mapping[str, Any]) -> Mapping[str, Any]:
-    versions = crossval.get("versions")
-    return versions if isinstance(versions, dict) else {}
+    return shlex.join(Path(word).name if Path(word).is_absolute() else without_folders(word) for word in words)
 
 
 def _keys(study: Study) -> Table:
-    """Each key that any network sets otherwise than the default, and its value in each."""
-    defaults = dict(_flat(Config().model_dump(mode="json")))
-    values = {network.name: dict(_flat(network.config.model_dump(mode="json"))) for network in study.networks}
+    """Each used key that any network sets otherwise than the default, and its value in each."""
+    defaults = dict(_flat(Config()))
+    values = {network.name: dict(_flat(network.config)) for network in study.networks}
     # The seed of the configuration is replaced by those of the cross-validation.
     changed = [
         key
@@ -86,11 +192,70 @@ def _keys(study: Study) -> Table:
     )
 
 
-def _flat(config: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    for section, keys in config.items():
+def _flat(config: Config) -> Iterator[tuple[str, Any]]:
+    for section, keys in config.model_dump(mode="json", include=set(_USED)).items():
         for key, value in keys.items():
             yield f"{section}.{key}", value
 
 
 def _text(value: Any) -> str:
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+    return "none" if value is None else without_folders(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _series(network: NetworkStudy, column: str) -> Sequence[Series]:
+    return [
+        Series(
+            label=f"fold {fold}",
+            x=history["epoch"].to_numpy(),
+            y=history[column].to_numpy(),
+            style=place,
+            form="marked",
+        )
+        for place, (fold, history) in enumerate(network.first.histories.items())
+        if column in history.columns and history[column].notna().any()
+    ]
+
+
+def _last_epochs_table(study: Study) -> Table:
+    named = {"loss": "Loss", "auc": "AUC, training", "validation_auc": "AUC, held out"}
+    histories = [
+        (network.name, fold, history)
+        for network in study.networks
+        for fold, history in network.first.histories.items()
+        if len(history)
+    ]
+    shown = [name for name in named if any(name in history.columns for _, _, history in histories)]
+    rows: list[tuple[Cell, ...]] = []
+    for network, fold, history in histories:
+        last = history.iloc[-1]
+        speed = _known(last.get("patches_per_second"))
+        values = [_known(last.get(name)) for name in shown]
+        rows.append((network, f"fold {fold}", len(history), *values, None if speed is None else round(speed)))
+    return Table(
+        name="last_epoch",
+        title="The last epoch of each training",
+        columns=("Network", "Fold", "Epochs", *(named[name] for name in shown), "Patches per second"),
+        rows=tuple(rows),
+    )
+
+
+def _known(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
+
+
+def _seconds(timing: pd.DataFrame) -> tuple[Cell, ...]:
+    warm = timing[(timing["is_cold"] == 0) & timing["infer_s"].notna()]
+    cold = timing.loc[timing["is_cold"] == 1, "infer_s"].dropna()
+    first = float(cold.median()) if len(cold) else None
+    if warm.empty:
+        return (None, None, None, first, 0, None)
+    p50, p95 = (float(value) for value in np.percentile(warm["infer_s"], [50, 95]))
+    return (p50, p95, float(warm["infer_s"].mean()), first, len(warm), round(float(warm["num_patches"].median())))
+
+
+def _medians(timing: pd.DataFrame) -> tuple[Cell, ...]:
+    warm = timing[timing["is_cold"] == 0]
+    medians = [_known(warm[name].median()) for name in SECONDS]
+    # Summed for each mammogram and only then the median: medians of parts do not add up.
+    whole = warm[list(SECONDS)].sum(axis=1, skipna=False)
+    return (*medians, _known(whole.median()))

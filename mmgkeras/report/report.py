@@ -17,20 +17,17 @@ from mmgkeras.progress import Track, untracked
 from mmgkeras.report.atlas import atlas_section
 from mmgkeras.report.checklists import checklists_section
 from mmgkeras.report.comparison_with_paper import paper_section
+from mmgkeras.report.comparisons import assumed_section, differences_section, external_section
+from mmgkeras.report.content import Section, Table
 from mmgkeras.report.curves import froc_section, precision_recall_section, roc_section
 from mmgkeras.report.dataset import dataset_section
-from mmgkeras.report.differences import differences_section
-from mmgkeras.report.localisation import localisation_section
-from mmgkeras.report.other_patches import assumed_section, external_section
+from mmgkeras.report.model_tests import localisation_section, shortcut_section
 from mmgkeras.report.page import page
 from mmgkeras.report.performance import confusion_section, headline_section, mammograms_section, spread_section
 from mmgkeras.report.probabilities import calibration_section, operating_points_section
-from mmgkeras.report.provenance import provenance_section
-from mmgkeras.report.render import RENDERERS
-from mmgkeras.report.runs import timing_section, training_section
-from mmgkeras.report.shortcut import shortcut_section
+from mmgkeras.report.provenance import provenance_section, timing_section, training_section
 from mmgkeras.report.subgroups import subgroups_section
-from mmgkeras.report.table import Section, Table
+from mmgkeras.report.table_files import RENDERERS
 from mmgkeras.study.read import Study, read_study
 from mmgkeras.study.reference_standard import study_marks
 

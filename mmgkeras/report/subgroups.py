@@ -13,8 +13,7 @@ from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.patch_features import PLACE
 from mmgkeras.evaluation.subgroup_metrics import MIN_PATCHES, UNKNOWN_VALUE, by_annotation, by_column, part_metrics
 from mmgkeras.evaluation.summary import TISSUE, selected
-from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 
@@ -27,12 +26,12 @@ _OF_IMAGES: Final[Mapping[str, str]] = {
 }
 TOO_FEW: Final = "too few"
 _INTRO: Final = (
-    f"Predictions out of fold of patches on tissue, at the paper's threshold of {THRESHOLD:g}. A figure stands where "
+    f"Predictions out of fold of patches on tissue, at the paper's threshold of {THRESHOLD:g}. A metric stands where "
     f"at least {MIN_PATCHES} patches of {MIN_PATIENTS} patients carry it; otherwise the counts stand alone. The AUC "
     "compares patches of the same fold, the pairs of all folds together. The intervals are not corrected for the "
     "number of parts: they show where to look and prove no difference."
 )
-_NOTE: Final = "Patches on tissue; 95 % intervals over patients. n/a: too few patches or patients for a figure."
+_NOTE: Final = "Patches on tissue; 95 % intervals over patients. n/a: too few patches or patients for a metric."
 
 
 def subgroups_section(
@@ -57,7 +56,7 @@ def subgroups_section(
     }
     first = study.networks[0].first.predictions
     resamples = resample_patients(first, num_resamples=num_resamples, seed=seed)
-    body: list[str | Table] = [paragraph(_INTRO)]
+    body: list[Block] = [Text(_INTRO)]
     for column, name in _OF_IMAGES.items():
         grouped = {network: by_column(frame, column) for network, frame in patches.items()}
         groups = next(iter(grouped.values()))
@@ -71,7 +70,7 @@ def subgroups_section(
 
 def _annotated(
     patches: Mapping[str, pd.DataFrame], marks: pd.DataFrame | None, resamples: PatientResamples
-) -> Sequence[str | Table]:
+) -> Sequence[Block]:
     """Parts by what regions.csv has in the positives; each part's positives stand against all negatives."""
     if marks is None:
         return (missing("Type and distribution are not known: there is no data folder with regions.csv."),)
@@ -84,7 +83,7 @@ def _annotated(
             title="By type and distribution of the annotated findings",
             what="positives with",
             count=_counts_of_positives,
-            note="Type: individual marks or a cluster's envelope. Distribution: marks in a patch that an envelope "
+            note="Type: individual marks or a cluster region. Distribution: marks in a patch that a cluster region "
             "reaches count as inside a cluster, others as scattered. Each part's positives are set against all "
             "negatives, so the specificity is the same. ",
         ),
@@ -101,7 +100,7 @@ def _table(
     count: Callable[[pd.DataFrame], tuple[int, ...]] | None = None,
     note: str = "",
 ) -> Table:
-    """One row for each part and network; one for a part that is too small for any figure."""
+    """One row for each part and network; one for a part that is too small for any metric."""
     rows: list[tuple[Cell, ...]] = []
     for part, first in next(iter(grouped.values())).items():
         counts = (count or _counts)(first)

@@ -1,6 +1,7 @@
-"""The same figures on other patches: without assumed negatives, and of a model on another store.
+"""The networks beside each other, and the same metrics on other patches.
 
-Owns these two sections.
+Owns three sections: differences between networks, metrics without assumed negatives, metrics on another store. The
+tests and metrics are `evaluation`'s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,8 @@ from typing import Final
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import PATCH, bootstrap_metrics
+from mmgkeras.evaluation.comparison import Comparison, compare_networks
+from mmgkeras.evaluation.interval import Difference
 from mmgkeras.evaluation.metrics import METRIC_NAMES
 from mmgkeras.evaluation.summary import (
     SELECTIONS,
@@ -19,8 +22,7 @@ from mmgkeras.evaluation.summary import (
     selected,
     without_assumed,
 )
-from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.report.content import Block, Cell, Heading, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.study.read import Study
 from mmgkeras.tables import read_predictions
@@ -33,13 +35,68 @@ _ASSUMED: Final = (
 )
 
 
+_METHOD: Final = (
+    "Difference of the AUC of two networks on the same patches. That of the means over folds is tested by resampling "
+    "patients, the same ones for both networks; that of the pooled AUC by Obuchowski's variance for clustered data "
+    "(1997), a cluster being a patient. The p values are two-sided, and corrected by Holm over the pairs of each test. "
+    "They hold for these trained models: another training may give another result."
+)
+_COLUMNS: Final = ("Networks", "AUC", "Test", "Difference", "Standard error", "Statistic", "p", "p, Holm")
+
+
+def differences_section(study: Study, *, num_resamples: int) -> Section:
+    """All pairs of networks on tissue patches and on all."""
+    title = "Differences between networks"
+    if len(study.networks) < 2:
+        text = f"There is one network, {study.networks[0].name}, and nothing to compare it with."
+        return Section(anchor="differences", title=title, body=(missing(text),))
+    body: list[Block] = [Text(_METHOD)]
+    for selection, name in SELECTIONS.items():
+        predictions = {network.name: selected(network.first.predictions, selection) for network in study.networks}
+        pairs = compare_networks(predictions, num_resamples=num_resamples, folds=study.folds)
+        body.append(_differences_table(pairs, selection=selection, name=name))
+    return Section(anchor="differences", title=title, body=tuple(body))
+
+
+def _differences_table(pairs: tuple[Comparison, ...], *, selection: str, name: str) -> Table:
+    rows = [
+        _row(pair, auc=auc, test=test, found=found)
+        for auc, test in (("mean over folds", "bootstrap"), ("pooled", "Obuchowski"), ("pooled", "DeLong"))
+        for pair in pairs
+        if (found := _found(pair, auc=auc, test=test)) is not None or test != "DeLong"
+    ]
+    return Table(
+        name=f"differences_{selection}",
+        title=f"Differences of AUC, {name}",
+        columns=_COLUMNS,
+        rows=tuple(rows),
+        note="DeLong's test takes patches as independent and is given only where each patient has one patch.",
+    )
+
+
+def _found(pair: Comparison, *, auc: str, test: str) -> Difference | None:
+    return pair.delong if test == "DeLong" else pair.pooled if auc == "pooled" else pair.fold_mean
+
+
+def _row(pair: Comparison, *, auc: str, test: str, found: Difference | None) -> tuple[Cell, ...]:
+    names = (f"{pair.a} \u2212 {pair.b}", auc, test)
+    if found is None:
+        return (*names, None, None, None, None, None)
+    return (*names, found.interval, found.se, found.statistic, _p(found.p), _p(found.p_holm))
+
+
+def _p(value: float | None) -> Cell:
+    """A p value; below 0.001 three decimals would make it 0."""
+    return "< 0.001" if value is not None and value < 0.001 else value
+
+
 def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
-    """The figures without assumed negatives; None where nothing was assumed."""
+    """The metrics without assumed negatives; None where nothing was assumed."""
     store = study.store
     if store is None or store.manifest["labels"]["label_source"] != "assumed":
         return None
     title = "Without assumed negatives"
-    body: list[str | Table] = [paragraph(_ASSUMED)]
+    body: list[Block] = [Text(_ASSUMED)]
     rows: dict[str, list[tuple[Cell, ...]]] = {name: [] for name in SELECTIONS}
     counts = []
     for network in study.networks:
@@ -47,17 +104,17 @@ def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
         for selection, name in SELECTIONS.items():
             part = selected(kept, selection)
             if lacking := lacking_class(part, study.folds):
-                body.append(missing(f"{network.name}, {name}: no figures, for {lacking}."))
+                body.append(missing(f"{network.name}, {name}: no metrics, for {lacking}."))
                 continue
-            figures = bootstrap_metrics(part, num_resamples=num_resamples, folds=study.folds).fold_mean
-            rows[selection].append((network.name, *(figures[figure] for figure in METRIC_NAMES)))
+            means = bootstrap_metrics(part, num_resamples=num_resamples, folds=study.folds).fold_mean
+            rows[selection].append((network.name, *(means[name] for name in METRIC_NAMES)))
             counts.append((name, int((part["label"] == 1).sum()), int((part["label"] == 0).sum())))
     body.extend(
-        paragraph(f"{name[0].upper()}{name[1:]}: {positive:,} with calcification and {negative:,} without.")
+        Text(f"{name[0].upper()}{name[1:]}: {positive:,} with calcification and {negative:,} without.")
         for name, positive, negative in dict.fromkeys(counts)
     )
     body.extend(
-        _table(found, name=f"without_assumed_{selection}", title=f"Mean over folds, {SELECTIONS[selection]}")
+        _metrics_table(found, name=f"without_assumed_{selection}", title=f"Mean over folds, {SELECTIONS[selection]}")
         for selection, found in rows.items()
         if found
     )
@@ -65,7 +122,7 @@ def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
 
 
 def external_section(folders: Sequence[Path], *, num_resamples: int) -> Section | None:
-    """The figures of what `mmgkeras evaluate` wrote of models on other stores; None without any.
+    """The metrics of what `mmgkeras evaluate` wrote of models on other stores; None without any.
 
     Raises:
         InputError: if a folder has no predictions.csv that can be read, or it has no patch of known label.
@@ -73,19 +130,19 @@ def external_section(folders: Sequence[Path], *, num_resamples: int) -> Section 
     """
     if not folders:
         return None
-    body: list[str | Table] = [
-        paragraph(
+    body: list[Block] = [
+        Text(
             "Models on mammograms of another source, scored by mmgkeras evaluate. Where several models scored every "
             "patch, each model has a row, and “mean of models” is one classifier: the mean of their probabilities."
         )
     ]
     for number, folder in enumerate(folders, start=1):
-        body.append(f"<h3>External set {number}</h3>")
+        body.append(Heading(f"External set {number}"))
         body.extend(_external(folder, number=number, num_resamples=num_resamples))
     return Section(anchor="external", title="On another store", body=tuple(body))
 
 
-def _external(folder: Path, *, number: int, num_resamples: int) -> list[str | Table]:
+def _external(folder: Path, *, number: int, num_resamples: int) -> list[Block]:
     path = folder / PREDICTIONS_CSV
     predictions = read_predictions(path)
     if not (predictions["label"] >= 0).any():
@@ -96,14 +153,14 @@ def _external(folder: Path, *, number: int, num_resamples: int) -> list[str | Ta
     measured = {name: measure_selections(part, num_resamples=num_resamples) for name, part in rows.items()}
     whole = predictions.drop_duplicates(PATCH)
     positive, negative = ((whole["label"] == label).sum() for label in (CALCIFICATION, NO_CALCIFICATION))
-    body: list[str | Table] = [
-        paragraph(
+    body: list[Block] = [
+        Text(
             f"{folder.name}: {positive:,} patches with calcification and {negative:,} without, "
             f"{whole['image_id'].nunique():,} mammograms of {whole['patient_id'].nunique():,} patients."
         )
     ]
     body.extend(
-        _table(
+        _metrics_table(
             _external_rows(measured, selection),
             name=f"external{number}_{selection}",
             title=f"External set {number}, {name}",
@@ -116,13 +173,13 @@ def _external(folder: Path, *, number: int, num_resamples: int) -> list[str | Ta
 
 def _external_rows(measured: Mapping[str, Mapping[str, SelectionMetrics]], selection: str) -> list[tuple[Cell, ...]]:
     return [
-        (name, *(part.bootstrap.fold_mean[figure] for figure in METRIC_NAMES))
+        (name, *(part.bootstrap.fold_mean[metric] for metric in METRIC_NAMES))
         for name, of_selection in measured.items()
         if (part := of_selection.get(selection)) is not None
     ]
 
 
-def _table(rows: Sequence[tuple[Cell, ...]], *, name: str, title: str) -> Table:
+def _metrics_table(rows: Sequence[tuple[Cell, ...]], *, name: str, title: str) -> Table:
     return Table(
         name=name,
         title=title,

@@ -1,19 +1,18 @@
-"""A table as HTML, as CSV and as LaTeX: the same numbers three times.
+"""A table as CSV and as LaTeX, and its cells as the page has them: the same numbers three times.
 
-Owns how numbers are written and how text is escaped in each. What stands in a table is its section's affair.
+Owns how numbers are written. What stands in a table is its section's affair, how the page sets it the template's.
 """
 
 import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterator
-from html import escape
+from collections.abc import Callable
 from typing import Final
 
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.outputs import NOT_AVAILABLE
-from mmgkeras.report.table import Cell, Table
+from mmgkeras.report.content import Cell, Table
 
 LONG_ROWS: Final = 40
 """A table with more rows is folded on the page: it is opened by a click, and read in its CSV."""
@@ -49,30 +48,24 @@ _LATEX: Final = {
 
 def cell_text(cell: Cell) -> str:
     """A cell as it is read: three decimals, thousands apart, an interval in brackets, "n/a" for None."""
-    if cell is None:
-        return NOT_AVAILABLE
+    return " ".join(part for part in cell_parts(cell) if part)
+
+
+def cell_parts(cell: Cell) -> tuple[str, str]:
+    """The same in two: the number, and the bounds of an interval, "" for none."""
     if isinstance(cell, Interval):
-        return _interval_text(cell)
-    if isinstance(cell, str):
-        return cell
-    return _whole(cell) if isinstance(cell, int) else _decimal(cell)
+        return _decimal(cell.estimate), _bounds_text(cell)
+    if cell is None or isinstance(cell, str):
+        return NOT_AVAILABLE if cell is None else cell, ""
+    return _whole(cell) if isinstance(cell, int) else _decimal(cell), ""
 
 
-def as_html(table: Table) -> str:
-    """The table with its title above and its note below; a long one folded."""
-    head = "".join(
-        f'<th scope="col"{_side(table, place)}>{escape(name)}</th>' for place, name in enumerate(table.columns)
+def numeric_columns(table: Table) -> tuple[bool, ...]:
+    """Of each column, whether no cell of it is text."""
+    return tuple(
+        bool(table.rows) and not any(isinstance(row[place], str) for row in table.rows)
+        for place in range(len(table.columns))
     )
-    body = "".join(f"<tr>{''.join(_html_cells(row, table))}</tr>" for row in table.rows)
-    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    name, title = escape(table.name), escape(table.title)
-    # A caption element would be squeezed to the width of its table.
-    drawn = f'<table aria-label="{title}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    kind = "table wide" if len(table.columns) > WIDE_COLUMNS else "table"
-    if len(table.rows) > LONG_ROWS:
-        summary = f"{title} ({len(table.rows):,} rows, also in tables/{name}.csv)"
-        return f'<details id="{name}" class="{kind} long"><summary>{summary}</summary>{drawn}{note}</details>'
-    return f'<div id="{name}" class="{kind}"><p class="title">{title}</p>{drawn}{note}</div>'
 
 
 def as_csv(table: Table) -> str:
@@ -85,7 +78,7 @@ def as_csv(table: Table) -> str:
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow(map(_plain, header))
     for row in table.rows:
         writer.writerow([field for cell, three in zip(row, split, strict=True) for field in _fields(cell, three=three)])
     return text.getvalue()
@@ -96,7 +89,7 @@ def as_latex(table: Table) -> str:
 
     A wide one is shrunk to the width of the text, a long one broken over pages.
     """
-    sides = "".join("r" if _is_numeric(table, place) else "l" for place in range(len(table.columns)))
+    sides = "".join("r" if is_numeric else "l" for is_numeric in numeric_columns(table))
     title = [rf"\caption{{{latex_text(table.title)}}}", rf"\label{{tab:{table.name.replace('_', '-')}}}"]
     head = [r"\toprule", " & ".join(latex_text(name) for name in table.columns) + r" \\", r"\midrule"]
     rows = [" & ".join(latex_text(cell_text(cell)) for cell in row) + r" \\" for row in table.rows]
@@ -127,11 +120,6 @@ def _decimal(value: float) -> str:
     return text.replace("-", "\u2212") if float(text.replace(",", "")) != 0 else text.removeprefix("-")
 
 
-def _interval_text(interval: Interval) -> str:
-    bounds = _bounds_text(interval)
-    return f"{_decimal(interval.estimate)} {bounds}" if bounds else _decimal(interval.estimate)
-
-
 def _bounds(interval: Interval) -> tuple[float, float] | None:
     """None where they are not known, or so near each other that nothing varied but the last digits of a float."""
     low, high = interval.low, interval.high
@@ -148,31 +136,6 @@ def _bounds_text(interval: Interval) -> str:
     return f"({join.join(map(_decimal, bounds))})"
 
 
-def _is_numeric(table: Table, place: int) -> bool:
-    return bool(table.rows) and not any(isinstance(row[place], str) for row in table.rows)
-
-
-def _side(table: Table, place: int) -> str:
-    return ' class="num"' if _is_numeric(table, place) else ""
-
-
-def _html_cells(row: tuple[Cell, ...], table: Table) -> Iterator[str]:
-    for place, cell in enumerate(row):
-        if place == 0 and isinstance(cell, str):
-            yield f'<th scope="row">{escape(cell)}</th>'
-        else:
-            is_number = cell is not None and not isinstance(cell, str)
-            kind = ' class="num"' if is_number or (cell is None and _is_numeric(table, place)) else ""
-            yield f"<td{kind}>{_html_text(cell)}</td>"
-
-
-def _html_text(cell: Cell) -> str:
-    """The bounds of an interval are set apart, so that a wide table can put them below the estimate."""
-    if isinstance(cell, Interval) and (bounds := _bounds_text(cell)):
-        return f'{_decimal(cell.estimate)} <span class="bounds">{bounds}</span>'
-    return escape(cell_text(cell))
-
-
 def _fields(cell: Cell, *, three: bool) -> tuple[str, ...]:
     if isinstance(cell, Interval):
         return tuple(_plain(value) for value in (cell.estimate, *(_bounds(cell) or (None, None))))
@@ -182,7 +145,10 @@ def _fields(cell: Cell, *, three: bool) -> tuple[str, ...]:
 def _plain(cell: str | float | None) -> str:
     if cell is None:
         return NOT_AVAILABLE
-    return cell if isinstance(cell, str) else str(cell) if isinstance(cell, int) else f"{cell:.6g}"
+    if isinstance(cell, str):
+        # A spreadsheet would run text that begins so.
+        return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    return str(cell) if isinstance(cell, int) else f"{cell:.6g}"
 
 
 RENDERERS: Final[dict[str, Callable[[Table], str]]] = {"csv": as_csv, "tex": as_latex}

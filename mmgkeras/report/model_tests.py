@@ -1,6 +1,7 @@
-"""The shortcut test: what models say of patches without calcification once they are darkened, turned or flipped.
+"""Tests of what the networks learned: shortcuts of the augmentation, and localisation inside the patch.
 
-Owns its one table and the sentence that says what a rise means. The scores come from `inference.shortcut_test`.
+Owns their tables and what a reader is told of them. The shortcut test (`inference.shortcut_test`) scores patches
+without calcification once they are darkened, turned or flipped; the pointing game is `inference.pointing_game`'s.
 """
 
 from typing import Final
@@ -9,12 +10,11 @@ import pandas as pd
 
 from mmgkeras.evaluation.changed_patches import changed_scores
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.report.page import missing, paragraph
-from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.evaluation.pointing import pointing_scores
+from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
 from mmgkeras.schema import NO_CALCIFICATION
 from mmgkeras.study.read import Study
 
-ANCHOR: Final = "shortcut"
 AS_IS: Final = "as_is"
 _NAMES: Final = {
     AS_IS: "as it is",
@@ -35,6 +35,11 @@ _SYMMETRIC: Final = (
     '{names} trained with augmentation.scheme = "symmetric", which changes both classes alike: there a rise is not the '
     "augmentation's doing."
 )
+_POINTING: Final = (
+    "The pointing game asks of each positive patch whether the cell of the last feature map in which the activation "
+    "for calcification is highest holds a pixel of an annotated finding (Zhang et al. 2018). Chance is the part of the "
+    "patch's cells that hold one: what a cell drawn blindly would score."
+)
 
 
 def shortcut_section(study: Study, *, num_resamples: int = 2000, seed: int = 0) -> Section:
@@ -48,17 +53,17 @@ def shortcut_section(study: Study, *, num_resamples: int = 2000, seed: int = 0) 
             rows.extend(
                 _rows(study.labels[network.name], network.first.shortcut, num_resamples=num_resamples, seed=seed)
             )
-    body: list[str | Table] = [paragraph(_MEANING)]
+    body: list[Block] = [Text(_MEANING)]
     symmetric = [
         study.labels[network.name] for network in study.networks if network.config.augmentation.scheme == "symmetric"
     ]
     if symmetric:
-        body.append(paragraph(_SYMMETRIC.format(names=", ".join(symmetric))))
+        body.append(Text(_SYMMETRIC.format(names=", ".join(symmetric))))
     if rows:
         body.append(_table(rows))
     if without:
         body.append(missing(f"Not measured for {', '.join(without)}: no shortcut.csv beside its predictions."))
-    return Section(anchor=ANCHOR, title="Shortcut test of the augmentation", body=tuple(body))
+    return Section(anchor="shortcut", title="Shortcut test of the augmentation", body=tuple(body))
 
 
 def _table(rows: list[tuple[Cell, ...]]) -> Table:
@@ -78,3 +83,32 @@ def _rows(network: str, scores: pd.DataFrame, *, num_resamples: int, seed: int) 
     found = changed_scores(negatives, reference=AS_IS, num_resamples=num_resamples, seed=seed)
     known = list(dict.fromkeys([*(name for name in _NAMES if name in found), *found]))
     return [(network, _NAMES.get(change, change), *found[change]) for change in known]
+
+
+def localisation_section(study: Study, *, num_resamples: int = 2000, seed: int = 0) -> Section:
+    """The pointing-game score of each network with its interval, chance, and the difference."""
+    rows: list[tuple[Cell, ...]] = []
+    without = []
+    for network in study.networks:
+        pointing = network.first.pointing
+        if pointing is None or pointing.empty:
+            without.append(study.labels[network.name])
+        else:
+            scores = pointing_scores(pointing, num_resamples=num_resamples, seed=seed)
+            rows.append((study.labels[network.name], *scores))
+    body: list[Block] = [Text(_POINTING)]
+    if rows:
+        body.append(
+            Table(
+                name="pointing_game",
+                title="Pointing game",
+                columns=("Network", "Positive patches", "Patients", "Hits", "Score", "Chance", "Score less chance"),
+                rows=tuple(rows),
+                note="All positive patches with an annotated pixel, called positive or not. 95 % intervals over "
+                "patients.",
+            )
+        )
+    if without:
+        names = ", ".join(without)
+        body.append(missing(f"Not measured for {names}: it needs regions.csv and a model that gives activations."))
+    return Section(anchor="localisation", title="Localisation inside the patch", body=tuple(body))
