@@ -135,10 +135,10 @@ def _facts(study: Study, *, num_resamples: int) -> Table:
 def _store_facts(study: Study) -> Table:
     stored, store = study.crossval["store"], study.store
     facts: dict[str, Any] = {
-        "store": _words(stored.get("path")),
+        "store": _name(stored.get("path")),
         "checksum": stored.get("checksum"),
         "SHA-256 of its folds.csv": stored.get("folds_sha256"),
-        "data folder": _words(study.crossval.get("data")),
+        "data folder": _name(study.crossval.get("data")),
     }
     if store is not None:
         labels = store.manifest["labels"]
@@ -162,12 +162,14 @@ def _facts_table(name: str, title: str, facts: Mapping[str, Any], *, note: str =
     return Table(name=name, title=title, columns=("What", "Value"), rows=rows, note=note)
 
 
-def _words(command: str | None) -> str | None:
-    """The words of a command, or a path, without the folders of absolute paths."""
-    if command is None:
-        return None
-    words = shlex.split(command)
-    return shlex.join(Path(word).name if Path(word).is_absolute() else without_folders(word) for word in words)
+def _words(command: str) -> str:
+    """A command without the folders of absolute paths."""
+    return shlex.join(without_folders(_name(word) or "") for word in shlex.split(command))
+
+
+def _name(path: str | None) -> str | None:
+    """A path as it is, or the last part of an absolute one."""
+    return Path(path).name if path and Path(path).is_absolute() else path
 
 
 def _keys(study: Study) -> Table:

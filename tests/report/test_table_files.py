@@ -4,9 +4,8 @@ import io
 import pytest
 
 from mmgkeras.evaluation.interval import Interval
-from mmgkeras.report.page import page
-from mmgkeras.report.render import LONG_ROWS, as_csv, as_html, as_latex, cell_text, latex_text
-from mmgkeras.report.table import Cell, Section, Table
+from mmgkeras.report.content import Cell, Table
+from mmgkeras.report.table_files import LONG_ROWS, as_csv, as_latex, cell_text, latex_text
 
 
 def table(*rows: tuple[Cell, ...], columns: tuple[str, ...] = ("Network", "AUC"), note: str = "") -> Table:
@@ -34,19 +33,9 @@ def test_a_cell_is_written_as_it_is_read(cell: Cell, text: str) -> None:
     assert cell_text(cell) == text
 
 
-def test_html_escapes_all_text_and_sets_numbers_apart() -> None:
-    html = as_html(table(("<b>&", 0.5), ("x", None), note="a < b"))
-    assert '<th scope="row">&lt;b&gt;&amp;</th><td class="num">0.500</td>' in html
-    assert '<td class="num">n/a</td>' in html
-    assert '<p class="title">AUC &amp; more</p>' in html
-    assert '<p class="note">a &lt; b</p>' in html
-
-
-def test_a_long_table_is_folded_and_names_its_csv() -> None:
-    assert as_html(table(*[("x", 1)] * LONG_ROWS)).startswith("<div")
-    folded = as_html(table(*[("x", 1)] * (LONG_ROWS + 1)))
-    assert folded.startswith("<details")
-    assert "tables/some_table.csv" in folded
+def test_text_that_a_spreadsheet_would_run_is_quoted_and_numbers_stay_numbers() -> None:
+    text = as_csv(table(("=1+1", -0.5), ("-x", -3), ("@a", 1), columns=("+name", "AUC")))
+    assert text.splitlines() == ["'+name,AUC", "'=1+1,-0.5", "'-x,-3", "'@a,1"]
 
 
 def test_a_column_with_an_interval_becomes_three_in_csv() -> None:
@@ -98,23 +87,3 @@ def test_a_wide_latex_table_is_shrunk_and_a_long_one_broken() -> None:
         r"\caption{AUC \& more}",
         r"\label{tab:some-table}\\",
     ]
-
-
-def test_a_page_lists_its_sections_and_forbids_the_network() -> None:
-    sections = [
-        Section(anchor="one", title="One & all", body=("<p>text</p>", table(("x", 1)))),
-        Section(anchor="two", title="Two", body=()),
-    ]
-    html = page(sections, title="A <title>", facts=("5 < 6",), footer="end")
-    assert '<a href="#one">One &amp; all</a>' in html
-    assert '<h2 id="two">Two</h2>' in html
-    assert "default-src 'none'" in html
-    assert "never for diagnosis" in html
-    assert "<h1>A &lt;title&gt;</h1><p>5 &lt; 6</p>" in html
-    assert "http" not in html.replace("http-equiv", "")
-
-
-def test_two_sections_of_one_anchor_are_refused() -> None:
-    section = Section(anchor="one", title="One", body=())
-    with pytest.raises(ValueError, match="an anchor of its own"):
-        page([section, section], title="t", facts=(), footer="f")

@@ -7,8 +7,8 @@ from scipy.special import logit
 
 from mmgkeras.config import AugmentationConfig, Config
 from mmgkeras.evaluation.interval import Interval
-from mmgkeras.report.shortcut import shortcut_section
-from mmgkeras.report.table import Section, Table
+from mmgkeras.report.content import Section, Table, Text
+from mmgkeras.report.model_tests import localisation_section, shortcut_section
 from mmgkeras.study.read import Study
 
 
@@ -65,15 +65,66 @@ def test_positives_take_no_part(section_study: Study, scores: pd.DataFrame) -> N
     assert found["as it is"][2] == 10
 
 
-def test_the_section_says_what_a_rise_means(section_study: Study, scores: pd.DataFrame) -> None:
-    section = shortcut_section(with_scores(section_study, scores), num_resamples=10)
-    assert "has learned that shortcut" in str(section.body[0])
-    symmetric = Config(augmentation=AugmentationConfig(scheme="symmetric"))
-    section = shortcut_section(with_scores(section_study, scores, config=symmetric), num_resamples=10)
-    assert "net trained with augmentation.scheme" in str(section.body[1])
+def test_networks_whose_augmentation_changes_both_classes_are_told_apart(
+    section_study: Study, scores: pd.DataFrame
+) -> None:
+    paper = shortcut_section(with_scores(section_study, scores), num_resamples=10)
+    config = Config(augmentation=AugmentationConfig(scheme="symmetric"))
+    symmetric = shortcut_section(with_scores(section_study, scores, config=config), num_resamples=10)
+    assert symmetric.body[0] == paper.body[0]
+    assert isinstance(symmetric.body[1], Text)
+    assert "net" in symmetric.body[1].text
+    assert isinstance(paper.body[1], Table)
 
 
 def test_a_network_without_scores_is_named(section_study: Study) -> None:
     section = shortcut_section(section_study)
-    assert "Not measured for net" in str(section.body[-1])
-    assert not any(isinstance(part, Table) for part in section.body)
+    assert [block.kind for block in section.body if isinstance(block, Text)] == ["", "missing"]
+    assert not any(isinstance(block, Table) for block in section.body)
+
+
+@pytest.fixture
+def pointing() -> pd.DataFrame:
+    """Twelve positives of six patients, every second one hit."""
+    return pd.DataFrame(
+        {
+            "image_id": [f"I{number}" for number in range(12)],
+            "patient_id": [f"P{number // 2}" for number in range(12)],
+            "row": 0,
+            "col": 0,
+            "peak_row": 1.0,
+            "peak_col": 1.0,
+            "is_hit": [1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 1, 1],
+            "chance": 0.125,
+            "fold": [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2],
+        }
+    )
+
+
+def with_pointing(study: Study, pointing: pd.DataFrame | None) -> Study:
+    network = study.networks[0]
+    return replace(study, networks=(replace(network, seeds={0: replace(network.first, pointing=pointing)}),))
+
+
+def test_score_and_chance_are_means_over_patches(section_study: Study, pointing: pd.DataFrame) -> None:
+    section = localisation_section(with_pointing(section_study, pointing), num_resamples=200)
+    (table,) = (part for part in section.body if isinstance(part, Table))
+    ((network, patches, patients, hits, score, chance, better),) = table.rows
+    assert (network, patches, patients, hits, chance) == ("net", 12, 6, 7, 0.125)
+    assert isinstance(score, Interval)
+    assert isinstance(better, Interval)
+    assert score.estimate == pytest.approx(7 / 12)
+    assert score.low is not None
+    assert score.low < 7 / 12
+    assert better.estimate == pytest.approx(7 / 12 - 0.125)
+
+
+@pytest.mark.parametrize("rows", [None, 0])
+def test_a_network_that_pointed_at_nothing_is_named(
+    section_study: Study, pointing: pd.DataFrame, rows: int | None
+) -> None:
+    section = localisation_section(with_pointing(section_study, None if rows is None else pointing.head(rows)))
+    missing = section.body[-1]
+    assert isinstance(missing, Text)
+    assert missing.kind == "missing"
+    assert "net" in missing.text
