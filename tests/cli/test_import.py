@@ -84,7 +84,7 @@ def test_check_lists_every_fault_and_exits_1(source: Path, tmp_path: Path) -> No
     assert result.exit_code == 1
     faults = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(faults) == 2
-    assert "mdb001.pgm: is cut short: 1,048,576 bytes of pixels expected" in faults[0]
+    assert "mdb001.pgm: is damaged or cut short: 1,048,576 bytes of pixels expected" in faults[0]
     assert "mdb002.pgm: is empty (0 bytes)" in faults[1]
     assert result.stdout.splitlines()[-1] == "2 faults, 0 remarks"
 

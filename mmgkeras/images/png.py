@@ -1,0 +1,105 @@
+"""PNG to pixels: every chunk's checksum and the length of its data are verified here, then Pillow decodes.
+
+Pillow passes over the checksums of the pixel data, and stops reading it where the last row is full. Gamma and colour
+profiles are not applied: gray values are taken as stored. Format: the PNG specification (W3C, third edition).
+"""
+
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngImageFile
+
+from mmgkeras.errors import InputError
+from mmgkeras.images.samples import check_size, check_upright, damaged, gray_of, pillow_faults, shown
+from mmgkeras.schema import Pixels
+
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""By colour type: gray, colour, palette, gray and alpha, colour and alpha."""
+_PASSES: Final = (
+    ((0, 0, 1, 1),),
+    ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""First column and row, and steps along columns and rows, of each pass: without interlacing, and with Adam7."""
+_ORIENTATION: Final = 0x0112
+
+
+def decode_png(data: bytes) -> Pixels:
+    """(H, W) uint8, or uint16 for 16 bits; 2 and 4 bits are brought to the full range of uint8.
+
+    Raises:
+        InputError: for damage, an animation, 1 bit, true colour, colour of 16 bits, transparency, or a size over the
+            limit.
+    """
+    bits = _verify(data)
+    with pillow_faults():
+        image = PngImageFile(BytesIO(data))
+        check_upright(image.getexif().get(_ORIENTATION, 1))
+        image.load()
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    elif "transparency" in image.info:
+        raise InputError("must be opaque. Received: a gray value or colour that is declared transparent")
+    samples: NDArray[Any] = np.array(image)
+    if samples.ndim == 3:
+        samples = gray_of(samples, has_alpha=image.mode in ("LA", "RGBA"))
+    return samples.astype(np.uint16) if bits == 16 else samples.astype(np.uint8)
+
+
+def _verify(data: bytes) -> int:
+    """The bits a sample, once all chunks hold together and the pixels have the right length."""
+    (_, header), *chunks = _chunks(data)
+    bits, expected = _read_header(header)
+    for kind, _ in chunks:
+        if kind == b"acTL":
+            raise InputError("must hold one image. Received: an animated PNG")
+        if kind not in (b"PLTE", b"IDAT", b"IEND") and kind[:1].isupper():
+            raise InputError(f"is a PNG with a part that is not supported. Received: chunk {kind!r}")
+    stream = zlib.decompressobj()
+    try:
+        received = len(stream.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"), expected + 1))
+    except zlib.error as error:
+        raise damaged(shown(error)) from error
+    if received != expected or not stream.eof:
+        raise damaged(f"{expected:,} bytes of pixels expected. Received: {received:,}, or no end after them")
+    return bits
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """Type and body of each chunk up to IEND, IHDR being the first; what follows IEND is no part of the image."""
+    view, position, kind = memoryview(data), len(_SIGNATURE), b""
+    if not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR":
+        raise damaged("it does not begin as a PNG must")
+    while kind != b"IEND":
+        length = int.from_bytes(view[position : position + 4], "big")
+        end = position + 8 + length
+        if end + 4 > len(data):
+            raise damaged(f"it ends inside the chunk at byte {position:,}")
+        kind = data[position + 4 : position + 8]
+        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise damaged(f"the checksum of chunk {kind!r} at byte {position:,} is wrong")
+        yield kind, view[position + 8 : end]
+        position = end + 4
+
+
+def _read_header(body: memoryview) -> tuple[int, int]:
+    """The bits a sample, and how many bytes all rows have, each with the byte of its filter."""
+    if len(body) != 13:
+        raise damaged("its header has a wrong length")
+    width, height = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
+    bits, colour, _, _, interlace = body[8:]
+    check_size(width, height)
+    if bits not in (2, 4, 8, 16) or colour not in _CHANNELS or interlace > 1:
+        raise InputError(f"must be gray of 2 to 16 bits. Received: a PNG of {bits} bits and colour type {colour}")
+    if bits == 16 and colour:
+        raise InputError("must be gray to hold more than 8 bits. Received: colour or alpha with 16 bits a channel")
+    num_bytes = 0
+    for left, top, across, down in _PASSES[interlace]:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            num_bytes += rows * (1 + -(-columns * _CHANNELS[colour] * bits // 8))
+    return bits, num_bytes

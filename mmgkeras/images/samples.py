@@ -1,0 +1,95 @@
+"""The rules that hold for every format: the size, the orientation, what counts as gray, and the full range.
+
+The decoders (pgm, png, jpeg, tiff) know their files and call these; none of them knows the file's name.
+"""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmgkeras.errors import InputError
+from mmgkeras.schema import Pixels
+
+MAX_PIXELS: Final = 100_000_000
+"""The most pixels an image may hold. The largest detectors give about 25 million, film scanned at 50 um about 30."""
+
+_PILLOW_FAULTS: Final = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
+_LONGEST: Final = 80
+
+
+def damaged(reason: str) -> InputError:
+    """The error of a file whose bytes do not hold together."""
+    return InputError(f"is damaged or cut short: {reason}")
+
+
+def shown(value: object, *, longest: int = _LONGEST) -> str:
+    """What may be printed of a value that comes from outside: one line, no control characters, its middle left out."""
+    text = " ".join(str(value).split()) or type(value).__name__
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}...{text[-(longest // 2) :]}"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+@contextmanager
+def pillow_faults() -> Iterator[None]:
+    """Turns whatever Pillow raises on damaged files into the one error, and keeps its warnings from the terminal."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except _PILLOW_FAULTS as error:
+        raise damaged(shown(error)) from error
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuses an empty image and one over the limit, by its header alone.
+
+    Raises:
+        InputError: if a side is 0, or for more than `MAX_PIXELS`.
+    """
+    if not width or not height:
+        raise InputError(f"must be at least 1 pixel wide and high. Received: {width} x {height}")
+    if width * height > MAX_PIXELS:
+        raise InputError(f"must hold at most {MAX_PIXELS:,} pixels. Received: {width} x {height}")
+
+
+def check_upright(orientation: int) -> None:
+    """Refuses an image to be shown rotated or mirrored: EXIF's and TIFF's orientation must be 1.
+
+    Raises:
+        InputError: for any other value.
+    """
+    if orientation != 1:
+        raise InputError(
+            "must be stored as shown, for annotations are in stored pixels. "
+            f"Received: EXIF orientation {shown(orientation)}, allowed: 1 or none"
+        )
+
+
+def gray_of(samples: NDArray[Any], *, has_alpha: bool) -> NDArray[Any]:
+    """(H, W) the gray values of samples (H, W, C).
+
+    Raises:
+        InputError: for an alpha channel (the last) with any value below the type's largest, or true colour.
+    """
+    if has_alpha:
+        if samples[..., -1].min() < np.iinfo(samples.dtype).max:
+            raise InputError("must be opaque. Received: an alpha channel with values below the largest")
+        samples = samples[..., :-1]
+    if any((samples[..., 0] != samples[..., channel]).any() for channel in range(1, samples.shape[2])):
+        raise InputError("must be gray, or colour with red = green = blue. Received: true colour")
+    return np.ascontiguousarray(samples[..., 0])
+
+
+def full_range(values: NDArray[Any], *, largest: int) -> Pixels:
+    """(H, W) uint8 for a largest value up to 255, else uint16: `largest` becomes 255 or 65535, the rest rounded."""
+    full = 255 if largest < 256 else 65535
+    if largest != full:
+        values = (values.astype(np.uint32) * full + largest // 2) // largest
+    return values.astype(np.uint8) if full == 255 else values.astype(np.uint16)
