@@ -1,6 +1,7 @@
-# make demo   phantom mammograms to marked mammograms, in demo/
-# make test   lint, types, the order of imports and every test, with its coverage
-# Both make .venv themselves. PYTHON names another interpreter (3.11 to 3.13), JOBS the tests run at once;
+# make demo       phantom mammograms to marked mammograms, in demo/
+# make detector   the detector's weights from phantoms alone; given again, it goes on where it stopped
+# make test       lint, types, the order of imports and every test, with its coverage
+# All make .venv themselves. PYTHON names another interpreter (3.11 to 3.13), JOBS the tests run at once;
 # COVERAGE= leaves out the coverage, which on Python 3.11 costs the tests about a third of their time.
 
 PYTHON ?= python3
@@ -12,7 +13,10 @@ SEED ?= 1
 DEMO ?= demo
 DEMO_PATIENTS ?= 50
 
-.PHONY: demo test lint clean
+DETECTOR ?= detector
+DETECTOR_PATIENTS ?= 400
+
+.PHONY: demo detector test lint clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -26,6 +30,17 @@ demo: .venv/installed
 	    --twins $(DEMO)/twin-store --out $(DEMO)
 	$(MMGKERAS) overlay --model $(DEMO)/saved_models/phantom/1 --data $(DEMO)/data --truth --out $(DEMO)/overlays \
 	    $$(awk -F, 'NR > 1 && NR < 14 { print "--image-id", $$1 }' $(DEMO)/mammograms.csv)
+
+detector: .venv/installed
+	[ -d $(DETECTOR)/data ] || $(MMGKERAS) phantom --out $(DETECTOR)/data --config configs/detector.toml \
+	    --patients $(DETECTOR_PATIENTS) --seed 101 --spacing-mm 0.2
+	[ -d $(DETECTOR)/store ] || $(MMGKERAS) prepare --data $(DETECTOR)/data --out $(DETECTOR)/store \
+	    --config configs/detector.toml
+	[ -f $(DETECTOR)/store/folds.csv ] || $(MMGKERAS) split --store $(DETECTOR)/store --config configs/detector.toml
+	$(MMGKERAS) fit --store $(DETECTOR)/store --fold 1 --config configs/detector.toml --set train.seed=$(SEED) \
+	    --run $(DETECTOR)/run --export $(DETECTOR)/saved_models/detector
+	.venv/bin/python benchmarks/pack_detector.py --model $(DETECTOR)/saved_models/detector/1 \
+	    --data $(DETECTOR)/data --out mmgkeras/models/detector_weights
 
 test: lint
 	.venv/bin/python -m pytest -n $(JOBS) --expected-skips tests/expected_skips.txt $(COVERAGE)

@@ -86,8 +86,9 @@ class ModelConfig(Section):
     """Times the number of filters in every layer of resnet18: 0.5 has a quarter of its weights and about a third of
     its time. Other networks, and weights from elsewhere, have 1 alone."""
     weights: str = "imagenet"
-    """"imagenet", "none", the path of a local file, .safetensors (resnet18) or .h5 (the others), or the folder of a
-    model that mmgkeras exported, such as "saved_models/phantom/1", to go on from whole."""
+    """"imagenet", "none", "detector" (once `make detector` has made it), the path of a local file, .safetensors
+    (resnet18) or .h5 (the others), or the folder of a model that mmgkeras exported, such as
+    "saved_models/phantom/1", to go on from whole."""
     normalisation: Literal["network", "local"] = "network"
     """What a network sees: "network", the brightness as its pretrained weights expect it (the paper is silent), or
     "local", around middle gray, how each pixel differs from the mean of the 9 x 9 px around it."""

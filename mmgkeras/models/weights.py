@@ -1,9 +1,8 @@
-"""What a network starts from: random weights, ImageNet's, or those of a local file.
+"""What a network starts from: random weights, ImageNet's, the detector's, or those of a local file.
 
-Owns downloads, their hashes and the names of tensors in files. No pickle is read. The head is never loaded: it is new.
+Owns downloads and their hashes. No pickle is read. The head is new, but for the detector's.
 """
 
-import re
 import socket
 import sys
 import warnings
@@ -11,24 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from mmgkeras.config import ModelConfig
 from mmgkeras.errors import WeightsError
 from mmgkeras.files import atomic_file, sha256_file
 from mmgkeras.models.backbones import Backbone, find_backbone
+from mmgkeras.models.detector import DETECTOR, DETECTOR_FOLDER, load_detector
 from mmgkeras.models.network import backbone_of
+from mmgkeras.models.tensor_file import load_tensors, one_line
 
 _CACHE: Final = "~/.keras/models"
 _TIMEOUT_S: Final = 20.0
-_CLASSIFIER: Final = frozenset({"fc.weight", "fc.bias"})
-_COUNTER: Final = ".num_batches_tracked"
-_TO_KERAS: Final = (2, 3, 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +49,14 @@ def load_weights(
     cache: Path | None = None,
     resnet18: RemoteFile = RESNET18_IMAGENET,
 ) -> None:
-    """Gives the backbone of a network from `build_network` the weights that the configuration names.
+    """Gives a network from `build_network` the weights that the configuration names.
 
     Args:
-        network: changed in place; its head is left as it is.
-        config: the one the network was built by. `weights` is "none" for nothing to do; "imagenet" for torchvision's
-            (resnet18) or those of keras.applications (any other); or a path of a .safetensors file in torchvision's
-            layout (resnet18) or of an .h5 file without the classifier, "notop" (any other).
+        network: changed in place; its head is left as it is, but for the detector's weights.
+        config: the one the network was built by. `weights` is "none" for nothing to do; "detector" for those that
+            `make detector` made; "imagenet" for torchvision's (resnet18) or those of keras.applications (any other);
+            or a path of a .safetensors file in torchvision's layout (resnet18) or of an .h5 file without the
+            classifier, "notop" (any other).
         cache: the folder in which resnet18's file is kept; None for ~/.keras/models. Others are kept by Keras.
         resnet18: where resnet18's ImageNet weights are.
 
@@ -70,13 +66,16 @@ def load_weights(
     """
     if config.weights == "none":
         return
+    if config.weights == DETECTOR:
+        load_detector(network, config, folder=DETECTOR_FOLDER)
+        return
     backbone = find_backbone(config.network)
     target = backbone_of(network)
     if config.weights != "imagenet":
         _load_local(target, backbone, path=Path(config.weights))
     elif backbone.application is None:
         folder = Path(_CACHE).expanduser() if cache is None else cache
-        _load_safetensors(target, _downloaded(resnet18, folder / "resnet18.tv_in1k.safetensors"))
+        load_tensors(target, _downloaded(resnet18, folder / "resnet18.tv_in1k.safetensors"))
     else:
         _load_application(target, backbone, patch_px=network.input_shape[1])
 
@@ -91,7 +90,7 @@ def _load_local(target: keras.Model, backbone: Backbone, *, path: Path) -> None:
     if path.suffix != suffix:
         raise WeightsError(f"{path}: {backbone.name} takes weights from a {suffix} file. Received: {path.suffix!r}")
     if backbone.application is None:
-        _load_safetensors(target, path)
+        load_tensors(target, path)
     else:
         _load_h5(target, path)
 
@@ -104,7 +103,7 @@ def _load_h5(target: keras.Model, path: Path) -> None:
             target.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as error:
         raise WeightsError(
-            f"{path}: is not a file of {target.name}'s weights without its classifier: {_one_line(error)}"
+            f"{path}: is not a file of {target.name}'s weights without its classifier: {one_line(error)}"
         ) from error
 
 
@@ -115,7 +114,7 @@ def _load_application(target: keras.Model, backbone: Backbone, *, patch_px: int)
             source = backbone.build(patch_px=patch_px, weights="imagenet")
     except Exception as error:  # Keras raises a bare Exception for whatever goes wrong with a download.
         raise WeightsError(
-            f"model.weights: the ImageNet weights of {backbone.name} cannot be downloaded: {_one_line(error)}; "
+            f"model.weights: the ImageNet weights of {backbone.name} cannot be downloaded: {one_line(error)}; "
             "fetch that file elsewhere and set model.weights to its path"
         ) from error
     target.set_weights(source.get_weights())
@@ -132,7 +131,7 @@ def _downloaded(remote: RemoteFile, path: Path) -> Path:
                 keras.utils.get_file(temporary.name, remote.url, file_hash=remote.sha256, cache_subdir=folder)
         except Exception as error:  # Keras raises a bare Exception for whatever goes wrong with a download.
             raise WeightsError(
-                f"model.weights: {remote.url} cannot be downloaded: {_one_line(error.__context__ or error)}; "
+                f"model.weights: {remote.url} cannot be downloaded: {one_line(error.__context__ or error)}; "
                 "fetch that file elsewhere and set model.weights to its path"
             ) from error
     return path
@@ -148,74 +147,3 @@ def _download_manners(timeout_s: float) -> Iterator[None]:
             yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _load_safetensors(target: keras.Model, path: Path) -> None:
-    """Loads ResNet18 in torchvision's layout; nothing is changed unless every tensor fits."""
-    tensors = _read_safetensors(path)
-    expected = _torchvision_names(target)
-    missing = sorted(expected.keys() - tensors.keys())
-    if missing:
-        raise WeightsError(f"{path}: lacks the tensor {missing[0]!r} of {target.name}, and {len(missing) - 1} more")
-    extra = sorted(name for name in tensors.keys() - expected.keys() if not name.endswith(_COUNTER))
-    if extra:
-        raise WeightsError(f"{path}: has the tensor {extra[0]!r}, unknown to {target.name}, and {len(extra) - 1} more")
-    for name, variable in expected.items():
-        if len(variable.shape) == 4 and tensors[name].ndim == 4:
-            tensors[name] = tensors[name].transpose(_TO_KERAS)
-        if tensors[name].shape != tuple(variable.shape):
-            raise WeightsError(
-                f"{path}: the tensor {name!r} must have {_layout(variable.shape)}. "
-                f"Received: {_layout(tensors[name].shape)}"
-            )
-        if not np.isfinite(tensors[name]).all():
-            raise WeightsError(f"{path}: the tensor {name!r} must be finite. Received: infinite values or none at all")
-    for name, variable in expected.items():
-        variable.assign(tensors[name])
-
-
-def _read_safetensors(path: Path) -> dict[str, NDArray[np.floating]]:
-    """Every tensor of the file but those of the classifier, as numpy arrays."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = set(file.keys()) - _CLASSIFIER
-            return {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, TypeError) as error:
-        raise WeightsError(f"{path}: is not a readable safetensors file: {_one_line(error)}") from error
-
-
-def _torchvision_names(resnet18: keras.Model) -> dict[str, Any]:
-    """The variables of our ResNet18 by torchvision's names."""
-    names = {}
-    for layer in resnet18.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            names[f"{_torchvision_module(layer.name)}.weight"] = layer.kernel
-        elif isinstance(layer, keras.layers.BatchNormalization):
-            module = _torchvision_module(layer.name)
-            names[f"{module}.weight"] = layer.gamma
-            names[f"{module}.bias"] = layer.beta
-            names[f"{module}.running_mean"] = layer.moving_mean
-            names[f"{module}.running_var"] = layer.moving_variance
-    return names
-
-
-def _torchvision_module(layer_name: str) -> str:
-    """conv1_bn is bn1; conv3_block1_2_conv is layer2.0.conv2; number 0 of a block, the shortcut, is downsample."""
-    match = re.fullmatch(r"conv(\d)_block(\d)_(\d)_(conv|bn)", layer_name)
-    if match is None:
-        return {"conv1_conv": "conv1", "conv1_bn": "bn1"}[layer_name]
-    stage, block, number, kind = match.groups()
-    module = f"layer{int(stage) - 1}.{int(block) - 1}"
-    if number == "0":
-        return f"{module}.downsample.{0 if kind == 'conv' else 1}"
-    return f"{module}.{kind}{number}"
-
-
-def _layout(shape: tuple[int, ...]) -> str:
-    return f"shape {tuple(shape)} as Keras orders it"
-
-
-def _one_line(error: BaseException) -> str:
-    """The message without line breaks, cut to a length that can be read."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -13,11 +13,12 @@ import tensorflow as tf
 from mmgkeras.config import Config, ModelConfig
 from mmgkeras.errors import InputError, WeightsError
 from mmgkeras.files import sha256_file
+from mmgkeras.models.detector import DETECTOR
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import ModelMetadata, Origin, patients_digest, read_metadata
 
-_KEYWORDS: Final = ("imagenet", "none")
+_KEYWORDS: Final = ("imagenet", "none", DETECTOR)
 _VARIABLES: Final = Path("variables/variables")
 _SHARD: Final = Path("variables/variables.data-00000-of-00001")
 _KEY: Final = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"

@@ -224,11 +224,12 @@ class TestFolder:
             "bits": 8,
         }
         assert PhantomConfig(**said["phantom"]) == config
-        digests = ""
+        digests = []
         for exposure in plan_exposures(num_patients=1, seed=3):
             with Image.open(folder / "images" / f"{exposure.image_id}.png") as image:
-                digests += hashlib.sha256(np.asarray(image).tobytes()).hexdigest()
-        assert said["pixels_sha256"] == hashlib.sha256(digests.encode()).hexdigest()
+                digests.append(hashlib.sha256(np.asarray(image).tobytes()).hexdigest())
+        assert said["first_image_sha256"] == digests[0]
+        assert said["pixels_sha256"] == hashlib.sha256("".join(digests).encode()).hexdigest()
         assert said["regions_sha256"] == hashlib.sha256((folder / "regions.csv").read_bytes()).hexdigest()
 
     def test_command_takes_looks_and_a_configuration(self, tmp_path):

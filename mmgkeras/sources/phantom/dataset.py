@@ -95,6 +95,7 @@ def write_phantom(
             "spacing_mm": spacing_mm,
             "bits": bits,
             "phantom": config.model_dump(mode="json"),
+            "first_image_sha256": made[0][1],
             "pixels_sha256": hashlib.sha256("".join(digest for _, digest in made).encode()).hexdigest(),
             "regions_sha256": files.sha256_file(temporary / "regions.csv"),
         }
