@@ -1,5 +1,7 @@
 """A network that starts from an exported model has all of its variables; models of another kind or fold are refused."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -169,3 +171,11 @@ def test_missing_and_damaged_variables_are_refused(export_network, trained, tmp_
     index.unlink()
     with pytest.raises(WeightsError, match="its weights cannot be read"):
         load_exported_weights(small_network(), path)
+
+
+def test_a_folder_that_is_called_as_the_detector_is_not_taken_for_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("detector", "other"):
+        (tmp_path / name).mkdir()
+    assert initial_model(ModelConfig(weights="detector")) is None
+    assert initial_model(ModelConfig(weights="other")) == Path("other")
