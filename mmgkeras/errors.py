@@ -3,7 +3,9 @@
 Owns the exception types and the wording of several faults in one; knows nothing of what was wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class MmgError(Exception):
@@ -29,3 +31,16 @@ class InputFaultsError(InputError):
 
 class WeightsError(MmgError):
     """The weights to start from are missing, damaged or of another network."""
+
+
+@contextmanager
+def errors_of_writing(path: Path) -> Iterator[None]:
+    """Turns what the system says against writing to `path` into one line.
+
+    Raises:
+        InputError: for any OSError of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,67 +1,180 @@
-"""Writing that is whole or not there: a temporary name beside the target, then one rename.
+"""Writing that is whole or not there, and that replaces nothing but its own: a temporary name, then one rename.
 
-Owns atomic files and folders and checksums; knows nothing of what is written.
+Owns atomic files and folders, what becomes of them when a process is killed, and checksums; knows nothing of what is
+written. Everything is on the disk (fsync) before it takes its name. Nothing here locks an output: a command that must
+be alone with its output holds its `locks.output_lock`.
 """
 
+import errno
 import hashlib
 import os
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, errors_of_writing
+from mmgkeras.locks import (
+    ASIDE,
+    COMMIT,
+    PARTIAL,
+    committing_name,
+    is_hidden_name,
+    leftovers,
+    output_lock,
+    remove,
+    set_aside,
+    temporary_beside,
+)
+
+_NOBODYS: Final = (".DS_Store", "Thumbs.db", ".nfs*")
+"""Names that a file browser or file system puts into any folder."""
 
 
 @contextmanager
 def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it takes that name when the block ends, and vanishes when it fails.
+    """Yields an empty temporary file beside `path`; it takes that name when the block ends, and goes when it fails.
 
     Raises:
-        InputError: if `path` exists and `overwrite` is not set, or its folder cannot be written.
+        InputError: if `path` exists and `overwrite` is not set, or it cannot be written.
     """
-    _refuse_existing(path, overwrite=overwrite)
-    temporary = _temporary_beside(path)
-    try:
-        with _named_os_errors(path):
+    with errors_of_writing(path):
+        _refuse_existing(path, overwrite=overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_partial(path)
+        with temporary_beside(path, is_folder=False) as temporary:
             yield temporary
+            _sync(temporary)
             temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            _sync(path.parent)
 
 
 @contextmanager
-def atomic_folder(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yields a new empty folder beside `path`; it takes that name when the block ends, and vanishes when it fails.
+def atomic_folder(path: Path, *, overwrite: bool = False, owned: Sequence[str] = ()) -> Iterator[Path]:
+    """Yields a new empty folder beside `path`; it takes that name when the block ends, and goes when it fails.
+
+    An old folder is set aside, the new one takes its name, and the old one is removed. Killed in between, the next call
+    for the same path puts the old one back before anything else.
+
+    Args:
+        path: of the folder; a symbolic link stands for the folder that it leads to.
+        overwrite: replace a folder that holds `owned[0]` and nothing that is not in `owned`, or nothing at all.
+        owned: patterns of the paths within the folder that its writer makes, such as "tables/*.csv".
 
     Raises:
-        InputError: if `path` exists and `overwrite` is not set, or its parent cannot be written.
+        InputError: if `path` exists and `overwrite` is not set, or it holds something else, or cannot be written; or if
+            it is the folder that the process is in, or one above.
     """
-    _refuse_existing(path, overwrite=overwrite)
-    temporary = _temporary_beside(path)
-    try:
-        with _named_os_errors(path):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
+    with errors_of_writing(path):
+        place = _own_place(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        recover_folder(place)
+        _refuse_existing(place, overwrite=overwrite, named=path)
+        _refuse_foreign(place, owned, named=path)
+        _remove_partial(place)
+        with temporary_beside(place, is_folder=True) as temporary:
             yield temporary
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _sync_tree(temporary)
+            _refuse_existing(place, overwrite=overwrite, named=path)
+            if place.exists():
+                _refuse_foreign(place, owned, named=path)  # what came into it while the block ran
+                with set_aside(place):
+                    temporary.rename(place)
+                    _sync(place.parent)
+            else:
+                temporary.rename(place)
+                _sync(place.parent)
 
 
-def check_outputs(paths: Iterable[Path], *, overwrite: bool = False) -> None:
+@contextmanager
+def atomic_files(
+    folder: Path, names: Sequence[str], *, label: str, overwrite: bool = False, owned_by: str = ""
+) -> Iterator[Path]:
+    """Yields a new empty folder in `folder`; its files go to `folder` together when the block ends, or none does.
+
+    Killed while they go, the next call with the same label moves the rest, and may replace all of them. No two calls
+    with one label work in a folder at once.
+
+    Args:
+        folder: that gets the files; it may hold others.
+        names: of the files, relative to `folder`; one that the block does not make is removed if it is there.
+        label: of the command, for the hidden names.
+        overwrite: replace what is there.
+        owned_by: one of the names, without which the others are not this command's to replace.
+
+    Raises:
+        InputError: if a file exists and `overwrite` is not set or `owned_by` is not among them, another process
+            writes them, or they cannot be written.
+    """
+    key = folder / label
+    with errors_of_writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with output_lock(key):
+            for left in leftovers(key, COMMIT):
+                overwrite = True  # those that arrived are the cut call's own
+                _move_in(left, folder)
+            for name in names:
+                _refuse_existing(folder / name, overwrite=overwrite)
+            there = [name for name in names if (folder / name).exists()]
+            if there and owned_by and owned_by not in there:
+                raise InputError(
+                    f"{folder / there[0]}: is there without {owned_by}, so that this command did not make it; name "
+                    "another place"
+                )
+            _remove_partial(key)
+            with temporary_beside(key, is_folder=True) as temporary:
+                yield temporary
+                _sync_tree(temporary)
+                committing = committing_name(temporary)
+                stale = [name for name in names if not (temporary / name).exists()]
+                temporary.rename(committing)
+                _sync(folder)
+                _move_in(committing, folder)
+                for name in stale:
+                    (folder / name).unlink(missing_ok=True)
+
+
+def check_outputs(paths: Iterable[Path], *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
     """Refuses before long work what would be refused after it; writes nothing.
 
     Raises:
-        InputError: if a path exists and `overwrite` is not set, or its folder cannot be written.
+        InputError: if a path exists and `overwrite` is not set, or its folder cannot be written, or it is one of the
+            inputs, lies in one or holds one.
     """
+    sources = list(inputs)
     for path in paths:
+        check_apart(path, sources)
         _refuse_existing(path, overwrite=overwrite)
-        nearest = next(folder for folder in path.absolute().parents if folder.exists())
+        nearest = next((folder for folder in path.absolute().parents if folder.exists()), path)
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(f"{path}: cannot be written: {nearest} is not a folder that may be written to")
+
+
+def check_apart(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuses an output that is an input, lies in one or holds one.
+
+    Raises:
+        InputError: if so.
+    """
+    with errors_of_writing(output):
+        place = output.resolve()
+        for source in inputs:
+            other = source.resolve()
+            if place == other or other in place.parents or place in other.parents:
+                how = "is" if place == other else "lies in" if other in place.parents else "holds"
+                raise InputError(f"{output}: {how} {source}, which is read; name another place")
+
+
+def recover_folder(path: Path) -> None:
+    """Puts back the folder that a dead process set aside and did not replace; removes one that it did."""
+    if not path.parent.is_dir():
+        return
+    for aside in leftovers(path, ASIDE):
+        if path.exists():
+            remove(aside)
+        else:
+            aside.rename(path)
 
 
 def sha256_file(path: Path) -> str:
@@ -70,22 +183,74 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_existing(path: Path, *, overwrite: bool) -> None:
-    with _named_os_errors(path):
-        is_there = path.exists()
+def _refuse_existing(path: Path, *, overwrite: bool, named: Path | None = None) -> None:
+    with errors_of_writing(path):
+        is_there = os.path.lexists(path)
     if is_there and not overwrite:
-        raise InputError(f"{path}: already exists; name another place or give --overwrite")
+        raise InputError(f"{named or path}: already exists; name another place or give --overwrite")
 
 
-def _temporary_beside(path: Path) -> Path:
-    with _named_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.partial")
-
-
-@contextmanager
-def _named_os_errors(path: Path) -> Iterator[None]:
+def _own_place(path: Path) -> Path:
+    """The folder itself, behind symbolic links."""
     try:
-        yield
+        place = path.resolve()
+    except RuntimeError as error:  # a loop of links, before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
+    here = Path.cwd()
+    if place == here or place in here.parents:
+        raise InputError(f"{path}: is the present folder or one above it; name a folder of its own")
+    return place
+
+
+def _refuse_foreign(folder: Path, owned: Sequence[str], *, named: Path) -> None:
+    """Keeps --overwrite from removing what its command did not make."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError(f"{named}: is not a folder; name another place")
+    files = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    names = [path.relative_to(folder).as_posix() for path in files]
+    names = [name for name in names if not _is_nobodys(name.rpartition("/")[2])]
+    if names and (not owned or owned[0] not in names):
+        what = f"it has no {owned[0]}" if owned else "it is not empty"
+        raise InputError(f"{named}: is not this command's to replace, {what}; name another place")
+    for name in names:
+        if not any(fnmatchcase(name, pattern) for pattern in owned):
+            raise InputError(f"{named}: holds {name}, which this command did not make; move it or name another place")
+
+
+def _is_nobodys(name: str) -> bool:
+    return is_hidden_name(name) or any(fnmatchcase(name, pattern) for pattern in _NOBODYS)
+
+
+def _remove_partial(path: Path) -> None:
+    for left in leftovers(path, PARTIAL):
+        remove(left)
+
+
+def _move_in(committing: Path, folder: Path) -> None:
+    """Moves every file to its name in `folder`; can be done again after it was cut."""
+    for source in sorted(path for path in committing.rglob("*") if not path.is_dir()):
+        target = folder / source.relative_to(committing)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+        _sync(target.parent)
+    remove(committing)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        _sync(path)
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    """Returns when a file or folder is on the disk, where its file system can do that."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems refuse it for folders
+            raise
+    finally:
+        os.close(descriptor)

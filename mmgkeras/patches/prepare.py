@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mmgkeras import __version__, images, tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError, InputFaultsError
-from mmgkeras.files import atomic_folder
+from mmgkeras.files import atomic_folder, check_apart
+from mmgkeras.locks import output_lock
 from mmgkeras.patches import store as layout
 from mmgkeras.patches.annotations import Annotations, read_annotations
 from mmgkeras.patches.shards import ShardWriter, pixel_sha256
@@ -65,8 +66,8 @@ def prepare(
         InputError: if images.csv cannot be read, the store exists or cannot be written, or no image is left.
         InputFaultsError: every fault of the tables; without `skip_bad` also every fault of images and annotations.
     """
-    with atomic_folder(store, overwrite=overwrite) as folder:
-        _refuse_other_folders(store)
+    check_apart(store, [data])
+    with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=layout.STORE_FILES) as folder:
         records, annotations = _read_tables(data, config)
         unknown = annotations.faults_of_unknown_images({record.image_id for record in records})
         contents, faults = _Contents(), list(unknown)
@@ -104,12 +105,6 @@ def _read_tables(data: Path, config: PatchesConfig) -> tuple[list[ImageRecord], 
             faults.extend(str(other).splitlines())
         raise InputFaultsError(faults) from error
     return records, read_annotations(data, config)
-
-
-def _refuse_other_folders(store: Path) -> None:
-    """Keeps --overwrite from replacing a folder that holds something else."""
-    if store.exists() and not (store / layout.MANIFEST).is_file():
-        raise InputError(f"{store}: exists and is not a patch store; name another place")
 
 
 def _add_image(

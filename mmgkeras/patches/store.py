@@ -32,6 +32,8 @@ MANIFEST: Final = "store.json"
 IMAGES: Final = "images.csv"
 PATCHES: Final = "patches.csv"
 FOLDS: Final = "folds.csv"
+STORE_FILES: Final = (MANIFEST, IMAGES, PATCHES, FOLDS, "patches-*.npy")
+"""Patterns of all files of a store, the one that makes it one first."""
 STORE_IMAGE_COLUMNS: Final = (
     *IMAGE_COLUMNS,
     "height",

@@ -20,6 +20,7 @@ from PIL import Image
 from mmgkeras import files, tables
 from mmgkeras.config import PhantomConfig
 from mmgkeras.errors import InputError
+from mmgkeras.locks import output_lock
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels, Region
 from mmgkeras.sources.phantom.cases import Exposure, plan_exposures
@@ -33,6 +34,8 @@ SPACING_RANGE_MM: Final = (0.05, 1.0)
 VENDOR: Final = "phantom"
 TWINS: Final = "twins"
 """Name of the folder, within the phantom's, of the same images without calcifications."""
+_TABLES_AND_IMAGES: Final = ("images.csv", "regions.csv", "images/*.png")
+_OWNED: Final = (PROVENANCE, *_TABLES_AND_IMAGES, *(f"{TWINS}/{name}" for name in _TABLES_AND_IMAGES))
 
 _Written = tuple[list[Region], str]
 """The truth of an image and the SHA-256 of its pixels."""
@@ -74,7 +77,7 @@ def write_phantom(
         low, high = SPACING_RANGE_MM
         raise InputError(f"{folder}: spacing_mm of a phantom must be {low} to {high}. Received: {spacing_mm}")
     exposures = plan_exposures(num_patients=num_patients, seed=seed)
-    with files.atomic_folder(folder, overwrite=overwrite) as temporary:
+    with output_lock(folder), files.atomic_folder(folder, overwrite=overwrite, owned=_OWNED) as temporary:
         places = [temporary, temporary / TWINS] if has_twins else [temporary]
         for place in places:
             (place / "images").mkdir(parents=True)

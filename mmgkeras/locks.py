@@ -1,0 +1,191 @@
+"""Who writes what now: a lock on an output, and temporary names whose maker can be told living from dead.
+
+A lock is an `flock`: the system lets go of it when its process ends, however that comes. Over NFS it holds between
+machines where the server keeps locks (NFS 4; NFS 3 with lockd). Where a file system has no locks, nothing is locked and
+nobody's leftovers are taken away, but every temporary name is still its maker's alone.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from mmgkeras.errors import InputError, errors_of_writing
+
+PARTIAL: Final = "partial"
+ASIDE: Final = "old"
+COMMIT: Final = "commit"
+_LOCK: Final = "lock"
+_HIDDEN: Final = re.compile(rf"\..+\.([0-9a-f]{{16}}\.({PARTIAL}|{ASIDE}|{COMMIT})|{_LOCK})")
+_LONGEST_STEM: Final = 200
+"""Bytes of a name that can be put into a hidden one; file systems take 255."""
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF})
+"""What `flock` says where there is none: EBADF is NFS' answer for a folder."""
+
+
+@contextmanager
+def output_lock(path: Path) -> Iterator[None]:
+    """Keeps `path` for this process until the block ends; another process that asks for it is refused.
+
+    Raises:
+        InputError: if another process holds it, or the lock's file, which lies beside `path`, cannot be written.
+    """
+    with errors_of_writing(path):
+        place = _hidden(path.resolve(), _LOCK)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _open_locked(place, path)
+    try:
+        with errors_of_writing(path):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        # Before the lock is let go: whoever opened the file in between sees that the name has gone, and tries again.
+        with suppress(OSError):
+            place.unlink()
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_beside(path: Path, *, is_folder: bool) -> Iterator[Path]:
+    """Yields a new empty file or folder beside `path`, which goes when the block ends unless it was renamed."""
+    while True:
+        temporary = _hidden(path, f"{secrets.token_hex(8)}.{PARTIAL}")
+        if is_folder:
+            temporary.mkdir()
+        else:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
+        with suppress(FileNotFoundError):
+            descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            _lock(descriptor)
+            if _is_at(descriptor, temporary):
+                break
+            os.close(descriptor)  # taken for a dead one's between its making and its lock
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
+        os.close(descriptor)
+
+
+@contextmanager
+def set_aside(path: Path) -> Iterator[Path]:
+    """Renames a folder to a hidden name for as long as the block takes, and removes it then; back, if the block fails.
+
+    A process that dies in between leaves the hidden folder, which `leftovers` finds.
+    """
+    aside = _hidden(path, f"{secrets.token_hex(8)}.{ASIDE}")
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(descriptor)
+        try:
+            path.rename(aside)
+            yield aside
+        except BaseException:
+            if aside.exists() and not path.exists():
+                aside.rename(path)
+            raise
+        remove(aside)
+    finally:
+        os.close(descriptor)
+
+
+def committing_name(temporary: Path) -> Path:
+    """The name of a temporary folder once all of it is to take its place."""
+    return temporary.with_suffix(f".{COMMIT}")
+
+
+def leftovers(path: Path, kind: str) -> list[Path]:
+    """What dead processes left of `path`, of one kind, the latest first; what a living one holds is not among it."""
+    pattern = re.compile(rf"{re.escape(_hidden(path, '').name)}[0-9a-f]{{16}}\.{kind}")
+    found = [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name) and _is_abandoned(entry, kind)]
+    return sorted(found, key=_changed, reverse=True)
+
+
+def is_hidden_name(name: str) -> bool:
+    """Whether a file's name is one that this module gives: it may be ours, and is no one's work."""
+    return _HIDDEN.fullmatch(name) is not None
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder with all that is in it, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:  # another process was faster
+        return 0.0
+
+
+def _hidden(path: Path, ending: str) -> Path:
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST_STEM:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{ending}")
+
+
+def _open_locked(place: Path, path: Path) -> int:
+    """A descriptor of the lock's file, locked, with its name still in the folder."""
+    while True:
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            _lock(descriptor)
+        except BlockingIOError as error:
+            owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise InputError(
+                f"{path}: is being written by another process, {owner}; wait until it has ended or name another place"
+            ) from error
+        if _is_at(descriptor, place):
+            return descriptor
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Locks an open file or folder; False where the file system has no locks. BlockingIOError if another has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
+
+
+def _is_abandoned(path: Path, kind: str) -> bool:
+    """Whether no living process holds a hidden file or folder.
+
+    Without locks that cannot be known. Then a temporary one is left alone; one aside or half moved in is not, for its
+    maker needed it for a moment only.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _lock(descriptor) or kind != PARTIAL
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
