@@ -8,8 +8,8 @@ be alone with its output holds its `locks.output_lock`.
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -89,7 +89,12 @@ def atomic_folder(path: Path, *, overwrite: bool = False, owned: Sequence[str] =
 
 @contextmanager
 def atomic_files(
-    folder: Path, names: Sequence[str], *, label: str, overwrite: bool = False, owned_by: str = ""
+    folder: Path,
+    names: Sequence[str],
+    *,
+    label: str,
+    overwrite: bool = False,
+    is_own: Callable[[Path], bool] | None = None,
 ) -> Iterator[Path]:
     """Yields a new empty folder in `folder`; its files go to `folder` together when the block ends, or none does.
 
@@ -101,11 +106,11 @@ def atomic_files(
         names: of the files, relative to `folder`; one that the block does not make is removed if it is there.
         label: of the command, for the hidden names.
         overwrite: replace what is there.
-        owned_by: one of the names, without which the others are not this command's to replace.
+        is_own: whether a file that exists was made by this command, so that it may be replaced; None for always.
 
     Raises:
-        InputError: if a file exists and `overwrite` is not set or `owned_by` is not among them, another process
-            writes them, or they cannot be written.
+        InputError: if a file exists and `overwrite` is not set or it is not this command's own, another process writes
+            them, or they cannot be written.
     """
     key = folder / label
     with errors_of_writing(folder):
@@ -116,12 +121,8 @@ def atomic_files(
                 _move_in(left, folder)
             for name in names:
                 _refuse_existing(folder / name, overwrite=overwrite)
-            there = [name for name in names if (folder / name).exists()]
-            if there and owned_by and owned_by not in there:
-                raise InputError(
-                    f"{folder / there[0]}: is there without {owned_by}, so that this command did not make it; name "
-                    "another place"
-                )
+                if is_own is not None and (folder / name).exists() and not is_own(folder / name):
+                    raise InputError(f"{folder / name}: was not made by this command as it is; name another place")
             _remove_partial(key)
             with temporary_beside(key, is_folder=True) as temporary:
                 yield temporary
@@ -184,10 +185,10 @@ def sha256_file(path: Path) -> str:
 
 
 def _refuse_existing(path: Path, *, overwrite: bool, named: Path | None = None) -> None:
-    with errors_of_writing(path):
-        is_there = os.path.lexists(path)
-    if is_there and not overwrite:
-        raise InputError(f"{named or path}: already exists; name another place or give --overwrite")
+    with errors_of_writing(path), suppress(FileNotFoundError):
+        path.lstat()  # not Path.exists, which takes a name that is too long for one that is free
+        if not overwrite:
+            raise InputError(f"{named or path}: already exists; name another place or give --overwrite")
 
 
 def _own_place(path: Path) -> Path:

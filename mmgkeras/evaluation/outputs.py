@@ -22,7 +22,7 @@ from mmgkeras.evaluation.summary import (
     TwinSummary,
     summarise,
 )
-from mmgkeras.files import atomic_file, check_outputs
+from mmgkeras.files import atomic_file, atomic_files, check_apart, check_outputs
 from mmgkeras.schema import Metrics
 from mmgkeras.tables import read_predictions
 
@@ -30,6 +30,8 @@ NOT_AVAILABLE: Final = "n/a"
 METRICS_JSON: Final = "metrics.json"
 METRICS_CSV: Final = "metrics.csv"
 MAMMOGRAMS_CSV: Final = "mammograms.csv"
+EVALUATION: Final = "evaluation"
+"""The label of all writers of these files, see `atomic_files`."""
 METRIC_FILES: Final = (METRICS_JSON, METRICS_CSV, MAMMOGRAMS_CSV)
 _COUNTS: Final = ("num_positives", "num_negatives", "num_unknown", "num_images", "num_patients")
 _CSV_COLUMNS: Final = ("patches", "classifier", "fold", *METRICS, *CONFUSION, *_COUNTS)
@@ -105,7 +107,14 @@ def recompute_metrics(
         frames.append(frame)
     predictions = pd.concat(frames, ignore_index=True)
     twin_predictions = None if twins is None else read_predictions(twins)
-    return write_metrics(out, predictions, threshold=threshold, twins=twin_predictions, overwrite=overwrite)
+    check_apart(out / METRICS_JSON, files)
+    with atomic_files(out, METRIC_FILES, label=EVALUATION, overwrite=overwrite, is_own=is_evaluation) as folder:
+        return write_metrics(folder, predictions, threshold=threshold, twins=twin_predictions)
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether a file was written here: metrics.json lies beside it."""
+    return (path.parent / METRICS_JSON).is_file()
 
 
 def write_summary(folder: Path, summary: Summary, *, overwrite: bool = False) -> None:

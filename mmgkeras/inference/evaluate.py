@@ -12,9 +12,9 @@ import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.evaluation.outputs import METRIC_FILES, write_metrics
+from mmgkeras.evaluation.outputs import EVALUATION, METRIC_FILES, METRICS_JSON, is_evaluation, write_metrics
 from mmgkeras.evaluation.summary import Summary, summarise_times
-from mmgkeras.files import check_outputs
+from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.inference.scoring import (
     StorePredictions,
     hardware,
@@ -67,44 +67,47 @@ def evaluate(
         InputError: if a file is there and `overwrite` is not set, a model or the store cannot be used, or two models
             are of one fold.
     """
-    names = [PREDICTIONS_CSV, *METRIC_FILES, *([] if twins is None else [TWINS_CSV])]
-    check_outputs([out / name for name in names], overwrite=overwrite)
-    opened = PatchStore.open(store, verify=True)
-    opened_twins = None if twins is None else PatchStore.open(twins, verify=True)
-    folds: dict[int, Path] = {}
-    scored, scored_twins, notes = [], [], []
-    for path in models:
-        classifier = load(path)
-        fold = classifier.metadata.fold
-        if folds.setdefault(fold, path) is not path:
-            raise InputError(f"{path}: is of fold {fold}, as is {folds[fold]}; give one model for each fold")
-        unseen = unseen_patches(classifier, opened)
-        notes.extend(_notes(classifier, opened, is_external=unseen.is_external, threshold=threshold))
-        scored.append(predict_store(classifier, opened, indices=unseen.indices, fold=fold, track=track))
-        if opened_twins is not None:
-            labels = opened.patches["label"].to_numpy()[unseen.indices]
-            indices = twin_patches(opened, opened_twins, unseen.indices[labels == CALCIFICATION])
-            scored_twins.append(
-                predict_store(classifier, opened_twins, indices=indices, fold=fold, track=track, label="score twins of")
-            )
-    return _write(scored, scored_twins, out=out, threshold=threshold, overwrite=overwrite, notes=notes)
+    inputs = [*models, store, *([] if twins is None else [twins])]
+    check_apart(out / METRICS_JSON, inputs)
+    names = (PREDICTIONS_CSV, TWINS_CSV, *METRIC_FILES)
+    with atomic_files(out, names, label=EVALUATION, overwrite=overwrite, is_own=is_evaluation) as folder:
+        opened = PatchStore.open(store, verify=True)
+        opened_twins = None if twins is None else PatchStore.open(twins, verify=True)
+        folds: dict[int, Path] = {}
+        scored, scored_twins, notes = [], [], []
+        for path in models:
+            classifier = load(path)
+            fold = classifier.metadata.fold
+            if folds.setdefault(fold, path) is not path:
+                raise InputError(f"{path}: is of fold {fold}, as is {folds[fold]}; give one model for each fold")
+            unseen = unseen_patches(classifier, opened)
+            notes.extend(_notes(classifier, opened, is_external=unseen.is_external, threshold=threshold))
+            scored.append(predict_store(classifier, opened, indices=unseen.indices, fold=fold, track=track))
+            if opened_twins is not None:
+                labels = opened.patches["label"].to_numpy()[unseen.indices]
+                indices = twin_patches(opened, opened_twins, unseen.indices[labels == CALCIFICATION])
+                scored_twins.append(
+                    predict_store(
+                        classifier, opened_twins, indices=indices, fold=fold, track=track, label="score twins of"
+                    )
+                )
+        return _write(folder, scored, scored_twins, threshold=threshold, notes=notes)
 
 
 def _write(
+    folder: Path,
     scored: Sequence[StorePredictions],
     scored_twins: Sequence[StorePredictions],
     *,
-    out: Path,
     threshold: float,
-    overwrite: bool,
     notes: Sequence[str],
 ) -> Evaluation:
     predictions = pd.concat([part.predictions for part in scored], ignore_index=True)
-    write_predictions(out / PREDICTIONS_CSV, predictions, overwrite=overwrite)
+    write_predictions(folder / PREDICTIONS_CSV, predictions)
     twins = None
     if scored_twins:
         twins = pd.concat([part.predictions for part in scored_twins], ignore_index=True)
-        write_predictions(out / TWINS_CSV, twins, overwrite=overwrite)
+        write_predictions(folder / TWINS_CSV, twins)
     seconds = {
         (int(part.predictions["fold"].iloc[0]), image_id): value
         for part in scored
@@ -112,13 +115,12 @@ def _write(
     }
     first_seconds = [part.first_seconds for part in scored]
     summary = write_metrics(
-        out,
+        folder,
         predictions,
         threshold=threshold,
         twins=twins,
         seconds=seconds,
         timing=summarise_times(first_seconds, list(seconds.values()), hardware=hardware()),
-        overwrite=overwrite,
     )
     return Evaluation(summary, notes)
 

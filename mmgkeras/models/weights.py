@@ -126,6 +126,7 @@ def _downloaded(remote: RemoteFile, path: Path) -> Path:
         return path
     with atomic_file(path, overwrite=True) as temporary:
         folder = str(temporary.parent.resolve())
+        temporary.unlink()  # Keras would report a damaged file
         try:
             with _download_manners(remote.timeout_s):
                 keras.utils.get_file(temporary.name, remote.url, file_hash=remote.sha256, cache_subdir=folder)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from mmgkeras import __version__
-from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
 from mmgkeras.evaluation.summary import measure_networks
-from mmgkeras.files import atomic_folder, check_outputs
+from mmgkeras.files import atomic_folder, check_apart
+from mmgkeras.locks import output_lock
 from mmgkeras.progress import Track, untracked
 from mmgkeras.report.atlas import atlas_section
 from mmgkeras.report.checklists import checklists_section
@@ -33,6 +33,7 @@ from mmgkeras.study.reference_standard import study_marks
 
 REPORT_HTML: Final = "report.html"
 TABLES: Final = "tables"
+_OWNED: Final = (REPORT_HTML, *(f"{TABLES}/*.{suffix}" for suffix in RENDERERS))
 _Builder = Callable[[], Section | None]
 
 
@@ -63,12 +64,10 @@ def write_report(
         InputError: if the output exists and `overwrite` is not set, or an input cannot be used.
         InputFaultsError: every fault of the cross-validation, one line each.
     """
-    check_outputs([out], overwrite=overwrite)
-    if out.exists() and not (out / REPORT_HTML).is_file():
-        raise InputError(f"{out}: exists and is not a report; name another place")
-    study = read_study(crossval, store=store, data=data)
-    sections = build_sections(study, externals=externals, num_resamples=num_resamples, track=track)
-    with atomic_folder(out, overwrite=overwrite) as folder:
+    check_apart(out, [path for path in (crossval, store, data, *externals) if path is not None])
+    with output_lock(out), atomic_folder(out, overwrite=overwrite, owned=_OWNED) as folder:
+        study = read_study(crossval, store=store, data=data)
+        sections = build_sections(study, externals=externals, num_resamples=num_resamples, track=track)
         (folder / REPORT_HTML).write_text(_page(study, sections), encoding="utf-8")
         write_tables(folder / TABLES, tables_of(sections))
     return out / REPORT_HTML

@@ -17,6 +17,7 @@ Owns how Info.txt is understood:
   as "CALC B", and their unmarked patches stay unknown. Rows of other classes give no region.
 """
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,9 @@ from typing import Final
 
 import numpy as np
 
+from mmgkeras import __version__
 from mmgkeras.errors import InputError
+from mmgkeras.files import atomic_files, check_apart, sha256_file
 from mmgkeras.images import read_pixels, tissue_mask
 from mmgkeras.patches.region_masks import check_region, region_mask
 from mmgkeras.progress import Track, untracked
@@ -40,6 +43,9 @@ _TISSUES: Final = {"F": "fatty", "G": "fatty-glandular", "D": "dense-glandular"}
 _CLASSES: Final = ("CALC", "CIRC", "SPIC", "MISC", "ARCH", "ASYM", "NORM")
 _DARKEST_BREAST: Final = 0.3
 """A circle darker than this part of the breast's median is background: two have 0.02 and 0.09, all others over 0.7."""
+IMPORT_JSON: Final = "import.json"
+"""What was imported, and the digests of its tables: --overwrite replaces no others, nor these once they were edited."""
+_TABLES: Final = ("images.csv", "regions.csv")
 _REFERENCE: Final = re.compile(r"mdb\d")
 _ROW: Final = re.compile(
     r"(?P<image_id>mdb(?P<number>\d{3}))\s+(?P<tissue>[FGD])\s+(?P<finding>[A-Z]{4})(?:\s+(?P<severity>[BM]))?"
@@ -88,27 +94,28 @@ def import_mini_mias(source: Path, out: Path, *, overwrite: bool = False, track:
     Raises:
         InputError: if Info.txt cannot be read or has no row, no film is found, or a table exists or cannot be written.
     """
-    for name in ("images.csv", "regions.csv"):
-        if (out / name).exists() and not overwrite:
-            raise InputError(f"{out / name}: already exists; name another place or give --overwrite")
-    findings, skipped = _read_info(source / "Info.txt")
-    films = _find_films(source)
-    for image_id in sorted(findings.keys() - films.keys()):
-        skipped.append(f"{source}: {image_id} is listed in Info.txt, but {image_id}.pgm is missing")
-    for image_id in sorted(films.keys() - findings.keys()):
-        skipped.append(f"{films[image_id]}: has no row in Info.txt")
-    usable = {image_id: findings[image_id] for image_id in sorted(findings.keys() & films.keys())}
-    regions, notes = _regions(usable, films=films, skipped=skipped, track=track)
-    located = {region.image_id for region in regions}
-    records = [
-        _record(rows, path=films[image_id], out=out, is_located=image_id in located)
-        for image_id, rows in usable.items()
-    ]
-    write_regions(out / "regions.csv", regions, overwrite=overwrite)
-    write_images(out / "images.csv", records, overwrite=overwrite)
-    return ImportReport(
-        num_images=len(records), num_regions=len(regions), skipped=tuple(skipped), notes=(*_NOTES, *notes)
-    )
+    check_apart(out / IMPORT_JSON, [source])
+    names = (*_TABLES, IMPORT_JSON)
+    with atomic_files(out, names, label="import", overwrite=overwrite, is_own=_is_as_imported) as folder:
+        findings, skipped = _read_info(source / "Info.txt")
+        films = _find_films(source)
+        for image_id in sorted(findings.keys() - films.keys()):
+            skipped.append(f"{source}: {image_id} is listed in Info.txt, but {image_id}.pgm is missing")
+        for image_id in sorted(films.keys() - findings.keys()):
+            skipped.append(f"{films[image_id]}: has no row in Info.txt")
+        usable = {image_id: findings[image_id] for image_id in sorted(findings.keys() & films.keys())}
+        regions, notes = _regions(usable, films=films, skipped=skipped, track=track)
+        located = {region.image_id for region in regions}
+        records = [
+            _record(rows, path=films[image_id], out=out, is_located=image_id in located)
+            for image_id, rows in usable.items()
+        ]
+        write_regions(folder / _TABLES[1], regions)
+        write_images(folder / _TABLES[0], records)
+        _write_marker(folder)
+        return ImportReport(
+            num_images=len(records), num_regions=len(regions), skipped=tuple(skipped), notes=(*_NOTES, *notes)
+        )
 
 
 _NOTES: Final = (
@@ -117,6 +124,21 @@ _NOTES: Final = (
     "films are stored mirrored and left so: chest_wall is right on odd films, left on even ones",
     "circles are around clusters, and nobody marked every calcification: annotation is partial or none",
 )
+
+
+def _write_marker(folder: Path) -> None:
+    digests = {name: sha256_file(folder / name) for name in _TABLES}
+    values = {"source": "mini-MIAS", "mmgkeras_version": __version__, "sha256": digests}
+    (folder / IMPORT_JSON).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def _is_as_imported(path: Path) -> bool:
+    """Whether a table is what import.json beside it says, byte for byte."""
+    try:
+        digests = json.loads((path.parent / IMPORT_JSON).read_text(encoding="utf-8"))["sha256"]
+        return path.name == IMPORT_JSON or bool(digests[path.name] == sha256_file(path))
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return False
 
 
 def _read_info(path: Path) -> tuple[dict[str, list[_Finding]], list[str]]:

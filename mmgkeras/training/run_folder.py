@@ -25,6 +25,8 @@ ENVIRONMENT: Final = "environment.json"
 CHECKPOINT: Final = "checkpoint.npz"
 HISTORY: Final = "history.csv"
 TENSORBOARD: Final = "tensorboard"
+RUN_FILES: Final = (ENVIRONMENT, CONFIG, CHECKPOINT, HISTORY, f"{TENSORBOARD}/*")
+"""Patterns of all files of a run, the one that makes it one first."""
 
 IDENTITY: Final = ("fold", "test_patients_sha256", "store_checksum", "training_patches_sha256")
 """Keys of environment.json that, with the configuration, make two runs the same run."""
@@ -95,7 +97,7 @@ def create_run(run: Path, *, config: Config, environment: Mapping[str, Any]) -> 
     Raises:
         InputError: if it cannot be written.
     """
-    with atomic_folder(run, overwrite=True) as folder:
+    with atomic_folder(run, overwrite=True, owned=RUN_FILES) as folder:
         write_config(config, folder / CONFIG)
         (folder / ENVIRONMENT).write_text(_json(environment), encoding="utf-8")
 
