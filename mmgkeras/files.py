@@ -23,6 +23,7 @@ from mmgkeras.locks import (
     is_hidden_name,
     leftovers,
     output_lock,
+    parents_made,
     remove,
     set_aside,
     temporary_beside,
@@ -39,9 +40,8 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         InputError: if `path` exists and `overwrite` is not set, or it cannot be written.
     """
-    with errors_of_writing(path):
-        _refuse_existing(path, overwrite=overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_existing(path, overwrite=overwrite)
+    with parents_made(path, named=path), errors_of_writing(path):
         _remove_partial(path)
         with temporary_beside(path, is_folder=False) as temporary:
             yield temporary
@@ -68,7 +68,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False, owned: Sequence[str] =
     """
     with errors_of_writing(path):
         place = _own_place(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
+    with parents_made(place, named=path), errors_of_writing(path):
         recover_folder(place)
         _refuse_existing(place, overwrite=overwrite, named=path)
         _refuse_foreign(place, owned, named=path)
@@ -113,27 +113,25 @@ def atomic_files(
             them, or they cannot be written.
     """
     key = folder / label
-    with errors_of_writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with output_lock(key):
-            for left in leftovers(key, COMMIT):
-                overwrite = True  # those that arrived are the cut call's own
-                _move_in(left, folder)
-            for name in names:
-                _refuse_existing(folder / name, overwrite=overwrite)
-                if is_own is not None and (folder / name).exists() and not is_own(folder / name):
-                    raise InputError(f"{folder / name}: was not made by this command as it is; name another place")
-            _remove_partial(key)
-            with temporary_beside(key, is_folder=True) as temporary:
-                yield temporary
-                _sync_tree(temporary)
-                committing = committing_name(temporary)
-                stale = [name for name in names if not (temporary / name).exists()]
-                temporary.rename(committing)
-                _sync(folder)
-                _move_in(committing, folder)
-                for name in stale:
-                    (folder / name).unlink(missing_ok=True)
+    with parents_made(key, named=folder), errors_of_writing(folder), output_lock(key):
+        for left in leftovers(key, COMMIT):
+            overwrite = True  # those that arrived are the cut call's own
+            _move_in(left, folder)
+        for name in names:
+            _refuse_existing(folder / name, overwrite=overwrite)
+            if is_own is not None and (folder / name).exists() and not is_own(folder / name):
+                raise InputError(f"{folder / name}: was not made by this command as it is; name another place")
+        _remove_partial(key)
+        with temporary_beside(key, is_folder=True) as temporary:
+            yield temporary
+            _sync_tree(temporary)
+            committing = committing_name(temporary)
+            stale = [name for name in names if not (temporary / name).exists()]
+            temporary.rename(committing)
+            _sync(folder)
+            _move_in(committing, folder)
+            for name in stale:
+                (folder / name).unlink(missing_ok=True)
 
 
 def check_outputs(paths: Iterable[Path], *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:

@@ -39,18 +39,37 @@ def output_lock(path: Path) -> Iterator[None]:
     """
     with errors_of_writing(path):
         place = _hidden(path.resolve(), _LOCK)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _open_locked(place, path)
-    try:
+    with parents_made(place, named=path):
         with errors_of_writing(path):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"{os.getpid()}\n".encode())
+            descriptor = _open_locked(place, path)
+        try:
+            with errors_of_writing(path):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()}\n".encode())
+            yield
+        finally:
+            # Before the lock is let go: whoever opened the file meanwhile sees that its name has gone, and tries again.
+            with suppress(OSError):
+                place.unlink()
+            os.close(descriptor)
+
+
+@contextmanager
+def parents_made(path: Path, *, named: Path) -> Iterator[None]:
+    """Makes the folders above `path` that are missing; when the block ends, those still empty go again.
+
+    Raises:
+        InputError: if they cannot be made, with the path `named`.
+    """
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        with errors_of_writing(named):
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield
     finally:
-        # Before the lock is let go: whoever opened the file in between sees that the name has gone, and tries again.
-        with suppress(OSError):
-            place.unlink()
-        os.close(descriptor)
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 @contextmanager

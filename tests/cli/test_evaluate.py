@@ -60,9 +60,11 @@ def test_a_threshold_of_zero_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_model_is_one_line(quadrant_store: Path, tmp_path: Path) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    model.mkdir()
     result = CliRunner().invoke(
-        main, ["evaluate", "--model", str(tmp_path), "--store", str(quadrant_store), "--out", str(tmp_path / "out")]
+        main, ["evaluate", "--model", str(model), "--store", str(quadrant_store), "--out", str(out)]
     )
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: {tmp_path}: is no SavedModel")
-    assert not (tmp_path / "out").exists()
+    assert result.stderr.startswith(f"error: {model}: is no SavedModel")
+    assert not out.exists()

@@ -62,9 +62,9 @@ def test_import_does_not_overwrite_unasked(source: Path, tmp_path: Path) -> None
 
 
 def test_import_of_another_folder_is_one_line(tmp_path: Path) -> None:
-    result = run("import", "mini-mias", tmp_path, "--out", tmp_path / "data")
+    result = run("import", "mini-mias", tmp_path / "source", "--out", tmp_path / "data")
     assert result.exit_code == 1
-    assert result.stderr == f"error: {tmp_path / 'Info.txt'}: cannot be read: No such file or directory\n"
+    assert result.stderr == f"error: {tmp_path / 'source' / 'Info.txt'}: cannot be read: No such file or directory\n"
     assert not (tmp_path / "data").exists()
 
 
@@ -72,7 +72,7 @@ def test_import_into_a_place_that_cannot_be_written_is_one_line(source: Path, tm
     (tmp_path / "file").touch()
     result = run("import", "mini-mias", source, "--out", tmp_path / "file" / "data")
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'file' / 'data' / 'regions.csv'}: cannot be")
+    assert result.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'file' / 'data'}: cannot be")
 
 
 def test_check_lists_every_fault_and_exits_1(source: Path, tmp_path: Path) -> None:

@@ -7,15 +7,17 @@ from mmgkeras.cli import main
 
 
 def test_a_folder_that_is_no_cross_validation_is_one_line(tmp_path: Path) -> None:
-    out = tmp_path / "report"
-    result = CliRunner().invoke(main, ["report", "--crossval", str(tmp_path), "--out", str(out)])
+    out, study = tmp_path / "report", tmp_path / "study"
+    study.mkdir()
+    result = CliRunner().invoke(main, ["report", "--crossval", str(study), "--out", str(out)])
     assert result.exit_code == 1
-    assert result.stderr == (f"error: {tmp_path}: is not the folder of a cross-validation: it has no crossval.json\n")
+    assert result.stderr == (f"error: {study}: is not the folder of a cross-validation: it has no crossval.json\n")
     assert not out.exists()
 
 
 def test_an_output_that_is_there_is_refused_before_any_work(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["report", "--crossval", str(tmp_path), "--out", str(tmp_path)])
+    study = tmp_path.with_name("study")
+    result = CliRunner().invoke(main, ["report", "--crossval", str(study), "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "already exists; name another place or give --overwrite" in result.stderr
 

@@ -193,9 +193,14 @@ class TestFaults:
 
     def test_other_folders_are_never_replaced(self, make_data: MakeData, tmp_path: Path) -> None:
         data = make_data({"a": ramp()})
-        with pytest.raises(InputError, match="data: exists and is not a patch store"):
+        with pytest.raises(InputError, match=r"data: is .*data, which is read; name another place"):
             prepare(data, data, CONFIG, overwrite=True)
+        (tmp_path / "thesis").mkdir()
+        (tmp_path / "thesis" / "chapter.txt").touch()
+        with pytest.raises(InputError, match=r"thesis: is not this command's to replace, it has no store\.json"):
+            prepare(data, tmp_path / "thesis", CONFIG, overwrite=True)
         assert (data / "a.png").exists()
+        assert (tmp_path / "thesis" / "chapter.txt").exists()
 
     def test_unwritable_places_are_named(self, make_data: MakeData, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

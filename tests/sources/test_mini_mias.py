@@ -125,9 +125,10 @@ class TestMadeUp:
         assert report.skipped == (f"{source / 'pgm' / 'mdb001.pgm'}: is empty (0 bytes)",)
 
     def test_films_may_lie_beside_info_txt(self, tmp_path: Path, film: np.ndarray) -> None:
-        (tmp_path / "Info.txt").write_text("mdb001 G NORM\n")
-        Image.fromarray(film).save(tmp_path / "mdb001.pgm")
-        assert import_mini_mias(tmp_path, tmp_path / "out").num_images == 1
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source" / "Info.txt").write_text("mdb001 G NORM\n")
+        Image.fromarray(film).save(tmp_path / "source" / "mdb001.pgm")
+        assert import_mini_mias(tmp_path / "source", tmp_path / "out").num_images == 1
 
     def test_tables_are_not_overwritten_unasked(self, tmp_path: Path, film: np.ndarray) -> None:
         self.imported(tmp_path, "mdb001 G NORM\n", film, films=(1,))
@@ -139,18 +140,18 @@ class TestMadeUp:
 class TestRefused:
     def test_folder_without_info_txt(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"Info\.txt: cannot be read: No such file"):
-            import_mini_mias(tmp_path, tmp_path / "out")
+            import_mini_mias(tmp_path, tmp_path.with_name("out"))
 
     def test_info_txt_without_rows(self, tmp_path: Path) -> None:
         (tmp_path / "Info.txt").write_text(PROSE)
         with pytest.raises(InputError, match=r"Info\.txt: must hold rows such as"):
-            import_mini_mias(tmp_path, tmp_path / "out")
+            import_mini_mias(tmp_path, tmp_path.with_name("out"))
 
     def test_folder_without_films(self, tmp_path: Path) -> None:
         (tmp_path / "Info.txt").write_text("mdb001 G NORM\n")
         with pytest.raises(InputError, match=r"must hold mdb001\.pgm to mdb322\.pgm"):
-            import_mini_mias(tmp_path, tmp_path / "out")
-        assert not (tmp_path / "out").exists()
+            import_mini_mias(tmp_path, tmp_path.with_name("out"))
+        assert not tmp_path.with_name("out").exists()
 
 
 LOCATED = (209, 211, 212, 213, 214, 218, 219, 222, 223, 226, 227, 231, 236, 238, 239, 240, 241, 248, 249, 252, 253, 256)

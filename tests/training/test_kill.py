@@ -91,7 +91,7 @@ def fit_arguments(store, folder):
 
 def a_save(folder):
     """True while a checkpoint is being written."""
-    return (folder / "run" / ".checkpoint.npz.partial").exists
+    return lambda: any((folder / "run").glob(".checkpoint.npz.*.partial"))
 
 
 def new_checkpoint(folder, *, delay_s):
