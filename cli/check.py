@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .progress import track
+from .terminal import echo
 
 if TYPE_CHECKING:
     from mmgkeras.patches.check import DataReport
@@ -33,21 +34,21 @@ def check(ctx: click.Context, *, data: Path, config: Path | None, overrides: tup
     report = check_data(data, read_config(config, overrides=overrides).patches, track=track)
     _print(report)
     for fault in report.faults:
-        click.echo(f"error: {fault}", err=True)
+        echo(f"error: {fault}", err=True)
     if report.faults:
         ctx.exit(1)
 
 
 def _print(report: "DataReport") -> None:
     heights, widths = zip(*report.sizes, strict=True) if report.sizes else ((0,), (0,))
-    click.echo(f"images       {report.num_images} of {report.num_patients} patients, {report.num_read} readable")
-    click.echo(f"size         {min(heights)} to {max(heights)} rows, {min(widths)} to {max(widths)} columns")
-    click.echo(f"pixel type   {_counted(report.pixel_types)}")
-    click.echo(f"annotation   {_counted(report.annotations)}; {report.num_annotations} regions or patch labels")
-    click.echo(f"chest wall   {_counted(report.sides)} (by the pixels)")
+    echo(f"images       {report.num_images} of {report.num_patients} patients, {report.num_read} readable")
+    echo(f"size         {min(heights)} to {max(heights)} rows, {min(widths)} to {max(widths)} columns")
+    echo(f"pixel type   {_counted(report.pixel_types)}")
+    echo(f"annotation   {_counted(report.annotations)}; {report.num_annotations} regions or patch labels")
+    echo(f"chest wall   {_counted(report.sides)} (by the pixels)")
     for remark in report.remarks:
-        click.echo(f"remark: {remark}")
-    click.echo(f"{len(report.faults)} faults, {len(report.remarks)} remarks")
+        echo(f"remark: {remark}")
+    echo(f"{len(report.faults)} faults, {len(report.remarks)} remarks")
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from .quiet import quiet_tensorflow
+from .terminal import echo
 from .worker import process_launcher
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def crossval(
     from mmgkeras.crossval.summary_table import as_table
 
     def report(rows: Sequence["JobRow"]) -> None:
-        click.echo(f"{as_table(rows)}\n")
+        echo(f"{as_table(rows)}\n")
 
     done = crossval_library(
         store,
@@ -107,10 +108,10 @@ def crossval(
         command=shlex.join(["mmgkeras", *sys.argv[1:]]),
         launch=process_launcher(out.absolute(), has_own_terminal=placement == "mirrored"),
         report=report,
-        note=lambda text: click.echo(f"note: {text}", err=True),
+        note=lambda text: echo(f"note: {text}", err=True),
     )
-    click.echo(f"{len(done.rows)} folds done, {done.num_done_before} of them before", err=True)
-    click.echo(f"crossval: {out}")
+    echo(f"{len(done.rows)} folds done, {done.num_done_before} of them before", err=True)
+    echo(f"crossval: {out}")
 
 
 def _read_configs(files: Sequence[Path], *, overrides: Sequence[str]) -> "dict[str, Config]":

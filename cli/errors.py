@@ -1,8 +1,12 @@
-"""How a fault in the user's input leaves the program: its lines on stderr, exit code 1, no traceback."""
+"""How a fault that is not ours leaves the program: its lines on stderr, exit code 1, no traceback."""
 
+import errno
+import os
 from typing import Any
 
 import click
+
+from .terminal import echo
 
 
 class UserErrorGroup(click.Group):
@@ -13,14 +17,29 @@ class UserErrorGroup(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; an MmgError becomes its lines and exit code 1."""
+        """Runs the command; the user's faults and the system's become lines and exit code 1."""
         try:
             return super().invoke(ctx)
         except Exception as error:
-            from mmgkeras.errors import MmgError
-
-            if not isinstance(error, MmgError):
+            lines = fault_lines(error)
+            if not lines:
                 raise
-            for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+            for line in lines:
+                echo(f"error: {line}", err=True)
             ctx.exit(1)
+
+
+def fault_lines(error: Exception) -> list[str]:
+    """What to tell the user of an error; nothing of one that is a bug of ours, or that click must see."""
+    from mmgkeras.errors import MmgError
+
+    if isinstance(error, MmgError):
+        return str(error).splitlines()
+    if isinstance(error, MemoryError):
+        return [f"too little memory: {str(error).partition(chr(10))[0] or 'the system gave no more'}"]
+    if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
+        place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return [f"{place}{error.strerror}"]
+    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's, which is not imported here
+        return [f"too little memory or space on the disk: {str(error).partition(chr(10))[0]}"]
+    return []

@@ -6,6 +6,7 @@ import click
 
 from .progress import track
 from .quiet import quiet_tensorflow
+from .terminal import echo
 
 _EXAMPLES = """\b
 Examples:
@@ -77,7 +78,7 @@ def evaluate(
         )
         summary = evaluation.summary
         for note in evaluation.notes:
-            click.echo(f"note: {note}", err=True)
+            echo(f"note: {note}", err=True)
     else:
         raise click.UsageError("Give --model and --store, or --predictions alone.")
-    click.echo(as_text(summary))
+    echo(as_text(summary))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from .terminal import echo
+
 _EXAMPLES = """\b
 Examples:
   mmgkeras export --model saved_models/mine-1/1 --operating-point sensitivity=0.9 --predictions validation.csv
@@ -90,5 +92,5 @@ def export(
         chosen = choose_operating_point(model, files, store=store, **(target or {}))
         point = chosen.operating_point
         for line in (*chosen.notes, f"threshold {point.threshold:.4f}, chosen from {point.fitted_on}", chosen.text()):
-            click.echo(f"note: {line}", err=True)
-    click.echo(reexport(model, point))
+            echo(f"note: {line}", err=True)
+    echo(reexport(model, point))

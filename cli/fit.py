@@ -7,6 +7,7 @@ import click
 
 from .progress import track
 from .quiet import quiet_tensorflow
+from .terminal import echo
 
 if TYPE_CHECKING:
     from mmgkeras.training.history import EpochRow
@@ -70,16 +71,16 @@ def fit(
 
     note = precision_note(settings.train, devices=choose_devices(devices))
     if note:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     has_header = False
 
     def report(row: "EpochRow") -> None:
         nonlocal has_header
         columns = [(name, form) for name, form in _COLUMNS if getattr(row, name) == getattr(row, name)]
         if not has_header:
-            click.echo("  ".join(name for name, _ in columns))
+            echo("  ".join(name for name, _ in columns))
             has_header = True
-        click.echo("  ".join(form.format(getattr(row, name)).rjust(len(name)) for name, form in columns))
+        echo("  ".join(form.format(getattr(row, name)).rjust(len(name)) for name, form in columns))
 
     fitted = fit_library(
         store,
@@ -93,5 +94,5 @@ def fit(
         report=report,
     )
     if fitted.was_finished:
-        click.echo(f"{run}: has finished; nothing to do, --overwrite begins again", err=True)
-    click.echo(f"model: {fitted.model}")
+        echo(f"{run}: has finished; nothing to do, --overwrite begins again", err=True)
+    echo(f"model: {fitted.model}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .progress import track
+from .terminal import echo
 
 
 @click.group("import", short_help="Turn a public data set into a data folder.")
@@ -31,9 +32,9 @@ def mini_mias(ctx: click.Context, source: Path, *, out: Path, overwrite: bool) -
 
     report = import_mini_mias(source, out, overwrite=overwrite, track=track)
     for note in report.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"{out}: {report.num_images} images, {report.num_regions} regions")
+        echo(f"note: {note}")
+    echo(f"{out}: {report.num_images} images, {report.num_regions} regions")
     for skipped in report.skipped:
-        click.echo(f"error: skipped: {skipped}", err=True)
+        echo(f"error: skipped: {skipped}", err=True)
     if report.skipped:
         ctx.exit(1)

@@ -6,6 +6,7 @@ import click
 
 from .progress import track
 from .quiet import quiet_tensorflow
+from .terminal import echo
 
 _EXAMPLES = """\b
 Examples:
@@ -70,10 +71,10 @@ def overlay(
         track=track,
     )
     if threshold is None:
-        click.echo(f"note: patches of at least {marked.threshold:g} are marked, the model's own threshold", err=True)
+        echo(f"note: patches of at least {marked.threshold:g} are marked, the model's own threshold", err=True)
     for path in marked.pictures.values():
-        click.echo(path)
+        echo(path)
     for image_id, reason in marked.skipped.items():
-        click.echo(f"error: image {image_id} skipped: {reason}", err=True)
+        echo(f"error: image {image_id} skipped: {reason}", err=True)
     if marked.skipped:
         ctx.exit(1)

@@ -7,6 +7,7 @@ from typing import Literal, cast
 import click
 
 from .progress import track
+from .terminal import echo
 
 
 @click.command(
@@ -57,7 +58,7 @@ def phantom(
         overwrite=overwrite,
         track=track,
     )
-    click.echo(
+    echo(
         f"{out}: {summary.num_patients} patients, {summary.num_images} images, "
         f"{summary.num_calcifications} calcifications, {summary.num_clusters} clusters"
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .progress import track
+from .terminal import echo
 
 _EXAMPLES = """\b
 Examples:
@@ -39,4 +40,4 @@ def prepare(
     settings = read_config(config, overrides=overrides).patches
     store = make_store(data, out, settings, skip_bad=skip_bad, overwrite=overwrite, track=track)
     for line in summary_lines(store):
-        click.echo(line)
+        echo(line)

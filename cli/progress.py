@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import click
 
+from .terminal import echo
+
 _T = TypeVar("_T")
 
 
@@ -21,4 +23,4 @@ def _bar(items: Sequence[_T], label: str) -> Iterator[_T]:
 
 def _line(items: Sequence[_T], label: str) -> Iterator[_T]:
     yield from items
-    click.echo(f"{label}: {len(items)}", err=True)
+    echo(f"{label}: {len(items)}", err=True)

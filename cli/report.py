@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .progress import track
+from .terminal import echo
 
 _EXAMPLES = """\b
 Examples:
@@ -65,4 +66,4 @@ def report(
         overwrite=overwrite,
         track=track,
     )
-    click.echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")
+    echo(f"{page}: {page.stat().st_size / 1e6:.1f} MB")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from .terminal import echo
+
 _EXAMPLES = """\b
 Examples:
   mmgkeras split --store store
@@ -52,6 +54,6 @@ def split(
     opened = PatchStore.open(store)
     assignment = split_store(opened, settings, folds=folds, overwrite=overwrite)
     for line in shared_patient_lines(opened):
-        click.echo(f"note: {line}", err=True)
+        echo(f"note: {line}", err=True)
     for line in subset_lines(opened, assignment):
-        click.echo(line)
+        echo(line)

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-import click
-
+from .errors import fault_lines
 from .progress import track
 from .quiet import quiet_tensorflow
+from .terminal import echo
 
 if TYPE_CHECKING:
     from mmgkeras.crossval.queue import FoldJob, Launch
@@ -92,18 +92,20 @@ def _work(out: str, name: str, devices: str, *alone: str) -> None:
     quiet_tensorflow()
     from mmgkeras.crossval.job import run_job
     from mmgkeras.crossval.queue import FoldJob
-    from mmgkeras.errors import MmgError
     from mmgkeras.training.devices import use_only
 
     def report(row: "EpochRow") -> None:
         metrics = f"loss {row.loss:.4f}, AUC of the training batches {row.auc:.4f}"
-        click.echo(f"{name}: epoch {row.epoch}: {metrics}, {row.patches_per_second:.1f} patches/s", err=True)
+        echo(f"{name}: epoch {row.epoch}: {metrics}, {row.patches_per_second:.1f} patches/s", err=True)
 
     try:
         names = use_only(devices) if alone else devices
         run_job(Path(out), FoldJob.of_name(name), devices=names, track=track, report=report)
-    except MmgError as error:
-        click.echo(str(error))
+    except Exception as error:
+        lines = fault_lines(error)
+        if not lines:
+            raise
+        echo("\n".join(lines))
         sys.exit(_FAULT)
 
 

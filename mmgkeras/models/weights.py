@@ -74,10 +74,19 @@ def load_weights(
     if config.weights != "imagenet":
         _load_local(target, backbone, path=Path(config.weights))
     elif backbone.application is None:
-        folder = Path(_CACHE).expanduser() if cache is None else cache
+        folder = _home_cache() if cache is None else cache
         load_tensors(target, _downloaded(resnet18, folder / "resnet18.tv_in1k.safetensors"))
     else:
         _load_application(target, backbone, patch_px=network.input_shape[1])
+
+
+def _home_cache() -> Path:
+    try:
+        return Path(_CACHE).expanduser()
+    except RuntimeError as error:
+        raise WeightsError(
+            "model.weights: there is no home folder to keep downloaded weights in; set HOME, or name a file here"
+        ) from error
 
 
 def _load_local(target: keras.Model, backbone: Backbone, *, path: Path) -> None:

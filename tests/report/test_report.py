@@ -363,9 +363,10 @@ def test_an_output_that_is_there_is_refused_and_replaced_only_if_it_is_a_report(
 ) -> None:
     folder = new_crossval(networks={R18: "resnet18"})
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(InputError, match="already exists"):
         write_report(folder, out=tmp_path / "mine")
-    with pytest.raises(InputError, match="exists and is not a report; name another place"):
+    with pytest.raises(InputError, match=r"mine: is not this command's to replace, it has no report\.html; name"):
         write_report(folder, out=tmp_path / "mine", overwrite=True)
 
 
