@@ -5,20 +5,22 @@ Owns what errors and subgroups are held against (paper, 5).
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.patches.labelling import region_overlap
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.schema import Region
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Region
 
 PLACE: Final = ["image_id", "row", "col"]
 """The columns that name a patch of a store."""
+Error = Literal["missed", "false positive"]
 _CHUNK: Final = 256
 
 
@@ -70,3 +72,25 @@ def patch_brightness(store: PatchStore) -> NDArray[np.float64]:
         sums = store.gather(chunk).sum(axis=(1, 2, 3), dtype=np.uint64)
         brightness[chunk] = sums / (scale * store.patch_px**2) / tissue[chunk]
     return np.asarray(np.minimum(brightness, 1.0))
+
+
+def describe_patches(store: PatchStore, marks: pd.DataFrame | None) -> pd.DataFrame:
+    """What may cause an error, one row for each patch of a store: its place, brightness, `marks` and the image's own.
+
+    `index` is its row in `store.patches`.
+    """
+    frame = store.patches[PLACE].reset_index(drop=True).reset_index()
+    frame["brightness"] = patch_brightness(store)
+    if marks is not None:
+        frame = frame.merge(marks, on=PLACE, how="left", validate="one_to_one")
+    return frame.merge(store.images[["image_id", "density", "view", "laterality"]], on="image_id", how="left")
+
+
+def worst_errors(predictions: pd.DataFrame, error: Error) -> pd.DataFrame:
+    """The patches that were missed, least probable first, or called by mistake, most probable first."""
+    scores, labels = predictions["probability"], predictions["label"]
+    if error == "missed":
+        wrong = predictions[(labels == CALCIFICATION) & (scores < THRESHOLD)]
+        return wrong.sort_values(["probability", *PLACE])
+    wrong = predictions[(labels == NO_CALCIFICATION) & (scores >= THRESHOLD)]
+    return wrong.sort_values(["probability", *PLACE], ascending=[False, True, True, True])

@@ -4,16 +4,15 @@ Owns which errors are shown, and the table of their rates. Pictures are `picture
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from mmgkeras.evaluation.bootstrap import PatientResamples, resample_patients
+from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES, PatientResamples, resample_patients
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.evaluation.patch_features import PLACE, patch_brightness
+from mmgkeras.evaluation.patch_features import PLACE, Error, describe_patches, worst_errors
 from mmgkeras.evaluation.subgroup_metrics import error_groups, error_rate
-from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.content import Block, Card, Cell, Gallery, Heading, Section, Table, Text, missing
 from mmgkeras.report.pictures import Pictures
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
@@ -23,7 +22,6 @@ from mmgkeras.study.reference_standard import study_regions
 ANCHOR: Final = "errors"
 LIMIT: Final = 24
 """Errors of each kind that are shown for each network."""
-Error = Literal["missed", "false positive"]
 
 _INTRO: Final = (
     "Sakaida et al. (Discussion) blame white patches, small calcified areas and few calcifications for missed patches, "
@@ -41,33 +39,23 @@ _NOTE: Final = (
 
 
 def atlas_section(
-    study: Study,
-    *,
-    marks: pd.DataFrame | None = None,
-    limit: int = LIMIT,
-    num_resamples: int = 2000,
-    seed: int = 0,
+    study: Study, *, marks: pd.DataFrame | None = None, limit: int = LIMIT, num_resamples: int = NUM_RESAMPLES
 ) -> Section:
-    """Rates of errors by what may cause them, then the worst errors of each network as galleries.
+    """Rates of errors by what may cause them, then at most `limit` of the worst errors of each network and kind.
 
-    Args:
-        study: the cross-validation.
-        marks: `study_marks` of it.
-        limit: errors of each kind shown for each network.
-        num_resamples: sets of patients drawn.
-        seed: of the drawing.
+    `marks` are `study_marks` of the study.
     """
     title = "Errors"
     if study.store is None:
         return Section(anchor=ANCHOR, title=title, body=(missing("The patch store is not there: no patch to show."),))
-    patches = _described(study.store, marks)
+    patches = describe_patches(study.store, marks)
     predictions = {
         study.labels[network.name]: network.first.predictions.merge(
             patches, on=PLACE, how="left", validate="many_to_one"
         )
         for network in study.networks
     }
-    resamples = resample_patients(study.networks[0].first.predictions, num_resamples=num_resamples, seed=seed)
+    resamples = resample_patients(study.networks[0].first.predictions, num_resamples=num_resamples)
     body: list[Block] = [Text(_INTRO), error_rates_table(predictions, resamples)]
     if marks is None:
         body.append(missing("Calcified area and number of calcifications are not known: no regions.csv was found."))
@@ -78,25 +66,6 @@ def atlas_section(
         body.extend(_gallery(frame, pictures, network=name, error="missed", limit=limit))
         body.extend(_gallery(frame, pictures, network=name, error="false positive", limit=limit))
     return Section(anchor=ANCHOR, title=title, body=tuple(body))
-
-
-def _described(store: PatchStore, marks: pd.DataFrame | None) -> pd.DataFrame:
-    """What may cause an error, for each patch of a store; `index` is its row there."""
-    frame = store.patches[PLACE].reset_index(drop=True).reset_index()
-    frame["brightness"] = patch_brightness(store)
-    if marks is not None:
-        frame = frame.merge(marks, on=PLACE, how="left", validate="one_to_one")
-    return frame.merge(store.images[["image_id", "density", "view", "laterality"]], on="image_id", how="left")
-
-
-def worst_errors(predictions: pd.DataFrame, error: Error) -> pd.DataFrame:
-    """The patches that were missed, least probable first, or called by mistake, most probable first."""
-    scores, labels = predictions["probability"], predictions["label"]
-    if error == "missed":
-        wrong = predictions[(labels == CALCIFICATION) & (scores < THRESHOLD)]
-        return wrong.sort_values(["probability", *PLACE])
-    wrong = predictions[(labels == NO_CALCIFICATION) & (scores >= THRESHOLD)]
-    return wrong.sort_values(["probability", *PLACE], ascending=[False, True, True, True])
 
 
 def _gallery(predictions: pd.DataFrame, pictures: Pictures, *, network: str, error: Error, limit: int) -> list[Block]:
@@ -139,13 +108,7 @@ def _details(patch: Mapping[str, Any]) -> list[str]:
 
 
 def error_rates_table(predictions: Mapping[str, pd.DataFrame], resamples: PatientResamples) -> Table:
-    """The table of all groups, two columns for each network.
-
-    Args:
-        predictions: of each network: the columns of predictions.csv, brightness, density, view, laterality, and
-            num_marks and calcified_px where regions are known.
-        resamples: of all their patients.
-    """
+    """The table of all groups, two columns for each network; frames as `describe_patches` makes them."""
     known = {name: frame[frame["label"] != UNKNOWN] for name, frame in predictions.items()}
     first = next(iter(known.values()))
     rows = []

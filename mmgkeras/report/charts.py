@@ -96,12 +96,12 @@ def line_chart(
     x_scale: Literal["linear", "log"] = "linear",
     x_ticks: Literal["any", "whole"] = "any",
     width: int = 400,
-    height: int = 350,
+    height: int = 325,
 ) -> Chart:
-    """Curves over common axes, with a grid, and a legend below.
+    """Curves over common axes, with a grid, and a legend below; faint ones lie behind the others.
 
     Args:
-        series: drawn in their order, faint ones first.
+        series: drawn in their order.
         title: in place of the picture.
         caption: below it.
         x_label: with its unit.
@@ -146,16 +146,9 @@ def strip_chart(
     width: int = 460,
     height: int = 380,
 ) -> Chart:
-    """One column of points for each group, a box from quartile to quartile and a bar at the median.
+    """One column of points for each group of values (n,), a box from quartile to quartile and a bar at the median.
 
-    Args:
-        groups: name and values (n,) of each; NaN is left out.
-        title: in place of the picture.
-        caption: below it.
-        y_label: with its unit.
-        y_range: what the axis shows; by default all points.
-        width: in CSS pixels.
-        height: in CSS pixels.
+    NaN is left out. The other arguments are those of `line_chart`.
     """
     values = [np.asarray(group, float) for _, group in groups]
     values = [group[np.isfinite(group)] for group in values]
@@ -244,7 +237,7 @@ def _draw(axes: Axes, series: Series) -> None:
     if series.style == REFERENCE:
         look = {"color": "#8a8a8a", "lw": 1.2, "ls": ":"}
     elif is_faint:
-        look |= {"lw": 1, "ls": "-", "alpha": 0.45}
+        look |= {"lw": 1, "ls": "-", "alpha": 0.6}
     if series.form == "marked":
         look |= {"marker": MARKERS[series.style % len(MARKERS)], "ms": 5.5}
     drawstyle = "steps-post" if series.form == "step" else "default"

@@ -5,7 +5,7 @@ Owns the types. Text is text, never HTML: the templates escape it.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from matplotlib.figure import Figure
@@ -19,12 +19,7 @@ TextKind = Literal["", "lead", "note", "missing", "blank"]
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph.
-
-    Attributes:
-        text: of it.
-        kind: "lead" is large, "note" small, "missing" says what is not there, "blank" what the group must fill in.
-    """
+    """A paragraph: "lead" is large, "note" small, "missing" says what is not there, "blank" what the group adds."""
 
     text: str
     kind: TextKind = ""
@@ -68,13 +63,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawn chart.
-
-    Attributes:
-        figure: matplotlib's; a point of it is a pixel of the page.
-        title: what a screen reader says in its place; unique on a page.
-        caption: below it.
-    """
+    """A figure of matplotlib, a point of which is a pixel of the page; the title, unique on it, is read aloud."""
 
     figure: Figure
     title: str
@@ -172,17 +161,11 @@ Block = Text | Heading | Bullets | Table | Charts | Flow | Gallery | Folded | Ch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One heading of the report and what is below it.
-
-    Attributes:
-        anchor: its id in the page, such as "calibration"; unique in a report.
-        title: the heading.
-        body: in order.
-    """
+    """One heading of the report and what is below it; `anchor` is its id in the page, unique in a report."""
 
     anchor: str
     title: str
-    body: tuple[Block, ...] = field(default=())
+    body: tuple[Block, ...] = ()
 
 
 def missing(text: str) -> Text:

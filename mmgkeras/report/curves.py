@@ -84,11 +84,7 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
         for how, values in (("mean over folds", intervals.fold_mean), ("one threshold for all", intervals.pooled)):
             rows.append((network.name, how, *(values[rate] for rate in RATES)))
         rates, sensitivities = (np.array(values) for values in zip(*measured.points, strict=True))
-        shown = np.concatenate([rates, [max(10.0, rates[-1])]])
-        reached = np.concatenate([sensitivities, sensitivities[-1:]])
-        at_start = reached[np.searchsorted(shown, _LOWEST_RATE, side="right") - 1]
-        kept = shown > _LOWEST_RATE
-        x, y = np.append(_LOWEST_RATE, shown[kept]), np.append(at_start, reached[kept])
+        x, y = np.append(rates, max(10.0, rates[-1])), np.append(sensitivities, sensitivities[-1])
         series.append(Series(label=study.labels[network.name], x=x, y=y, style=style, form="step"))
     picture = line_chart(
         series,

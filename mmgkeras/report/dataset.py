@@ -3,13 +3,14 @@
 Owns what is told of the data before any model is. What only the group knows is left as a visible blank.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import pandas as pd
 
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.patches.balance import subset_counts
+from mmgkeras.patches.demographics import demographics
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.content import (
@@ -34,10 +35,6 @@ REFERENCE_STANDARD: Final = "data-reference-standard"
 
 _SIDE_NAMES: Final = {"L": "left", "R": "right"}
 _GONE: Final = "The patch store is not where the cross-validation was made, so nothing can be told of its images."
-_UNKNOWN: Final = "unknown"
-_OF_IMAGES: Final = (("density", "density"), ("birads", "BI-RADS"), ("pathology", "pathology"), ("vendor", "vendor"))
-_MOST_VALUES: Final = 10
-"""A column with more different words is cut to so many of the commonest and the rest together."""
 _LABEL_RULES: Final[Mapping[str, str]] = {
     "regions.csv": "Labels come from findings marked on the mammograms (regions.csv): a patch is positive if it holds "
     "any pixel of an individual calcification, at least {fraction} of the area of a cluster region, or is itself "
@@ -135,17 +132,14 @@ def _folds(store: PatchStore, assignment: Mapping[str, str]) -> tuple[Block, ...
 
 
 def _views_table(images: pd.DataFrame) -> Table:
-    views = sorted(str(view) for view in images["view"].unique())
-    rows: list[tuple[Cell, ...]] = []
-    for side in LATERALITIES:
-        of_side = images[images["laterality"] == side]
-        counts = [int((of_side["view"] == view).sum()) for view in views]
-        rows.append((_SIDE_NAMES[side], *counts, len(of_side)))
-    rows.append(("all", *(int((images["view"] == view).sum()) for view in views), len(images)))
+    counts = pd.crosstab(images["laterality"], images["view"], margins=True, margins_name="All")
+    sides = {side: _SIDE_NAMES[side] for side in LATERALITIES} | {"All": "all"}
+    counts = counts.reindex(list(sides), fill_value=0)
+    rows: list[tuple[Cell, ...]] = [(name, *map(int, counts.loc[side])) for side, name in sides.items()]
     return Table(
         name="mammograms_by_view",
         title="Mammograms by breast and view",
-        columns=("Breast", *views, "All"),
+        columns=("Breast", *map(str, counts.columns)),
         rows=tuple(rows),
     )
 
@@ -243,55 +237,13 @@ def _assumed_sentences(store: PatchStore) -> list[str]:
 
 
 def _demographics_table(store: PatchStore, assignment: Mapping[str, str]) -> Table:
-    """Age by patient, the other columns of images.csv by mammogram, for each subset and all.
-
-    Args:
-        store: the study's.
-        assignment: the subset of each of its patients.
-    """
-    images = store.images.assign(subset=store.images["patient_id"].map(dict(assignment)))
-    groups = [images[images["subset"] == letter] for letter in sorted(set(assignment.values()))]
-    groups.append(images)
-    rows: list[tuple[Cell, ...]] = _age_rows(groups)
-    for column, name in _OF_IMAGES:
-        rows.extend(_value_rows(groups, column=column, name=name))
     letters = [f"Subset {letter}" for letter in sorted(set(assignment.values()))]
     return Table(
         name="demographics",
         title="Demographics by subset",
         columns=("By", "Value", *letters, "All"),
-        rows=tuple(rows),
+        rows=demographics(store.images, assignment),
         note="Subset k is the test set of fold k; the others train it. Age is that of a patient's first mammogram "
         "that tells it, in years; density, BI-RADS, pathology and vendor are counted by mammogram, in the words of "
         "the data.",
     )
-
-
-def _age_rows(groups: Sequence[pd.DataFrame]) -> list[tuple[Cell, ...]]:
-    ages = [group.groupby("patient_id", sort=False)["age"].first() for group in groups]
-    told = [age.dropna() for age in ages]
-    rows: list[tuple[Cell, ...]] = []
-    if any(len(age) for age in told):
-        rows.append(("age, median (range)", "", *(_range(age) for age in told)))
-    rows.append(("age", "patients, unknown", *(len(age) - len(known) for age, known in zip(ages, told, strict=True))))
-    rows.insert(0, ("patients", "", *(len(age) for age in ages)))
-    return rows
-
-
-def _range(ages: pd.Series) -> str | None:
-    return f"{ages.median():.4g} ({ages.min():.4g} to {ages.max():.4g})" if len(ages) else None
-
-
-def _value_rows(groups: Sequence[pd.DataFrame], *, column: str, name: str) -> list[tuple[Cell, ...]]:
-    """A row for each value of a column, the commonest first where there are many, and one for unknown."""
-    values = [group[column].fillna(_UNKNOWN).astype(str) for group in groups]
-    total = values[-1].value_counts()
-    known = [str(value) for value in total.index if value != _UNKNOWN]
-    shown = sorted(known[:_MOST_VALUES]) if len(known) <= _MOST_VALUES else known[: _MOST_VALUES - 1]
-    rows: list[tuple[Cell, ...]] = [(name, value, *(int((part == value).sum()) for part in values)) for value in shown]
-    rest = set(known) - set(shown)
-    if rest:
-        rows.append((name, f"other ({len(rest)} values)", *(int(part.isin(rest).sum()) for part in values)))
-    if _UNKNOWN in total.index or not known:
-        rows.append((name, _UNKNOWN, *(int((part == _UNKNOWN).sum()) for part in values)))
-    return rows

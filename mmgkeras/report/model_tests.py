@@ -8,6 +8,7 @@ from typing import Final
 
 import pandas as pd
 
+from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
 from mmgkeras.evaluation.changed_patches import changed_scores
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.pointing import pointing_scores
@@ -42,7 +43,7 @@ _POINTING: Final = (
 )
 
 
-def shortcut_section(study: Study, *, num_resamples: int = 2000, seed: int = 0) -> Section:
+def shortcut_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> Section:
     """Share called positive and mean logit of negative patches as they are and changed, for each network."""
     rows: list[tuple[Cell, ...]] = []
     without = []
@@ -50,9 +51,7 @@ def shortcut_section(study: Study, *, num_resamples: int = 2000, seed: int = 0) 
         if network.first.shortcut is None:
             without.append(study.labels[network.name])
         else:
-            rows.extend(
-                _rows(study.labels[network.name], network.first.shortcut, num_resamples=num_resamples, seed=seed)
-            )
+            rows.extend(_rows(study.labels[network.name], network.first.shortcut, num_resamples=num_resamples))
     body: list[Block] = [Text(_MEANING)]
     symmetric = [
         study.labels[network.name] for network in study.networks if network.config.augmentation.scheme == "symmetric"
@@ -78,14 +77,14 @@ def _table(rows: list[tuple[Cell, ...]]) -> Table:
     )
 
 
-def _rows(network: str, scores: pd.DataFrame, *, num_resamples: int, seed: int) -> list[tuple[Cell, ...]]:
+def _rows(network: str, scores: pd.DataFrame, *, num_resamples: int) -> list[tuple[Cell, ...]]:
     negatives = scores[scores["label"] == NO_CALCIFICATION]
-    found = changed_scores(negatives, reference=AS_IS, num_resamples=num_resamples, seed=seed)
+    found = changed_scores(negatives, reference=AS_IS, num_resamples=num_resamples)
     known = list(dict.fromkeys([*(name for name in _NAMES if name in found), *found]))
     return [(network, _NAMES.get(change, change), *found[change]) for change in known]
 
 
-def localisation_section(study: Study, *, num_resamples: int = 2000, seed: int = 0) -> Section:
+def localisation_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> Section:
     """The pointing-game score of each network with its interval, chance, and the difference."""
     rows: list[tuple[Cell, ...]] = []
     without = []
@@ -94,7 +93,7 @@ def localisation_section(study: Study, *, num_resamples: int = 2000, seed: int =
         if pointing is None or pointing.empty:
             without.append(study.labels[network.name])
         else:
-            scores = pointing_scores(pointing, num_resamples=num_resamples, seed=seed)
+            scores = pointing_scores(pointing, num_resamples=num_resamples)
             rows.append((study.labels[network.name], *scores))
     body: list[Block] = [Text(_POINTING)]
     if rows:

@@ -17,25 +17,34 @@ from mmgkeras.report.table_files import cell_text
 from mmgkeras.study.read import Study
 
 POOLED_CAUTION: Final = (
-    "Pooled figures put the patches of all folds into one set. Each fold was scored by a model of its own, so pooling "
-    "ranks scores of different models against each other; the mean over folds above is the figure to quote."
+    "Pooled metrics put the patches of all folds into one set. Each fold was scored by a model of its own, so pooling "
+    "ranks scores of different models against each other; the mean over folds above is the number to quote."
+)
+_INTERVALS: Final = (
+    "Patches of one patient are alike, so that patients, not patches, are the sample. {num_resamples:,} sets of "
+    "patients are drawn with replacement: within folds for the metrics of this section and for free-response ROC,"
+    " from all folds together for subgroups, errors and the tests of what the networks learned. The bounds are "
+    "logit intervals, from the standard error of the resamples and a t distribution of the effective number of "
+    "patients; those of differences are symmetric. They take the trained models as they are: what another "
+    "training would change is the spread over seeds. A metric of 0 or 1, or of too few patients, has no interval."
 )
 
 
 def headline_section(study: Study, measured: Sequence[NetworkMetrics], *, num_resamples: int) -> Section:
-    """The figures to quote, tissue patches first, beside those of no training; then pooled."""
+    """The metrics to quote, tissue patches first, beside the baselines; then pooled."""
     body: list[Block] = [Text(text, "lead") for text in _lead(measured)]
     body.append(
         Text(
-            f"{mean_over(study.folds)}, with 95 % intervals from {num_resamples:,} resamples of patients "
-            "within their folds: patches of one patient are alike, so that patients, not patches, are the sample. "
-            f"Decisions are taken at a probability of {THRESHOLD:g}, the paper's own. “Always no” calls no patch "
-            "calcified; the best baseline is the best of the fixed filters and grey values below."
+            f"{mean_over(study.folds)}, with 95 % intervals over patients. Decisions are taken at a probability of "
+            f"{THRESHOLD:g}, the paper's own. “Always no” calls no patch calcified; the best baseline is the best of "
+            "the fixed filters and grey values below."
         )
     )
     body.append(_counts_table(measured))
     body.extend(_metrics_table(measured, selection, title=mean_over(study.folds)) for selection in SELECTIONS)
     body.extend(_baseline_tables(measured))
+    body.append(Heading("How the intervals are made", "intervals"))
+    body.append(Text(_INTERVALS.format(num_resamples=num_resamples)))
     body.append(Heading("Pooled over folds"))
     body.append(Text(POOLED_CAUTION))
     body.extend(_pooled_table(measured, selection) for selection in SELECTIONS)
@@ -165,7 +174,7 @@ def _metrics_table(measured: Sequence[NetworkMetrics], selection: str, *, title:
 
 
 def _rows_without_training(part: SelectionMetrics) -> Iterator[tuple[Cell, ...]]:
-    """Means over folds of always no, and the best untrained score, in the columns of `METRIC_NAMES`."""
+    """Means over folds of always no, and the best baseline, in the columns of `METRIC_NAMES`."""
     yield ("always no", *(part.summary.always_no[name] for name in METRIC_NAMES))
     if part.summary.best_baseline is not None:
         name, auc = part.summary.best_baseline
@@ -177,7 +186,7 @@ def _baseline_tables(measured: Sequence[NetworkMetrics]) -> Iterator[Table]:
     names = list(dict.fromkeys(name for part in selections.values() for name in part.summary.baselines))
     if names:
         yield Table(
-            name="untrained",
+            name="baselines",
             title="Baselines: AUC of scores that need no training, mean over folds",
             columns=("Score", *(SELECTIONS[selection].partition(" (")[0].capitalize() for selection in selections)),
             rows=tuple((name, *(part.summary.baselines.get(name) for part in selections.values())) for name in names),

@@ -20,6 +20,17 @@ SENSITIVITIES: Final = (0.8, 0.9, 0.95)
 FALSE_POSITIVES: Final = (0.5, 1.0, 2.0)
 """The same, in false positives per image."""
 
+_MEASURES: Final = {
+    "brier": "Brier",
+    "ece": "ECE",
+    "in_the_large": "In the large",
+    "slope": "Slope",
+    "intercept": "Intercept",
+    "mean_predicted": "Mean probability",
+    "observed": "Part calcified",
+}
+"""Attributes of a `Calibration`, and their columns."""
+
 _CALIBRATION: Final = (
     "The epoch that a network is trained on holds far more positives than the field, so its probabilities are too high "
     "by construction. They are first shifted to the field's prevalence (Bayes' rule), then corrected by a slope and an "
@@ -97,20 +108,8 @@ def _calibrated(network: NetworkStudy, *, selection: str, prevalence: dict[int, 
 
 
 def _measures(report: CalibrationReport) -> list[tuple[Cell, ...]]:
-    return [
-        (
-            state,
-            measured.brier,
-            measured.ece,
-            measured.in_the_large,
-            measured.slope,
-            measured.intercept,
-            measured.mean_predicted,
-            measured.observed,
-        )
-        for state in STATES
-        if (measured := report.states.get(state)) is not None
-    ]
+    known = ((state, report.states.get(state)) for state in STATES)
+    return [(state, *(getattr(found, name) for name in _MEASURES)) for state, found in known if found is not None]
 
 
 def _fitting_lines(report: CalibrationReport, *, label: str) -> list[Text]:
@@ -145,10 +144,7 @@ def _calibration_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
     return Table(
         name="calibration_measures",
         title="Calibration, all folds together, each by its own correction",
-        columns=(
-            *("Network", "Patches", "Probabilities", "Brier", "ECE", "In the large", "Slope", "Intercept"),
-            *("Mean probability", "Part calcified"),
-        ),
+        columns=("Network", "Patches", "Probabilities", *_MEASURES.values()),
         rows=tuple(rows),
         note="Brier: mean squared error, 0 is best. ECE: expected calibration error over ten bins. In the large: "
         "intercept with the slope held at 1; slope and intercept of the logistic regression on the logit: 1 and 0 are "

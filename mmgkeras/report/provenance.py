@@ -18,7 +18,7 @@ from mmgkeras.config import Config
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.report.charts import Series, line_chart
-from mmgkeras.report.content import Block, Cell, Charts, Folded, Section, Table, Text, missing, without_folders
+from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing, without_folders
 from mmgkeras.study.layout import SECONDS
 from mmgkeras.study.read import NetworkStudy, Study
 
@@ -48,18 +48,7 @@ def training_section(study: Study) -> Section:
         for column, label in _CURVES:
             series = _series(network, column)
             if series:
-                title = f"{study.labels[network.name]}: {label} by epoch"
-                picture = line_chart(
-                    series,
-                    title=title,
-                    caption=f"{title}.",
-                    x_label="epoch",
-                    y_label=label,
-                    x_range=(0.5, max(len(history) for history in network.first.histories.values()) + 0.5),
-                    x_ticks="whole",
-                    height=280,
-                )
-                pictures.append(picture)
+                pictures.append(_training_chart(series, network=study.labels[network.name], label=label))
     body.append(Charts(tuple(pictures)))
     if any(network.first.histories for network in study.networks):
         body.append(_last_epochs_table(study))
@@ -204,18 +193,27 @@ def _text(value: Any) -> str:
     return "none" if value is None else without_folders(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _series(network: NetworkStudy, column: str) -> Sequence[Series]:
+def _series(network: NetworkStudy, column: str) -> list[Series]:
     return [
-        Series(
-            label=f"fold {fold}",
-            x=history["epoch"].to_numpy(),
-            y=history[column].to_numpy(),
-            style=place,
-            form="marked",
-        )
+        Series(label=f"fold {fold}", x=history["epoch"], y=history[column], style=place, form="marked")
         for place, (fold, history) in enumerate(network.first.histories.items())
         if column in history.columns and history[column].notna().any()
     ]
+
+
+def _training_chart(series: Sequence[Series], *, network: str, label: str) -> Chart:
+    title = f"{network}: {label} by epoch"
+    last = max(float(np.max(one.x)) for one in series)
+    return line_chart(
+        series,
+        title=title,
+        caption=f"{title}.",
+        x_label="epoch",
+        y_label=label,
+        x_range=(0.5, last + 0.5),
+        x_ticks="whole",
+        height=270,
+    )
 
 
 def _last_epochs_table(study: Study) -> Table:
@@ -246,13 +244,10 @@ def _known(value: float | None) -> float | None:
 
 
 def _seconds(timing: pd.DataFrame) -> tuple[Cell, ...]:
-    warm = timing[(timing["is_cold"] == 0) & timing["infer_s"].notna()]
-    cold = timing.loc[timing["is_cold"] == 1, "infer_s"].dropna()
-    first = float(cold.median()) if len(cold) else None
-    if warm.empty:
-        return (None, None, None, first, 0, None)
-    p50, p95 = (float(value) for value in np.percentile(warm["infer_s"], [50, 95]))
-    return (p50, p95, float(warm["infer_s"].mean()), first, len(warm), round(float(warm["num_patches"].median())))
+    timed = timing.dropna(subset="infer_s")
+    warm, cold = timed[timed["is_cold"] == 0], timed.loc[timed["is_cold"] == 1, "infer_s"]
+    seconds = (*warm["infer_s"].quantile([0.5, 0.95]), warm["infer_s"].mean(), cold.median())
+    return (*map(_known, seconds), len(warm), None if warm.empty else round(float(warm["num_patches"].median())))
 
 
 def _medians(timing: pd.DataFrame) -> tuple[Cell, ...]:

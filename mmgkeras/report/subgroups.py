@@ -8,7 +8,7 @@ from typing import Final
 
 import pandas as pd
 
-from mmgkeras.evaluation.bootstrap import MIN_PATIENTS, PatientResamples, resample_patients
+from mmgkeras.evaluation.bootstrap import MIN_PATIENTS, NUM_RESAMPLES, PatientResamples, resample_patients
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.patch_features import PLACE
 from mmgkeras.evaluation.subgroup_metrics import MIN_PATCHES, UNKNOWN_VALUE, by_annotation, by_column, part_metrics
@@ -18,12 +18,7 @@ from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 
 ANCHOR: Final = "subgroups"
-_OF_IMAGES: Final[Mapping[str, str]] = {
-    "vendor": "vendor",
-    "density": "density",
-    "view": "view",
-    "laterality": "breast",
-}
+_OF_IMAGES: Final = {"vendor": "vendor", "density": "density", "view": "view", "laterality": "breast"}
 TOO_FEW: Final = "too few"
 _INTRO: Final = (
     f"Predictions out of fold of patches on tissue, at the paper's threshold of {THRESHOLD:g}. A metric stands where "
@@ -35,16 +30,9 @@ _NOTE: Final = "Patches on tissue; 95 % intervals over patients. n/a: too few pa
 
 
 def subgroups_section(
-    study: Study, *, marks: pd.DataFrame | None = None, num_resamples: int = 2000, seed: int = 0
+    study: Study, *, marks: pd.DataFrame | None = None, num_resamples: int = NUM_RESAMPLES
 ) -> Section:
-    """Sensitivity, specificity and AUC of each part, with intervals.
-
-    Args:
-        study: the cross-validation.
-        marks: `study_marks` of it.
-        num_resamples: sets of patients drawn.
-        seed: of the drawing.
-    """
+    """Sensitivity, specificity and AUC of each part, with intervals; `marks` are `study_marks` of the study."""
     title = "Subgroups"
     if study.store is None:
         return Section(anchor=ANCHOR, title=title, body=(missing("The patch store is not there: parts are unknown."),))
@@ -55,7 +43,7 @@ def subgroups_section(
         for network in study.networks
     }
     first = study.networks[0].first.predictions
-    resamples = resample_patients(first, num_resamples=num_resamples, seed=seed)
+    resamples = resample_patients(first, num_resamples=num_resamples)
     body: list[Block] = [Text(_INTRO)]
     for column, name in _OF_IMAGES.items():
         grouped = {network: by_column(frame, column) for network, frame in patches.items()}

@@ -6,7 +6,6 @@ Owns how numbers are written. What stands in a table is its section's affair, ho
 import csv
 import io
 import math
-import re
 from collections.abc import Callable
 from typing import Final
 
@@ -19,30 +18,14 @@ LONG_ROWS: Final = 40
 WIDE_COLUMNS: Final = 7
 """A table with more columns is set smaller, bounds below estimates; in LaTeX it is shrunk to the width of the text."""
 
-_LATEX: Final = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "\u2212": "$-$",
-    "\u2013": "--",
-    "\u2014": "---",
-    "\u00d7": r"$\times$",
-    "\u00b1": r"$\pm$",
-    "\u2264": r"$\leq$",
-    "\u2265": r"$\geq$",
-    "\u00b0": r"$^\circ$",
-    "\u2019": "'",
-    "\u2026": r"\ldots{}",
-}
+# fmt: off
+_LATEX: Final = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "\u2212": "$-$", "\u2013": "--", "\u2014": "---", "\u00d7": r"$\times$", "\u00b1": r"$\pm$", "\u2264": r"$\leq$",
+    "\u2265": r"$\geq$", "\u00b0": r"$^\circ$", "\u2019": "'", "\u2026": r"\ldots{}",
+})
+# fmt: on
 """What TeX would read as a command, and signs that its usual fonts lack in text."""
 
 
@@ -108,7 +91,7 @@ def as_latex(table: Table) -> str:
 
 def latex_text(text: str) -> str:
     """Text that TeX prints as it stands."""
-    return re.sub(r"[\s\S]", lambda match: _LATEX.get(match.group(), match.group()), text)
+    return text.translate(_LATEX)
 
 
 def _whole(value: int) -> str:
