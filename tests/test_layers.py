@@ -153,4 +153,4 @@ def test_no_two_modules_of_the_library_share_a_name_and_each_name_says_something
     names = [path.stem for path in MODULES if path.parts[len(REPOSITORY.parts)] == "mmgkeras"]
     counts = Counter(name for name in names if name != "__init__")
     assert {name for name, count in counts.items() if count > 1} <= {"dataset", "localisation", "summary"}
-    assert counts.keys() & {"finish", "start", "utils", "helpers", "common"} == set()
+    assert counts.keys() & {"measured", "runs", "decisions", "finish", "start", "utils", "helpers", "common"} == set()
