@@ -7,10 +7,9 @@ wrong usage; a traceback is a bug of ours.
 import click
 
 from .check import check
+from .console import UserErrorGroup
 from .crossval import crossval
-from .errors import UserErrorGroup
 from .evaluate import evaluate
-from .export import export
 from .fit import fit
 from .import_ import import_
 from .overlay import overlay
@@ -18,6 +17,7 @@ from .phantom import phantom
 from .prepare import prepare
 from .report import report
 from .split import split
+from .threshold import export, threshold
 
 
 @click.group(cls=UserErrorGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,7 +37,7 @@ COMMANDS: tuple[click.Command, ...] = (
     evaluate,
     overlay,
     report,
-    export,
+    threshold,
 )
-for _command in COMMANDS:
+for _command in (*COMMANDS, export):
     main.add_command(_command)

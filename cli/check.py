@@ -1,12 +1,13 @@
 """`mmgkeras check`: whether a data folder can be used, before anything is made of it."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .progress import track
-from .terminal import echo
+from .console import echo, track
+from .options import PATH
 
 if TYPE_CHECKING:
     from mmgkeras.patches.check import DataReport
@@ -19,8 +20,8 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Read a whole data folder and say what is wrong with it.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with images.csv.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file; its [patches] table counts for labels.csv.")
+@click.option("--data", type=PATH, required=True, help="Folder with images.csv.")
+@click.option("--config", type=PATH, help="TOML file; its [patches] table counts for labels.csv.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.patch_px=64; repeatable.")
 @click.pass_context
 def check(ctx: click.Context, *, data: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
@@ -41,10 +42,11 @@ def check(ctx: click.Context, *, data: Path, config: Path | None, overrides: tup
 
 def _print(report: "DataReport") -> None:
     heights, widths = zip(*report.sizes, strict=True) if report.sizes else ((0,), (0,))
-    echo(f"images       {report.num_images} of {report.num_patients} patients, {report.num_read} readable")
+    echo(f"images       {len(report.records)} of {report.num_patients} patients, {report.num_read} readable")
     echo(f"size         {min(heights)} to {max(heights)} rows, {min(widths)} to {max(widths)} columns")
     echo(f"pixel type   {_counted(report.pixel_types)}")
-    echo(f"annotation   {_counted(report.annotations)}; {report.num_annotations} regions or patch labels")
+    annotations = _counted(Counter(record.annotation for record in report.records))
+    echo(f"annotation   {annotations}; {report.num_annotations} regions or patch labels")
     echo(f"chest wall   {_counted(report.sides)} (by the pixels)")
     for remark in report.remarks:
         echo(f"remark: {remark}")

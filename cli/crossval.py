@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from .quiet import quiet_tensorflow
-from .terminal import echo
+from .console import echo, quiet_tensorflow
+from .options import PATH
 from .worker import process_launcher
 
 if TYPE_CHECKING:
@@ -42,17 +42,17 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Train and score every fold of one or more networks.")
-@click.option("--store", type=click.Path(path_type=Path), required=True, help="Patch store, divided by `split`.")
+@click.option("--store", type=PATH, required=True, help="Patch store, divided by `split`.")
 @click.option(
     "--config",
     "files",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     required=True,
     help="TOML file of a network, which is called by the file's name without .toml; repeatable.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides one key of every file.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder; a queue that was cut goes on.")
+@click.option("--out", type=PATH, required=True, help="Folder; a queue that was cut goes on.")
 @click.option("--folds", callback=numbers_from(1), help="Such as 1,2; fold 1 tests subset A.  [default: all]")
 @click.option("--seeds", callback=numbers_from(0), default="0", show_default=True, help="Such as 0,1: of the training.")
 @click.option(
@@ -65,7 +65,7 @@ Examples:
 @click.option("--devices", help="Number of GPUs, or names such as GPU:0,GPU:1.  [default: all GPUs, else CPU:0]")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Data folder of the store, to time reading and to point at regions.  [default: where it was prepared from]",
 )
 @click.option("--overwrite", is_flag=True, help="Do these folds again; what another configuration made goes.")

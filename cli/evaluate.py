@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from .progress import track
-from .quiet import quiet_tensorflow
-from .terminal import echo
+from .console import echo, quiet_tensorflow, track
+from .options import PATH, PROBABILITY
 
 _EXAMPLES = """\b
 Examples:
@@ -19,31 +18,31 @@ Examples:
 @click.option(
     "--model",
     "models",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="A SavedModel's folder, NAME/VERSION. Repeat it with one model for each fold.",
 )
 @click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The patch store that the models were trained on (their test subsets are scored), or an external one (all).",
 )
 @click.option(
     "--predictions",
     "files",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="Instead of --model and --store: predictions.csv of earlier runs, to take the metrics from again.",
 )
 @click.option(
     "--twins",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A store of the same images without calcification; with --predictions, a twins.csv of an earlier run.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder for the tables.")
+@click.option("--out", type=PATH, required=True, help="The folder for the tables.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=PROBABILITY,
     default=0.5,
     show_default=True,
     help="A probability of at least this says calcification.",

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .progress import track
-from .quiet import quiet_tensorflow
-from .terminal import echo
+from .console import echo, quiet_tensorflow, track
+from .options import PATH
 
 if TYPE_CHECKING:
     from mmgkeras.training.history import EpochRow
@@ -34,15 +33,15 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Train a network on one fold, and export it.")
-@click.option("--store", type=click.Path(path_type=Path), required=True, help="Patch store, divided by `split`.")
+@click.option("--store", type=PATH, required=True, help="Patch store, divided by `split`.")
 @click.option("--fold", type=click.IntRange(min=1), required=True, help="Fold 1 leaves out subset A for testing.")
-@click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder; an interrupted run goes on.")
+@click.option("--run", type=PATH, required=True, help="Run folder; an interrupted run goes on.")
 @click.option(
     "--export",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of the model; a version number is added.  [default: saved_models/<name of the run folder>]",
 )
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of what differs from the defaults.")
+@click.option("--config", type=PATH, help="TOML file of what differs from the defaults.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides one key; repeatable.")
 @click.option("--devices", help="Number of GPUs, or names such as GPU:0,GPU:1.  [default: all GPUs, else CPU:0]")
 @click.option("--overwrite", is_flag=True, help="Begin again in place of an earlier run in the same folder.")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from .progress import track
-from .terminal import echo
+from .console import echo, track
+from .options import PATH
 
 
 @click.group("import", short_help="Turn a public data set into a data folder.")
@@ -18,8 +18,8 @@ def import_() -> None:
     epilog="Example: mmgkeras import mini-mias downloads/mini-mias --out data/mini-mias",
     short_help="mini-MIAS: 322 films with circles around their findings.",
 )
-@click.argument("source", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Data folder to write.")
+@click.argument("source", metavar="DIR", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Data folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace images.csv and regions.csv in the data folder.")
 @click.pass_context
 def mini_mias(ctx: click.Context, source: Path, *, out: Path, overwrite: bool) -> None:

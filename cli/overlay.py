@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from .progress import track
-from .quiet import quiet_tensorflow
-from .terminal import echo
+from .console import echo, quiet_tensorflow, track
+from .options import PATH, PROBABILITY
 
 _EXAMPLES = """\b
 Examples:
@@ -17,19 +16,19 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Draw what a model says of mammograms.")
-@click.option("--model", type=click.Path(path_type=Path), required=True, help="A SavedModel's folder, NAME/VERSION.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder with images.csv.")
+@click.option("--model", type=PATH, required=True, help="A SavedModel's folder, NAME/VERSION.")
+@click.option("--data", type=PATH, required=True, help="Folder with images.csv.")
 @click.option("--image-id", "image_ids", multiple=True, help="Which image to draw; repeatable.  [default: all]")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder for the pictures.")
+@click.option("--out", type=PATH, required=True, help="The folder for the pictures.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=PROBABILITY,
     help="Patches of at least this probability are marked.  [default: the model's operating point, else 0.5]",
 )
 @click.option("--stride", type=click.IntRange(min=1), help="Pixels between patches.  [default: the model's]")
 @click.option("--truth", "with_truth", is_flag=True, help="Draw annotations, positive and unknown patches too.")
 @click.option("--activation", "with_activation", is_flag=True, help="Draw where in a marked patch the model sees it.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file; its [patches] table is the label rule.")
+@click.option("--config", type=PATH, help="TOML file; its [patches] table is the label rule.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.label_source=assumed.")
 @click.option("--overwrite", is_flag=True, help="Replace the pictures that are there.")
 @click.pass_context

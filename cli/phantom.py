@@ -6,25 +6,25 @@ from typing import Literal, cast
 
 import click
 
-from .progress import track
-from .terminal import echo
+from .console import echo, track
+from .options import PATH, NumberRange
 
 
 @click.command(
     epilog="Example: mmgkeras phantom --out demo/data --patients 30 --seed 1 --spacing-mm 0.2 --twins",
     short_help="Make mammogram-like images with exact truth.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Data folder to write.")
+@click.option("--out", type=PATH, required=True, help="Data folder to write.")
 @click.option("--patients", type=click.IntRange(1, 9999), required=True, help="Number of patients, of 2.6 images each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same images.")
-@click.option("--spacing-mm", type=click.FloatRange(0.05, 1.0), default=0.1, show_default=True, help="Edge of a pixel.")
+@click.option("--spacing-mm", type=NumberRange(0.05, 1.0), default=0.1, show_default=True, help="Edge of a pixel.")
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a pixel.")
 @click.option(
     "--looks",
     type=click.Choice(["plain", "randomised"]),
     help="One look for all images, or one of its own for each, to train on.  [default: plain]",
 )
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file whose section [phantom] counts.")
+@click.option("--config", type=PATH, help="TOML file whose section [phantom] counts.")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides one key; repeatable.")
 @click.option("--twins", is_flag=True, help="Also write OUT/twins: the same images without calcifications.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")

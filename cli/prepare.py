@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from .progress import track
-from .terminal import echo
+from .console import echo, track
+from .options import PATH
 
 _EXAMPLES = """\b
 Examples:
@@ -17,12 +17,12 @@ Examples:
 @click.command(epilog=_EXAMPLES, short_help="Divide mammograms into labelled patches, in a store.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     help="Folder with images.csv and labels.csv or regions.csv; where both are there, labels.csv is taken.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The patch store to make.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file; its [patches] table counts here.")
+@click.option("--out", type=PATH, required=True, help="The patch store to make.")
+@click.option("--config", type=PATH, help="TOML file; its [patches] table counts here.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.patch_px=96; repeatable.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images with faults and list them in store.json.")
 @click.option("--overwrite", is_flag=True, help="Replace the store if it exists, its folds.csv included.")

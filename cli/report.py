@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from .progress import track
-from .terminal import echo
+from .console import echo, track
+from .options import PATH
 
 _EXAMPLES = """\b
 Examples:
@@ -15,20 +15,14 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Make one page of tables and metrics to publish.")
-@click.option(
-    "--crossval", type=click.Path(path_type=Path), required=True, help="The folder that mmgkeras crossval wrote."
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder for the report.")
-@click.option(
-    "--store", type=click.Path(path_type=Path), help="Its patch store, if it is not any more where crossval.json says."
-)
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="Its data folder, if it is not any more where crossval.json says."
-)
+@click.option("--crossval", type=PATH, required=True, help="The folder that mmgkeras crossval wrote.")
+@click.option("--out", type=PATH, required=True, help="The folder for the report.")
+@click.option("--store", type=PATH, help="Its patch store, if it is not any more where crossval.json says.")
+@click.option("--data", type=PATH, help="Its data folder, if it is not any more where crossval.json says.")
 @click.option(
     "--external",
     "externals",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="A folder that mmgkeras evaluate wrote of the models on another store. May be repeated.",
 )

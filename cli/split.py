@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from .terminal import echo
+from .console import echo
+from .options import PATH
 
 _EXAMPLES = """\b
 Examples:
@@ -15,16 +16,14 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Divide the patients of a store into subsets, one a fold.")
-@click.option("--store", type=click.Path(path_type=Path), required=True, help="A patch store; folds.csv goes into it.")
+@click.option("--store", type=PATH, required=True, help="A patch store; folds.csv goes into it.")
 @click.option("--num-subsets", type=click.IntRange(2, 26), help="As split.num_subsets.  [default: 5]")
 @click.option(
     "--seed", type=click.IntRange(0), help="As split.seed: decides between equally even splits.  [default: 0]"
 )
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file; its [split] table counts here.")
+@click.option("--config", type=PATH, help="TOML file; its [split] table counts here.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as split.num_subsets=4; repeatable.")
-@click.option(
-    "--folds", type=click.Path(path_type=Path), help="Take a folds.csv of your own: patient_id, subset (A on)."
-)
+@click.option("--folds", type=PATH, help="Take a folds.csv of your own: patient_id, subset (A on).")
 @click.option("--overwrite", is_flag=True, help="Replace folds.csv if it exists.")
 def split(
     *,

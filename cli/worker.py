@@ -12,10 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from .errors import fault_lines
-from .progress import track
-from .quiet import quiet_tensorflow
-from .terminal import echo
+from .console import echo, fault_lines, quiet_tensorflow, track
 
 if TYPE_CHECKING:
     from mmgkeras.crossval.queue import FoldJob, Launch

@@ -23,7 +23,7 @@ from mmgkeras.inference.pointing_game import point
 from mmgkeras.inference.scoring import predict_store, unseen_patches
 from mmgkeras.inference.shortcut_test import shortcut_scores
 from mmgkeras.inference.timing import time_mammograms, write_timing
-from mmgkeras.patches.split import fold_patches
+from mmgkeras.patches.split import fold_patches, hold_out_patients
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier, load
@@ -33,7 +33,6 @@ from mmgkeras.tables import read_predictions, write_predictions
 from mmgkeras.training import devices as device
 from mmgkeras.training.fit import fit
 from mmgkeras.training.history import EpochRow
-from mmgkeras.training.holdout import hold_out_patients
 from mmgkeras.training.loop import Report
 from mmgkeras.training.run_folder import read_environment
 

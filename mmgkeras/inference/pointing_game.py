@@ -24,7 +24,7 @@ from mmgkeras.tables import read_regions
 
 POINTING_COLUMNS: Final = ("image_id", "patient_id", "row", "col", "peak_row", "peak_col", "is_hit", "chance")
 TARGETS: Final[tuple[Kind, ...]] = ("calcification", "cluster")
-"""The kinds of region that are a finding, the closer one first: an envelope also holds the tissue between the marks."""
+"""Kinds of region that are a finding, the closer one first: a cluster region also holds the tissue between marks."""
 
 
 def point(
@@ -37,7 +37,7 @@ def point(
 ) -> pd.DataFrame:
     """The pointing game on every positive patch among `indices` in which a region lies, one row each.
 
-    A patch's finding is the individual marks in it; where it holds none, the envelopes in it. The model's class
+    A patch's finding is the individual marks in it; where it holds none, the cluster regions in it. The model's class
     activation is taken whether or not its probability reaches a threshold.
 
     Args:

@@ -131,8 +131,8 @@ def predict_store(
         if first_seconds is None:
             first_seconds = _timed(classifier, patches)[1]
         probability, seconds[str(image["image_id"].iloc[0])] = _timed(classifier, patches)
-        untrained = {BASELINE_PREFIX + name: values for name, values in baseline_scores(patches[..., 0]).items()}
-        frames.append(image.assign(fold=fold, probability=probability.astype(np.float64), **untrained))
+        baselines = {BASELINE_PREFIX + name: values for name, values in baseline_scores(patches[..., 0]).items()}
+        frames.append(image.assign(fold=fold, probability=probability.astype(np.float64), **baselines))
     return StorePredictions(
         predictions=pd.concat(frames, ignore_index=True).drop(columns="index"),
         first_seconds=first_seconds or 0.0,

@@ -1,29 +1,25 @@
-"""A model with another operating point, as a new version beside the old one.
+"""The threshold at which a model decides, chosen from files of predictions.
 
-Owns the choice of the threshold from files of predictions, and the proof that the model is not tested on them. The
-network is copied as it is: scores do not change, only what is called by default.
+Owns the choice, and the proof that the model is not tested on what it was chosen from.
 """
 
-import dataclasses
-import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint, Reached, choose_threshold, measure_at
-from mmgkeras.files import atomic_folder, sha256_file
+from mmgkeras.files import sha256_file
 from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata, write_metadata
-from mmgkeras.savedmodel.model_card import note_operating_point
-from mmgkeras.savedmodel.versions import next_version
+from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 from mmgkeras.tables import read_predictions
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """An operating point, what it reaches on the predictions it was chosen from, and what must be known besides."""
 
@@ -95,26 +91,6 @@ def choose_operating_point(
     if not tested:
         notes.append("the test subset is known by its digest alone; with --store each patient is checked against it")
     return Chosen(point, measure_at(usable, threshold=threshold), tuple(notes))
-
-
-def reexport(model: Path, operating_point: OperatingPoint) -> Path:
-    """Copies a model into the next free version with an operating point in metadata and card, whole or not at all.
-
-    Returns:
-        The new version's folder, beside the model's.
-
-    Raises:
-        InputError: if the folder is no SavedModel of ours or no numbered version, or cannot be copied.
-    """
-    metadata = read_metadata(model)
-    if not model.name.isdecimal():
-        raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {model.name!r} as last")
-    path = model.with_name(str(next_version(model.parent)))
-    with atomic_folder(path) as folder:
-        shutil.copytree(model, folder, dirs_exist_ok=True)
-        write_metadata(dataclasses.replace(metadata, operating_point=operating_point), folder)
-        note_operating_point(folder)
-    return path
 
 
 def _test_patients(

@@ -1,15 +1,20 @@
-"""Whether a data folder can be used: every image read, every annotation placed, what is odd told beside what is wrong.
+"""A data folder read once: every image opened, every annotation placed, what is wrong and what is odd listed.
 
-Owns the difference between a fault (the image or annotation cannot be used) and a remark (it can, but look).
+Owns the one pass over the images, which `prepare` also makes its store in, and the difference between a fault (the
+image or annotation cannot be used) and a remark (it can, but look).
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmgkeras import images, tables
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.patches.annotations import Annotations, read_annotations
 from mmgkeras.patches.shards import pixel_sha256
 from mmgkeras.progress import Track, untracked
@@ -17,118 +22,152 @@ from mmgkeras.schema import Grid, ImageRecord, Mammogram, Side
 
 
 @dataclass(frozen=True, slots=True)
+class ReadImage:
+    """A mammogram as read and how it divides: its breast (height, width) bool, the chest wall by its pixels."""
+
+    mammogram: Mammogram
+    grid: Grid
+    tissue: NDArray[np.bool_]
+    chest_wall: Side | None
+    pixel_sha256: str
+
+
+@dataclass(slots=True)
 class DataReport:
     """What a data folder holds.
 
     Attributes:
-        num_images: listed in images.csv; num_read of them can be used.
-        num_patients: of all listed images.
-        num_annotations: regions, or rows of labels.csv.
-        annotations: number of images for each word of the column annotation.
+        records: the images that images.csv lists.
+        annotations: of all of them.
+        num_read: images that could be read.
         pixel_types: number of images read for each of "uint8" and "uint16".
         sizes: number of images read for each (height, width) in pixels.
         sides: number of images read whose chest wall is, by the pixels, "as told", "at the other edge" or "unclear".
         remarks: one line for each oddity.
-        faults: one line for each image or annotation that cannot be used.
+        unknown: one line for each annotation of an image that is not listed.
+        image_faults: (image_id, line) for each image, or annotation of it, that cannot be used.
     """
 
-    num_images: int
-    num_read: int
-    num_patients: int
-    num_annotations: int
-    annotations: Counter[str]
-    pixel_types: Counter[str]
-    sizes: Counter[tuple[int, int]]
-    sides: Counter[str]
-    remarks: tuple[str, ...]
-    faults: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class _Findings:
+    records: list[ImageRecord]
+    annotations: Annotations
     pixel_types: Counter[str] = field(default_factory=Counter)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     sides: Counter[str] = field(default_factory=Counter)
-    first_with: dict[str, ImageRecord] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    image_faults: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def faults(self) -> list[str]:
+        """One line for each annotation and image that cannot be used."""
+        return [*self.unknown, *(fault for _, fault in self.image_faults)]
+
+    @property
+    def num_read(self) -> int:
+        """Number of images that could be read."""
+        return sum(self.sizes.values())
+
+    @property
+    def num_patients(self) -> int:
+        """Of all listed images."""
+        return len({record.patient_id for record in self.records})
+
+    @property
+    def num_annotations(self) -> int:
+        """Number of regions, or of rows of labels.csv."""
+        regions, labels = self.annotations.regions.values(), self.annotations.patch_labels.values()
+        return sum(map(len, regions)) + sum(map(len, labels))
 
 
-def check_data(data: Path, config: PatchesConfig, *, track: Track = untracked) -> DataReport:
+def check_data(
+    data: Path,
+    config: PatchesConfig,
+    *,
+    use: Callable[[ReadImage, DataReport], None] | None = None,
+    track: Track = untracked,
+    label: str = "checking images",
+) -> DataReport:
     """Reads every image and annotation of a data folder and says what is wrong and what is odd.
 
     Args:
         data: folder with images.csv and, if there are annotations, labels.csv or regions.csv.
         config: how images will be divided; rows of labels.csv are places in that division.
+        use: called with each image without fault, and with what was found so far.
         track: shows progress over the images.
+        label: what `track` is told.
 
     Raises:
-        InputError: if a table cannot be read.
-        InputFaultsError: every fault of a table in itself.
+        InputFaultsError: every fault of the tables in themselves.
     """
-    records = tables.read_images(data / "images.csv")
-    annotations = read_annotations(data, config)
-    found = _Findings(remarks=list(annotations.notes))
-    found.faults.extend(annotations.faults_of_unknown_images({record.image_id for record in records}))
-    for record in track(records, "checking images"):
-        _check_image(record, data=data, annotations=annotations, found=found)
-    if len(found.pixel_types) > 1:
-        found.remarks.append("8-bit and deeper images are mixed: a store promotes the 8-bit ones x257")
-    return DataReport(
-        num_images=len(records),
-        num_read=sum(found.sizes.values()),
-        num_patients=len({record.patient_id for record in records}),
-        num_annotations=sum(map(len, annotations.regions.values())) + sum(map(len, annotations.patch_labels.values())),
-        annotations=Counter(record.annotation for record in records),
-        pixel_types=found.pixel_types,
-        sizes=found.sizes,
-        sides=found.sides,
-        remarks=tuple(found.remarks),
-        faults=tuple(found.faults),
+    records, annotations = _read_tables(data, config)
+    report = DataReport(records, annotations, remarks=list(annotations.notes))
+    report.unknown = annotations.faults_of_unknown_images({record.image_id for record in records})
+    first_with: dict[str, ImageRecord] = {}
+    for record in track(records, label):
+        try:
+            image = _read(record, data=data, config=config)
+        except InputError as error:
+            report.image_faults.extend((record.image_id, line) for line in str(error).splitlines())
+            continue
+        faults = annotations.faults(record.image_id, image.grid)
+        report.image_faults.extend((record.image_id, fault) for fault in faults)
+        _count(image, report=report, first=first_with.setdefault(image.pixel_sha256, record))
+        if use is not None and not faults:
+            use(image, report)
+    if len(report.pixel_types) > 1:
+        report.remarks.append("8-bit and deeper images are mixed: a store promotes the 8-bit ones x257")
+    return report
+
+
+def _read_tables(data: Path, config: PatchesConfig) -> tuple[list[ImageRecord], Annotations]:
+    """The records and annotations of a data folder; the faults of both tables come together."""
+    try:
+        records = tables.read_images(data / "images.csv")
+    except InputError as error:
+        faults = str(error).splitlines()
+        try:
+            read_annotations(data, config)
+        except InputError as other:
+            faults.extend(str(other).splitlines())
+        raise InputFaultsError(faults) from error
+    return records, read_annotations(data, config)
+
+
+def _read(record: ImageRecord, *, data: Path, config: PatchesConfig) -> ReadImage:
+    mammogram = images.read(record, data)
+    height, width = mammogram.pixels.shape
+    tissue = images.tissue_mask(mammogram.pixels)
+    return ReadImage(
+        mammogram=mammogram,
+        grid=Grid(height, width, config.patch_px, config.stride_px or config.patch_px, record.chest_wall_side),
+        tissue=tissue,
+        chest_wall=images.chest_wall_of_tissue(tissue),
+        pixel_sha256=pixel_sha256(mammogram.pixels),
     )
 
 
-def _check_image(record: ImageRecord, *, data: Path, annotations: Annotations, found: _Findings) -> None:
-    try:
-        mammogram = images.read(record, data)
-    except InputError as error:
-        found.faults.append(str(error))
-        return
-    height, width = mammogram.pixels.shape
-    config = annotations.config
-    grid = Grid(height, width, config.patch_px, config.stride_px or config.patch_px, record.chest_wall_side)
-    found.faults.extend(annotations.faults(record.image_id, grid))
-    found.sizes[height, width] += 1
-    found.pixel_types[str(mammogram.pixels.dtype)] += 1
-    _check_side(mammogram, estimated=images.estimate_chest_wall(mammogram.pixels), found=found)
-    _check_identical(mammogram, found=found)
-    marked = [region.kind for region in annotations.regions.get(record.image_id, ()) if region.kind != "other"]
+def _count(image: ReadImage, *, report: DataReport, first: ImageRecord) -> None:
+    """Counts an image that could be read, and remarks on what is odd; `first` is the first one of equal pixels."""
+    record = image.mammogram.record
+    report.sizes[image.grid.height, image.grid.width] += 1
+    report.pixel_types[str(image.mammogram.pixels.dtype)] += 1
+    if image.chest_wall is None:
+        report.sides["unclear"] += 1
+    elif image.chest_wall == record.chest_wall_side:
+        report.sides["as told"] += 1
+    else:
+        report.sides["at the other edge"] += 1
+        source = "chest_wall" if record.chest_wall else f"standard hanging of laterality {record.laterality}"
+        report.remarks.append(
+            f"image {record.image_id}: by the pixels the chest wall is {image.chest_wall}, by {source} "
+            f"{record.chest_wall_side}"
+        )
+    if first.image_id != record.image_id:
+        is_same = first.patient_id == record.patient_id
+        whose = "the same patient" if is_same else "another patient: keep them in one fold"
+        report.remarks.append(f"image {record.image_id}: has the same pixels as {first.image_id}, of {whose}")
+    marked = [region for region in report.annotations.regions.get(record.image_id, ()) if region.kind != "other"]
     if record.is_called_normal and marked:
-        found.remarks.append(
+        report.remarks.append(
             f"image {record.image_id}: is called normal, but has {len(marked)} regions of calcification"
         )
-
-
-def _check_side(mammogram: Mammogram, *, estimated: Side | None, found: _Findings) -> None:
-    record = mammogram.record
-    if estimated is None:
-        found.sides["unclear"] += 1
-        return
-    if estimated == record.chest_wall_side:
-        found.sides["as told"] += 1
-        return
-    found.sides["at the other edge"] += 1
-    source = "chest_wall" if record.chest_wall else f"standard hanging of laterality {record.laterality}"
-    found.remarks.append(
-        f"image {record.image_id}: by the pixels the chest wall is {estimated}, by {source} {record.chest_wall_side}"
-    )
-
-
-def _check_identical(mammogram: Mammogram, *, found: _Findings) -> None:
-    record = mammogram.record
-    first = found.first_with.setdefault(pixel_sha256(mammogram.pixels), record)
-    if first is not record:
-        whose = (
-            "the same patient" if first.patient_id == record.patient_id else "another patient: keep them in one fold"
-        )
-        found.remarks.append(f"image {record.image_id}: has the same pixels as {first.image_id}, of {whose}")

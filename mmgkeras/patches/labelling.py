@@ -24,8 +24,8 @@ def label_patches(
     """(rows, cols) 1 for calcification, 0 for none, -1 for unknown: one label a patch.
 
     A patch is 1 if it holds any pixel of an individual mark (kind "calcification"), or at least `cluster_fraction`
-    of an envelope's pixels (kind "cluster"), or if an envelope covers at least `cluster_fraction` of the patch,
-    padding counted. Any other overlap with an envelope, and any overlap with a region of kind "other", makes it -1.
+    of a cluster region's pixels (kind "cluster"), or if one covers at least `cluster_fraction` of the patch,
+    padding counted. Any other overlap with a cluster region, and any with a region of kind "other", makes it -1.
 
     A patch that no region touches is 0 if the image's annotation is "complete". With `label_source` "assumed" it is
     also 0 if the reader called the whole image normal (`record.is_called_normal`), which nobody confirmed by marks.
@@ -35,7 +35,7 @@ def label_patches(
         grid: how the image divides.
         regions: those of this image alone.
         record: the image's row of images.csv.
-        cluster_fraction: of an envelope's or the patch's area, above 0 and at most 1.
+        cluster_fraction: of a cluster region's or the patch's area, above 0 and at most 1.
         label_source: whether normal images without annotation may give patches without calcification.
 
     Raises:

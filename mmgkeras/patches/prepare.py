@@ -1,11 +1,9 @@
-"""A data folder to a patch store: every image is read once, divided, labelled and appended.
+"""A data folder to a patch store: the pass of `check` over its images, each divided, labelled and appended as it comes.
 
-Owns the order of the work and the list of what is wrong with the data. Memory does not grow with the store.
+Owns what a store is made of and what its manifest says. Memory does not grow with the store.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
@@ -14,33 +12,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras import __version__, images, tables
+from mmgkeras import __version__, tables
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.errors import InputFaultsError
 from mmgkeras.files import atomic_folder, check_apart
 from mmgkeras.locks import output_lock
 from mmgkeras.patches import store as layout
-from mmgkeras.patches.annotations import Annotations, read_annotations
-from mmgkeras.patches.shards import ShardWriter, pixel_sha256
+from mmgkeras.patches.check import DataReport, ReadImage, check_data
+from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
-from mmgkeras.schema import Grid, ImageRecord, Mammogram, Pixels
+from mmgkeras.schema import Grid, ImageRecord, Pixels
 
 _SPACING_RATIO: Final = 1.2
 """Pixels of one store whose edges differ by more than this are worth a note: marks look different in them."""
 
 _NAMED_IMAGES: Final = 3
 """A note names so many; store.json has them all."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Contents:
-    """What went into a store, and what did not."""
-
-    images: list[tuple[object, ...]] = field(default_factory=list)
-    patches: list[pd.DataFrame] = field(default_factory=list)
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    turned: list[str] = field(default_factory=list)
 
 
 def prepare(
@@ -68,73 +56,38 @@ def prepare(
     """
     check_apart(store, [data])
     with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=layout.STORE_FILES) as folder:
-        records, annotations = _read_tables(data, config)
-        unknown = annotations.faults_of_unknown_images({record.image_id for record in records})
-        contents, faults = _Contents(), list(unknown)
         with ShardWriter(folder, patch_px=config.patch_px) as writer:
-            for record in track(records, "reading images"):
-                is_doomed = bool(faults) and not skip_bad
-                image_faults = _add_image(
-                    record,
-                    data=data,
-                    annotations=annotations,
-                    writer=None if is_doomed else writer,
-                    contents=contents,
-                )
-                faults.extend(image_faults)
-                contents.skipped.extend({"image_id": record.image_id, "reason": fault} for fault in image_faults)
-        if faults and not skip_bad:
-            raise InputFaultsError(faults)
+            contents = _Contents(writer, skip_bad=skip_bad)
+            report = check_data(data, config, use=contents.add, track=track, label="reading images")
+        if report.faults and not skip_bad:
+            raise InputFaultsError(report.faults)
         if not contents.images:
-            raise InputFaultsError([*faults, f"{data / 'images.csv'}: no image is left to make a store of"])
-        _write(
-            folder, data=data, config=config, annotations=annotations, writer=writer, contents=contents, rows=unknown
-        )
+            raise InputFaultsError([*report.faults, f"{data / 'images.csv'}: no image is left to make a store of"])
+        _write(folder, data=data, config=config, contents=contents, report=report)
     return PatchStore.open(store)
 
 
-def _read_tables(data: Path, config: PatchesConfig) -> tuple[list[ImageRecord], Annotations]:
-    """The records and annotations of a data folder; the faults of both tables come together."""
-    try:
-        records = tables.read_images(data / "images.csv")
-    except InputError as error:
-        faults = str(error).splitlines()
-        try:
-            read_annotations(data, config)
-        except InputError as other:
-            faults.extend(str(other).splitlines())
-        raise InputFaultsError(faults) from error
-    return records, read_annotations(data, config)
+class _Contents:
+    """What goes into a store: pixels at once into the shards, rows of the tables and remarks at the end."""
 
+    def __init__(self, writer: ShardWriter, *, skip_bad: bool) -> None:
+        self.writer = writer
+        self.images: list[tuple[object, ...]] = []
+        self.patches: list[pd.DataFrame] = []
+        self.turned: list[str] = []
+        self._skip_bad = skip_bad
 
-def _add_image(
-    record: ImageRecord, *, data: Path, annotations: Annotations, writer: ShardWriter | None, contents: _Contents
-) -> Sequence[str]:
-    """Reads, divides, labels and appends one image; the faults for which it was left out, none if it was not.
-
-    Without a writer, for no store will come of it, it is only checked.
-    """
-    try:
-        mammogram = images.read(record, data)
-    except InputError as error:
-        return str(error).splitlines()
-    config = annotations.config
-    height, width = mammogram.pixels.shape
-    stride_px = config.stride_px or config.patch_px
-    grid = Grid(height, width, config.patch_px, stride_px, record.chest_wall_side)
-    faults = annotations.faults(record.image_id, grid)
-    if faults or writer is None:
-        return faults
-    labels = annotations.labels(record, grid)
-    tissue = images.tissue_mask(mammogram.pixels)
-    patches = grid.cut(mammogram.pixels)
-    writer.append(cast(Pixels, patches.reshape(-1, config.patch_px, config.patch_px)))
-    contents.patches.append(_patch_rows(record, labels=labels, tissue=_tissue_fractions(grid, tissue)))
-    contents.images.append(_image_row(mammogram, grid))
-    side = images.chest_wall_of_tissue(tissue)
-    if side not in (None, record.chest_wall_side):
-        contents.turned.append(record.image_id)
-    return ()
+    def add(self, image: ReadImage, report: DataReport) -> None:
+        """Divides, labels and appends an image; nothing once there is a fault for which no store will be made."""
+        if report.faults and not self._skip_bad:
+            return
+        record, grid = image.mammogram.record, image.grid
+        labels = report.annotations.labels(record, grid)
+        self.writer.append(cast(Pixels, grid.cut(image.mammogram.pixels).reshape(-1, grid.patch_px, grid.patch_px)))
+        self.patches.append(_patch_rows(record, labels=labels, tissue=_tissue_fractions(grid, image.tissue)))
+        self.images.append(_image_row(image))
+        if image.chest_wall not in (None, record.chest_wall_side):
+            self.turned.append(record.image_id)
 
 
 def _tissue_fractions(grid: Grid, tissue: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -148,23 +101,14 @@ def _patch_rows(record: ImageRecord, *, labels: NDArray[np.int8], tissue: NDArra
     return pd.DataFrame(dict(zip(layout.PATCH_COLUMNS, values, strict=True)))
 
 
-def _image_row(mammogram: Mammogram, grid: Grid) -> tuple[object, ...]:
-    record = mammogram.record
+def _image_row(image: ReadImage) -> tuple[object, ...]:
+    grid = image.grid
     size = (grid.height, grid.width, grid.chest_wall, grid.stride_px)
-    return (*tables.image_values(record), *size, pixel_sha256(mammogram.pixels), grid.rows * grid.cols)
+    return (*tables.image_values(image.mammogram.record), *size, image.pixel_sha256, grid.rows * grid.cols)
 
 
-def _write(
-    folder: Path,
-    *,
-    data: Path,
-    config: PatchesConfig,
-    annotations: Annotations,
-    writer: ShardWriter,
-    contents: _Contents,
-    rows: Sequence[str],
-) -> None:
-    """Writes the tables and, last, the manifest."""
+def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport) -> None:
+    """Writes the tables and, last, the manifest; paths in it are relative to the data folder."""
     patches = pd.concat(contents.patches, ignore_index=True)
     frame = pd.DataFrame(contents.images, columns=list(layout.STORE_IMAGE_COLUMNS))
     patches.to_csv(folder / layout.PATCHES, index=False, lineterminator="\n")
@@ -177,20 +121,22 @@ def _write(
         "source": str(data),
         "grid": {"patch_px": config.patch_px, "stride_px": config.stride_px or config.patch_px},
         "labels": {
-            "read_from": annotations.read_from,
+            "read_from": report.annotations.read_from,
             "envelope_fraction": config.cluster_fraction,
             "label_source": config.label_source,
         },
-        "pixel_type": str(writer.dtype),
-        "patches_per_shard": writer.patches_per_shard,
+        "pixel_type": str(contents.writer.dtype),
+        "patches_per_shard": contents.writer.patches_per_shard,
         "counts": _counts(frame, patches),
         "spacing_mm": _spacing(frame),
-        "skipped_images": [_without_folder(skipped, data) for skipped in contents.skipped],
-        "skipped_annotations": [row.replace(f"{data}/", "") for row in rows],
+        "skipped_images": [
+            {"image_id": image_id, "reason": fault.replace(f"{data}/", "")} for image_id, fault in report.image_faults
+        ],
+        "skipped_annotations": [row.replace(f"{data}/", "") for row in report.unknown],
         "chest_wall_differs": contents.turned,
         "files": files,
     }
-    manifest["notes"] = [*annotations.notes, *_notes(manifest)]
+    manifest["notes"] = [*report.annotations.notes, *_notes(manifest)]
     manifest["checksum"] = layout.manifest_checksum(manifest)
     (folder / layout.MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -229,8 +175,3 @@ def _notes(manifest: dict[str, Any]) -> list[str]:
         part = f"{len(turned):,} of {manifest['counts']['images']:,}"
         notes.append(f"the pixels put the chest wall at the other edge in {part} images: {names}")
     return notes
-
-
-def _without_folder(skipped: dict[str, str], data: Path) -> dict[str, str]:
-    """The same with paths relative to the data folder, so that equal data give an equal checksum."""
-    return {**skipped, "reason": skipped["reason"].replace(f"{data}/", "")}

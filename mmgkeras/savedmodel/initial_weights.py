@@ -1,6 +1,7 @@
-"""An exported model as what a new training starts from, head included.
+"""Initial weights from an exported model, head included.
 
-Owns which models a network can start from, and the guard against those that have learned from the fold's test patients.
+Owns which models can give a network its initial weights, and the guard against those that have learned from the fold's
+test patients.
 """
 
 from pathlib import Path
@@ -25,7 +26,7 @@ _KEY: Final = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def initial_model(config: ModelConfig) -> Path | None:
-    """The folder of the model that training starts from; None where `model.weights` means something else."""
+    """The folder of the model that gives the initial weights; None where `model.weights` means something else."""
     folder = Path(config.weights)
     return folder if config.weights not in _KEYWORDS and folder.is_dir() else None
 
@@ -39,7 +40,7 @@ def check_initial_model(folder: Path, *, config: Config, store: PatchStore, fold
 
     Args:
         folder: of the SavedModel, such as `saved_models/phantom/1`.
-        config: of the run that is to start from it.
+        config: of the run that is to take its weights.
         store: to train on.
         fold: from 1.
 

@@ -1,4 +1,4 @@
-"""A model's card: what it is, what it was trained on, what it is worth and what it is not for, beside the model itself.
+"""A model's card: what it is, what it was trained on, its metrics and what it is not for, beside the model itself.
 
 Owns MODEL_CARD.md in a SavedModel's folder, in the sections of Mitchell et al. 2019, doi 10.1145/3287560.3287596. All
 of it follows from the model's metadata and its metrics; it names no patient. What only its makers know is left blank.
@@ -175,17 +175,17 @@ def _evaluation(metrics: Summary) -> str:
             *header,
             *rows,
             "",
-            _untrained(metrics.tissue),
+            _baseline(metrics.tissue),
         ]
     )
 
 
-def _untrained(tissue: SelectionSummary) -> str:
+def _baseline(tissue: SelectionSummary) -> str:
     best = tissue.best_baseline
     if best is None:
-        return "No score without training was measured beside it."
+        return "No baseline was measured beside it."
     name, value = best
-    return f"The best score that needs no training, {name}, has an AUC of {value:.3f} on the same tissue patches."
+    return f"The best baseline, the fixed filter {name}, has an AUC of {value:.3f} on the same tissue patches."
 
 
 def _text(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Batch-norm statistics of the finished network over what it was trained on, as MATLAB takes them at the end.
+"""Batch-norm recalibration: the finished network's statistics over what it was trained on, as MATLAB takes them.
 
 Keras' moving averages hold what the last few batches of a changing network gave; after a short training they still hold
 much of their initial values.

@@ -1,4 +1,4 @@
-"""The end of a run: population statistics, export, and the note that it is finished.
+"""The end of a run: batch-norm recalibration, export, and the note that it is finished.
 
 All of it follows from the last checkpoint, so that a run killed here comes to the same model when it is started again.
 """
@@ -21,20 +21,22 @@ from mmgkeras.savedmodel.metadata import ModelMetadata, Origin, read_metadata
 from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.training.batch_norm import recalibrate_batch_norm
 from mmgkeras.training.fast_layers import with_fast_layers
-from mmgkeras.training.loop import Job
+from mmgkeras.training.loop import TrainingSetup
 from mmgkeras.training.run_folder import write_environment
 
 
-def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict[str, Any], track: Track) -> Path:
-    """Exports the trained network in float32 and marks the run as finished.
+def export_run(
+    setup: TrainingSetup, store: PatchStore, *, config: Config, environment: dict[str, Any], track: Track
+) -> Path:
+    """Exports the trained network in float32, its batch norm recalibrated, and marks the run as finished.
 
     Args:
-        job: whose epochs are done.
+        setup: whose epochs are done.
         store: the run's store.
         config: the run's configuration.
         environment: the run's; `export` in it says where the model goes, and moves to the next free version where
             another run's model came there first.
-        track: shows the progress of the population statistics.
+        track: shows the progress of the batch-norm recalibration.
 
     Returns:
         The model's folder, `<name>/<version>`.
@@ -42,9 +44,9 @@ def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict
     Raises:
         InputError: if the model cannot be written.
     """
-    network = float32_copy(job.network, config=config, store=store)
+    network = float32_copy(setup.network, config=config, store=store)
     if config.train.batch_norm_recalibration and batch_norm_layers(network):
-        recalibrate_batch_norm(training_model(network, config.augmentation), _first_epoch(job, track=track))
+        recalibrate_batch_norm(training_model(network, config.augmentation), _first_epoch(setup, track=track))
     metadata = ModelMetadata(
         network=config.model.network,
         patch_px=store.patch_px,
@@ -62,12 +64,12 @@ def finish_run(job: Job, store: PatchStore, *, config: Config, environment: dict
     if path.exists() and read_metadata(path) != metadata:
         path = path.with_name(str(next_version(path.parent)))
         environment["export"] = str(path)
-        write_environment(job.run, environment)
+        write_environment(setup.run, environment)
     # A model that is there and says the same of itself is this run's, exported before it was killed.
     if not path.exists():
         export(network, path, metadata)
     environment["is_finished"] = True
-    write_environment(job.run, environment)
+    write_environment(setup.run, environment)
     return path
 
 
@@ -81,14 +83,14 @@ def float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> 
     return copy
 
 
-def _first_epoch(job: Job, *, track: Track) -> Iterator[Any]:
+def _first_epoch(setup: TrainingSetup, *, track: Track) -> Iterator[Any]:
     """The inputs of one epoch, balanced and augmented: with other parts of positives the statistics would be others.
 
     Taken over the patches as they are, of which few are positive, they gave about the same AUC on the phantom, but at a
     probability of 0.5 a sensitivity and specificity of 0.81 and 0.56 in place of 0.57 and 0.84.
     """
-    num_steps = job.plan.steps_per_epoch
-    stream = iter(training_batches(job.store, job.plan, first_step=0, last_step=num_steps))
-    for _ in track(range(num_steps), "population statistics"):
+    num_steps = setup.plan.steps_per_epoch
+    stream = iter(training_batches(setup.store, setup.plan, first_step=0, last_step=num_steps))
+    for _ in track(range(num_steps), "batch-norm recalibration"):
         inputs, _ = next(stream)
         yield inputs

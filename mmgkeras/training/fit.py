@@ -21,7 +21,7 @@ from mmgkeras.models.network import build_network, training_model
 from mmgkeras.models.optimizer import make_optimizer
 from mmgkeras.models.preprocessing import PixelType
 from mmgkeras.models.weights import load_weights
-from mmgkeras.patches.split import Fold, fold_patches
+from mmgkeras.patches.split import Fold, fold_patches, hold_out_patients
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track, untracked
@@ -32,12 +32,11 @@ from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.training import devices as device
 from mmgkeras.training import run_folder
 from mmgkeras.training.checkpoint import Progress, load_checkpoint
-from mmgkeras.training.events import drop_later_events
-from mmgkeras.training.export_run import finish_run
+from mmgkeras.training.export_run import export_run
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.history import EpochRow, write_history
-from mmgkeras.training.holdout import hold_out_patients
-from mmgkeras.training.loop import Job, Report, run_epochs
+from mmgkeras.training.loop import Report, TrainingSetup, run_epochs
+from mmgkeras.training.tensorboard_log import drop_later_events
 
 NO_CHECKPOINT: Final = -1
 
@@ -90,7 +89,7 @@ def fit(
     Raises:
         InputError: for a store, fold, run or device that cannot be used, one line each, before anything is written.
         ConfigError: for a network or patch size that cannot be built.
-        WeightsError: if the weights to start from cannot be had.
+        WeightsError: if the initial weights cannot be had.
     """
     patch_store = PatchStore.open(store, verify=True)
     division = fold_patches(patch_store, fold)
@@ -104,23 +103,25 @@ def fit(
     environment, is_new = _go_on(run, environment, config=config, export=export, overwrite=overwrite)
     if environment["is_finished"]:
         return Fitted(Path(environment["export"]), was_finished=True)
-    has_start_to_load = is_new or not (run / run_folder.CHECKPOINT).exists()
-    if has_start_to_load:
-        environment = _with_start(environment, is_new=is_new, run=run, config=config, store=patch_store, fold=fold)
+    needs_initial_weights = is_new or not (run / run_folder.CHECKPOINT).exists()
+    if needs_initial_weights:
+        environment = _with_initial_model(
+            environment, is_new=is_new, run=run, config=config, store=patch_store, fold=fold
+        )
     for place in (run, export):
         run_folder.check_writable(place)
     device.set_seeds(config.train)
     with device.graph_rewriting(config.train, devices=names):
-        job = _job(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
-        if has_start_to_load:
-            _load_start(job.network, config.model)
+        setup = _set_up(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
+        if needs_initial_weights:
+            _load_initial_weights(setup.network, config.model)
         if is_new:
             run_folder.create_run(run, config=config, environment=environment)
-        progress = _restore(job)
+        progress = _restore(setup)
         environment["starts"].append({"step": progress.step, "devices": names, "versions": run_folder.versions()})
         run_folder.write_environment(run, environment)
-        run_epochs(job, progress, track=track, report=report)
-    model = finish_run(job, patch_store, config=config, environment=environment, track=track)
+        run_epochs(setup, progress, track=track, report=report)
+    model = export_run(setup, patch_store, config=config, environment=environment, track=track)
     return Fitted(model, was_finished=False)
 
 
@@ -193,10 +194,10 @@ def _describe(
     }
 
 
-def _with_start(
+def _with_initial_model(
     environment: dict[str, Any], *, is_new: bool, run: Path, config: Config, store: PatchStore, fold: int
 ) -> dict[str, Any]:
-    """The environment with the exported model that the run starts from, which must be the one it was begun with."""
+    """The environment with the exported model of the initial weights, which must be the one it was begun with."""
     folder = initial_model(config.model)
     if folder is None:
         return environment
@@ -210,8 +211,8 @@ def _with_start(
     return {**environment, "started_from": origins}
 
 
-def _load_start(network: keras.Model, config: ModelConfig) -> None:
-    """What training starts from: an exported model's folder, or what the models' own `load_weights` knows."""
+def _load_initial_weights(network: keras.Model, config: ModelConfig) -> None:
+    """Gives the network its initial weights: an exported model's, or what the models' own `load_weights` knows."""
     folder = initial_model(config)
     if folder is None:
         load_weights(network, config)
@@ -219,7 +220,7 @@ def _load_start(network: keras.Model, config: ModelConfig) -> None:
         load_exported_weights(network, folder)
 
 
-def _job(
+def _set_up(
     run: Path,
     store: PatchStore,
     *,
@@ -227,7 +228,7 @@ def _job(
     plan: EpochPlan,
     validation: NDArray[np.int64],
     devices: list[str],
-) -> Job:
+) -> TrainingSetup:
     """The network with random weights, behind the augmentation, with its optimizer, on the devices."""
     strategy = device.open_strategy(devices)
     with strategy.scope():
@@ -241,7 +242,7 @@ def _job(
         model = training_model(network, config.augmentation)
         optimizer = make_optimizer(config.train, steps_per_epoch=plan.steps_per_epoch)
         optimizer.build(model.trainable_variables)
-    return Job(
+    return TrainingSetup(
         run=run,
         store=store,
         patch_labels=store.patches["label"].to_numpy(),
@@ -256,13 +257,13 @@ def _job(
     )
 
 
-def _restore(job: Job) -> Progress:
+def _restore(setup: TrainingSetup) -> Progress:
     """Where the run stands; what is on disk beyond that is dropped."""
-    checkpoint = job.run / run_folder.CHECKPOINT
+    checkpoint = setup.run / run_folder.CHECKPOINT
     has_checkpoint = checkpoint.exists()
-    progress = load_checkpoint(checkpoint, model=job.network.variables, optimizer=job.optimizer.variables)
+    progress = load_checkpoint(checkpoint, model=setup.network.variables, optimizer=setup.optimizer.variables)
     # Without a checkpoint the first step comes again, and with it the events of step 0.
-    drop_later_events(job.run / run_folder.TENSORBOARD, last_step=progress.step if has_checkpoint else NO_CHECKPOINT)
+    drop_later_events(setup.run / run_folder.TENSORBOARD, last_step=progress.step if has_checkpoint else NO_CHECKPOINT)
     if has_checkpoint:
-        write_history(progress.history, job.run / run_folder.HISTORY)
+        write_history(progress.history, setup.run / run_folder.HISTORY)
     return progress

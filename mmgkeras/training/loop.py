@@ -23,9 +23,9 @@ from mmgkeras.progress import Track
 from mmgkeras.schema import CALCIFICATION
 from mmgkeras.training.checkpoint import Progress, save_checkpoint
 from mmgkeras.training.history import Discrimination, EpochRow, EpochSamples, discrimination, write_history
-from mmgkeras.training.monitor import SAMPLE_COLS, SAMPLE_ROWS, Monitor, confusion_picture, patch_sheet
 from mmgkeras.training.run_folder import CHECKPOINT, HISTORY, TENSORBOARD
 from mmgkeras.training.step import Output, fetch_samples, make_scorer, make_train_step, score_patches
+from mmgkeras.training.tensorboard_log import SAMPLE_COLS, SAMPLE_ROWS, Monitor, confusion_picture, patch_sheet
 
 LOG_STEPS: Final = 10
 """Steps between two points of the curves, and between two waits for the devices."""
@@ -34,7 +34,7 @@ Report = Callable[[EpochRow], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class TrainingSetup:
     """Everything that the epochs need.
 
     Attributes:
@@ -82,27 +82,29 @@ class Job:
         )
 
 
-def run_epochs(job: Job, progress: Progress, *, track: Track, report: Report) -> None:
+def run_epochs(setup: TrainingSetup, progress: Progress, *, track: Track, report: Report) -> None:
     """Trains from where `progress` stands to the end of the last epoch; `report` gets each finished epoch's row."""
-    if progress.step >= job.num_steps:
+    if progress.step >= setup.num_steps:
         return
-    num_replicas = job.strategy.num_replicas_in_sync
+    num_replicas = setup.strategy.num_replicas_in_sync
 
     def stream(_: tf.distribute.InputContext) -> Any:
         return training_batches(
-            job.store, job.plan, first_step=progress.step, last_step=job.num_steps, pieces_per_batch=num_replicas
+            setup.store, setup.plan, first_step=progress.step, last_step=setup.num_steps, pieces_per_batch=num_replicas
         )
 
     # Elements go to the replicas in turn, so consecutive pieces of one batch make one step.
-    iterator = iter(job.strategy.distribute_datasets_from_function(stream))
-    train_step = make_train_step(job.strategy, model=job.model, optimizer=job.optimizer, batch_size=job.plan.batch_size)
-    score = make_scorer(job.network)
-    with Monitor(job.run / TENSORBOARD) as monitor:
+    iterator = iter(setup.strategy.distribute_datasets_from_function(stream))
+    train_step = make_train_step(
+        setup.strategy, model=setup.model, optimizer=setup.optimizer, batch_size=setup.plan.batch_size
+    )
+    score = make_scorer(setup.network)
+    with Monitor(setup.run / TENSORBOARD) as monitor:
         if progress.step == 0:
-            monitor.picture("augmented_patches", _augmented_sample(job), step=0)
-        while progress.step < job.num_steps:
-            _run_epoch(job, progress, next_step=lambda: train_step(iterator), monitor=monitor, track=track)
-            row = _close_epoch(job, progress, score=score, monitor=monitor)
+            monitor.picture("augmented_patches", _augmented_sample(setup), step=0)
+        while progress.step < setup.num_steps:
+            _run_epoch(setup, progress, next_step=lambda: train_step(iterator), monitor=monitor, track=track)
+            row = _close_epoch(setup, progress, score=score, monitor=monitor)
             report(row)
 
 
@@ -119,54 +121,56 @@ class _Clock:
 
 
 def _run_epoch(
-    job: Job, progress: Progress, *, next_step: Callable[[], Output], monitor: Monitor, track: Track
+    setup: TrainingSetup, progress: Progress, *, next_step: Callable[[], Output], monitor: Monitor, track: Track
 ) -> None:
     """Does the remaining steps of the epoch that `progress` is in; its last step is logged but not yet saved."""
-    per_epoch, batch_size = job.plan.steps_per_epoch, job.plan.batch_size
+    per_epoch, batch_size = setup.plan.steps_per_epoch, setup.plan.batch_size
     epoch = progress.step // per_epoch
     first, end = epoch * per_epoch, (epoch + 1) * per_epoch
     clock = window_clock = _Clock(time.perf_counter(), progress.step)
     pending: list[Output] = []
-    for number in track(range(progress.step, end), f"epoch {epoch + 1} of {job.train.epochs}"):
+    for number in track(range(progress.step, end), f"epoch {epoch + 1} of {setup.train.epochs}"):
         pending.append(next_step())
         done = number + 1
         is_point = (done - first) % LOG_STEPS == 0 or done == end
-        is_save = done % job.train.checkpoint_steps == 0 and done < end
+        is_save = done % setup.train.checkpoint_steps == 0 and done < end
         if not is_point and not is_save:
             continue
-        progress.samples = progress.samples.extended(fetch_samples(job.strategy, pending))
+        progress.samples = progress.samples.extended(fetch_samples(setup.strategy, pending))
         progress.step = done
         pending.clear()
         if is_point:
             window = progress.samples.last(((done - first - 1) % LOG_STEPS + 1) * batch_size)
             rate = window_clock.rate(step=done, batch_size=batch_size)
-            monitor.scalars(_window_scalars(job, window, step=done, rate=rate), step=done)
+            monitor.scalars(_window_scalars(setup, window, step=done, rate=rate), step=done)
             window_clock = _Clock(time.perf_counter(), done)
         if is_save:
             monitor.flush()
-            job.save(progress)
+            setup.save(progress)
     progress.epoch_rate = clock.rate(step=end, batch_size=batch_size)
 
 
-def _window_scalars(job: Job, window: EpochSamples, *, step: int, rate: float) -> dict[str, float]:
+def _window_scalars(setup: TrainingSetup, window: EpochSamples, *, step: int, rate: float) -> dict[str, float]:
     metrics = discrimination(window.labels, window.probabilities)
     return {
         "loss": window.loss,
-        "learning_rate": job.learning_rate(step - 1),
+        "learning_rate": setup.learning_rate(step - 1),
         "patches_per_second": rate,
         **_named("", metrics),
     }
 
 
-def _close_epoch(job: Job, progress: Progress, *, score: Callable[[Any], Any], monitor: Monitor) -> EpochRow:
+def _close_epoch(
+    setup: TrainingSetup, progress: Progress, *, score: Callable[[Any], Any], monitor: Monitor
+) -> EpochRow:
     """Writes the epoch's metrics: events, then the checkpoint, then history.csv."""
     samples, step = progress.samples, progress.step
     metrics = discrimination(samples.labels, samples.probabilities)
-    validation = _validate(job, score)
+    validation = _validate(setup, score)
     row = EpochRow(
-        epoch=step // job.plan.steps_per_epoch,
+        epoch=step // setup.plan.steps_per_epoch,
         step=step,
-        learning_rate=job.learning_rate(step - 1),
+        learning_rate=setup.learning_rate(step - 1),
         loss=samples.loss,
         patches_per_second=progress.epoch_rate,
         **_named("", metrics),
@@ -180,25 +184,25 @@ def _close_epoch(job: Job, progress: Progress, *, score: Callable[[Any], Any], m
     monitor.flush()
     progress.history.rows.append(row)
     progress.samples = EpochSamples()
-    job.save(progress)
-    write_history(progress.history, job.run / HISTORY)
+    setup.save(progress)
+    write_history(progress.history, setup.run / HISTORY)
     return row
 
 
-def _validate(job: Job, score: Callable[[Any], Any]) -> Discrimination | None:
-    if not len(job.validation):
+def _validate(setup: TrainingSetup, score: Callable[[Any], Any]) -> Discrimination | None:
+    if not len(setup.validation):
         return None
-    probabilities = score_patches(score, job.store, job.validation, batch_size=job.plan.batch_size)
-    return discrimination(job.patch_labels[job.validation] == CALCIFICATION, probabilities)
+    probabilities = score_patches(score, setup.store, setup.validation, batch_size=setup.plan.batch_size)
+    return discrimination(setup.patch_labels[setup.validation] == CALCIFICATION, probabilities)
 
 
 def _named(prefix: str, metrics: Discrimination) -> dict[str, float]:
     return {f"{prefix}{name}": getattr(metrics, name) for name in ("auc", "sensitivity", "specificity")}
 
 
-def _augmented_sample(job: Job) -> NDArray[np.uint8]:
+def _augmented_sample(setup: TrainingSetup) -> NDArray[np.uint8]:
     """The first patches of the first batch as the network sees them."""
-    patches, ops, _ = job.plan.locate(np.asarray(job.plan.ids(0))[: SAMPLE_ROWS * SAMPLE_COLS])
-    pixels = job.store.gather(patches)
-    augmented = Augment(intensities=job.augmentation.intensities)(pixels, ops)
+    patches, ops, _ = setup.plan.locate(np.asarray(setup.plan.ids(0))[: SAMPLE_ROWS * SAMPLE_COLS])
+    pixels = setup.store.gather(patches)
+    augmented = Augment(intensities=setup.augmentation.intensities)(pixels, ops)
     return patch_sheet(np.asarray(augmented), maximum=int(np.iinfo(pixels.dtype).max))

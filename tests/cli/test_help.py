@@ -7,7 +7,19 @@ import pytest
 from click.testing import CliRunner
 from mmgkeras.cli import COMMANDS, main
 
-ORDER = ["phantom", "import", "check", "prepare", "split", "fit", "crossval", "evaluate", "overlay", "report", "export"]
+ORDER = [
+    "phantom",
+    "import",
+    "check",
+    "prepare",
+    "split",
+    "fit",
+    "crossval",
+    "evaluate",
+    "overlay",
+    "report",
+    "threshold",
+]
 
 
 def command_names(command: click.Command, *, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

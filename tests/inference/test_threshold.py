@@ -1,20 +1,16 @@
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.inference.evaluate import evaluate
-from mmgkeras.inference.threshold import choose_operating_point, reexport
+from mmgkeras.inference.threshold import choose_operating_point
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.savedmodel.classifier import load
-from mmgkeras.savedmodel.metadata import METADATA_FILE, read_metadata
-from mmgkeras.savedmodel.model_card import MODEL_CARD
+from mmgkeras.savedmodel.versions import add_version
 from mmgkeras.tables import write_folds, write_predictions
 
 ExportModel = Callable[..., Path]
@@ -40,63 +36,6 @@ def written(path: Path, rows: list[tuple[int, str, int, float]]) -> Path:
 OWN_TEST = [(1, "p1", 1, 0.9), (1, "p2", 0, 0.8)]
 HELD_OUT = [(1, "p3", 1, 0.6), (1, "p4", 1, 0.4), (1, "p4", 0, 0.5)]
 OTHERS = [(2, "p3", 1, 0.7), (2, "p3", 0, 0.1), (3, "p4", 1, 0.2), (3, "p5", -1, 0.9)]
-
-
-def test_a_new_version_carries_the_point_and_gives_the_same_scores(model: Path) -> None:
-    (model.with_name("7")).mkdir()
-    new = reexport(model, POINT)
-    assert new == model.with_name("8")
-    assert sorted(path.name for path in model.parent.iterdir()) == ["1", "7", "8"]
-    assert read_metadata(new).operating_point == POINT
-    assert read_metadata(new).threshold == 0.3
-    assert "from a probability of 0.3, for sensitivity of 0.9" in (new / MODEL_CARD).read_text()
-    assert read_metadata(model).operating_point is None
-    assert read_metadata(model).threshold == 0.5
-    patches = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1), dtype=np.uint8)
-    np.testing.assert_array_equal(load(new).classify(patches), load(model).classify(patches))
-    later = OperatingPoint(0.2, "given", None, "nothing")
-    assert read_metadata(reexport(new, later)).operating_point == later
-
-
-def test_a_folder_that_is_no_version_is_refused(model: Path) -> None:
-    named = model.rename(model.with_name("best"))
-    with pytest.raises(InputError, match=r"must be a version's folder, saved_models/NAME/1. Received: 'best' as last"):
-        reexport(named, POINT)
-
-
-def test_nothing_is_left_half_written(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("mmgkeras.inference.threshold.write_metadata", fail)
-    with pytest.raises(InputError, match="cannot be written: No space left on device"):
-        reexport(model, POINT)
-    assert [path.name for path in model.parent.iterdir()] == ["1"]
-
-
-def test_metadata_of_older_models_have_no_operating_point(model: Path) -> None:
-    path = model / METADATA_FILE
-    values = json.loads(path.read_text())
-    del values["operating_point"]
-    path.write_text(json.dumps(values))
-    assert read_metadata(model).operating_point is None
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        0.3,
-        {"threshold": 0.3},
-        {"threshold": 0, "kind": "given", "target": None, "fitted_on": ""},
-        {"threshold": "0.3", "kind": "given", "target": None, "fitted_on": ""},
-        {"threshold": 0.3, "kind": "youden", "target": None, "fitted_on": ""},
-    ],
-)
-def test_a_damaged_operating_point_is_refused(model: Path, value: object) -> None:
-    path = model / METADATA_FILE
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"operating_point": value}))
-    with pytest.raises(InputError, match=r"mmgkeras.json: operating_point: must hold threshold above 0 and at most 1"):
-        read_metadata(model)
 
 
 def test_held_out_patients_of_its_own_fold_may_be_chosen_on(model: Path, tmp_path: Path) -> None:
@@ -198,7 +137,7 @@ def test_the_store_must_be_that_of_the_training_split_as_it_was_then(
 def test_evaluation_stays_at_one_half_and_says_that_there_is_another_threshold(
     trained: Path, quadrant_store: Path, tmp_path: Path
 ) -> None:
-    new = reexport(trained, POINT)
+    new = add_version(trained, POINT)
     evaluation = evaluate([new], store=quadrant_store, out=tmp_path / "out")
     assert evaluation.summary.threshold == 0.5
     assert any(

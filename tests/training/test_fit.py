@@ -88,7 +88,7 @@ def test_the_output_is_a_table_and_the_path_of_the_model(one_and_two):
     assert row.split()[:2] == ["1", "5"]
     assert last == f"model: {folder / 'model' / '1'}"
     assert "Traceback" not in stderr
-    assert [line.split(":")[0] for line in stderr.splitlines()] == ["epoch 1 of 1", "population statistics"]
+    assert [line.split(":")[0] for line in stderr.splitlines()] == ["epoch 1 of 1", "batch-norm recalibration"]
 
 
 def test_the_run_folder_is_complete_and_names_no_patient(one_and_two):

@@ -10,8 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from mmgkeras.cli import main
-from mmgkeras.cli.errors import UserErrorGroup
-from mmgkeras.cli.terminal import echo, printable
+from mmgkeras.cli.console import UserErrorGroup, echo, printable
 
 from mmgkeras.errors import InputError
 

@@ -2,9 +2,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
-from mmgkeras.cli import main
+from mmgkeras.cli import COMMANDS, main
+from mmgkeras.cli.options import NumberRange
 
 from mmgkeras.savedmodel.metadata import read_metadata
 
@@ -26,7 +28,7 @@ def model(tmp_path: Path, exported: Path) -> Path:
 
 
 def test_a_threshold_that_is_given_goes_into_the_next_version(model: Path) -> None:
-    result = CliRunner().invoke(main, ["export", "--model", str(model), "--threshold", "0.3"])
+    result = CliRunner().invoke(main, ["threshold", "--model", str(model), "--threshold", "0.3"])
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{model.with_name('2')}\n"
     point = read_metadata(model.with_name("2")).operating_point
@@ -48,7 +50,7 @@ def test_a_threshold_is_chosen_from_predictions_and_said(
 ) -> None:
     predictions = tmp_path / "validation.csv"
     predictions.write_text(CSV)
-    arguments = ["export", "--model", str(model), "--operating-point", target, "--predictions", str(predictions)]
+    arguments = ["threshold", "--model", str(model), "--operating-point", target, "--predictions", str(predictions)]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{model.with_name('2')}\n"
@@ -63,7 +65,7 @@ def test_the_test_subset_is_refused_in_one_line_and_nothing_written(model: Path,
     predictions = tmp_path / "predictions.csv"
     predictions.write_text(CSV.replace("p3", "p1").replace("p4", "p2"))
     arguments = ["--operating-point", "sensitivity=0.9", "--predictions", str(predictions)]
-    result = CliRunner().invoke(main, ["export", "--model", str(model), *arguments])
+    result = CliRunner().invoke(main, ["threshold", "--model", str(model), *arguments])
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {predictions}: holds only the test subset of fold 1")
     assert result.stderr.count("\n") == 1
@@ -74,7 +76,7 @@ def test_the_test_subset_is_refused_in_one_line_and_nothing_written(model: Path,
     "value", ["sensitivity", "sensitivity=0", "sensitivity=1.1", "sensitivity=nan", "false-positives=-1", "youden=1"]
 )
 def test_a_target_that_is_none_is_wrong_usage(value: str) -> None:
-    arguments = ["export", "--model", "m/1", "--operating-point", value, "--predictions", "p.csv"]
+    arguments = ["threshold", "--model", "m/1", "--operating-point", value, "--predictions", "p.csv"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert f"Received: '{value}'" in " ".join(result.stderr.split())
@@ -92,7 +94,7 @@ def test_a_target_that_is_none_is_wrong_usage(value: str) -> None:
     ],
 )
 def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str]) -> None:
-    result = CliRunner().invoke(main, ["export", "--model", "m/1", *arguments])
+    result = CliRunner().invoke(main, ["threshold", "--model", "m/1", *arguments])
     assert result.exit_code == 2
     assert "Give --operating-point and --predictions, or --threshold alone." in result.stderr
 
@@ -100,7 +102,7 @@ def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str]) -
 def test_the_overlay_marks_at_the_threshold_that_the_model_brings(
     model: Path, quadrant_data: Path, tmp_path: Path
 ) -> None:
-    CliRunner().invoke(main, ["export", "--model", str(model), "--threshold", "0.99"])
+    CliRunner().invoke(main, ["threshold", "--model", str(model), "--threshold", "0.99"])
     pictures = {}
     for name, arguments in {
         "default": ["1"],
@@ -115,3 +117,32 @@ def test_the_overlay_marks_at_the_threshold_that_the_model_brings(
         assert ("at least 0.99 are marked" in result.stderr) == (name == "own")
         pictures[name] = (tmp_path / name / "a.png").read_bytes()
     assert pictures["default"] == pictures["asked"] != pictures["own"]
+
+
+def test_the_earlier_name_works_and_says_the_new_one(model: Path) -> None:
+    result = CliRunner().invoke(main, ["export", "--model", str(model), "--threshold", "0.3"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{model.with_name('2')}\n"
+    assert result.stderr.count("\n") == 1
+    assert "deprecated" in result.stderr
+    assert "mmgkeras threshold" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["threshold", "overlay", "evaluate"])
+@pytest.mark.parametrize("value", ["nan", "NaN", "inf", "-inf", "0", "-0.1", "1.01", "0,5"])
+def test_a_threshold_that_is_no_probability_is_wrong_usage(command: str, value: str) -> None:
+    result = CliRunner().invoke(main, [command, f"--threshold={value}"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--threshold'" in result.stderr
+
+
+def test_no_option_takes_nan_for_a_number() -> None:
+    """click's own range does: no comparison with its ends is true."""
+    ranges = {
+        f"{command.name} {option.name}": type(option.type)
+        for command in COMMANDS
+        for option in command.params
+        if isinstance(option.type, click.FloatRange | click.types.FloatParamType)
+    }
+    assert set(ranges) >= {"evaluate threshold", "overlay threshold", "threshold value", "phantom spacing_mm"}
+    assert set(ranges.values()) == {NumberRange}

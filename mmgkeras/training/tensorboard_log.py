@@ -1,9 +1,12 @@
-"""What TensorBoard shows of a run: scalars, a sample of augmented patches, confusion matrices. It names no patient.
+"""TensorBoard's log of a run: scalars, a sample of augmented patches, confusion matrices. It names no patient.
 
-Owns the tags and the pictures. Every event of a step is on disk before the checkpoint of that step is; see `events`.
+Owns the event files: what is written into them, and how those of an interrupted run are cut back to its checkpoint.
+Every event of a step is on disk before the checkpoint of that step is. An event file is a sequence of records: length
+(8 bytes), its checksum (4), an Event as a protocol buffer (length), its checksum (4).
 """
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -13,10 +16,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from mmgkeras.files import atomic_file
+
 SAMPLE_ROWS: Final = 4
 SAMPLE_COLS: Final = 8
 _CELL_PX: Final = 96
 _GAP_PX: Final = 2
+_HEADER: Final = struct.Struct("<QI")
+_FOOTER_BYTES: Final = 4
 
 
 class Monitor:
@@ -83,3 +90,32 @@ def confusion_picture(confusion: NDArray[np.int64]) -> NDArray[np.uint8]:
             text = f"{confusion[truth, answer]}\n{100 * part:.1f} %"
             draw.text((left + 12, top + _CELL_PX // 3), text, fill=255 if part > 0.5 else 0)
     return np.asarray(image)
+
+
+def drop_later_events(folder: Path, *, last_step: int) -> None:
+    """Removes from every event file of a folder the events after `last_step`, and a record cut off at the end.
+
+    Each file is replaced whole. A file left with nothing but its version goes.
+    """
+    for path in sorted(folder.glob("*tfevents*")):
+        records = list(read_records(path))
+        events = [tf.compat.v1.Event.FromString(record[_HEADER.size : -_FOOTER_BYTES]) for record in records]
+        kept = [record for record, event in zip(records, events, strict=True) if event.step <= last_step]
+        if not any(event.HasField("summary") and event.step <= last_step for event in events):
+            path.unlink()
+        elif sum(map(len, kept)) != path.stat().st_size:
+            with atomic_file(path, overwrite=True) as temporary:
+                temporary.write_bytes(b"".join(kept))
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """The whole records of an event file, their frames included; ends before a record that was cut off."""
+    content = path.read_bytes()
+    start = 0
+    while start + _HEADER.size <= len(content):
+        length, _ = _HEADER.unpack_from(content, start)
+        end = start + _HEADER.size + length + _FOOTER_BYTES
+        if end > len(content):
+            return
+        yield content[start:end]
+        start = end

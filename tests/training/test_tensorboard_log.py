@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from mmgkeras.training.events import drop_later_events, read_records
-from mmgkeras.training.monitor import Monitor, confusion_picture, patch_sheet
+from mmgkeras.training.tensorboard_log import Monitor, confusion_picture, drop_later_events, patch_sheet, read_records
 
 
 def write_events(folder, steps):

@@ -1,18 +1,19 @@
-"""`mmgkeras export`: a new version of a model that carries its own threshold."""
+"""`mmgkeras threshold`: a new version of a model that carries its own threshold."""
 
 import math
 from pathlib import Path
 
 import click
 
-from .terminal import echo
+from .console import echo
+from .options import PATH, PROBABILITY
 
 _EXAMPLES = """\b
 Examples:
-  mmgkeras export --model saved_models/mine-1/1 --operating-point sensitivity=0.9 --predictions validation.csv
-  mmgkeras export --model saved_models/mine-1/1 --operating-point false-positives=0.5 \\
+  mmgkeras threshold --model saved_models/mine-1/1 --operating-point sensitivity=0.9 --predictions validation.csv
+  mmgkeras threshold --model saved_models/mine-1/1 --operating-point false-positives=0.5 \\
       --predictions crossval/resnet18/seed0/predictions.csv --store store
-  mmgkeras export --model saved_models/mine-1/1 --threshold 0.3
+  mmgkeras threshold --model saved_models/mine-1/1 --threshold 0.3
 """
 
 
@@ -40,7 +41,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> di
 
 
 @click.command(epilog=_EXAMPLES, short_help="Give a model the threshold at which it decides.")
-@click.option("--model", type=click.Path(path_type=Path), required=True, help="A SavedModel's folder, NAME/VERSION.")
+@click.option("--model", type=PATH, required=True, help="A SavedModel's folder, NAME/VERSION.")
 @click.option(
     "--operating-point",
     "target",
@@ -51,27 +52,28 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> di
 @click.option(
     "--predictions",
     "files",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="What to choose it from; repeatable: the fold's validation.csv, or predictions.csv of the other folds.",
 )
 @click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The patch store that the model was trained on, to check each patient against its test subset.",
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True),
+    "value",
+    type=PROBABILITY,
     help="Instead of --operating-point: the threshold itself.",
 )
-def export(
+def threshold(
     *,
     model: Path,
     target: dict[str, float] | None,
     files: tuple[Path, ...],
     store: Path | None,
-    threshold: float | None,
+    value: float | None,
 ) -> None:
     """Copy a model into the next free version, with the threshold at which it decides.
 
@@ -79,18 +81,31 @@ def export(
     as in the paper, unless told otherwise. The predictions to choose from must not be of the patients on whom the model
     is tested: of a file with all folds the model's own is left out, and that fold alone is refused.
     """
-    is_chosen = target is not None and bool(files) and threshold is None
-    is_given = threshold is not None and target is None and not files and store is None
+    is_chosen = target is not None and bool(files) and value is None
+    is_given = value is not None and target is None and not files and store is None
     if not is_chosen and not is_given:
         raise click.UsageError("Give --operating-point and --predictions, or --threshold alone.")
     from mmgkeras.evaluation.operating_point import OperatingPoint
-    from mmgkeras.inference.threshold import choose_operating_point, reexport
+    from mmgkeras.inference.threshold import choose_operating_point
+    from mmgkeras.savedmodel.versions import add_version
 
-    if threshold is not None:
-        point = OperatingPoint(threshold, "given", None, "nothing")
+    if value is not None:
+        point = OperatingPoint(value, "given", None, "nothing")
     else:
         chosen = choose_operating_point(model, files, store=store, **(target or {}))
         point = chosen.operating_point
         for line in (*chosen.notes, f"threshold {point.threshold:.4f}, chosen from {point.fitted_on}", chosen.text()):
             echo(f"note: {line}", err=True)
-    echo(reexport(model, point))
+    echo(add_version(model, point))
+
+
+export = click.Command(
+    name="export",
+    params=threshold.params,
+    callback=threshold.callback,
+    help=threshold.help,
+    epilog=threshold.epilog,
+    hidden=True,
+    deprecated="It exports nothing: use mmgkeras threshold.",
+)
+"""The command's earlier name, which answers for one release."""
