@@ -5,7 +5,7 @@ stores, labels and tables.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmgkeras.errors import InputError
 from mmgkeras.savedmodel.export import ACTIVATION_OUTPUT, CENTRES, ENDPOINT, INPUT, LOCALISE, OUTPUT
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
+from mmgkeras.savedmodel.operations import check_operations
 from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
 
 BATCH_SIZE: Final = 64
@@ -166,34 +167,72 @@ class Classifier:
         for start in range(0, len(raw), self._batch_size):
             part = run(**{INPUT: tf.constant(raw[start : start + self._batch_size])})
             parts.append([part[name].numpy() for name in outputs])
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        answers = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        self._check_answers(dict(zip(outputs, answers, strict=True)))
+        return answers
+
+    def _check_answers(self, answers: Mapping[str, NDArray[np.float32]]) -> None:
+        """Refuses what is no probability, or no number, before it is drawn or written."""
+        probability = answers[OUTPUT]
+        is_wrong = ~((probability >= 0) & (probability <= 1))  # NaN is neither
+        if is_wrong.any():
+            raise InputError(
+                f"{self.path}: must give probabilities from 0 to 1. Received: {probability[is_wrong][0]:g} for "
+                f"{is_wrong.sum()} of {is_wrong.size} patches; are its weights damaged?"
+            )
+        activation = answers.get(ACTIVATION_OUTPUT)
+        if activation is not None and not np.isfinite(activation).all():
+            raise InputError(f"{self.path}: must give finite class activations. Received: some that are not")
 
 
 def load(path: Path) -> Classifier:
     """The classifier of a SavedModel's folder, `saved_models/<name>/<version>`.
 
+    A SavedModel is a program: one that could do more than compute is refused before anything of it is run.
+
     Raises:
-        InputError: if the folder is no SavedModel of ours, is damaged, or takes other patches than it says.
+        InputError: if the folder is no SavedModel of ours, is damaged, holds an operation that is not allowed, or takes
+            or gives other tensors than it says.
     """
     metadata = read_metadata(path)
+    check_operations(path)
     try:
         model = tf.saved_model.load(str(path))
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+    except Exception as error:  # a damaged or forged file makes TensorFlow raise whatever there is
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: cannot be loaded, is a file damaged or missing? {reason}") from error
     if ENDPOINT not in model.signatures:
         raise InputError(f"{path}: has no endpoint {ENDPOINT}. Received: {', '.join(model.signatures) or 'none'}")
-    _check_input(model, metadata=metadata, path=path)
+    for endpoint in (ENDPOINT, LOCALISE):
+        if endpoint in model.signatures:
+            _check_endpoint(model, endpoint, metadata=metadata, path=path)
     return Classifier(path, metadata=metadata, model=model)
 
 
-def _check_input(model: tf.Module, *, metadata: ModelMetadata, path: Path) -> None:
-    """Refuses a model whose graph and metadata disagree about its patches."""
-    spec = model.signatures[ENDPOINT].structured_input_signature[1].get(INPUT)
+def _check_endpoint(model: tf.Module, endpoint: str, *, metadata: ModelMetadata, path: Path) -> None:
+    """Refuses an endpoint that takes other patches than the metadata say, or does not give what it must."""
+    run = model.signatures[endpoint]
+    inputs = {name: _described(spec) for name, spec in run.structured_input_signature[1].items()}
     expected = f"(None, {metadata.patch_px}, {metadata.patch_px}, 1) {metadata.pixel_type}"
-    received = "none" if spec is None else f"{tuple(spec.shape)} {spec.dtype.name}"
-    if received != expected:
-        raise InputError(f"{path}: its metadata says that {INPUT} is {expected}. Received from the graph: {received}")
+    if inputs != {INPUT: expected}:
+        raise InputError(
+            f"{path}: its metadata says that {INPUT} of {endpoint} is {expected}. "
+            f"Received from the graph: {inputs.get(INPUT) if len(inputs) == 1 else inputs}"
+        )
+    outputs = {OUTPUT: 1, ACTIVATION_OUTPUT: 3} if endpoint == LOCALISE else {OUTPUT: 1}
+    given = run.structured_outputs
+    for name, num_axes in outputs.items():
+        spec = given.get(name)
+        if spec is None or spec.dtype != tf.float32 or spec.shape.rank != num_axes or spec.shape[0] is not None:
+            rule = f"{endpoint} must give {name} as float32 of {num_axes} axes, the first of any length"
+            received = ", ".join(f"{other} {_described(has)}" for other, has in sorted(given.items())) or "nothing"
+            raise InputError(f"{path}: {rule}. Received from the graph: {received}")
+    if endpoint == LOCALISE and not callable(getattr(model, CENTRES, None)):
+        raise InputError(f"{path}: has {LOCALISE} but no function {CENTRES}; export it with this version")
+
+
+def _described(spec: tf.TensorSpec) -> str:
+    return f"{tuple(spec.shape) if spec.shape.rank is not None else 'any shape'} {spec.dtype.name}"
 
 
 def _text(shape: tuple[int, ...]) -> str:

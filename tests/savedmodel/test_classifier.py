@@ -1,9 +1,11 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mmgkeras.errors import InputError
 from mmgkeras.savedmodel.classifier import Classifier, load
@@ -164,7 +166,7 @@ def test_damaged_metadata_is_named(model_path: Path, tmp_path: Path, text: str, 
         (
             "patch_px",
             6,
-            r"metadata says that patches is \(None, 6, 6, 1\) uint8. Received from the graph: \(None, 4, 4",
+            r"patches of classify_patches is \(None, 6, 6, 1\) uint8. Received from the graph: \(None, 4, 4",
         ),
     ],
 )
@@ -190,3 +192,59 @@ def test_a_damaged_file_is_one_line(model_path: Path, tmp_path: Path, damaged: s
 def test_the_digest_of_patients_knows_a_set_and_not_an_order() -> None:
     assert patients_digest(["b", "a", "b"]) == patients_digest(["a", "b"])
     assert patients_digest(["a", "b"]) != patients_digest(["ab"])
+
+
+def test_truncated_variables_are_one_line(model_path: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model_path, tmp_path / "1")
+    path = copy / "variables" / "variables.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="cannot be loaded, is a file damaged or missing") as fault:
+        load(copy)
+    assert "\n" not in str(fault.value)
+
+
+def save_endpoint(folder: Path, outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]], *, like: Path) -> Path:
+    """A SavedModel whose only endpoint gives these outputs, with the metadata of another model."""
+    patches = tf.TensorSpec((None, 4, 4, 1), tf.uint8, name="patches")
+    module = tf.Module()
+    module.endpoint = tf.function(outputs, input_signature=[patches], autograph=False)
+    tf.saved_model.save(module, str(folder), signatures={"classify_patches": module.endpoint})
+    (folder / METADATA_FILE).parent.mkdir()
+    shutil.copy(like / METADATA_FILE, folder / METADATA_FILE)
+    return folder
+
+
+def mean(patches: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.cast(patches, tf.float32), axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "received"),
+    [
+        (lambda patches: {"score": mean(patches)}, r"score \(None,\) float32"),
+        (lambda patches: {"probability": tf.cast(mean(patches), tf.float64)}, r"probability \(None,\) float64"),
+        (lambda patches: {"probability": mean(patches)[:, None]}, r"probability \(None, 1\) float32"),
+        (lambda patches: {"probability": tf.reduce_mean(mean(patches))}, r"probability \(\) float32"),
+    ],
+)
+def test_a_model_without_a_probability_for_each_patch_is_one_line(
+    model_path: Path, tmp_path: Path, outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]], received: str
+) -> None:
+    folder = save_endpoint(tmp_path / "1", outputs, like=model_path)
+    with pytest.raises(InputError, match=rf"classify_patches must give probability as float32 .* graph: {received}$"):
+        load(folder)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-0.5, "-0.5"), (1.5, "1.5")])
+def test_an_answer_that_is_no_probability_is_one_line_with_the_image(
+    model_path: Path, tmp_path: Path, value: float, shown: str
+) -> None:
+    folder = save_endpoint(
+        tmp_path / "1",
+        lambda patches: {"probability": mean(patches) * 0 + tf.constant(value, tf.float32)},
+        like=model_path,
+    )
+    with pytest.raises(
+        InputError, match=rf"^one: .*1: must give probabilities from 0 to 1. Received: {shown} for 2 of"
+    ):
+        load(folder).score(mammogram(np.zeros((4, 8), np.uint8), laterality="L"))

@@ -63,7 +63,7 @@ def test_the_metrics_of_the_test_subset_are_told_beside_always_no() -> None:
     assert "| specificity | 1.000 | 0.500 | 1.000 |" in card
     assert "| positive predictive value | 1.000 | 0.500 | n/a |" in card
     assert "| mean accuracy of a mammogram | 1.000 | 0.667 | |" in card
-    assert "No score without training was measured beside it." in card
+    assert "No baseline was measured beside it." in card
     assert "secret" not in card
 
 
@@ -71,7 +71,7 @@ def test_the_best_score_without_training_is_named() -> None:
     card = model_card(
         METADATA, metrics=summary(untrained_mean=[0.2, 0.1, 0.5, 0.0], untrained_top=[0.1, 0.1, 0.0, 0.0])
     )
-    assert "The best score that needs no training, mean, has an AUC of 1.000" in card
+    assert "The best baseline, the fixed filter mean, has an AUC of 1.000" in card
 
 
 def test_an_exported_model_has_a_card_which_an_evaluation_replaces(
