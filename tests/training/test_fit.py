@@ -39,7 +39,7 @@ def start(store, folder, *more):
 
 
 def finished(process):
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=3600)
     assert process.returncode == 0, stderr
     return stdout, stderr
 
