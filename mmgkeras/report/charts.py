@@ -61,6 +61,8 @@ _STYLE: Final = {
 }
 """On top of matplotlib's defaults, never of the user's own settings; a chart is the same bytes each time."""
 _LEGEND_ROW_PX: Final = 18
+_LEFT_PX: Final = 60
+_BELOW_PX: Final = 46
 _SHADES: Final = LinearSegmentedColormap.from_list("shares", ["#f7fafd", "#9fc6e4"])
 
 
@@ -116,7 +118,8 @@ def line_chart(
     labels = [one.label for one in series if one.label]
     columns = max(1, min(len(labels), int((width - 40) // (50 + 7.2 * max(map(len, labels), default=0)))))
     with _look():
-        figure, axes = _figure(width, height + _LEGEND_ROW_PX * -(-len(labels) // columns))
+        legend_px = _LEGEND_ROW_PX * -(-len(labels) // columns)
+        figure, axes = _figure(width, height + legend_px, below=_BELOW_PX + legend_px)
         for one in sorted(series, key=lambda one: one.weight != "faint"):
             _draw(axes, one)
         axes.set(xlabel=x_label, ylabel=y_label)
@@ -132,7 +135,8 @@ def line_chart(
         if y_range is not None:
             axes.set_ylim(*y_range)
         if labels:
-            figure.legend(loc="outside lower left", ncols=columns)
+            left = _LEFT_PX / width
+            figure.legend(loc="lower left", bbox_to_anchor=(left, 0), borderaxespad=0, borderpad=0, ncols=columns)
     return Chart(figure, title, caption)
 
 
@@ -154,7 +158,7 @@ def strip_chart(
     values = [group[np.isfinite(group)] for group in values]
     places = range(len(groups))
     with _look():
-        figure, axes = _figure(width, height)
+        figure, axes = _figure(width, height, below=30)
         for place, group in enumerate(values):
             look: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
             axes.scatter(place + _spread(group), group, s=17, alpha=0.6, linewidths=0, **look)
@@ -181,7 +185,7 @@ def matrix_chart(*, tp: int, fp: int, tn: int, fn: int, title: str, caption: str
     counts = np.array([[tp, fn], [fp, tn]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with _look():
-        figure, axes = _figure(340, 190)
+        figure, axes = _figure(345, 180, left=108, above=44, below=2)
         axes.grid(visible=False)
         axes.pcolormesh(shares, cmap=_SHADES, vmin=0, vmax=1, edgecolors="#999999", linewidth=0.8)
         about: dict[str, Any] = {"ha": "center", "textcoords": "offset points", "color": "#1d2530"}
@@ -224,9 +228,14 @@ def _look() -> Iterator[None]:
         yield
 
 
-def _figure(width: int, height: int) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
-    return figure, figure.add_subplot()
+def _figure(
+    width: int, height: int, *, left: int = _LEFT_PX, above: int = 10, below: int = _BELOW_PX
+) -> tuple[Figure, Axes]:
+    """A figure, and axes with margins in pixels: what a layout engine would find takes twice the time to draw."""
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+    right = 10
+    box = (left / width, below / height, (width - left - right) / width, (height - above - below) / height)
+    return figure, figure.add_axes(box)
 
 
 def _draw(axes: Axes, series: Series) -> None:
