@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.config import ModelConfig
-from mmgkeras.evaluation.auc_variance import clustered_auc
+from mmgkeras.evaluation.auc_variance import clustered_aucs
 from mmgkeras.evaluation.baselines import baseline_scores
 from mmgkeras.models.localisation import ACTIVATION, localising_model
 from mmgkeras.models.network import build_network
@@ -93,7 +93,7 @@ def model_scores(folder: Path, patches: Patches) -> Scores:
 
 def row_of(name: str, scores: NDArray[np.floating], patches: Patches) -> str:
     """One line of the table."""
-    interval = clustered_auc(patches.labels, scores, patches.patients).interval()
+    interval = clustered_aucs(patches.labels, scores[np.newaxis], patches.patients).interval(0)
     is_positive = patches.labels == CALCIFICATION
     threshold = np.quantile(scores[~is_positive], SPECIFICITY)
     sensitivity = float(np.mean(scores[is_positive] > threshold))

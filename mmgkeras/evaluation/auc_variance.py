@@ -1,9 +1,13 @@
-"""Areas under ROC curves with their covariance: of independent patches (DeLong) and of patients (Obuchowski).
+"""Areas under ROC curves of several scores of the same patches, with their covariance over patients.
 
-E. R. DeLong, D. M. DeLong and D. L. Clarke-Pearson, Biometrics 44, 837-845 (1988). N. A. Obuchowski, Nonparametric
-analysis of clustered ROC curve data, Biometrics 53, 567-578 (1997): a cluster is a patient, whose patches resemble each
-other, so that each says less than one of a further patient would. With clusters of one patch the methods are the same;
-where a patient has several patches, DeLong's variance is far too small.
+Pooled over folds it is Obuchowski's: N. A. Obuchowski, Nonparametric analysis of clustered ROC curve data, Biometrics
+53, 567-578 (1997). A cluster is a patient: its patches resemble each other, and each says less than one of a further
+patient would. With clusters of one patch it is that of DeLong, DeLong and Clarke-Pearson, Biometrics 44, 837-845
+(1988).
+Of the mean over folds it is the sum over patients of what each moves its fold's area.
+
+Differences are tested by a t distribution, whose degrees of freedom follow from how evenly the patients contribute.
+benchmarks/type_one_error.py measures how often networks that are equally good are called different.
 """
 
 from dataclasses import dataclass
@@ -13,147 +17,135 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras.evaluation.interval import Difference, Interval, difference, effective_number, unit_interval
+from mmgkeras.evaluation.interval import (
+    Difference,
+    Interval,
+    difference,
+    effective_number,
+    satterthwaite,
+    unit_interval,
+)
 from mmgkeras.evaluation.metrics import placements
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.schema import CALCIFICATION
+
+Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CorrelatedAucs:
     """Areas under the ROC curves of several scores of the same patches.
 
     Attributes:
-        aucs: (K,) float64, one for each score.
-        covariance: (K, K) float64, of these estimates.
+        aucs: (K,) float64, one for each score; of several folds the mean over them.
+        covariance: (K, K) float64, of these estimates; NaN where a fold has one patient with a label only.
+        contributions: (K, I) float64, how far each patient moves each area from its mean.
+        num_means: how many means these were taken from: 1, or the number of folds.
     """
 
-    aucs: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    aucs: Floats
+    covariance: Floats
+    contributions: Floats
+    num_means: int = 1
+
+    def interval(self, place: int, *, confidence: float = 0.95) -> Interval:
+        """One area with bounds on the logit scale, by a t distribution."""
+        se = float(np.sqrt(self.covariance[place, place]))
+        degrees = satterthwaite(self.contributions[place], num_means=self.num_means)
+        return unit_interval(float(self.aucs[place]), se=se, degrees=degrees, confidence=confidence)
 
     def compare(self, first: int, second: int, *, confidence: float = 0.95) -> Difference:
-        """The first area less the second, by their places from 0, tested by the normal distribution."""
+        """The first area less the second, by their places from 0, tested by a t distribution."""
         pair = self.covariance[np.ix_([first, second], [first, second])]
         # Rounding can leave the variance of a score less itself a hair beside 0.
         variance = pair[0, 0] + pair[1, 1] - 2 * pair[0, 1]
-        se = float(np.sqrt(variance)) if variance > 1e-12 * pair[0, 0] else 0.0
-        return difference(float(self.aucs[first] - self.aucs[second]), se=se, confidence=confidence)
+        se = 0.0 if variance <= 1e-12 * pair[0, 0] else float(np.sqrt(variance))
+        degrees = satterthwaite(self.contributions[first] - self.contributions[second], num_means=self.num_means)
+        estimate = float(self.aucs[first] - self.aucs[second])
+        return difference(estimate, se=se, degrees=degrees, confidence=confidence)
 
 
-@dataclass(frozen=True, slots=True)
-class ClusteredAuc:
-    """An area under the ROC curve and the variance of its estimate.
+def clustered_aucs(labels: NDArray[np.integer], scores: Floats, clusters: NDArray[Any]) -> CorrelatedAucs:
+    """The areas of several scores (K, N) of the same patches, with Obuchowski's covariance over clusters (N,).
 
-    Attributes:
-        auc: of all patches together.
-        variance: of `auc`, were other patients drawn.
-        num_clusters: the effective number of clusters with a positive patch, or with a negative one if fewer have any.
-    """
-
-    auc: float
-    variance: float
-    num_clusters: float
-
-    def interval(self, *, confidence: float = 0.95) -> Interval:
-        """The area with bounds on the logit scale, by the t distribution with `num_clusters` - 1 degrees of freedom."""
-        se = float(np.sqrt(max(0.0, self.variance)))
-        return unit_interval(self.auc, se=se, degrees=self.num_clusters - 1, confidence=confidence)
-
-
-def delong(
-    labels: NDArray[np.integer], scores_a: NDArray[np.floating], scores_b: NDArray[np.floating] | None = None
-) -> CorrelatedAucs:
-    """The areas of one or two scores (N,) for labels (N,) of 1 and 0, with DeLong's covariance.
-
-    Raises:
-        ValueError: unless there are two patches of each label at least.
-    """
-    scores = np.stack([scores_a] if scores_b is None else [scores_a, scores_b])
-    of_positives, of_negatives = _structural_components(labels, scores)
-    covariance = np.cov(of_positives) / of_positives.shape[1] + np.cov(of_negatives) / of_negatives.shape[1]
-    return CorrelatedAucs(of_positives.mean(axis=1), np.atleast_2d(covariance))
-
-
-def clustered_auc(labels: NDArray[np.integer], scores: NDArray[np.floating], clusters: NDArray[Any]) -> ClusteredAuc:
-    """The area of scores (N,) for labels (N,) of 1 and 0, whose patches belong to clusters (N,) of any names.
+    Args:
+        labels: (N,) of 1 and 0.
+        scores: (K, N).
+        clusters: (N,) of any names; each patch its own gives DeLong's covariance.
 
     Raises:
         ValueError: unless two clusters at least hold each label.
     """
-    areas = clustered_aucs(labels, np.asarray(scores)[np.newaxis], clusters)
-    cluster, _ = pd.factorize(np.asarray(clusters))
-    shares = [np.bincount(cluster[labels == label]) for label in (CALCIFICATION, NO_CALCIFICATION)]
-    rarer = min(shares, key=np.count_nonzero).astype(np.float64)
-    return ClusteredAuc(float(areas.aucs[0]), float(areas.covariance[0, 0]), effective_number(rarer))
-
-
-def clustered_aucs(labels: NDArray[np.integer], scores: NDArray[np.floating], clusters: NDArray[Any]) -> CorrelatedAucs:
-    """The areas of several scores (K, N) of the same patches, with the covariance over clusters (N,).
-
-    Raises:
-        ValueError: unless two clusters at least hold each label.
-    """
-    is_positive = labels == CALCIFICATION
     cluster, names = pd.factorize(np.asarray(clusters))
-    num_clusters = len(names)
-    num_with = [int(np.count_nonzero(np.bincount(cluster[part]))) for part in (is_positive, ~is_positive)]
+    num_with = [len(np.unique(cluster[part])) for part in (labels == CALCIFICATION, labels != CALCIFICATION)]
     if min(num_with) < 2:
         raise ValueError(
             "The variance of an area of clustered patches needs two clusters of each label. "
             f"Received: {num_with[0]} with label 1, {num_with[1]} with label 0"
         )
-    of_positives, of_negatives = _structural_components(labels, scores)
-    aucs = of_positives.mean(axis=1)
-    x = _excess(of_positives, aucs, cluster[is_positive], num_clusters=num_clusters)
-    y = _excess(of_negatives, aucs, cluster[~is_positive], num_clusters=num_clusters)
-    m, n = of_positives.shape[1], of_negatives.shape[1]
+    aucs, x, y = _contributions(labels, scores, cluster, num_clusters=len(names))
     # S10 / m + S01 / n + 2 S11 / (m n) of the paper, and the same between scores.
     covariance = (
-        _bessel(num_with[0]) * (x @ x.T) / m**2
-        + _bessel(num_with[1]) * (y @ y.T) / n**2
-        + _bessel(num_clusters) * (x @ y.T + y @ x.T) / (m * n)
+        _bessel(num_with[0]) * (x @ x.T) + _bessel(num_with[1]) * (y @ y.T) + _bessel(len(names)) * (x @ y.T + y @ x.T)
     )
-    return CorrelatedAucs(aucs, covariance)
+    return CorrelatedAucs(aucs, covariance, x + y)
 
 
-def _structural_components(
-    labels: NDArray[np.integer], scores: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Where each patch of one class stands in the other, for scores (K, N); V10 and V01 of DeLong et al.
+def fold_mean_aucs(
+    labels: NDArray[np.integer], scores: Floats, clusters: NDArray[Any], *, folds: NDArray[np.integer]
+) -> CorrelatedAucs:
+    """The means over folds of the areas of several scores (K, N), with their covariance over clusters (N,).
 
-    Returns:
-        (K, M) of each positive the share of negatives below it, and (K, N - M) of each negative the share of positives
-        above it; an equal score counts one half. Both keep the order of the patches, and their means are the areas.
+    Each fold (N,) has an area of its own, from whose mean its patients' contributions are taken. That loses one part in
+    n of the variance, n being the effective number of patients with the rarer label. A patient in several folds, scored
+    by several models, contributes the sum.
 
     Raises:
-        ValueError: unless there are two patches of each label at least.
+        ValueError: unless each fold holds both labels.
+    """
+    cluster, names = pd.factorize(np.asarray(clusters))
+    numbers = np.unique(folds)
+    aucs, moved = np.zeros(len(scores)), np.zeros((len(scores), len(names)))
+    for fold in numbers:
+        part = folds == fold
+        of_fold, of_labels = cluster[part], labels[part]
+        shares = [np.bincount(of_fold[of_labels == label], minlength=len(names)) for label in (1, 0)]
+        if not all(share.any() for share in shares):
+            raise ValueError(f"Each fold must hold both labels. Received: one alone in fold {fold}")
+        area, x, y = _contributions(of_labels, scores[:, part], of_fold, num_clusters=len(names))
+        kept = 1 - 1 / effective_number(min(shares, key=np.count_nonzero).astype(np.float64))
+        aucs += area / len(numbers)
+        moved += (x + y) / len(numbers) / (np.sqrt(kept) if kept > 0 else np.nan)
+    return CorrelatedAucs(aucs, moved @ moved.T, moved, num_means=len(numbers))
+
+
+def _contributions(
+    labels: NDArray[np.integer], scores: Floats, cluster: NDArray[np.integer], *, num_clusters: int
+) -> tuple[Floats, Floats, Floats]:
+    """(K,) the areas, and (K, I) how far the positives and how far the negatives of each cluster move them.
+
+    They are sums over the cluster of the structural components V10 and V01 of DeLong et al. less the area, over the
+    numbers of positives and of negatives.
     """
     is_positive = labels == CALCIFICATION
-    num_positives, num_negatives = int(is_positive.sum()), int((~is_positive).sum())
-    if min(num_positives, num_negatives) < 2:
-        raise ValueError(
-            "The variance of an area needs two patches of each label. "
-            f"Received: {num_positives} labelled 1, {num_negatives} labelled 0"
-        )
     positives, negatives = scores[:, is_positive], scores[:, ~is_positive]
     below, above = (
         np.stack([_midranks(own, others) for own, others in zip(one, other, strict=True)])
         for one, other in ((positives, negatives), (negatives, positives))
     )
-    return below / num_negatives, 1 - above / num_positives
+    of_positives, of_negatives = below / negatives.shape[1], 1 - above / positives.shape[1]
+    aucs = of_positives.mean(axis=1)
+    x, y = (
+        np.stack([np.bincount(owners, weights=row, minlength=num_clusters) for row in placed - aucs[:, np.newaxis]])
+        / placed.shape[1]
+        for placed, owners in ((of_positives, cluster[is_positive]), (of_negatives, cluster[~is_positive]))
+    )
+    return aucs, x, y
 
 
 def _midranks(scores: NDArray[np.floating], others: NDArray[np.floating]) -> NDArray[np.float64]:
     """(M,) how many of the others lie below each score, equal ones counting one half."""
     won, _ = placements(scores, others, groups=np.zeros(len(others), dtype=np.int64), num_groups=1)
     return won[:, 0]
-
-
-def _excess(
-    placed: NDArray[np.float64], aucs: NDArray[np.float64], cluster: NDArray[np.integer], *, num_clusters: int
-) -> NDArray[np.float64]:
-    """(K, I) sums over each cluster of the placements (K, N) less the area."""
-    excess = placed - aucs[:, np.newaxis]
-    return np.stack([np.bincount(cluster, weights=row, minlength=num_clusters) for row in excess])
 
 
 def _bessel(count: int) -> float:

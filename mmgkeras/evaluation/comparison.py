@@ -1,7 +1,7 @@
 """Differences of AUC between networks that scored the same patches.
 
-Owns which tests stand beside each other, and the correction for asking about several pairs. All but DeLong's take the
-patients, not the patches, as what was sampled; none holds what another training would have changed.
+Owns which tests stand beside each other, and the correction for asking about several pairs. All take the patients, not
+the patches, as what was sampled; none holds what another training would have changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,16 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.auc_variance import clustered_aucs, delong
-from mmgkeras.evaluation.bootstrap import (
-    NUM_RESAMPLES,
-    PATCH,
-    degrees_of_freedom,
-    estimates,
-    metric_deviations,
-    resample_table,
-    standard_error,
-)
-from mmgkeras.evaluation.interval import Difference, difference
-from mmgkeras.evaluation.metrics import mean
-from mmgkeras.evaluation.patient_table import tabulate_patients
+from mmgkeras.evaluation.auc_variance import CorrelatedAucs, clustered_aucs, fold_mean_aucs
+from mmgkeras.evaluation.bootstrap import PATCH
+from mmgkeras.evaluation.interval import Difference
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 
 KEY: Final = ["fold", *PATCH]
 _SAME: Final = ["patient_id", "label"]
-_Pairs = Sequence[tuple[str, str]]
-_Differences = list[Difference | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,58 +29,65 @@ class Comparison:
 
     Attributes:
         a, b: names of the networks.
-        fold_mean: of the means over folds, by the bootstrap that draws the same patients for both; None if a fold
-            lacks a label. At the paper's size it is cautious: of simulated networks that are equally good it calls
-            about 2 % different at 0.05, and the pooled test 5 %.
+        fold_mean: of the means over folds; None if a fold lacks a label.
         pooled: of the areas over all folds in one set, by Obuchowski's clustered covariance; None if several models of
             a network scored a patch, or fewer than two patients have a label.
-        delong: of the same areas by DeLong's covariance; None unless each patient has one scored patch only.
     """
 
     a: str
     b: str
     fold_mean: Difference | None
     pooled: Difference | None
-    delong: Difference | None
 
 
 def compare_networks(
-    predictions: Mapping[str, pd.DataFrame],
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-    confidence: float = 0.95,
-    folds: Sequence[int] | None = None,
+    predictions: Mapping[str, pd.DataFrame], *, confidence: float = 0.95, folds: Sequence[int] | None = None
 ) -> tuple[Comparison, ...]:
     """Each pair of networks, in the order of the mapping; none for fewer than two.
 
     Args:
         predictions: by the network's name, frames with the columns of predictions.csv, of the same selection.
-        num_resamples: sets of patients to draw.
-        seed: of the drawing.
         confidence: the share of intervals that hold the truth.
         folds: that there should be; None for those of the frames.
 
     Raises:
         InputError: if two networks did not score the same patches with the same labels and patients.
     """
-    pairs = list(combinations(predictions, 2))
+    pairs = list(combinations(range(len(predictions)), 2))
     if not pairs:
         return ()
     known = _align(predictions)
-    fold_means = _compare_fold_means(
-        known, pairs, num_resamples=num_resamples, seed=seed, confidence=confidence, folds=folds
-    )
-    pooled = _compare_pooled(known, pairs, confidence=confidence)
-    independent = _compare_independent(known, pairs, confidence=confidence)
-    tests = (correct(fold_means), correct(pooled), correct(independent))
+    frame, names = next(iter(known.values())), list(known)
+    scores = np.stack([one["probability"].to_numpy() for one in known.values()])
+    tests = [
+        correct([None if areas is None else areas.compare(a, b, confidence=confidence) for a, b in pairs])
+        for areas in (mean_areas(frame, scores, folds=folds), _pooled_areas(frame, scores))
+    ]
     return tuple(
-        Comparison(a=a, b=b, fold_mean=of_fold_means, pooled=of_pooled, delong=of_independent)
-        for (a, b), of_fold_means, of_pooled, of_independent in zip(pairs, *tests, strict=True)
+        Comparison(a=names[a], b=names[b], fold_mean=of_fold_means, pooled=of_pooled)
+        for (a, b), of_fold_means, of_pooled in zip(pairs, *tests, strict=True)
     )
 
 
-def correct(differences: Sequence[Difference | None]) -> _Differences:
+def mean_areas(
+    known: pd.DataFrame, scores: NDArray[np.float64], *, folds: Sequence[int] | None = None
+) -> CorrelatedAucs | None:
+    """The means over folds of the areas of several scores (K, N) of patches of known label; None if a fold lacks one.
+
+    Args:
+        known: with fold, patient_id and label.
+        scores: in the order of the patches.
+        folds: that there should be; None for those of the frame.
+    """
+    of_folds = known.groupby("fold")["label"].nunique()
+    expected = of_folds.index if folds is None else list(folds)
+    if not len(expected) or (of_folds.reindex(expected) != 2).any():
+        return None
+    label, patient, fold = (known[name].to_numpy() for name in ("label", "patient_id", "fold"))
+    return fold_mean_aucs(label, scores, patient, folds=fold)
+
+
+def correct(differences: Sequence[Difference | None]) -> list[Difference | None]:
     """The differences with their p corrected for each other by Holm's method (1979); None counts for nothing.
 
     The smallest of n is multiplied by n, the next by n - 1, and so on; none ends below a smaller one, nor above 1.
@@ -126,48 +122,9 @@ def _align(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return known
 
 
-def _compare_fold_means(
-    known: Mapping[str, pd.DataFrame],
-    pairs: _Pairs,
-    *,
-    num_resamples: int,
-    seed: int,
-    confidence: float,
-    folds: Sequence[int] | None,
-) -> _Differences:
-    tables = {name: tabulate_patients(frame, metrics=("auc",)) for name, frame in known.items()}
-    one = next(iter(tables.values()))
-    parts = sorted({int(fold) for fold in one.folds} if folds is None else set(folds))
-    # The units of all tables are the same, so the same weights draw the same patients for each network.
-    resamples = resample_table(one, num_resamples=num_resamples, seed=seed)
-    areas = {name: mean(estimates(table, "auc", parts)) for name, table in tables.items()}
-    moved = {name: metric_deviations(table, "auc", resamples, parts=parts) for name, table in tables.items()}
-    degrees = degrees_of_freedom(one, "auc", parts=parts)
-    return [
-        None
-        if (area_a := areas[a]) is None or (area_b := areas[b]) is None
-        else difference(area_a - area_b, se=standard_error(moved[a] - moved[b]), degrees=degrees, confidence=confidence)
-        for a, b in pairs
-    ]
-
-
-def _compare_pooled(known: Mapping[str, pd.DataFrame], pairs: _Pairs, *, confidence: float) -> _Differences:
-    frame = next(iter(known.values()))
-    with_label = frame.groupby("label")["patient_id"].nunique()
+def _pooled_areas(known: pd.DataFrame, scores: NDArray[np.float64]) -> CorrelatedAucs | None:
+    with_label = known.groupby("label")["patient_id"].nunique()
     too_few = min(with_label.get(label, 0) for label in (CALCIFICATION, NO_CALCIFICATION)) < 2
-    if too_few or frame.duplicated(PATCH).any():
-        return [None] * len(pairs)
-    scores = np.stack([one["probability"].to_numpy() for one in known.values()])
-    areas = clustered_aucs(frame["label"].to_numpy(), scores, frame["patient_id"].to_numpy())
-    place = {name: number for number, name in enumerate(known)}
-    return [areas.compare(place[a], place[b], confidence=confidence) for a, b in pairs]
-
-
-def _compare_independent(known: Mapping[str, pd.DataFrame], pairs: _Pairs, *, confidence: float) -> _Differences:
-    frame = next(iter(known.values()))
-    labels = frame["label"].to_numpy()
-    too_few = min(np.sum(labels == CALCIFICATION), np.sum(labels == NO_CALCIFICATION)) < 2
-    if too_few or frame["patient_id"].duplicated().any():
-        return [None] * len(pairs)
-    scores = {name: one["probability"].to_numpy() for name, one in known.items()}
-    return [delong(labels, scores[a], scores[b]).compare(0, 1, confidence=confidence) for a, b in pairs]
+    if too_few or known.duplicated(PATCH).any():
+        return None
+    return clustered_aucs(known["label"].to_numpy(), scores, known["patient_id"].to_numpy())

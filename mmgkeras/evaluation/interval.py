@@ -1,11 +1,17 @@
 """A metric with its uncertainty, and how a standard error becomes bounds."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import t as student
+
+LEVEL: Final = 0.05
+"""Of a two-sided p below this, two metrics are said to differ."""
+MAX_LOGIT_REACH: Final = 3.0
+"""An interval that reaches further on the logit scale, from 0.5 to below 0.05 and above 0.95, says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,11 @@ class Difference:
     p: float | None
     p_holm: float | None = None
 
+    @property
+    def is_different(self) -> bool:
+        """Whether it is told from 0 at LEVEL."""
+        return self.p is not None and self.p < LEVEL
+
 
 def effective_number(shares: NDArray[np.floating]) -> float:
     """How many patients of equal weight would tell as much as these shares (I,) do, at least 0 (Kish 1965).
@@ -64,6 +75,18 @@ def stretch(shares: NDArray[np.floating], *, num_folds: int = 1) -> float:
     return float(1 / np.sqrt(kept)) if kept > 0 else np.nan
 
 
+def satterthwaite(contributions: NDArray[np.floating], *, num_means: int = 1) -> float:
+    """Degrees of freedom of a variance that is the sum of the squares of contributions (I,), at least 1.
+
+    Satterthwaite's for independent normal contributions of mean 0 and unequal variances v: (sum v)^2 / sum v^2, the
+    expected fourth power being 3 v^2; less one for each mean that they were taken from. It is their number less
+    `num_means` where all are equally large.
+    """
+    squares = contributions**2
+    total = float((squares**2).sum())
+    return max(1.0, 3 * float(squares.sum()) ** 2 / total - num_means) if total > 0 else 1.0
+
+
 def unit_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:
     """The interval of a metric from 0 to 1: symmetric on the logit scale, so that it stays inside and leans inwards.
 
@@ -71,13 +94,15 @@ def unit_interval(estimate: float, *, se: float, degrees: float, confidence: flo
         estimate: the metric. At 0 or 1 itself there are no bounds: nothing in the data says how far it could be off.
         se: its standard error, on its own scale; none (0) leaves no bounds either.
         degrees: of freedom of the t distribution, about the number of patients behind the standard error less one;
-            below 1 there are no bounds.
+            below 1 there are no bounds. Nor are there where they reach further than MAX_LOGIT_REACH.
         confidence: the share of intervals that hold the truth.
     """
     if not 0 < estimate < 1 or not 0 < se < np.inf or degrees < 1:
         return Interval(estimate)
     centre = logit(estimate)
     reach = student.ppf((1 + confidence) / 2, degrees) * se / (estimate * (1 - estimate))
+    if reach > MAX_LOGIT_REACH:
+        return Interval(estimate)
     return Interval(estimate, float(expit(centre - reach)), float(expit(centre + reach)))
 
 

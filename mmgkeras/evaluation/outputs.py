@@ -13,6 +13,7 @@ from typing import Any, Final
 import pandas as pd
 
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.interval import Difference
 from mmgkeras.evaluation.metrics import CONFUSION, METRICS, THRESHOLD, measure_mammograms
 from mmgkeras.evaluation.summary import (
     TISSUE_FRACTION,
@@ -169,10 +170,18 @@ def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:
         **_counts(selection.counts),
         "always_no": {name: selection.always_no[name] for name in METRICS},
         "best_untrained": None if best is None else {"name": best[0], "auc": best[1]},
+        "above_best_untrained": _difference_as_json(selection.above_best),
         "untrained": dict(selection.baselines),
         "pooled": None if selection.pooled is None else _metrics_as_json(selection.pooled),
         "folds": {str(fold): _metrics_as_json(metrics) for fold, metrics in selection.folds.items()},
     }
+
+
+def _difference_as_json(difference: Difference | None) -> dict[str, float | None] | None:
+    if difference is None:
+        return None
+    interval = difference.interval
+    return {"auc": interval.estimate, "low": interval.low, "high": interval.high, "p": difference.p}
 
 
 def _metrics_as_json(metrics: Metrics) -> dict[str, Any]:
@@ -260,6 +269,21 @@ def _closing_lines(summary: Summary) -> Iterator[str]:
         yield f"  on {timing.hardware}"[:WIDTH]
     yield f"Decisions: calcification at a probability of at least {summary.threshold:g}"
     yield "Research use, not for diagnosis"
+
+
+def standing(selection: SelectionSummary) -> str:
+    """Where the AUC stands beside the best baseline's, as the paired test over patients decides; empty without one."""
+    best, found = selection.best_baseline, selection.above_best
+    if best is None:
+        return ""
+    named = f"the best baseline ({best[0]}, AUC {number(best[1])}"
+    if found is None or found.p is None:
+        return f"not tested against {named})"
+    side = "above" if found.interval.estimate > 0 else "below"
+    word = side if found.is_different else "not shown to differ from"
+    p = "p < 0.001" if found.p < 0.001 else f"p = {number(found.p)}"
+    interval = f"{number(found.interval.low)} to {number(found.interval.high)}"
+    return f"{word} {named}; difference {number(found.interval.estimate)}, 95 % interval {interval}, {p})"
 
 
 def number(value: float | None) -> str:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import PATCH, BootstrapMetrics, bootstrap_metrics
-from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.comparison import mean_areas
+from mmgkeras.evaluation.interval import Difference, Interval
 from mmgkeras.evaluation.metrics import (
     THRESHOLD,
     auc,
@@ -52,6 +53,8 @@ class SelectionSummary:
             accuracy of a mammogram.
         baselines: mean over folds of the AUC of each score that nothing was trained for.
         mammogram_accuracy: mean of the accuracy of each mammogram (paper, Table 10).
+        above_best: the mean AUC less that of the best baseline on the same patches, tested over patients; None without
+            one of them.
     """
 
     folds: Mapping[int, Metrics]
@@ -61,12 +64,12 @@ class SelectionSummary:
     always_no: Mapping[str, float | None]
     baselines: Mapping[str, float | None]
     mammogram_accuracy: float | None
+    above_best: Difference | None
 
     @property
     def best_baseline(self) -> tuple[str, float] | None:
         """The baseline with the highest AUC, None if there is none."""
-        known = [(value, name) for name, value in self.baselines.items() if value is not None]
-        return (max(known)[1], max(known)[0]) if known else None
+        return _best(self.baselines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,15 +230,35 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
     unique = patches.drop_duplicates(PATCH)
     counts = measure(unique, threshold=threshold)
     accuracies = measure_mammograms(patches, threshold=threshold)["accuracy"].dropna()
+    baselines = _baseline_aucs(parts)
     return SelectionSummary(
         folds=by_fold,
         mean=mean_metrics(list(by_fold.values())),
         counts=counts,
         pooled=counts if len(unique) == len(patches) else None,
         always_no={**always_no, "mammogram_accuracy": mean([_known(value) for value in of_mammograms])},
-        baselines=_baseline_aucs(parts),
+        baselines=baselines,
         mammogram_accuracy=float(accuracies.mean()) if len(accuracies) else None,
+        above_best=_above_best(patches, baselines, folds=folds),
     )
+
+
+def _best(baselines: Mapping[str, float | None]) -> tuple[str, float] | None:
+    """The name and the AUC of the highest."""
+    known = [(value, name) for name, value in baselines.items() if value is not None]
+    return (max(known)[1], max(known)[0]) if known else None
+
+
+def _above_best(
+    patches: pd.DataFrame, baselines: Mapping[str, float | None], *, folds: Sequence[int]
+) -> Difference | None:
+    best = _best(baselines)
+    known = patches[patches["label"] != UNKNOWN]
+    if best is None or known.empty:
+        return None
+    columns = ["probability", BASELINE_PREFIX + best[0]]
+    areas = mean_areas(known, known[columns].to_numpy(np.float64).T, folds=folds)
+    return None if areas is None else areas.compare(0, 1)
 
 
 def _known(value: float) -> float | None:

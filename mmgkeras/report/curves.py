@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.froc import RATES, froc, froc_intervals
+from mmgkeras.evaluation.froc import RATES, froc, froc_intervals, on_breast
 from mmgkeras.evaluation.roc import (
     Curve,
     curves_of_folds,
@@ -26,7 +26,7 @@ from mmgkeras.report.charts import REFERENCE, Series, line_chart
 from mmgkeras.report.content import Block, Chart, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
-from mmgkeras.study.reference_standard import study_targets
+from mmgkeras.study.reference_standard import study_reach, study_targets
 
 _LOWEST_RATE: Final = 0.05
 """False positives per image at which the free-response chart begins."""
@@ -67,8 +67,9 @@ def precision_recall_section(study: Study) -> Section:
 
 
 def froc_section(study: Study, *, num_resamples: int) -> Section:
-    """Which part of the findings is found at how many false positives per image."""
-    first = study.networks[0].first.predictions
+    """Which part of the findings is found at how many false positives per image, by marks and by patches."""
+    predictions = {network.name: on_breast(network.first.predictions) for network in study.networks}
+    first = next(iter(predictions.values()))
     try:
         targets = study_targets(study, first)
     except InputError as error:
@@ -76,20 +77,22 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
     if not targets.items:
         text = "No region holds a positive patch: there is no target to be found."
         return Section(anchor="froc", title="Free-response ROC", body=(missing(text),))
+    reach = study_reach(study)
     series, rows = [], []
-    for style, network in enumerate(study.networks):
-        predictions = network.first.predictions
-        measured = froc(predictions, targets)
-        intervals = froc_intervals(predictions, targets, num_resamples=num_resamples)
-        for how, values in (("mean over folds", intervals.fold_mean), ("one threshold for all", intervals.pooled)):
-            rows.append((network.name, how, *(values[rate] for rate in RATES)))
-        rates, sensitivities = (np.array(values) for values in zip(*measured.points, strict=True))
-        x, y = np.append(rates, max(10.0, rates[-1])), np.append(sensitivities, sensitivities[-1])
-        series.append(Series(label=study.labels[network.name], x=x, y=y, style=style, form="step"))
+    for counted, apart in (("marks", reach), ("patches", None)):
+        for style, (name, patches) in enumerate(predictions.items()):
+            intervals = froc_intervals(patches, targets, reach=apart, num_resamples=num_resamples)
+            for how, values in (("mean over folds", intervals.fold_mean), ("one threshold for all", intervals.pooled)):
+                rows.append((counted, name, how, *(values[rate] for rate in RATES)))
+            if counted == "marks":
+                measured = froc(patches, targets, reach=reach)
+                rates, sensitivities = (np.array(values) for values in zip(*measured.points, strict=True))
+                x, y = np.append(rates, max(10.0, rates[-1])), np.append(sensitivities, sensitivities[-1])
+                series.append(Series(label=study.labels[name], x=x, y=y, style=style, form="step"))
     picture = line_chart(
         series,
         title="Free-response ROC of each network",
-        caption="All folds at one threshold, all patches.",
+        caption="By marks on the breast, all folds at one threshold.",
         x_label="false positives per image",
         y_label="sensitivity for targets",
         x_range=(_LOWEST_RATE, 10),
@@ -100,7 +103,7 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
     table = Table(
         name="froc_sensitivity",
         title="Sensitivity for targets by false positives per image",
-        columns=("Network", "Thresholds", *(f"{rate:g}" for rate in RATES)),
+        columns=("Counted", "Network", "Thresholds", *(f"{rate:g}" for rate in RATES)),
         rows=tuple(rows),
         note="95 % intervals of resampled patients, made as those of the headline.",
     )
@@ -169,7 +172,10 @@ def _target_sentence(targets: Targets, *, num_images: int) -> str:
     else:
         text = "Each 8-connected component of positive patches is one target, for no regions are at hand"
     return (
-        f"{text}. A target is hit when any of its positive patches is at or above the threshold. Each patch labelled 0 "
-        f"at or above it is a false positive; unknown patches count nowhere. {len(targets.items):,} targets; false "
-        f"positives are counted on the {num_images:,} mammograms with a patch labelled 0."
+        f"{text}. A target is hit when any of its positive patches is at or above the threshold. Patches count that "
+        "show any breast (tissue above 0). A mark is a connected set of patches at or above the threshold, those that "
+        "overlap or touch being connected; it is a false positive if it has a patch labelled 0 and none labelled 1. "
+        "Marks that grow together at a lower threshold count as many as they were. By patches, each patch labelled 0 "
+        f"is one. {len(targets.items):,} targets; false positives are counted on the {num_images:,} mammograms with a "
+        "patch labelled 0."
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mmgkeras.evaluation.metrics import CONFUSION, METRIC_NAMES, METRICS, THRESHOLD, measure_mammograms, spread
+from mmgkeras.evaluation.outputs import standing
 from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, SelectionMetrics, summarise
 from mmgkeras.report.charts import matrix_chart, strip_chart
 from mmgkeras.report.content import Block, Cell, Charts, Heading, Section, Table, Text, missing
@@ -131,13 +132,9 @@ def _lead(measured: Sequence[NetworkMetrics]) -> Iterator[str]:
         if auc is None:
             yield f"{network.name}: no AUC on tissue patches, for a fold lacks one of the classes there."
             continue
-        best = network.selections[TISSUE].summary.best_baseline
+        beside = standing(network.selections[TISSUE].summary)
         text = f"{network.name}: AUC {cell_text(auc)} on tissue patches of patients that the model has not seen"
-        if best is None:
-            yield f"{text}."
-            continue
-        word = "above" if auc.estimate > best[1] else "not above"
-        yield f"{text}, {word} the best baseline ({best[0]}, {cell_text(best[1])})."
+        yield f"{text}, {beside}." if beside else f"{text}."
 
 
 def _counts_table(measured: Sequence[NetworkMetrics]) -> Table:

@@ -89,7 +89,7 @@ def build_sections(
         partial(headline_section, study, measured, num_resamples=num_resamples),
         partial(dataset_section, study),
         partial(paper_section, study, measured),
-        partial(differences_section, study, num_resamples=num_resamples),
+        partial(differences_section, study),
         partial(spread_section, study, measured),
         partial(roc_section, study),
         partial(precision_recall_section, study),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmgkeras.evaluation.metrics import METRICS
+from mmgkeras.evaluation.outputs import standing
 from mmgkeras.evaluation.summary import SelectionSummary, Summary
 from mmgkeras.files import atomic_file
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
@@ -181,11 +182,10 @@ def _evaluation(metrics: Summary) -> str:
 
 
 def _baseline(tissue: SelectionSummary) -> str:
-    best = tissue.best_baseline
-    if best is None:
+    beside = standing(tissue)
+    if not beside:
         return "No baseline was measured beside it."
-    name, value = best
-    return f"The best baseline, the fixed filter {name}, has an AUC of {value:.3f} on the same tissue patches."
+    return f"On tissue patches its AUC is {beside}."
 
 
 def _text(value: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 import pandas as pd
 
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.froc import reach_of
 from mmgkeras.evaluation.patch_features import patch_marks
 from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.schema import Region
@@ -62,3 +63,10 @@ def study_targets(study: Study, predictions: pd.DataFrame) -> Targets:
         grids,
         cluster_fraction=float(store.manifest["labels"]["envelope_fraction"]),
     )
+
+
+def study_reach(study: Study) -> int:
+    """How far apart on the grid patches of one mark may lie, see `evaluation.froc.reach_of`; 1 without the store."""
+    if study.store is None:
+        return 1
+    return reach_of(patch_px=study.store.patch_px, stride_px=study.store.stride_px)

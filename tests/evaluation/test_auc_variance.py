@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from mmgkeras.evaluation.auc_variance import ClusteredAuc, clustered_auc, clustered_aucs, delong
+from mmgkeras.evaluation.auc_variance import CorrelatedAucs, clustered_aucs, fold_mean_aucs
+from mmgkeras.evaluation.interval import Difference, Interval
 
 # The data of DeLong, DeLong and Clarke-Pearson (1988) without missing values, as in the documentation of SAS/STAT 9.3,
 # PROC LOGISTIC, "Comparing Receiver Operating Characteristic Curves": 43 women with ovarian cancer, each with albumin,
@@ -21,6 +23,11 @@ OVARIAN_TEXT = """
 OVARIAN = np.array(OVARIAN_TEXT.split(), dtype=np.float64).reshape(-1, 4)
 HELPED = OVARIAN[:, 3].astype(np.int8)
 ALBUMIN, PROTEIN, KG_SCORE = OVARIAN[:, 0], OVARIAN[:, 1], 10 - OVARIAN[:, 2]
+
+
+def by_patch(labels: NDArray[np.int8], *scores: NDArray[np.float64]) -> CorrelatedAucs:
+    """DeLong's areas and covariance: each patch is a cluster of its own."""
+    return clustered_aucs(labels, np.stack(scores), np.arange(len(labels)))
 
 
 def plain_delong(
@@ -42,7 +49,7 @@ def plain_delong(
     ("scores", "area", "se"), [(ALBUMIN, 0.7366, 0.0927), (KG_SCORE, 0.7258, 0.1028), (PROTEIN, 0.6478, 0.1000)]
 )
 def test_areas_and_errors_of_the_published_example(scores: NDArray[np.float64], area: float, se: float) -> None:
-    found = delong(HELPED, scores)
+    found = by_patch(HELPED, scores)
     assert round(float(found.aucs[0]), 4) == area
     assert round(float(np.sqrt(found.covariance[0, 0])), 4) == se
 
@@ -57,14 +64,17 @@ def test_areas_and_errors_of_the_published_example(scores: NDArray[np.float64], 
 def test_differences_of_the_published_example(
     scores: NDArray[np.float64], estimate: float, se: float, low: float, high: float, chi_square: float, p: float
 ) -> None:
-    found = delong(HELPED, scores, KG_SCORE).compare(0, 1)
+    found = by_patch(HELPED, scores, KG_SCORE).compare(0, 1)
     assert found.se is not None
     assert found.statistic is not None
     assert found.p is not None
-    assert found.interval.low is not None
-    assert found.interval.high is not None
-    numbers = (found.interval.estimate, found.se, found.interval.low, found.interval.high, found.statistic**2, found.p)
-    assert [round(number, 4) for number in numbers] == [estimate, se, low, high, chi_square, p]
+    # The published bounds and p are those of the normal distribution; ours are of a t distribution, and a little wider.
+    reach = norm.ppf(0.975) * found.se
+    numbers = (found.interval.estimate, found.se, found.interval.estimate - reach, found.interval.estimate + reach)
+    assert [round(number, 4) for number in numbers] == [estimate, se, low, high]
+    assert round(found.statistic**2, 4) == chi_square
+    assert round(float(2 * norm.sf(abs(found.statistic))), 4) == p
+    assert p < found.p < p + 0.02
 
 
 def test_areas_and_covariance_are_those_of_the_plain_equations_with_ties() -> None:
@@ -72,30 +82,25 @@ def test_areas_and_covariance_are_those_of_the_plain_equations_with_ties() -> No
     labels = (random.random(80) < 0.3).astype(np.int8)
     scores = np.round(random.normal(size=(2, 80)) + 0.8 * labels, 1)
     aucs, covariance = plain_delong(labels, scores)
-    found = delong(labels, *scores)
+    found = by_patch(labels, *scores)
     np.testing.assert_allclose(found.aucs, aucs, rtol=1e-12)
     np.testing.assert_allclose(found.covariance, covariance, rtol=1e-12)
-    np.testing.assert_allclose(delong(labels, scores[1]).covariance, covariance[1:, 1:], rtol=1e-12)
+    np.testing.assert_allclose(by_patch(labels, scores[1]).covariance, covariance[1:, 1:], rtol=1e-12)
 
 
 def test_areas_are_those_of_scikit_learn_and_of_the_mann_whitney_test() -> None:
     random = np.random.default_rng(1)
     labels = (random.random(200) < 0.2).astype(np.int8)
     scores = np.round(random.normal(size=200) + labels, 1)
-    area = float(delong(labels, scores).aucs[0])
+    area = float(by_patch(labels, scores).aucs[0])
     assert area == pytest.approx(roc_auc_score(labels, scores), rel=1e-12)
     pairs_won = mannwhitneyu(scores[labels == 1], scores[labels == 0]).statistic
     assert area == pytest.approx(pairs_won / (labels.sum() * (1 - labels).sum()), rel=1e-12)
 
 
 def test_a_score_does_not_differ_from_itself() -> None:
-    found = delong(HELPED, ALBUMIN, ALBUMIN).compare(0, 1)
+    found = by_patch(HELPED, ALBUMIN, ALBUMIN).compare(0, 1)
     assert (found.interval.estimate, found.statistic, found.p) == (0.0, 0.0, 1.0)
-
-
-def test_one_patch_of_a_label_has_no_variance() -> None:
-    with pytest.raises(ValueError, match=r"two patches of each label. Received: 1 labelled 1, 3 labelled 0"):
-        delong(np.array([1, 0, 0, 0]), np.array([0.9, 0.1, 0.2, 0.3]))
 
 
 def clustered_patches(seed: int = 0) -> tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.int64]]:
@@ -147,8 +152,10 @@ def plain_obuchowski(
 def test_the_variance_of_two_clusters_worked_out_by_hand() -> None:
     # Positives 3 and 2, negatives 1 and 2.5, one of each in a cluster. Of 4 pairs, 3 are won: 0.75. Each cluster is
     # 0.25 above or below it on both sides: S10 = S01 = 2 / (1 x 2) x 2 / 16 = 1 / 8, and S11 = 2 / 1 x 2 / 16 = 1 / 4.
-    found = clustered_auc(np.array([1, 1, 0, 0]), np.array([3.0, 2.0, 1.0, 2.5]), np.array(["a", "b", "a", "b"]))
-    assert found == ClusteredAuc(0.75, (1 / 8) / 2 + (1 / 8) / 2 + 2 * (1 / 4) / (2 * 2), 2)
+    found = clustered_aucs(np.array([1, 1, 0, 0]), np.array([[3.0, 2.0, 1.0, 2.5]]), np.array(["a", "b", "a", "b"]))
+    assert found.aucs == [0.75]
+    assert found.covariance == (1 / 8) / 2 + (1 / 8) / 2 + 2 * (1 / 4) / (2 * 2)
+    np.testing.assert_allclose(found.contributions, [[0.25, -0.25]])
 
 
 def test_areas_and_covariance_over_patients_are_those_of_the_plain_equations() -> None:
@@ -161,14 +168,6 @@ def test_areas_and_covariance_over_patients_are_those_of_the_plain_equations() -
     assert compared.se == pytest.approx(np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
 
 
-def test_clusters_of_one_patch_give_delongs_covariance() -> None:
-    labels, scores, _ = clustered_patches()
-    of_each = np.arange(len(labels))
-    found, expected = clustered_aucs(labels, scores, of_each), delong(labels, *scores)
-    np.testing.assert_allclose(found.aucs, expected.aucs, rtol=1e-12)
-    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-12)
-
-
 def test_nothing_moves_when_every_patch_is_duplicated() -> None:
     labels, scores, clusters = clustered_patches()
     twice = clustered_aucs(np.tile(labels, 2), np.tile(scores, 2), np.tile(clusters, 2))
@@ -176,27 +175,62 @@ def test_nothing_moves_when_every_patch_is_duplicated() -> None:
     np.testing.assert_allclose(twice.aucs, once.aucs, rtol=1e-12)
     np.testing.assert_allclose(twice.covariance, once.covariance, rtol=1e-12)
     # DeLong's variance, which takes the copies for new evidence, is halved.
-    ratio = delong(np.tile(labels, 2), np.tile(scores[0], 2)).covariance / delong(labels, scores[0]).covariance
+    ratio = by_patch(np.tile(labels, 2), np.tile(scores[0], 2)).covariance / by_patch(labels, scores[0]).covariance
     assert ratio[0, 0] == pytest.approx(0.5, rel=0.05)
 
 
-def test_clusters_count_by_their_patches_of_the_label_that_fewer_of_them_have() -> None:
-    # Positives: three in p, one in q. Negatives in p, q and r.
-    labels, clusters = np.array([1, 1, 1, 1, 0, 0, 0]), np.array(list("pppqpqr"))
-    found = clustered_auc(labels, np.array([5.0, 4, 3, 2, 2.5, 1, 0]), clusters)
-    assert found.num_clusters == pytest.approx((3 + 1) ** 2 / (3**2 + 1**2))
-
-
 def test_the_interval_is_symmetric_on_the_logit_scale() -> None:
-    interval = ClusteredAuc(0.9, 0.03**2, 11).interval()
+    found = CorrelatedAucs(np.array([0.9]), np.array([[0.03**2]]), np.ones((1, 11)))
+    interval = found.interval(0)
     assert interval.low is not None
     assert interval.high is not None
-    # The 97.5 % point of t with 10 degrees of freedom is 2.2281.
-    reach = 2.2281 * 0.03 / (0.9 * 0.1)
+    # 11 patients that contribute alike: by Satterthwaite 3 x 11 - 1 degrees of freedom, their fourth powers being even.
+    reach = student.ppf(0.975, 32) * 0.03 / (0.9 * 0.1)
     assert np.log(interval.low / (1 - interval.low)) == pytest.approx(np.log(9) - reach, abs=1e-4)
     assert np.log(interval.high / (1 - interval.high)) == pytest.approx(np.log(9) + reach, abs=1e-4)
 
 
 def test_one_patient_with_a_label_has_no_variance() -> None:
+    labels, scores, clusters = np.array([1, 1, 0, 0]), np.array([[0.9, 0.8, 0.1, 0.2]]), np.array(list("pppq"))
     with pytest.raises(ValueError, match=r"two clusters of each label. Received: 1 with label 1, 2 with label 0"):
-        clustered_auc(np.array([1, 1, 0, 0]), np.array([0.9, 0.8, 0.1, 0.2]), np.array(["p", "p", "p", "q"]))
+        clustered_aucs(labels, scores, clusters)
+    found = fold_mean_aucs(labels, np.repeat(scores, 2, axis=0) * [[1], [-1]], clusters, folds=np.ones(4, int))
+    assert found.aucs.tolist() == [1.0, 0.0]
+    assert found.compare(0, 1) == Difference(Interval(1.0), se=None, statistic=None, p=None)
+
+
+def test_the_mean_over_folds_has_the_mean_area_and_the_sum_of_what_each_fold_varies() -> None:
+    labels, scores, clusters = clustered_patches()
+    folds = clusters % 2
+    found = fold_mean_aucs(labels, scores, clusters, folds=folds)
+    parts = [
+        fold_mean_aucs(*(x[..., folds == f] for x in (labels, scores, clusters)), folds=folds[folds == f])
+        for f in (0, 1)
+    ]
+    np.testing.assert_allclose(found.aucs, (parts[0].aucs + parts[1].aucs) / 2)
+    np.testing.assert_allclose(found.covariance, (parts[0].covariance + parts[1].covariance) / 4)
+    assert (found.num_means, parts[0].num_means) == (2, 1)
+
+
+def test_the_variance_of_one_fold_is_that_of_its_patients_less_what_their_mean_takes() -> None:
+    # Six patients with a positive and a negative each: 1 - 1 / 6 of the variance is left in the contributions.
+    labels, clusters = np.tile([1, 0], 6), np.repeat(np.arange(6), 2)
+    scores = np.random.default_rng(2).normal(size=(1, 12))
+    found = fold_mean_aucs(labels, scores, clusters, folds=np.ones(12, int))
+    pooled = clustered_aucs(labels, scores, clusters)
+    np.testing.assert_allclose(found.covariance, (pooled.contributions**2).sum() / (1 - 1 / 6))
+    np.testing.assert_allclose(found.covariance, pooled.covariance)
+
+
+def test_a_patient_whom_two_models_scored_is_no_more_evidence_than_one() -> None:
+    labels, scores, clusters = clustered_patches()
+    once = fold_mean_aucs(labels, scores, clusters, folds=np.ones(len(labels), int))
+    twice = fold_mean_aucs(
+        np.tile(labels, 2), np.tile(scores, 2), np.tile(clusters, 2), folds=np.repeat([1, 2], len(labels))
+    )
+    np.testing.assert_allclose(twice.covariance, once.covariance)
+
+
+def test_a_fold_of_one_label_has_no_area() -> None:
+    with pytest.raises(ValueError, match=r"Each fold must hold both labels. Received: one alone in fold 2"):
+        fold_mean_aucs(np.array([1, 0, 0]), np.zeros((1, 3)), np.arange(3), folds=np.array([1, 1, 2]))

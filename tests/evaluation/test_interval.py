@@ -7,6 +7,7 @@ from mmgkeras.evaluation.interval import (
     Interval,
     difference,
     effective_number,
+    satterthwaite,
     symmetric_interval,
     unit_interval,
 )
@@ -23,7 +24,7 @@ def test_bounds_of_a_metric_are_symmetric_on_the_logit_scale_and_stay_inside() -
     interval = unit_interval(0.5, se=0.1, degrees=np.inf)
     # At 0.5 the logit rises by 4: 1.96 x 0.1 x 4 = 0.784, and 1 / (1 + exp(0.784)) = 0.3135.
     assert (interval.low, interval.high) == (pytest.approx(0.3135, abs=1e-4), pytest.approx(0.6865, abs=1e-4))
-    near_one = unit_interval(0.99, se=0.02, degrees=10)
+    near_one = unit_interval(0.99, se=0.01, degrees=10)
     assert near_one.low is not None
     assert near_one.high is not None
     assert 0 < near_one.low < 0.99 < near_one.high < 1
@@ -71,3 +72,19 @@ def test_nothing_that_differs_has_a_p_of_one_and_what_cannot_be_tested_none() ->
     assert difference(0.0, se=0.0).p == 1.0
     assert difference(0.1, se=0.0) == Difference(Interval(0.1), se=None, statistic=None, p=None)
     assert difference(0.1, se=np.inf).p is None
+
+
+def test_bounds_that_reach_over_nearly_everything_are_not_given() -> None:
+    # At 0.5 a reach of 3 on the logit scale is a standard error of 0.75 / 1.96.
+    assert unit_interval(0.5, se=0.382, degrees=np.inf).low is not None
+    assert unit_interval(0.5, se=0.383, degrees=np.inf) == Interval(0.5)
+
+
+def test_degrees_of_freedom_are_the_number_of_equal_contributions_and_those_of_unequal_ones_fewer() -> None:
+    random = np.random.default_rng(0)
+    normal = np.mean([satterthwaite(random.normal(size=200)) for _ in range(50)])
+    assert normal == pytest.approx(199, rel=0.06)
+    # Two of 4 and 98 of 1: 3 x (32 + 98)^2 / (512 + 98), less one.
+    assert satterthwaite(np.array([4.0, 4, *[1] * 98])) == pytest.approx(3 * 130**2 / 610 - 1)
+    assert satterthwaite(np.array([1.0, -1]), num_means=5) == 1
+    assert satterthwaite(np.zeros(3)) == 1

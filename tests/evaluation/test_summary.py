@@ -1,7 +1,10 @@
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.outputs import standing
 from mmgkeras.evaluation.summary import summarise, summarise_times
 
 NAMES = ["image_id", "patient_id", "fold", "row", "col", "label", "probability", "tissue"]
@@ -125,3 +128,43 @@ def test_times_are_of_a_running_model_and_the_first_is_apart() -> None:
     assert (timing.first, timing.p50, timing.num_images) == (3.0, pytest.approx(0.2), 3)
     assert timing.p95 == pytest.approx(0.29)
     assert summarise_times([], [], hardware="a box") is None
+
+
+def scored(shift: float) -> pd.DataFrame:
+    """Three patches of each of 40 patients, tissue alone; one baseline, whose scores are those of a shift of 1."""
+    random = np.random.default_rng(4)
+    patient = np.repeat(np.arange(40), 3)
+    label = np.tile([1, 0, 0], 40)
+    noise, own = random.normal(size=40)[patient], random.normal(size=(2, 120))
+    return pd.DataFrame(
+        {
+            "image_id": [f"i{number}" for number in patient],
+            "patient_id": [f"p{number}" for number in patient],
+            "fold": 1 + patient % 2,
+            "row": 0,
+            "col": np.arange(120),
+            "label": label,
+            "probability": expit(shift * label + noise + own[0]),
+            "tissue": 1.0,
+            "untrained_mean": label + noise + own[1],
+        }
+    )
+
+
+def test_the_paired_test_decides_whether_the_auc_is_above_the_best_baseline() -> None:
+    clear, doubtful = (summarise(scored(shift)).tissue for shift in (4.0, 0.8))
+    for selection, is_different in ((clear, True), (doubtful, False)):
+        assert selection.above_best is not None
+        assert selection.best_baseline is not None
+        difference = (selection.mean["auc"] or 0) - selection.best_baseline[1]
+        assert selection.above_best.interval.estimate == pytest.approx(difference)
+        assert difference > 0
+        assert selection.above_best.is_different is is_different
+    assert standing(clear).startswith("above the best baseline (mean, AUC 0.")
+    assert standing(doubtful).startswith("not shown to differ from the best baseline (mean, AUC 0.")
+
+
+def test_without_a_baseline_nothing_is_said_of_one() -> None:
+    bare = summarise(scored(2.0).drop(columns="untrained_mean")).tissue
+    assert bare.above_best is None
+    assert standing(bare) == ""
