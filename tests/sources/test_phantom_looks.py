@@ -1,6 +1,10 @@
 import hashlib
 import json
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,3 +250,35 @@ class TestFolder:
         assert result.exit_code == 0, result.output
         said = json.loads((out / PROVENANCE).read_text())["phantom"]
         assert (said["looks"], said["fog"]) == ("randomised", [0.08, 0.08])
+
+    @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
+    def test_workers_end_when_the_command_is_killed(self, tmp_path):
+        arguments = ["phantom", "--out", str(tmp_path / "data"), "--patients", "500", "--spacing-mm", "1.0"]
+        program = f"import os; os.cpu_count = lambda: 2; from mmgkeras.cli import main; main({arguments})"
+        command = tmp_path / "command.py"
+        command.write_text(f"if __name__ == '__main__':\n    {program}\n")
+        with subprocess.Popen([sys.executable, str(command)], stderr=subprocess.DEVNULL) as process:
+            try:
+                workers = wait_for(lambda: workers_of(process.pid))
+            finally:
+                process.kill()
+        wait_for(lambda: not any(Path(f"/proc/{worker}").is_dir() for worker in workers))
+
+
+def workers_of(pid):
+    """The process ids of both workers of a command, or nothing as long as they are not at work."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = {
+        child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children if Path(f"/proc/{child}").is_dir()
+    }
+    workers = [child for child, line in lines.items() if b"spawn_main" in line]
+    return workers if len(workers) == 2 else []
+
+
+def wait_for(condition):
+    """What a condition gives once it is true; a machine may be slow, so it is asked for minutes."""
+    for _ in range(3000):
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")

@@ -6,6 +6,8 @@ Owns files and parallel work; what is on the images is drawn by the other module
 import hashlib
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -127,9 +129,22 @@ def _write_all(
     if num_workers == 1:
         return [write(exposure) for exposure in track(exposures, label)]
     # Not forked: the threads of the libraries would not come along.
-    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent) as pool:
         pending = [pool.submit(write, exposure) for exposure in exposures]
         return [job.result() for job in track(pending, label)]
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when the process that started it is gone, also when that was killed and could not say so."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _write_image(
