@@ -12,10 +12,8 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import PATCH, bootstrap_metrics
 from mmgkeras.evaluation.comparison import Comparison, compare_networks
 from mmgkeras.evaluation.interval import Difference
-from mmgkeras.evaluation.metrics import METRIC_NAMES
 from mmgkeras.evaluation.summary import (
     SELECTIONS,
-    SelectionMetrics,
     lacking_class,
     mean_of_models,
     measure_selections,
@@ -23,6 +21,7 @@ from mmgkeras.evaluation.summary import (
     without_assumed,
 )
 from mmgkeras.report.content import Block, Cell, Heading, Section, Table, Text, missing
+from mmgkeras.report.performance import metrics_table
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.study.read import Study
 from mmgkeras.tables import read_predictions
@@ -89,7 +88,7 @@ def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
         return None
     title = "Without assumed negatives"
     body: list[Block] = [Text(_ASSUMED)]
-    rows: dict[str, list[tuple[Cell, ...]]] = {name: [] for name in SELECTIONS}
+    rows: dict[str, dict[str, Mapping[str, Cell]]] = {name: {} for name in SELECTIONS}
     counts = []
     for network in study.networks:
         kept = without_assumed(network.first.predictions, store.images)
@@ -98,15 +97,15 @@ def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
             if lacking := lacking_class(part, study.folds):
                 body.append(missing(f"{network.name}, {name}: no metrics, for {lacking}."))
                 continue
-            means = bootstrap_metrics(part, num_resamples=num_resamples, folds=study.folds).fold_mean
-            rows[selection].append((network.name, *(means[name] for name in METRIC_NAMES)))
+            metrics = bootstrap_metrics(part, num_resamples=num_resamples, folds=study.folds)
+            rows[selection][network.name] = metrics.fold_mean
             counts.append((name, int((part["label"] == 1).sum()), int((part["label"] == 0).sum())))
     body.extend(
         Text(f"{name[0].upper()}{name[1:]}: {positive:,} with calcification and {negative:,} without.")
         for name, positive, negative in dict.fromkeys(counts)
     )
     body.extend(
-        _metrics_table(found, name=f"without_assumed_{selection}", title=f"Mean over folds, {SELECTIONS[selection]}")
+        metrics_table(found, name=f"without_assumed_{selection}", title=f"Mean over folds, {SELECTIONS[selection]}")
         for selection, found in rows.items()
         if found
     )
@@ -151,31 +150,9 @@ def _external(folder: Path, *, number: int, num_resamples: int) -> list[Block]:
             f"{whole['image_id'].nunique():,} mammograms of {whole['patient_id'].nunique():,} patients."
         )
     ]
-    body.extend(
-        _metrics_table(
-            _external_rows(measured, selection),
-            name=f"external{number}_{selection}",
-            title=f"External set {number}, {name}",
-        )
-        for selection, name in SELECTIONS.items()
-        if _external_rows(measured, selection)
-    )
+    for selection, name in SELECTIONS.items():
+        found = {model: parts[selection].bootstrap.fold_mean for model, parts in measured.items() if selection in parts}
+        if found:
+            title = f"External set {number}, {name}"
+            body.append(metrics_table(found, name=f"external{number}_{selection}", title=title))
     return body
-
-
-def _external_rows(measured: Mapping[str, Mapping[str, SelectionMetrics]], selection: str) -> list[tuple[Cell, ...]]:
-    return [
-        (name, *(part.bootstrap.fold_mean[metric] for metric in METRIC_NAMES))
-        for name, of_selection in measured.items()
-        if (part := of_selection.get(selection)) is not None
-    ]
-
-
-def _metrics_table(rows: Sequence[tuple[Cell, ...]], *, name: str, title: str) -> Table:
-    return Table(
-        name=name,
-        title=title,
-        columns=("", *METRIC_NAMES.values()),
-        rows=tuple(rows),
-        note="In brackets 95 % intervals of resampled patients.",
-    )

@@ -168,14 +168,14 @@ class Section:
     body: tuple[Block, ...] = ()
 
 
-def missing(text: str) -> Text:
-    """One line where a part of the report would stand."""
-    return Text(text, "missing")
-
-
 _ABSOLUTE: Final = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\",;]+[/\\])*(?=[^\s/\\:'\",;])")
 
 
 def without_folders(text: str) -> str:
     """Text from outside without the folders of absolute paths: those are nobody else's affair."""
     return _ABSOLUTE.sub("", text)
+
+
+def missing(text: str) -> Text:
+    """One line where a part of the report would stand; of paths in it the last part is shown."""
+    return Text(without_folders(text), "missing")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmgkeras.evaluation.metrics import CONFUSION, METRIC_NAMES, METRICS, THRESHOLD, measure_mammograms, spread
 from mmgkeras.evaluation.outputs import standing
-from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, SelectionMetrics, summarise
+from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, summarise
 from mmgkeras.report.charts import matrix_chart, strip_chart
 from mmgkeras.report.content import Block, Cell, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.report.table_files import cell_text
@@ -42,7 +42,7 @@ def headline_section(study: Study, measured: Sequence[NetworkMetrics], *, num_re
         )
     )
     body.append(_counts_table(measured))
-    body.extend(_metrics_table(measured, selection, title=mean_over(study.folds)) for selection in SELECTIONS)
+    body.extend(_mean_table(measured, selection, title=mean_over(study.folds)) for selection in SELECTIONS)
     body.extend(_baseline_tables(measured))
     body.append(Heading("How the intervals are made", "intervals"))
     body.append(Text(_INTERVALS.format(num_resamples=num_resamples)))
@@ -153,29 +153,38 @@ def _counts_table(measured: Sequence[NetworkMetrics]) -> Table:
     )
 
 
-def _metrics_table(measured: Sequence[NetworkMetrics], selection: str, *, title: str) -> Table:
-    parts = [(network, network.selections[selection]) for network in measured if selection in network.selections]
-    rows: list[tuple[Cell, ...]] = [
-        (network.name, *(part.bootstrap.fold_mean.get(name) for name in METRIC_NAMES)) for network, part in parts
-    ]
-    if parts:
-        rows.extend(_rows_without_training(parts[0][1]))
+def metrics_table(
+    rows: Mapping[str, Mapping[str, Cell]],
+    *,
+    name: str,
+    title: str,
+    note: str = "In brackets 95 % intervals of resampled patients.",
+) -> Table:
+    """A row for each key of `rows`, a column for each of `METRIC_NAMES`, n/a where there is none."""
     return Table(
-        name=f"metrics_{selection}",
-        title=f"{title}, {SELECTIONS[selection]}",
+        name=name,
+        title=title,
         columns=("", *METRIC_NAMES.values()),
-        rows=tuple(rows),
-        note="PR AUC: area under the precision-recall curve. In brackets 95 % intervals. "
-        "n/a: the metric has no meaning in one fold at least, such as the PPV of a model that calls nothing.",
+        rows=tuple((row, *(metrics.get(metric) for metric in METRIC_NAMES)) for row, metrics in rows.items()),
+        note=note,
     )
 
 
-def _rows_without_training(part: SelectionMetrics) -> Iterator[tuple[Cell, ...]]:
-    """Means over folds of always no, and the best baseline, in the columns of `METRIC_NAMES`."""
-    yield ("always no", *(part.summary.always_no[name] for name in METRIC_NAMES))
-    if part.summary.best_baseline is not None:
-        name, auc = part.summary.best_baseline
-        yield (f"best baseline ({name})", auc, *([None] * (len(METRIC_NAMES) - 1)))
+def _mean_table(measured: Sequence[NetworkMetrics], selection: str, *, title: str) -> Table:
+    parts = {network.name: network.selections[selection] for network in measured if selection in network.selections}
+    rows: dict[str, Mapping[str, Cell]] = {name: part.bootstrap.fold_mean for name, part in parts.items()}
+    for part in list(parts.values())[:1]:
+        rows["always no"] = part.summary.always_no
+        if part.summary.best_baseline is not None:
+            name, auc = part.summary.best_baseline
+            rows[f"best baseline ({name})"] = {"auc": auc}
+    return metrics_table(
+        rows,
+        name=f"metrics_{selection}",
+        title=f"{title}, {SELECTIONS[selection]}",
+        note="PR AUC: area under the precision-recall curve. In brackets 95 % intervals. "
+        "n/a: the metric has no meaning in one fold at least, such as the PPV of a model that calls nothing.",
+    )
 
 
 def _baseline_tables(measured: Sequence[NetworkMetrics]) -> Iterator[Table]:
@@ -192,16 +201,9 @@ def _baseline_tables(measured: Sequence[NetworkMetrics]) -> Iterator[Table]:
 
 
 def _pooled_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:
-    return Table(
-        name=f"pooled_{selection}",
-        title=f"Pooled over folds, {SELECTIONS[selection]}",
-        columns=("", *METRIC_NAMES.values()),
-        rows=tuple(
-            (network.name, *(network.selections[selection].bootstrap.pooled.get(name) for name in METRIC_NAMES))
-            for network in measured
-            if selection in network.selections
-        ),
-    )
+    parts = {network.name: network.selections[selection] for network in measured if selection in network.selections}
+    rows = {name: part.bootstrap.pooled for name, part in parts.items()}
+    return metrics_table(rows, name=f"pooled_{selection}", title=f"Pooled over folds, {SELECTIONS[selection]}", note="")
 
 
 def _folds_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:
