@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,14 +17,14 @@ from mmgkeras.config import AugmentationConfig
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.outputs import standing
-from mmgkeras.evaluation.summary import mean_of_models, measure_networks, without_assumed
+from mmgkeras.evaluation.summary import NetworkMetrics, mean_of_models, measure_networks, without_assumed
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.report.comparison_with_paper import paper_numbers
-from mmgkeras.report.comparisons import assumed_section, external_section
+from mmgkeras.report.comparison_with_paper import paper_numbers, paper_section
+from mmgkeras.report.comparisons import assumed_section, differences_section, external_section
 from mmgkeras.report.content import Cell, Charts, Section, Table, Text
-from mmgkeras.report.curves import froc_section
-from mmgkeras.report.performance import headline_section
-from mmgkeras.report.probabilities import calibration_section
+from mmgkeras.report.curves import froc_section, roc_section
+from mmgkeras.report.performance import headline_section, spread_section
+from mmgkeras.report.probabilities import calibration_section, operating_points_section
 from mmgkeras.report.report import build_sections, write_report, write_tables
 from mmgkeras.study.read import Study, read_study
 from mmgkeras.tables import write_predictions, write_regions
@@ -53,13 +54,33 @@ def study(crossval_folder: Path) -> Study:
 
 
 @pytest.fixture(scope="module")
-def sections(study: Study) -> Mapping[str, Section]:
-    return {section.anchor: section for section in build_sections(study, num_resamples=200)}
+def made(crossval_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Section, ...]]:
+    """The page of a report, and the sections that it was made of."""
+    built: list[tuple[Section, ...]] = []
+
+    def build(*arguments: Any, **options: Any) -> tuple[Section, ...]:
+        built.append(build_sections(*arguments, **options))
+        return built[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmgkeras.report.report.build_sections", build)
+        page = write_report(crossval_folder, out=tmp_path_factory.mktemp("out") / "report", num_resamples=200)
+    return page, built[0]
 
 
 @pytest.fixture(scope="module")
-def report(crossval_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(crossval_folder, out=tmp_path_factory.mktemp("out") / "report", num_resamples=200)
+def report(made: tuple[Path, tuple[Section, ...]]) -> Path:
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def sections(made: tuple[Path, tuple[Section, ...]]) -> Mapping[str, Section]:
+    return {section.anchor: section for section in made[1]}
+
+
+def measured(study: Study) -> tuple[NetworkMetrics, ...]:
+    predictions = {network.name: network.first.predictions for network in study.networks}
+    return measure_networks(predictions, num_resamples=100)
 
 
 def table(section: Section, name: str) -> Table:
@@ -172,11 +193,11 @@ def test_the_papers_tables_of_the_data_are_folded_where_the_data_differ(sections
 
 
 def test_a_network_that_the_paper_lacks_is_said(new_crossval: Callable[..., Path]) -> None:
-    folder = new_crossval(networks={"densenet": "DenseNet121"})
-    sections = {section.anchor: section for section in build_sections(read_study(folder), num_resamples=100)}
-    assert "densenet" in text_of(sections["paper"], kind="missing")
-    assert cells(sections["paper"], "table8")["densenet", "AUC"][1:] == (None, None)
-    assert "densenet" in text_of(sections["differences"], kind="missing")
+    study = read_study(new_crossval(networks={"densenet": "DenseNet121"}))
+    section = paper_section(study, measured(study))
+    assert "densenet" in text_of(section, kind="missing")
+    assert cells(section, "table8")["densenet", "AUC"][1:] == (None, None)
+    assert "densenet" in text_of(differences_section(study), kind="missing")
 
 
 def test_what_is_not_there_is_said_where_it_would_stand(new_crossval: Callable[..., Path]) -> None:
@@ -213,9 +234,8 @@ def test_a_page_without_its_store_says_so(
 
 
 def test_seeds_are_spread_apart(new_crossval: Callable[..., Path]) -> None:
-    folder = new_crossval(networks={R18: "resnet18"}, seeds=(0, 1))
-    sections = {section.anchor: section for section in build_sections(read_study(folder), num_resamples=100)}
-    rows = [row[:2] for row in table(sections["spread"], "seeds_tissue").rows]
+    study = read_study(new_crossval(networks={R18: "resnet18"}, seeds=(0, 1)))
+    rows = [row[:2] for row in table(spread_section(study, measured(study)), "seeds_tissue").rows]
     assert rows == [(R18, "seed 0"), (R18, "seed 1"), (R18, "standard deviation")]
 
 
@@ -240,20 +260,18 @@ def test_a_fold_without_positives_on_tissue_leaves_no_mean_there(new_crossval: C
     frame = pd.read_csv(path)
     frame.loc[frame["label"] == 1, "tissue"] = 0.2
     frame.to_csv(path, index=False)
-    sections = {section.anchor: section for section in build_sections(read_study(folder), num_resamples=100)}
-    assert table(sections["headline"], "metrics_tissue").rows[0][1] is None
-    assert isinstance(table(sections["headline"], "metrics_all").rows[0][1], Interval)
-    assert "no AUC" in text_of(sections["headline"], kind="lead")
-    assert R18 in text_of(sections["roc"], kind="missing")
+    study = read_study(folder)
+    headline = headline_section(study, measured(study), num_resamples=100)
+    assert table(headline, "metrics_tissue").rows[0][1] is None
+    assert isinstance(table(headline, "metrics_all").rows[0][1], Interval)
+    assert "no AUC" in text_of(headline, kind="lead")
+    assert R18 in text_of(roc_section(study), kind="missing")
 
 
 def test_held_out_patients_are_fitted_on_where_there_are_any(new_crossval: Callable[..., Path]) -> None:
-    sections = {
-        section.anchor: section
-        for section in build_sections(read_study(new_crossval(validation=0.2)), num_resamples=100)
-    }
-    assert "held-out patients" in text_of(sections["calibration"])
-    assert "held-out patients" in text_of(sections["operating-points"])
+    study = read_study(new_crossval(networks={R18: "resnet18"}, validation=0.2))
+    assert "held-out patients" in text_of(calibration_section(study))
+    assert "held-out patients" in text_of(operating_points_section(study))
 
 
 def test_the_free_response_curve_says_what_counts_as_a_target(sections: Mapping[str, Section]) -> None:
