@@ -35,7 +35,7 @@ def prepare(
     """
     from mmgkeras.config import read_config
     from mmgkeras.patches.prepare import prepare as make_store
-    from mmgkeras.patches.summary import summary_lines
+    from mmgkeras.patches.subset_counts import summary_lines
 
     settings = read_config(config, overrides=overrides).patches
     store = make_store(data, out, settings, skip_bad=skip_bad, overwrite=overwrite, track=track)

@@ -43,7 +43,7 @@ def split(
     from mmgkeras.config import read_config
     from mmgkeras.patches.split import split_store
     from mmgkeras.patches.store import PatchStore
-    from mmgkeras.patches.summary import shared_patient_lines, subset_lines
+    from mmgkeras.patches.subset_counts import shared_patient_lines, subset_lines
 
     if folds is not None and (num_subsets is not None or seed is not None):
         raise click.UsageError("Give --folds, or --num-subsets and --seed.")

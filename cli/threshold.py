@@ -87,7 +87,7 @@ def threshold(
         raise click.UsageError("Give --operating-point and --predictions, or --threshold alone.")
     from mmgkeras.evaluation.operating_point import OperatingPoint
     from mmgkeras.inference.threshold import choose_operating_point
-    from mmgkeras.savedmodel.versions import add_version
+    from mmgkeras.savedmodel.export import add_version
 
     if value is not None:
         point = OperatingPoint(value, "given", None, "nothing")

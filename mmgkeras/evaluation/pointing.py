@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mmgkeras.evaluation.bootstrap import resample_patients
 from mmgkeras.evaluation.interval import Interval
-from mmgkeras.patches.cells import cells_of_pixels
+from mmgkeras.patches.region_masks import cells_of_pixels
 
 
 @dataclass(frozen=True, slots=True)

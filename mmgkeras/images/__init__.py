@@ -1,8 +1,7 @@
 """Image files to mammograms, and what their pixels say of side and breast. Knows no regions and no patches."""
 
-from mmgkeras.images.chest_wall import chest_wall_of_tissue, estimate_chest_wall
 from mmgkeras.images.reader import read, read_pixels
 from mmgkeras.images.samples import MAX_PIXELS
-from mmgkeras.images.tissue import tissue_mask
+from mmgkeras.images.tissue import chest_wall_of_tissue, estimate_chest_wall, tissue_mask
 
 __all__ = ["MAX_PIXELS", "chest_wall_of_tissue", "estimate_chest_wall", "read", "read_pixels", "tissue_mask"]

@@ -1,6 +1,6 @@
-"""Where the breast is in a mammogram, against the background of film or detector.
+"""The breast in a mammogram against the background of film or detector, and the side of the chest wall.
 
-Owns the one definition of tissue: patches' tissue fractions and the estimated chest-wall side both come from it. It
+Owns the one definition of tissue: patches' tissue fractions and the estimated side both come from it. It
 separates breast (pectoral muscle included) from background, not glandular from fatty tissue.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmgkeras.schema import Pixels
+from mmgkeras.schema import Pixels, Side
 
 _WORKING_PX: Final = 512
 """The longer side of the reduced image on which the breast is sought."""
@@ -93,3 +93,33 @@ def _filled(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
     gaps, _ = ndimage.label(~part)
     outside = np.unique(np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]]))
     return ~np.isin(gaps, outside[outside > 0])
+
+
+_STRIP: Final = 0.05
+"""The part of the breast's width that is compared at either side."""
+_RATIO: Final = 1.5
+"""How many times more tissue the chest-wall side must hold than the other."""
+
+
+def estimate_chest_wall(pixels: Pixels) -> Side | None:
+    """The side on which the breast of pixels (H, W), display polarity, ends in a long straight edge.
+
+    Strips of 5 % of the breast's width are compared at its left and right end: at the chest wall the breast is cut
+    off over most of its height, at the other end only the nipple is left. The strips lie at the breast's ends, not
+    the image's, for films are often padded. None where neither strip holds 1.5 times the tissue of the other, or
+    where there is no breast.
+    """
+    return chest_wall_of_tissue(tissue_mask(pixels))
+
+
+def chest_wall_of_tissue(mask: NDArray[np.bool_]) -> Side | None:
+    """What `estimate_chest_wall` says of the image whose `tissue_mask` is (H, W) this one."""
+    columns = np.flatnonzero(mask.any(axis=0))
+    if columns.size == 0:
+        return None
+    first, last = columns[0], columns[-1] + 1
+    strip = max(1, round(_STRIP * (last - first)))
+    left, right = int(mask[:, first : first + strip].sum()), int(mask[:, last - strip : last].sum())
+    if left >= _RATIO * right:
+        return "left"
+    return "right" if right >= _RATIO * left else None

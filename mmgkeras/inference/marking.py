@@ -19,7 +19,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
-from mmgkeras.patches.annotations import Annotations, read_annotations
+from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.schema import ImageRecord, ScoreMap

@@ -1,24 +1,26 @@
-"""A mammogram as a picture to look at: marks, legend, scale bar.
+"""A marked mammogram as a picture: the marks, and below them the legend with the scale bar.
 
-Owns what is put into the picture; `marks` owns how it looks, `legend` the strip below.
+Owns what is put into the picture and the legend; `marks` owns how marks look.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from mmgkeras.overlay.legend import (
-    activation_item,
-    add_legend,
-    positive_item,
-    regions_item,
-    scale_item,
-    score_item,
-    unknown_item,
+from mmgkeras.overlay.marks import (
+    CELL_LINE_OPACITY,
+    CELL_OPACITY,
+    STRONG,
+    TRUTH,
+    UNKNOWN_COLOUR,
+    Truth,
+    dashes,
+    mark_pixels,
+    ramp,
 )
-from mmgkeras.overlay.marks import Truth, mark_pixels
 from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Mammogram, ScoreMap
 
 PREVIEW_HEIGHT_PX: Final = 800
@@ -118,3 +120,169 @@ def _with_legend(
         f"{called} of {score_map.probabilities.size} patches at or above {options.threshold:.2f}"
     )
     return add_legend(picture, title=title, items=items)
+
+
+DISCLAIMER: Final = "Research use, not for diagnosis"
+BACKGROUND: Final = (22, 22, 26)
+TEXT: Final = (235, 235, 235)
+_TISSUE: Final = 110
+_BAR_MM: Final = (50, 20, 10, 5, 2, 1)
+_Swatch = Callable[[int], Image.Image]
+"""Draws a sample of a mark, given the height of the text in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry: a sample of the mark, or None, and its text."""
+
+    text: str
+    swatch: _Swatch | None = None
+
+
+def score_item(*, threshold: float) -> Item:
+    """The ramp of colours from the threshold to certainty."""
+    return Item(f"model: calcification, probability {threshold:.2f} to 1.00", _ramp_swatch)
+
+
+def activation_item(*, cell_px: float) -> Item:
+    """The tint of the cells, weak to strong, with a line around the strong half; `cell_px` is a cell's edge."""
+    return Item(f"where in the patch: class activation, cells of {cell_px:g} px", _cells_swatch)
+
+
+def regions_item() -> Item:
+    """The line around annotations."""
+    return Item("annotation", _ring_swatch)
+
+
+def positive_item() -> Item:
+    """The dashes around patches known to be positive."""
+    return Item("labelled calcification", _dashed_swatch)
+
+
+def unknown_item() -> Item:
+    """The angles in the corners of unknown patches."""
+    return Item("label unknown", _angle_swatch)
+
+
+def scale_item(spacing_mm: float | None, *, shown_px_per_px: float, width_px: int) -> Item:
+    """A bar of the longest of 1 to 50 mm that takes at most a quarter of the width; in words where it is unknown.
+
+    Args:
+        spacing_mm: length of a pixel's edge of the mammogram at the detector.
+        shown_px_per_px: pixels of the picture for each of the mammogram.
+        width_px: of the picture.
+    """
+    if spacing_mm is None:
+        return Item("pixel size unknown")
+    lengths = {mm: round(mm / spacing_mm * shown_px_per_px) for mm in _BAR_MM}
+    bar_mm = next((mm for mm, px in lengths.items() if px <= width_px / 4), _BAR_MM[-1])
+    return Item(f"{bar_mm} mm at the detector", lambda height_px: _bar_swatch(lengths[bar_mm], height_px=height_px))
+
+
+def add_legend(picture: Image.Image, *, title: str, items: Sequence[Item]) -> Image.Image:
+    """The picture with a strip below it that holds the title, the items and the disclaimer, wrapped to its width."""
+    size_px = min(max(14, round(picture.width / 70)), 44)
+    font = ImageFont.load_default(size=size_px)
+    blocks = ([Item(title)], [*items], [Item(DISCLAIMER)])
+    lines = [line for block in blocks for line in _flow(block, font=font, size_px=size_px, width_px=picture.width)]
+    line_px = round(1.6 * size_px)
+    strip_px = line_px * len(lines) + size_px
+    whole = Image.new("RGB", (picture.width, picture.height + strip_px), BACKGROUND)
+    whole.paste(picture, (0, 0))
+    pen = ImageDraw.Draw(whole)
+    for index, line in enumerate(lines):
+        middle = picture.height + size_px // 2 + index * line_px + line_px // 2
+        left = size_px
+        for item in line:
+            if item.swatch is not None:
+                sample = item.swatch(size_px)
+                whole.paste(sample, (left, middle - sample.height // 2))
+                left += sample.width + size_px // 2
+            pen.text((left, middle), item.text, font=font, fill=TEXT, anchor="lm")
+            left += round(font.getlength(item.text)) + 2 * size_px
+    return whole
+
+
+def _flow(items: Sequence[Item], *, font: ImageFont.FreeTypeFont, size_px: int, width_px: int) -> list[list[Item]]:
+    """Items in lines that fit the width; an item too long for a line of its own is broken between words."""
+    free_px = width_px - 2 * size_px
+    lines: list[list[Item]] = [[]]
+    left = 0
+    for item in items:
+        for part in _broken(item, font=font, size_px=size_px, width_px=free_px):
+            wide = _width(part, font=font, size_px=size_px)
+            if lines[-1] and left + wide > free_px:
+                lines.append([])
+                left = 0
+            lines[-1].append(part)
+            left += wide + 2 * size_px
+    return lines
+
+
+def _broken(item: Item, *, font: ImageFont.FreeTypeFont, size_px: int, width_px: int) -> list[Item]:
+    parts = [Item("", item.swatch)]
+    for word in item.text.split():
+        longer = Item(f"{parts[-1].text} {word}".strip(), parts[-1].swatch)
+        if parts[-1].text and _width(longer, font=font, size_px=size_px) > width_px:
+            parts.append(Item(word))
+        else:
+            parts[-1] = longer
+    return parts
+
+
+def _width(item: Item, *, font: ImageFont.FreeTypeFont, size_px: int) -> int:
+    sample_px: int = 0 if item.swatch is None else item.swatch(size_px).width + size_px // 2
+    text_px: float = font.getlength(item.text)
+    return sample_px + round(text_px)
+
+
+def _ramp_swatch(height_px: int) -> Image.Image:
+    strengths = np.broadcast_to(np.linspace(0, 1, 5 * height_px), (height_px, 5 * height_px))
+    return Image.fromarray(np.rint(ramp(strengths)).astype(np.uint8))
+
+
+def _cells_swatch(height_px: int) -> Image.Image:
+    """Four cells of rising strength on a gray like that of tissue, the stronger two inside a line."""
+    sample = np.full((height_px, 4 * height_px, 3), _TISSUE, dtype=np.float32)
+    opacity = np.repeat([0.0, 1 / 3, 2 / 3, 1.0], height_px) * CELL_OPACITY
+    line = max(1, height_px // 10)
+    is_line = np.zeros(sample.shape[:2], dtype=np.bool_)
+    is_line[:, 2 * height_px :] = True
+    is_line[line:-line, 2 * height_px + line : -line] = False
+    weight = np.where(is_line, CELL_LINE_OPACITY, opacity)[..., None]
+    return Image.fromarray(np.rint(sample + weight * (np.array(STRONG) - sample)).astype(np.uint8))
+
+
+def _ring_swatch(height_px: int) -> Image.Image:
+    sample = Image.new("RGB", (height_px, height_px), BACKGROUND)
+    ImageDraw.Draw(sample).ellipse((1, 1, height_px - 2, height_px - 2), outline=TRUTH, width=max(1, height_px // 10))
+    return sample
+
+
+def _dashed_swatch(height_px: int) -> Image.Image:
+    line = max(2, height_px // 8)
+    sample = np.full((height_px, 2 * height_px, 3), BACKGROUND, dtype=np.uint8)
+    is_line = np.ones((height_px, 2 * height_px), dtype=np.bool_)
+    is_line[line:-line, line:-line] = False
+    sample[is_line & dashes((height_px, 2 * height_px), length_px=2 * line)] = TRUTH
+    return Image.fromarray(sample)
+
+
+def _angle_swatch(height_px: int) -> Image.Image:
+    line = max(2, height_px // 8)
+    sample = np.full((height_px, height_px, 3), BACKGROUND, dtype=np.uint8)
+    near = np.minimum(np.arange(height_px), np.arange(height_px)[::-1])
+    row, col = near[:, None], near[None, :]
+    is_near = (row < height_px // 3) & (col < height_px // 3)
+    sample[is_near & ((row < line) | (col < line))] = UNKNOWN_COLOUR
+    return Image.fromarray(sample)
+
+
+def _bar_swatch(length_px: int, *, height_px: int) -> Image.Image:
+    """A bar with a tick at each end; its whole width is the length."""
+    line = max(2, height_px // 8)
+    sample = np.full((height_px, max(1, length_px), 3), BACKGROUND, dtype=np.uint8)
+    middle = height_px // 2
+    sample[middle - line // 2 : middle - line // 2 + line] = TEXT
+    sample[:, :line] = sample[:, -line:] = TEXT
+    return Image.fromarray(sample)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmgkeras import images, tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError, InputFaultsError
-from mmgkeras.patches.annotations import Annotations, read_annotations
+from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.patches.shards import pixel_sha256
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Grid, ImageRecord, Mammogram, Side

@@ -1,6 +1,7 @@
-"""Regions to pixels: which pixels of its image an annotated finding covers, and what a region may look like.
+"""Pixel masks of regions: which pixels of its image an annotated finding covers, and what a region may look like.
 
-Owns the drawing of every shape of `schema.Region` and its rules; knows no patches and no labels.
+Owns the drawing of every shape of `schema.Region` and its rules, and which pixels a cell of a feature map covers; knows
+no labels.
 """
 
 from collections.abc import Callable
@@ -199,3 +200,14 @@ _DRAW: Final[dict[Shape, Callable[[_Points, NDArray[np.float64], NDArray[np.floa
     "ellipse": _draw_ellipse,
     "polygon": _draw_polygon,
 }
+
+
+def cells_of_pixels(centres_px: NDArray[np.floating], *, patch_px: int) -> NDArray[np.int64]:
+    """(patch_px,) the cell with the nearest centre, for each row (or column) of a patch; of two, the later one.
+
+    Args:
+        centres_px: (h,) of the cells in pixels of the patch, rising; the first pixel's centre is 0.
+        patch_px: edge of the patch.
+    """
+    borders = (centres_px[1:] + centres_px[:-1]) / 2
+    return np.asarray(np.searchsorted(borders, np.arange(patch_px), side="right"), dtype=np.int64)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.patches.balance import AugmentedCounts, augmented_counts
+from mmgkeras.patches.subset_counts import AugmentedCounts, augmented_counts
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import METRIC_NAMES
 from mmgkeras.evaluation.summary import ALL, NetworkMetrics
-from mmgkeras.patches.balance import subset_counts
+from mmgkeras.patches.subset_counts import subset_counts
 from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.study.read import Study

@@ -9,10 +9,9 @@ from typing import Final
 import pandas as pd
 
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
-from mmgkeras.patches.balance import subset_counts
-from mmgkeras.patches.demographics import demographics
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
+from mmgkeras.patches.subset_counts import demographics, subset_counts
 from mmgkeras.report.content import (
     Block,
     Bullets,

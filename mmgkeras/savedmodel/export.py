@@ -1,9 +1,11 @@
 """A network as a SavedModel: raw patches in, probabilities out, and where in a patch they come from.
 
 Owns the endpoints' names, inputs and outputs. They are always called by name: the alias `serving_default` that every
-SavedModel has is never relied on.
+SavedModel has is never relied on. Versions are numbered folders, of which TF Serving takes the highest.
 """
 
+import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -13,10 +15,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.files import atomic_folder
 from mmgkeras.models.localisation import ACTIVATION, LOGITS, cell_centres_px, localising_model
-from mmgkeras.savedmodel.metadata import ModelMetadata, write_metadata
-from mmgkeras.savedmodel.model_card import write_model_card
+from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata, write_metadata
+from mmgkeras.savedmodel.model_card import note_operating_point, write_model_card
 from mmgkeras.schema import CALCIFICATION
 
 ENDPOINT: Final = "classify_patches"
@@ -95,3 +99,31 @@ def _probability(logits: tf.Tensor) -> tf.Tensor:
 
 def _constant(value: NDArray[np.float32]) -> tf.types.experimental.PolymorphicFunction:
     return tf.function(lambda: tf.constant(value), input_signature=[], autograph=False)
+
+
+def next_version(model: Path) -> int:
+    """One more than the highest version in a model's folder; 1 for a new one."""
+    names = [path.name for path in model.iterdir()] if model.is_dir() else []
+    return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
+
+
+def add_version(model: Path, operating_point: OperatingPoint) -> Path:
+    """Copies a model into the next free version with an operating point in metadata and card, whole or not at all.
+
+    The network is copied as it is: scores do not change, only what is called by default.
+
+    Returns:
+        The new version's folder, beside the model's.
+
+    Raises:
+        InputError: if the folder is no SavedModel of ours or no numbered version, or cannot be copied.
+    """
+    metadata = read_metadata(model)
+    if not model.name.isdecimal():
+        raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {model.name!r} as last")
+    path = model.with_name(str(next_version(model.parent)))
+    with atomic_folder(path) as folder:
+        shutil.copytree(model, folder, dirs_exist_ok=True)
+        write_metadata(dataclasses.replace(metadata, operating_point=operating_point), folder)
+        note_operating_point(folder)
+    return path

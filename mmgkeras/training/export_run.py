@@ -16,9 +16,8 @@ from mmgkeras.models.preprocessing import PixelType
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
-from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.export import export, next_version
 from mmgkeras.savedmodel.metadata import ModelMetadata, Origin, read_metadata
-from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.training.batch_norm import recalibrate_batch_norm
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import TrainingSetup

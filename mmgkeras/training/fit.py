@@ -25,9 +25,9 @@ from mmgkeras.patches.split import Fold, fold_patches, hold_out_patients
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.export import next_version
 from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model, load_exported_weights
 from mmgkeras.savedmodel.metadata import patients_digest
-from mmgkeras.savedmodel.versions import next_version
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.training import devices as device
 from mmgkeras.training import run_folder

@@ -10,7 +10,7 @@ from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.inference.evaluate import evaluate
 from mmgkeras.inference.threshold import choose_operating_point
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.savedmodel.versions import add_version
+from mmgkeras.savedmodel.export import add_version
 from mmgkeras.tables import write_folds, write_predictions
 
 ExportModel = Callable[..., Path]

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmgkeras.overlay.draw import DrawOptions, draw, draw_with_preview
-from mmgkeras.overlay.legend import BACKGROUND, TEXT, Item, activation_item, add_legend, scale_item
+from mmgkeras.overlay.draw import (
+    BACKGROUND,
+    TEXT,
+    DrawOptions,
+    Item,
+    activation_item,
+    add_legend,
+    draw,
+    draw_with_preview,
+    scale_item,
+)
 from mmgkeras.overlay.marks import STRONG, TRUTH, UNKNOWN_COLOUR, WEAK, Truth
 from mmgkeras.schema import ActivationMap, Grid, ImageRecord, Mammogram, Region, ScoreMap
 

@@ -13,7 +13,7 @@ from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.patches.summary import summary_lines
+from mmgkeras.patches.subset_counts import summary_lines
 from mmgkeras.schema import Grid, Region
 from mmgkeras.tables import write_labels
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mmgkeras.errors import InputError
-from mmgkeras.patches.region_masks import RegionMask, check_region, mask_region, region_mask
+from mmgkeras.patches.region_masks import RegionMask, cells_of_pixels, check_region, mask_region, region_mask
 from mmgkeras.schema import Region, Shape
 
 
@@ -194,3 +194,18 @@ class TestCheckRegion:
 def test_empty_mask_is_no_region() -> None:
     with pytest.raises(ValueError, match="needs at least one pixel"):
         mask_region(image_id="i", region_id="r", kind="other", top=0, left=0, mask=np.zeros((2, 2), dtype=np.bool_))
+
+
+def test_centres_in_the_middle_of_equal_shares_give_equal_shares() -> None:
+    cells = cells_of_pixels(np.arange(7) * 32 + 15.5, patch_px=224)
+    np.testing.assert_array_equal(cells, np.repeat(np.arange(7), 32))
+
+
+def test_centres_half_a_cell_before_give_the_first_cell_half_and_the_last_the_rest() -> None:
+    cells = cells_of_pixels(np.arange(7) * 32.0, patch_px=224)
+    np.testing.assert_array_equal(cells, np.repeat(np.arange(7), [16, 32, 32, 32, 32, 32, 48]))
+
+
+@pytest.mark.parametrize("centre", [0.0, 15.5])
+def test_one_cell_has_all_pixels(centre: float) -> None:
+    assert cells_of_pixels(np.array([centre]), patch_px=32).tolist() == [0] * 32

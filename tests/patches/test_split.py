@@ -10,10 +10,9 @@ import pytest
 from mmgkeras.config import SplitConfig
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.patches.assign import assign_subsets
-from mmgkeras.patches.balance import FoldCounts, fold_counts, subset_counts
 from mmgkeras.patches.split import fold_patches, hold_out_patients, prove_no_leak, split_store
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.patches.summary import shared_patient_lines, subset_lines
+from mmgkeras.patches.subset_counts import FoldCounts, fold_counts, shared_patient_lines, subset_counts, subset_lines
 from mmgkeras.schema import Region
 from mmgkeras.tables import read_folds, write_folds
 
