@@ -34,7 +34,7 @@ _ALIAS: Final = "serving_default"
 _Endpoint = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
-def export(network: keras.Model, path: Path, metadata: ModelMetadata, *, overwrite: bool = False) -> None:
+def export(network: keras.Model, path: Path, metadata: ModelMetadata) -> None:
     """Writes a network as a SavedModel whole or not at all; `path` is `<name>/<version>`, TF Serving's layout.
 
     The endpoint `classify_patches` takes `patches` (N, patch_px, patch_px, 1) of the pixel type in the metadata and
@@ -47,10 +47,9 @@ def export(network: keras.Model, path: Path, metadata: ModelMetadata, *, overwri
         network: raw patches (N, patch_px, patch_px, 1) to logits (N, 2), in float32.
         path: the folder to write.
         metadata: what the model says of itself.
-        overwrite: replace what is there.
 
     Raises:
-        InputError: if `path` exists and `overwrite` is not set, or cannot be written.
+        InputError: if `path` exists or cannot be written.
     """
     functions = {ENDPOINT: _classifying(network)}
     localiser = localising_model(network)
@@ -68,7 +67,7 @@ def export(network: keras.Model, path: Path, metadata: ModelMetadata, *, overwri
         setattr(module, name, endpoint)
     if localiser is not None:
         setattr(module, CENTRES, _constant(cell_centres_px(network)))
-    with atomic_folder(path, overwrite=overwrite) as folder:
+    with atomic_folder(path) as folder:
         tf.saved_model.save(module, str(folder), signatures={**endpoints, _ALIAS: endpoints[ENDPOINT]})
         write_metadata(metadata, folder)
         write_model_card(folder)

@@ -153,12 +153,6 @@ def test_export_refuses_an_existing_folder_and_leaves_nothing_half_written(model
     assert [path.name for path in model_path.parent.iterdir()] == ["1"]
 
 
-def test_export_replaces_what_is_there_when_told(tmp_path: Path) -> None:
-    export(small_network(), tmp_path / "1", METADATA)
-    export(small_network(), tmp_path / "1", dataclasses.replace(METADATA, fold=5, test_subset="E"), overwrite=True)
-    assert read_metadata(tmp_path / "1").fold == 5
-
-
 POINT = OperatingPoint(0.3, "sensitivity", 0.9, "patients held out")
 
 
