@@ -14,6 +14,7 @@ from typing import Any, Final
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import METRIC_NAMES
 from mmgkeras.evaluation.summary import ALL, NetworkMetrics
+from mmgkeras.evaluation.timing_metrics import inference_seconds
 from mmgkeras.patches.subset_counts import subset_counts
 from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
@@ -194,8 +195,7 @@ def _seconds_table(study: Study, paper: Mapping[str, float]) -> Block:
     for network in study.networks:
         timing = network.first.timing
         theirs = paper.get(network.config.model.network)
-        warm = None if timing is None else timing.loc[timing["is_cold"] == 0, "infer_s"].dropna()
-        ours = None if warm is None or warm.empty else float(warm.median())
+        ours = None if timing is None else inference_seconds(timing).median
         rows.append((network.name, ours, theirs, *_compared(ours, theirs)[2:]))
     if all(row[1] is None for row in rows):
         return missing("Table 9: not given, for no time was measured (no timing.csv).")

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from mmgkeras import __version__
 from mmgkeras.config import Config
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
+from mmgkeras.evaluation.timing_metrics import inference_seconds, known, part_seconds
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.report.charts import Series, line_chart
 from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing, without_folders
@@ -69,8 +69,8 @@ def timing_section(study: Study) -> Section:
         ),
         Text(f"Hardware: {without_folders(hardware)}.") if hardware else missing("The hardware was not written down."),
     ]
-    rows = [(network.name, *_seconds(timing)) for network, timing in timed]
-    parts = [(network.name, *_medians(timing)) for network, timing in timed]
+    rows = [(network.name, *inference_seconds(timing)) for network, timing in timed]
+    parts = [(network.name, *part_seconds(timing, SECONDS)) for network, timing in timed]
     body.append(
         Table(
             name="timing_seconds",
@@ -228,8 +228,8 @@ def _last_epochs_table(study: Study) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network, fold, history in histories:
         last = history.iloc[-1]
-        speed = _known(last.get("patches_per_second"))
-        values = [_known(last.get(name)) for name in shown]
+        speed = known(last.get("patches_per_second"))
+        values = [known(last.get(name)) for name in shown]
         rows.append((network, f"fold {fold}", len(history), *values, None if speed is None else round(speed)))
     return Table(
         name="last_epoch",
@@ -237,22 +237,3 @@ def _last_epochs_table(study: Study) -> Table:
         columns=("Network", "Fold", "Epochs", *(named[name] for name in shown), "Patches per second"),
         rows=tuple(rows),
     )
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)
-
-
-def _seconds(timing: pd.DataFrame) -> tuple[Cell, ...]:
-    timed = timing.dropna(subset="infer_s")
-    warm, cold = timed[timed["is_cold"] == 0], timed.loc[timed["is_cold"] == 1, "infer_s"]
-    seconds = (*warm["infer_s"].quantile([0.5, 0.95]), warm["infer_s"].mean(), cold.median())
-    return (*map(_known, seconds), len(warm), None if warm.empty else round(float(warm["num_patches"].median())))
-
-
-def _medians(timing: pd.DataFrame) -> tuple[Cell, ...]:
-    warm = timing[timing["is_cold"] == 0]
-    medians = [_known(warm[name].median()) for name in SECONDS]
-    # Summed for each mammogram and only then the median: medians of parts do not add up.
-    whole = warm[list(SECONDS)].sum(axis=1, skipna=False)
-    return (*medians, _known(whole.median()))
