@@ -105,14 +105,14 @@ def _data_tables(study: Study, paper: Mapping[str, Any]) -> Iterator[Block]:
 def _training_tables(study: Study, paper: Mapping[str, Any]) -> Iterator[Block]:
     """Tables 5 and 6, from what the runs wrote down of what they trained on."""
     network = study.networks[0]
-    counts = {fold: values.get("counts") or {} for fold, values in network.first.environments.items()}
-    if sorted(counts) != list(study.folds) or not all(counts.values()):
+    counts = {fold: values.counts for fold, values in network.first.environments.items()}
+    if sorted(counts) != list(study.folds):
         yield missing("Tables 5 and 6: not given, for a run has no environment.json that counts its training patches.")
         return
     test = network.first.predictions.groupby("fold")["label"]
     tested = {fold: (int((labels == 0).sum()), int((labels == 1).sum())) for fold, labels in test}
-    ours5 = {f"Fold {fold}": (c["negatives"], c["positives"], *tested[fold]) for fold, c in counts.items()}
-    ours6 = {f"Fold {fold}": (c["augmented_negatives"], c["augmented_positives"]) for fold, c in counts.items()}
+    ours5 = {f"Fold {fold}": (c.negatives, c.positives, *tested[fold]) for fold, c in counts.items()}
+    ours6 = {f"Fold {fold}": (c.augmented_negatives, c.augmented_positives) for fold, c in counts.items()}
     theirs5, theirs6 = (
         {f"Fold {fold}": values for fold, values in paper[name].items()} for name in ("folds", "augmented")
     )
@@ -160,8 +160,8 @@ def _training_note(study: Study) -> str:
     differing = [
         network.name
         for network in study.networks[1:]
-        if [values.get("counts") for values in network.first.environments.values()]
-        != [values.get("counts") for values in first.first.environments.values()]
+        if [values.counts for values in network.first.environments.values()]
+        != [values.counts for values in first.first.environments.values()]
     ]
     text = (
         f"Counted by the runs of {first.name}; patches of unknown label and of held-out patients are not trained on, "

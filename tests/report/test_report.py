@@ -318,7 +318,8 @@ def with_assumed(study: Study, store: PatchStore, *, partial: slice) -> Study:
     """The study as if some of its images had not been annotated completely, and their negatives assumed."""
     images = store.images.copy()
     images.loc[images.index[partial], "annotation"] = "partial"
-    manifest = {**store.manifest, "labels": {**store.manifest["labels"], "label_source": "assumed"}}
+    labels = store.manifest.labels.model_copy(update={"label_source": "assumed"})
+    manifest = store.manifest.model_copy(update={"labels": labels})
     return replace(study, store=PatchStore(store.path, manifest, store.patches, images))
 
 

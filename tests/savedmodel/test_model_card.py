@@ -21,7 +21,7 @@ METADATA = ModelMetadata(
     fold=2,
     test_subset="B",
     test_patients_sha256="0" * 64,
-    store_checksum="abc",
+    store_checksum="abcd" * 16,
     config={"model": {"network": "resnet18", "weights": "imagenet"}, "train": {"epochs": 10, "momentum": 0.9}},
 )
 
