@@ -16,6 +16,9 @@ from mmgkeras.files import atomic_file
 
 MAX_BYTES: Final = 64 * 2**20
 """A larger JSON file is none of ours."""
+_MAX_NAME_BYTES: Final = 255
+_MAX_PATH: Final = 1000
+_PathOrText = TypeVar("_PathOrText", str, Path)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -25,14 +28,23 @@ def _plain(text: str) -> str:
     return text
 
 
-def _possible_path(path: Path) -> Path:
+def possible_path(path: _PathOrText) -> _PathOrText:
+    """The same path, or text that may be one.
+
+    Raises:
+        ValueError: if the system would refuse even to look there.
+    """
     if "\0" in str(path):
         raise ValueError("must hold no NUL")
+    if any(len(part.encode(errors="surrogateescape")) > _MAX_NAME_BYTES for part in Path(path).parts):
+        raise ValueError(f"must hold no name of over {_MAX_NAME_BYTES} bytes")
+    if len(str(path)) > _MAX_PATH:
+        raise ValueError(f"must have at most {_MAX_PATH:,} characters")
     return path
 
 
 Text = Annotated[str, AfterValidator(_plain)]
-FilePath = Annotated[Path, AfterValidator(_possible_path)]
+FilePath = Annotated[Path, AfterValidator(possible_path)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 FoldNumber = Annotated[int, Field(ge=1, le=26)]

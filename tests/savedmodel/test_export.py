@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from mmgkeras.savedmodel.start import load_exported_weights
 
 from mmgkeras.config import ModelConfig
 from mmgkeras.errors import InputError
