@@ -58,7 +58,9 @@ def make_targets(kept: Path, folder: Path) -> list[Target]:
     after = json.loads((store / "store.json").read_text())["checksum"]
     (crossval / "crossval.json").write_text((crossval / "crossval.json").read_text().replace(before, after))
     write_labels(folder / "labels.csv", [("a", 0, col, col % 2) for col in range(5)])
-    write_regions(folder / "regions.csv", [Region("a", str(n), "cluster", "circle", ((n, 2), (3, 3))) for n in range(5)])
+    write_regions(
+        folder / "regions.csv", [Region("a", str(n), "cluster", "circle", ((n, 2), (3, 3))) for n in range(5)]
+    )
     lines = (store / "images.csv").read_text().splitlines()
     (folder / "images.csv").write_text("\n".join(",".join(line.split(",")[:13]) for line in lines) + "\n")
     part, model = JOB.folder(crossval), JOB.model(crossval)

@@ -17,7 +17,24 @@ from mmgkeras.patches.manifest import MANIFEST, manifest_checksum
 
 NESTED = "[" * 900 + "]" * 900
 ODD_FIELDS = (
-    *("", " ", "0", "-1", "1_0", "１", "+1", "01", "1.0", "1e400", "-inf", "nan", "NaN", "9" * 5000, "1e-400", "0x10"),
+    *(
+        "",
+        " ",
+        "0",
+        "-1",
+        "1_0",
+        "\uff11",
+        "+1",
+        "01",
+        "1.0",
+        "1e400",
+        "-inf",
+        "nan",
+        "NaN",
+        "9" * 5000,
+        "1e-400",
+        "0x10",
+    ),
     *("a\0b", "\x1b[2J", "a\nb", '"', "=1+1", "../precious", "/etc/passwd", "é" * 300, "None", "true", "\ufeff"),
 )
 ODD_VALUES = (
@@ -110,7 +127,7 @@ def mutated_toml(data: bytes, drawn: random.Random) -> bytes:
 
 
 def forge(store: Path) -> None:
-    """Redoes the sizes and checksums of a store's manifest, where it can still be read, after its files were changed."""
+    """Redoes the sizes and checksums in a store's manifest, where it can still be read."""
     path = store / MANIFEST
     try:
         values = json.loads(path.read_bytes())

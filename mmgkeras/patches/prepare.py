@@ -20,7 +20,7 @@ from mmgkeras.locks import output_lock
 from mmgkeras.patches.check import DataReport, ReadImage, check_data
 from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, describe_file, sealed
 from mmgkeras.patches.shards import ShardWriter
-from mmgkeras.patches.store import PatchStore
+from mmgkeras.patches.store import STORE_FILES, PatchStore
 from mmgkeras.patches.store_tables import PATCH_COLUMNS, STORE_IMAGE_COLUMNS, label_counts, spacing_facts
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Grid, ImageRecord, Pixels
@@ -56,7 +56,7 @@ def prepare(
         InputFaultsError: every fault of the tables; without `skip_bad` also every fault of images and annotations.
     """
     check_apart(store, [data])
-    with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=layout.STORE_FILES) as folder:
+    with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=STORE_FILES) as folder:
         with ShardWriter(folder, patch_px=config.patch_px) as writer:
             contents = _Contents(writer, skip_bad=skip_bad)
             report = check_data(data, config, use=contents.add, track=track, label="reading images")
