@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from mmgkeras.files import sha256_file
 from mmgkeras.json_files import Count, FilePath, JsonModel, PatchPx, Sha256, SpacingMm, Text
-from mmgkeras.patches.annotations import ReadFrom
+from mmgkeras.patches.labelling import ReadFrom
 from mmgkeras.patches.shards import shard_name
 
 FORMAT_VERSION: Final = 1
