@@ -9,7 +9,7 @@ from .console import echo, quiet_tensorflow, track
 from .options import PATH
 
 if TYPE_CHECKING:
-    from mmgkeras.training.history import EpochRow
+    from mmgkeras.study.run_files import EpochRow
 
 _COLUMNS = (
     ("epoch", "{:d}"),

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TextIO
 from .console import echo, fault_lines, quiet_tensorflow, track
 
 if TYPE_CHECKING:
-    from mmgkeras.crossval.queue import FoldJob, Launch
-    from mmgkeras.training.history import EpochRow
+    from mmgkeras.crossval.queue import Launch
+    from mmgkeras.study.layout import FoldJob
+    from mmgkeras.study.run_files import EpochRow
 
-LOG = "log.txt"
 _FAULT = 1
 _INTERRUPTED = 130
 _START = "from mmgkeras.cli.worker import work; work()"
@@ -34,6 +34,7 @@ def process_launcher(out: Path, *, has_own_terminal: bool) -> "Launch":
     """
     from mmgkeras.crossval.queue import JobCrashError
     from mmgkeras.errors import InputFaultsError
+    from mmgkeras.study.layout import LOG
 
     def launch(job: "FoldJob", devices: str) -> None:
         command = [sys.executable, "-c", _START, str(out), job.name, devices]
@@ -88,7 +89,7 @@ def work() -> None:
 def _work(out: str, name: str, devices: str, *alone: str) -> None:
     quiet_tensorflow()
     from mmgkeras.crossval.job import run_job
-    from mmgkeras.crossval.queue import FoldJob
+    from mmgkeras.study.layout import FoldJob
     from mmgkeras.training.devices import use_only
 
     def report(row: "EpochRow") -> None:

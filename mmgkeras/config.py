@@ -10,11 +10,16 @@ import math
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mmgkeras.errors import ConfigError
+from mmgkeras.errors import ConfigError, shown
+from mmgkeras.json_files import Text, describe_fault, possible_path
+
+_MAX_BYTES: Final = 64 * 1024
+_MAX_DOTS: Final = 200
+"""In one line: the time and memory of the parser grow with the square of a key's dots."""
 
 
 def _also(name: str, earlier: str) -> AliasChoices:
@@ -25,14 +30,14 @@ def _also(name: str, earlier: str) -> AliasChoices:
 class Section(BaseModel):
     """A table of the configuration file; its keys are fixed and its values do not change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class PatchesConfig(Section):
     """How mammograms are divided and patches labelled (paper, 3.2)."""
 
     patch_px: int = Field(default=224, ge=8, le=4096)
-    stride_px: int | None = Field(default=None, ge=1)
+    stride_px: int | None = Field(default=None, ge=1, le=4096)
     """None for `patch_px`: no overlap, as in the paper."""
     cluster_fraction: float = Field(
         default=0.5, gt=0, le=1, validation_alias=_also("cluster_fraction", "envelope_fraction")
@@ -52,7 +57,7 @@ class SplitConfig(Section):
     """How patients are divided into subsets (paper, 3.2 and Table 4)."""
 
     num_subsets: int = Field(default=5, ge=2, le=26)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class AugmentationConfig(Section):
@@ -63,9 +68,9 @@ class AugmentationConfig(Section):
     that shortcut. "symmetric": negatives take part as often as in the paper, twice an epoch, but turned, flipped and
     darkened as positives are, by operations drawn anew each epoch: brightness and orientation no longer tell the class.
     """
-    intensities: tuple[float, ...] = Field(default=(1.0, 0.5, 0.75), min_length=1, strict=False)
+    intensities: tuple[float, ...] = Field(default=(1.0, 0.5, 0.75), min_length=1, max_length=100, strict=False)
     """Factors on the pixel values of positives, each times 4 rotations and 2 flips; the first must be 1."""
-    negatives_per_positive: float | None = Field(default=None, gt=0, strict=False)
+    negatives_per_positive: float | None = Field(default=None, gt=0, le=10**6, strict=False)
     """At most so many negative patches for each positive one, drawn anew every epoch; None for all, as in the paper."""
     min_negative_tissue: float = Field(default=0.0, ge=0, le=1, strict=False)
     """Negatives on which the breast covers less of the patch are not trained on; the paper keeps even black ones."""
@@ -80,12 +85,12 @@ class AugmentationConfig(Section):
 class ModelConfig(Section):
     """Which network, and what it starts from (paper, 3.3)."""
 
-    network: str = "resnet18"
+    network: Text = "resnet18"
     """resnet18, resnet50, resnet101, or the name of a class of keras.applications such as "DenseNet121"."""
     width: float = Field(default=1.0, gt=0, le=1, strict=False)
     """Times the number of filters in every layer of resnet18: 0.5 has a quarter of its weights and about a third of
     its time. Other networks, and weights from elsewhere, have 1 alone."""
-    weights: str = "imagenet"
+    weights: Annotated[Text, AfterValidator(possible_path)] = "imagenet"
     """"imagenet", "none", "detector" (once `make detector` has made it), the path of a local file, .safetensors
     (resnet18) or .h5 (the others), or the folder of a model that mmgkeras exported, such as
     "saved_models/phantom/1", to go on from whole."""
@@ -99,7 +104,7 @@ class ModelConfig(Section):
     pooling_sharpness: float = Field(default=1.0, gt=0, le=100, strict=False)
     """Of "log_mean_exp". 1: the odds of a patch are the mean of its cells' odds. Toward 0 it becomes the average,
     toward infinity the highest cell."""
-    pooling_top_k: int = Field(default=3, ge=1)
+    pooling_top_k: int = Field(default=3, ge=1, le=10**6)
     """Of "top_k"; all cells where there are no more."""
     synchronized_batch_norm: bool = False
 
@@ -116,18 +121,18 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """How the network is trained (paper, 3.3); the update rule is MATLAB's `sgdm`."""
 
-    epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=128, ge=2)
+    epochs: int = Field(default=10, ge=1, le=10**5)
+    batch_size: int = Field(default=128, ge=2, le=2**16)
     """Of all devices together; divisible by their number."""
-    learning_rate: float = Field(default=0.001, gt=0)
+    learning_rate: float = Field(default=0.001, gt=0, le=1000)
     learning_rate_drop_factor: float = Field(default=0.3, gt=0, le=1)
-    learning_rate_drop_period: int = Field(default=1, ge=1)
+    learning_rate_drop_period: int = Field(default=1, ge=1, le=10**5)
     """In epochs."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    l2: float = Field(default=0.005, ge=0)
-    l2_batch_norm_factor: float = Field(default=1.0, ge=0)
-    l2_bias_factor: float = Field(default=0.0, ge=0)
-    head_rate_factor: float = Field(default=10.0, gt=0)
+    l2: float = Field(default=0.005, ge=0, le=1000)
+    l2_batch_norm_factor: float = Field(default=1.0, ge=0, le=1000)
+    l2_bias_factor: float = Field(default=0.0, ge=0, le=1000)
+    head_rate_factor: float = Field(default=10.0, gt=0, le=1000)
     """Times the learning rate for the last layer, new unless `model.weights` is an exported model; the paper is silent,
     MATLAB's usual script has 10."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -137,12 +142,12 @@ class TrainConfig(Section):
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
     validation_patients: float = Field(default=0.0, ge=0, lt=1, strict=False)
     """The part of the training patients that is held out and watched; none in the paper."""
-    checkpoint_steps: int = Field(default=100, ge=1)
+    checkpoint_steps: int = Field(default=100, ge=1, le=10**9)
     shuffle: Literal["every_epoch", "once"] = "every_epoch"
     """"once" repeats the first epoch's order, MATLAB's default; the paper is silent."""
     deterministic: bool = True
     """Same weights for the same seed on GPUs too, at some cost in speed."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 Range = Annotated[tuple[float, float], Field(strict=False)]
@@ -214,8 +219,8 @@ class PhantomConfig(Section):
     def _ranges_ascend(self) -> Self:
         for name, value in self:
             lowest = -math.inf if name in ("noise_trend", "curve") else 0
-            if isinstance(value, tuple) and not lowest <= value[0] <= value[1]:
-                raise ValueError(f"{name} must be a range from {lowest} at least upward. Received: {value}")
+            if isinstance(value, tuple) and not lowest <= value[0] <= value[1] <= 1000:
+                raise ValueError(f"{name} must be a range from {lowest} at least to 1000 at most. Received: {value}")
         return self
 
 
@@ -238,12 +243,7 @@ def read_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> C
     """
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: is not TOML: {error}") from error
+        values = _read_toml(path)
     for override in overrides:
         _apply(values, override)
     try:
@@ -263,19 +263,52 @@ def write_config(config: Config, path: Path) -> None:
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
+def _read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: if it cannot be read or is not TOML.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"{path}: cannot be read: it is not a file")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: must have at most {_MAX_BYTES:,} bytes. Received: {path.stat().st_size:,}")
+        return _parse_toml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    """The values of a TOML text.
+
+    Raises:
+        ValueError: if it is none, or nests so deep that the parser would need too much time or memory.
+    """
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.count(".") > _MAX_DOTS:
+            raise ValueError(f"line {number} has over {_MAX_DOTS} dots; a key has one")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it nests too deep") from error
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     """Sets one `section.key=value`; the value is TOML, and text that is not TOML stands for itself."""
     name, equals, text = override.partition("=")
     section, dot, key = name.strip().partition(".")
     if not equals or not dot:
-        raise ConfigError(f"--set takes section.key=value, such as train.epochs=3. Received: {override!r}")
+        raise ConfigError(f"--set takes section.key=value, such as train.epochs=3. Received: {shown(override)}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = _parse_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text.strip()
     table = values.setdefault(section, {})
     if not isinstance(table, dict):
-        raise ConfigError(f"{section}: must be a table of keys. Received: {table!r}")
+        raise ConfigError(f"{section}: must be a table of keys. Received: {shown(table)}")
     table[key] = value
 
 
@@ -283,8 +316,7 @@ def _one_line(fault: Any) -> str:
     """What is wrong with one key, what was received and what is allowed; for an unknown key also the nearest."""
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] != "extra_forbidden":
-        message = fault["msg"].removeprefix("Value error, ")
-        return f"{place}: {message}" if "Received" in message else f"{place}: {message}. Received: {fault['input']!r}"
+        return describe_fault(fault)
     *parents, key = (str(part) for part in fault["loc"])
     fields = _fields(parents)
     near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)

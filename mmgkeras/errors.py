@@ -1,15 +1,28 @@
-"""The errors a user can cause. Anything else that is raised is a bug of ours.
+"""The errors a user can cause, and how a message shows what was received. Any other exception is a bug of ours.
 
-Owns the exception types and the wording of several faults in one; knows nothing of what was wrong.
+Owns the exception types and the limits of what a message repeats; knows nothing of what was wrong.
 """
 
+import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+_SHOWN_CHARACTERS: Final = 80
+_LINE_CHARACTERS: Final = 2000
+_MAX_FAULTS: Final = 1000
 
 
 class MmgError(Exception):
-    """One line for the user: what was wrong, what was received, what is allowed, in which file and line or key."""
+    """One line for the user: what was wrong, what was received, what is allowed, in which file and line or key.
+
+    Characters that a terminal would act on are escaped, and a line that repeats a huge input is cut in its middle.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        """Takes the line, or several with newlines between."""
+        super().__init__("\n".join(_line(part) for part in message.split("\n")))
 
 
 class ConfigError(MmgError):
@@ -25,7 +38,9 @@ class InputFaultsError(InputError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         """Joins the faults; each must be one line that names its file."""
-        self.faults = tuple(faults)
+        self.faults = tuple(_line(fault) for fault in faults[:_MAX_FAULTS])
+        if len(faults) > _MAX_FAULTS:
+            self.faults += (f"and {len(faults) - _MAX_FAULTS:,} more faults",)
         super().__init__("\n".join(self.faults))
 
 
@@ -44,3 +59,46 @@ def errors_of_writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def shown(value: object) -> str:
+    """A received value as a message repeats it: its repr in at most 80 characters, control characters escaped."""
+    return _line(_cut(_SHORT.repr(value), _SHOWN_CHARACTERS))
+
+
+class _ShortRepr(reprlib.Repr):
+    """A repr whose cost does not grow with the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = _SHOWN_CHARACTERS
+
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002 - reprlib's signature
+        """Decimal digits up to the length of a float's; Python itself refuses to write over 4,300 of them."""
+        return repr(x) if x.bit_length() < 256 else f"a whole number of {x.bit_length()} bits"
+
+    def repr_instance(self, x: object, level: int) -> str:
+        """The repr of any other object, cut."""
+        return _cut(super().repr_instance(x, level), _SHOWN_CHARACTERS)
+
+
+_SHORT: Final = _ShortRepr()
+
+
+def _line(text: str) -> str:
+    """The text on one line, unprintable characters escaped."""
+    text = _cut(text, _LINE_CHARACTERS)
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
+def _cut(text: str, length: int) -> str:
+    """The text, its middle left out where it is longer."""
+    if len(text) <= length:
+        return text
+    head = (length - 3) * 2 // 3
+    return f"{text[:head]}...{text[head + 3 - length :]}"

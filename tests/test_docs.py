@@ -47,13 +47,19 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", CURRENT, ids=name_of)
+def test_modules_that_a_page_names_exist(page: Path) -> None:
+    folders = ("mmgkeras", "cli", "benchmarks", "tests")
+    modules = [f"/{name_of(path)}" for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
+    named = set(re.findall(r"`([\w/]+\.py)`", page.read_text(encoding="utf-8")))
+    assert [name for name in named if not any(module.endswith(f"/{name}") for module in modules)] == []
+
+
 @pytest.mark.parametrize("page", [*CURRENT, *CONFIGS], ids=name_of)
 def test_keys_that_a_page_names_exist(page: Path) -> None:
     sections = {name: field.annotation.model_fields for name, field in Config.model_fields.items()}
     keys = re.findall(rf"[`=](?:--set )?({'|'.join(sections)})\.([a-z]\w*)", page.read_text(encoding="utf-8"))
-    assert [
-        f"{section}.{key}" for section, key in keys if key not in sections[section] and key not in ("json", "py")
-    ] == []
+    assert [f"{section}.{key}" for section, key in keys if key not in sections[section] and key != "py"] == []
 
 
 @pytest.mark.parametrize("page", [*CURRENT, *CONFIGS], ids=name_of)

@@ -87,13 +87,13 @@ class TestImages:
         assert list(caught.value.faults) == [
             f"{path}:5: laterality must be one of L, R. Received: 'X'",
             f"{path}:5: chest_wall must be one of left, right. Received: 'top'",
-            f"{path}:5: spacing_mm must be a number above 0 or empty. Received: '-1'",
+            f"{path}:5: spacing_mm must be a number above 0 and at most 100, or empty. Received: '-1'",
             f"{path}:5: image_id must be unique; line 2 has it too. Received: 'a'",
             f"{path}:6: path must not be empty. Received: ''",
             f"{path}:6: patient_id must not begin or end with a blank. Received: 'p '",
             f"{path}:6: view must be one of CC, MLO, ML, LM, LMO, XCCL, XCCM, other. Received: 'cc'",
             f"{path}:6: annotation must be one of complete, partial, none. Received: 'full'",
-            f"{path}:6: spacing_mm must be a number above 0 or empty. Received: 'nan'",
+            f"{path}:6: spacing_mm must be a number above 0 and at most 100, or empty. Received: 'nan'",
         ]
 
     @pytest.mark.parametrize(
@@ -146,11 +146,7 @@ class TestImages:
 
 
 class TestRegions:
-    @given(
-        st.lists(
-            st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(0, 10**6)), min_size=3, max_size=5
-        )
-    )
+    @given(st.lists(st.tuples(st.floats(-1e9, 1e9), st.integers(0, 10**9)), min_size=3, max_size=5))
     def test_round_trip_keeps_every_number(
         self, tmp_path_factory: pytest.TempPathFactory, points: list[tuple[float, float]]
     ) -> None:
@@ -184,14 +180,15 @@ class TestRegions:
         )
         with pytest.raises(InputFaultsError) as caught:
             read_regions(path)
+        pairs = 'points must be pairs of numbers, none beyond 1,000,000,000, such as "10,20 30,40"'
         assert list(caught.value.faults) == [
             f"{path}:4: shape must be one of box, circle, ellipse, polygon, point, mask. Received: 'disc'",
             f"{path}:4: kind must be one of calcification, cluster, other. Received: 'mass'",
-            f"{path}:4: points must be pairs of numbers such as \"10,20 30,40\". Received: '9'",
-            f"{path}:4: region_id must be unique within image i; line 2 has it too. Received: '1'",
+            f"{path}:4: {pairs}. Received: '9'",
+            f"{path}:4: region_id must be unique within image 'i'; line 2 has it too. Received: '1'",
             f"{path}:5: a circle must have 2 points. Received: 1",
             f"{path}:6: image_id must not be empty. Received: ''",
-            f"{path}:6: points must be pairs of numbers such as \"10,20 30,40\". Received: '1,inf'",
+            f"{path}:6: {pairs}. Received: '1,inf'",
             f"{path}:7: a polygon must have 3 or more points. Received: 0",
         ]
 
@@ -213,7 +210,7 @@ class TestLabels:
             f"{path}:3: image_id must not be empty or have blanks around it. Received: ''",
             f"{path}:3: label must be from -1 to 1. Received: 2",
             f"{path}:4: col must be a whole number. Received: 'x'",
-            f"{path}:4: row must be at least 0. Received: -1",
+            f"{path}:4: row must be from 0 to 1,000,000. Received: -1",
             f"{path}:5: a patch must have one label; line 2 has it too. Received: ('i', 0, 0)",
             f"{path}:6: col must be a whole number. Received: '99999999999999999999'",
         ]
@@ -263,9 +260,9 @@ class TestPredictions:
             f"{path}:3: probability must be a finite number. Received: 'nan'",
             f"{path}:4: probability must be from 0 to 1. Received: 1.5",
             f"{path}:5: {rule}; line 2 has it too. Received: (1, 'i', 0, 0)",
-            f"{path}:6: image i must have one patient. Received: 'p' and 'q'",
+            f"{path}:6: image 'i' must have one patient. Received: 'p' and 'q'",
             f"{path}:6: tissue must be a finite number. Received: ''",
-            f"{path}:7: fold must be at least 1. Received: 0",
+            f"{path}:7: fold must be from 1 to 26. Received: 0",
             f"{path}:7: label must be from -1 to 1. Received: 3",
         ]
 

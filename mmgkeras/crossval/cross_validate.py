@@ -1,32 +1,40 @@
 """Folds x networks x seeds as a queue that can be cut at any moment and goes on when it is started again.
 
-Owns the order of the work and the tables at the top of the folder. What is refused is `crossval_request`'s, what a job
+Owns the order of the work and the tables at the top of the folder. What is refused is `request`'s, what a job
 does is `job`'s, and in which process it runs is the caller's choice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import pandas as pd
 
 from mmgkeras.config import Config
-from mmgkeras.crossval.job import PREDICTIONS, RUN, expected_files, run_job
-from mmgkeras.crossval.queue import Crossval, FoldJob, Launch, all_jobs, is_done, run_queue, write_crossval
+from mmgkeras.crossval.job import expected_files, run_job
+from mmgkeras.crossval.queue import Launch, run_queue
 from mmgkeras.crossval.request import ask, check_configs, check_folds, check_initial_models, find_data, remove_old
 from mmgkeras.crossval.summary_table import JobRow, measure_job, write_rows
 from mmgkeras.errors import InputError
-from mmgkeras.files import check_apart
-from mmgkeras.locks import locks_output
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
+from mmgkeras.study.layout import (
+    PREDICTIONS_CSV,
+    RUN,
+    SUMMARY_CSV,
+    Crossval,
+    FoldJob,
+    all_jobs,
+    is_done,
+    write_crossval,
+)
+from mmgkeras.study.run_files import HISTORY
 from mmgkeras.tables import read_predictions, write_predictions
 from mmgkeras.training import devices as device
-from mmgkeras.training.run_folder import HISTORY, check_writable
+from mmgkeras.training.run_folder import check_writable
 
 Placement = Literal["mirrored", "per-gpu"]
-SUMMARY: Final = "summary.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +53,6 @@ def _no_note(text: str) -> None:
     """Says nothing."""
 
 
-@locks_output("out")
 def crossval(
     store: Path,
     *,
@@ -92,7 +99,6 @@ def crossval(
     """
     if placement == "per-gpu" and launch is None:
         raise ValueError("Placement per-gpu needs a launch that starts processes.")
-    check_apart(out, [store] if data is None else [store, data])
     names = device.choose_devices(devices)
     check_configs(configs, seeds=seeds, num_devices=len(names) if placement == "mirrored" else 1)
     opened, out = PatchStore.open(store, verify=True), out.absolute()
@@ -165,26 +171,28 @@ class _Book:
 
     def _measured(self, job: FoldJob) -> JobRow:
         folder, batch_size = job.folder(self.out), self.asked.config(job).train.batch_size
-        return measure_job(job, predictions=folder / PREDICTIONS, history=folder / RUN / HISTORY, batch_size=batch_size)
+        return measure_job(
+            job, predictions=folder / PREDICTIONS_CSV, history=folder / RUN / HISTORY, batch_size=batch_size
+        )
 
     def _write(self) -> None:
         """Writes summary.csv, and the out-of-fold predictions of each network and seed of which every fold is done."""
         ordered = [self.rows[job] for job in self.asked.jobs() if job in self.rows]
-        for network in self.asked.networks:
+        for network in self.asked.configs:
             for seed in self.asked.seeds:
                 self._write_predictions([FoldJob(network, seed, fold) for fold in self.asked.folds])
         if ordered:
-            write_rows(self.out / SUMMARY, ordered)
+            write_rows(self.out / SUMMARY_CSV, ordered)
             self.report(ordered)
         else:
-            (self.out / SUMMARY).unlink(missing_ok=True)
+            (self.out / SUMMARY_CSV).unlink(missing_ok=True)
 
     def _write_predictions(self, jobs: Sequence[FoldJob]) -> None:
-        path = jobs[0].folder(self.out).parent / PREDICTIONS
+        path = jobs[0].folder(self.out).parent / PREDICTIONS_CSV
         if not all(job in self.rows for job in jobs):
             path.unlink(missing_ok=True)
             return
-        parts = [job.folder(self.out) / PREDICTIONS for job in jobs]
+        parts = [job.folder(self.out) / PREDICTIONS_CSV for job in jobs]
         if not path.exists() or path.stat().st_mtime < max(part.stat().st_mtime for part in parts):
             frames = [read_predictions(part) for part in parts]
             write_predictions(path, pd.concat(frames, ignore_index=True), overwrite=True)

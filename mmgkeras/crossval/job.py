@@ -11,38 +11,40 @@ from typing import Final
 
 import keras
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.config import Config
-from mmgkeras.crossval.queue import Crossval, FoldJob, read_crossval, write_done
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.summary import TISSUE_FRACTION, summarise
-from mmgkeras.files import atomic_file, sha256_file
+from mmgkeras.files import sha256_file
 from mmgkeras.inference.pointing_game import point
 from mmgkeras.inference.scoring import predict_store, unseen_patches
 from mmgkeras.inference.shortcut_test import shortcut_scores
-from mmgkeras.inference.timing import time_mammograms, write_timing
 from mmgkeras.patches.split import fold_patches, hold_out_patients
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.model_card import write_model_card
 from mmgkeras.schema import NO_CALCIFICATION
+from mmgkeras.study.layout import (
+    POINTING_CSV,
+    PREDICTIONS_CSV,
+    RUN,
+    SHORTCUT_CSV,
+    TIMING_CSV,
+    VALIDATION_CSV,
+    Crossval,
+    FoldJob,
+    read_crossval,
+    write_done,
+)
+from mmgkeras.study.measurements import POINTING, SHORTCUT, TIMING, read_measurements, write_measurements
+from mmgkeras.study.run_files import EpochRow, read_environment
 from mmgkeras.tables import read_predictions, write_predictions
-from mmgkeras.tables.cells import to_cells
 from mmgkeras.training import devices as device
 from mmgkeras.training.fit import fit
-from mmgkeras.training.history import EpochRow
 from mmgkeras.training.loop import Report
-from mmgkeras.training.run_folder import read_environment
 
-PREDICTIONS: Final = "predictions.csv"
-VALIDATION: Final = "validation.csv"
-TIMING: Final = "timing.csv"
-SHORTCUT: Final = "shortcut.csv"
-POINTING: Final = "pointing.csv"
-RUN: Final = "run"
 REGIONS: Final = "regions.csv"
 
 
@@ -64,12 +66,13 @@ def _silent(row: EpochRow) -> None:
 
 def expected_files(config: Config, *, data: Path | None) -> list[str]:
     """The files that a job makes besides its run, its model and done.json."""
+    has_regions = data is not None and (data / REGIONS).exists()
     return [
-        PREDICTIONS,
-        *([VALIDATION] if config.train.validation_patients > 0 else []),
-        TIMING,
-        SHORTCUT,
-        *([POINTING] if data is not None and (data / REGIONS).exists() else []),
+        PREDICTIONS_CSV,
+        *([VALIDATION_CSV] if config.train.validation_patients > 0 else []),
+        TIMING_CSV,
+        SHORTCUT_CSV,
+        *([POINTING_CSV] if has_regions else []),
     ]
 
 
@@ -108,17 +111,17 @@ def run_job(
     )
     _score(place, classifier=classifier, config=config)
     skipped = _measure(place, classifier=classifier, files=expected_files(config, data=crossval.data))
-    predictions = read_predictions(place.folder / PREDICTIONS)
+    predictions = read_predictions(place.folder / PREDICTIONS_CSV)
     write_model_card(model, metrics=summarise(predictions))
     write_done(out, job, crossval=crossval, skipped=skipped)
 
 
 def _open_store(crossval: Crossval) -> PatchStore:
     """The store; jobs begin hours after the queue was started, and done.json says that it is the same as then."""
-    store = PatchStore.open(crossval.store_path)
+    store = PatchStore.open(crossval.store.path)
     folds = store.path / FOLDS
-    is_split_as_then = folds.is_file() and sha256_file(folds) == crossval.folds_sha256
-    if store.checksum != crossval.store_checksum or not is_split_as_then:
+    is_split_as_then = folds.is_file() and sha256_file(folds) == crossval.store.folds_sha256
+    if store.checksum != crossval.store.checksum or not is_split_as_then:
         raise InputError(f"{store.path}: the store or its {FOLDS} was changed since the cross-validation was started")
     return store
 
@@ -136,11 +139,11 @@ def _train(
     """The model's folder, trained and exported now or before."""
     run, model = job.folder(out) / RUN, job.model(out)
     environment = read_environment(run)
-    if environment is not None and environment["is_finished"] and model.is_dir():
+    if environment is not None and environment.is_finished and model.is_dir():
         return model
     keras.backend.clear_session()  # what an earlier job in this process left
     fitted = fit(
-        crossval.store_path,
+        crossval.store.path,
         fold=job.fold,
         config=config,
         run=run,
@@ -155,54 +158,48 @@ def _train(
 
 
 def _score(place: _Place, *, classifier: Classifier, config: Config) -> None:
-    """Writes predictions.csv, and validation.csv where patients were held out."""
-    parts = [(PREDICTIONS, place.test, "score")]
-    if config.train.validation_patients > 0:
+    """Writes predictions.csv and timing.csv in one pass, and validation.csv where patients were held out."""
+    if not ((place.folder / PREDICTIONS_CSV).exists() and _is_timed(place)):
+        scored = predict_store(
+            classifier, place.store, indices=place.test, fold=place.fold, data=place.data, track=place.track
+        )
+        write_measurements(place.folder / TIMING_CSV, scored.timing, TIMING)
+        write_predictions(place.folder / PREDICTIONS_CSV, scored.predictions, overwrite=True)
+    if config.train.validation_patients > 0 and not (place.folder / VALIDATION_CSV).exists():
         train = fold_patches(place.store, place.fold).train
         part, seed = config.train.validation_patients, config.train.seed
         _, held_out = hold_out_patients(place.store.patches, train, part=part, seed=seed)
-        parts.append((VALIDATION, held_out, "score held-out patients of"))
-    for name, indices, label in parts:
-        if not (place.folder / name).exists():
-            scored = predict_store(
-                classifier, place.store, indices=indices, fold=place.fold, track=place.track, label=label
-            )
-            write_predictions(place.folder / name, scored.predictions)
-
-
-def _measure(place: _Place, *, classifier: Classifier, files: Sequence[str]) -> dict[str, str]:
-    """Writes timing.csv, shortcut.csv and pointing.csv; what was left out, and why."""
-    if not _is_timed(place):
-        image_ids = place.store.patches["image_id"].iloc[place.test].unique().tolist()
-        timing = time_mammograms(classifier.path, place.store, image_ids=image_ids, data=place.data, track=place.track)
-        write_timing(place.folder / TIMING, timing, overwrite=True)
-    skipped: dict[str, str] = {}
-    if not (place.folder / SHORTCUT).exists():
-        if _has_plain_tissue(place):
-            scores = shortcut_scores(classifier, place.store, place.test, track=place.track)
-            _write_rows(place.folder / SHORTCUT, scores)
-        else:
-            skipped[SHORTCUT] = "no tissue patch of the test subset is free of calcification"
-    if POINTING in files and place.data is not None and not (place.folder / POINTING).exists():
-        if classifier.can_localise:
-            hits = point(classifier, place.store, data=place.data, indices=place.test, track=place.track)
-            _write_rows(place.folder / POINTING, hits)
-        else:
-            skipped[POINTING] = "the network does not end in global average pooling"
-    return skipped
+        label = "score held-out patients of"
+        scored = predict_store(
+            classifier, place.store, indices=held_out, fold=place.fold, track=place.track, label=label
+        )
+        write_predictions(place.folder / VALIDATION_CSV, scored.predictions)
 
 
 def _is_timed(place: _Place) -> bool:
     """Whether timing.csv is there, and not of inference alone where more can be measured by now."""
-    path = place.folder / TIMING
-    return path.exists() and (place.data is None or bool(pd.read_csv(path)["read_s"].notna().all()))
+    timing = read_measurements(place.folder / TIMING_CSV, TIMING)
+    return timing is not None and (place.data is None or bool(timing["read_s"].notna().all()))
+
+
+def _measure(place: _Place, *, classifier: Classifier, files: Sequence[str]) -> dict[str, str]:
+    """Writes shortcut.csv and pointing.csv; what was left out, and why."""
+    skipped: dict[str, str] = {}
+    if not (place.folder / SHORTCUT_CSV).exists():
+        if _has_plain_tissue(place):
+            scores = shortcut_scores(classifier, place.store, place.test, track=place.track)
+            write_measurements(place.folder / SHORTCUT_CSV, scores, SHORTCUT)
+        else:
+            skipped[SHORTCUT_CSV] = "no tissue patch of the test subset is free of calcification"
+    if POINTING_CSV in files and place.data is not None and not (place.folder / POINTING_CSV).exists():
+        if classifier.can_localise:
+            hits = point(classifier, place.store, data=place.data, indices=place.test, track=place.track)
+            write_measurements(place.folder / POINTING_CSV, hits, POINTING)
+        else:
+            skipped[POINTING_CSV] = "the network does not end in global average pooling"
+    return skipped
 
 
 def _has_plain_tissue(place: _Place) -> bool:
     test = place.store.patches.iloc[place.test]
     return bool(((test["label"] == NO_CALCIFICATION) & (test["tissue"] >= TISSUE_FRACTION)).any())
-
-
-def _write_rows(path: Path, frame: pd.DataFrame) -> None:
-    with atomic_file(path) as temporary:
-        to_cells(frame).to_csv(temporary, index=False, lineterminator="\n")

@@ -5,7 +5,6 @@ Owns the refusals and what `--overwrite` removes.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,16 +13,29 @@ import numpy as np
 
 from mmgkeras import __version__
 from mmgkeras.config import Config
-from mmgkeras.crossval.job import RUN
-from mmgkeras.crossval.queue import CROSSVAL_JSON, DONE_JSON, Crossval, FoldJob, read_crossval
 from mmgkeras.errors import ConfigError, InputError
 from mmgkeras.files import sha256_file
 from mmgkeras.inference.scoring import hardware
+from mmgkeras.patches.manifest import IMAGES
 from mmgkeras.patches.split import fold_patches, read_store_folds
-from mmgkeras.patches.store import FOLDS, IMAGES, PatchStore
+from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
-from mmgkeras.training.run_folder import read_environment, versions
+from mmgkeras.study.layout import (
+    CROSSVAL_JSON,
+    JOB_FILES,
+    JOB_FOLDERS,
+    PREDICTIONS_CSV,
+    RUN,
+    Crossval,
+    FoldJob,
+    NetworkFacts,
+    StoreFacts,
+    check_network_name,
+    read_crossval,
+)
+from mmgkeras.study.run_files import read_environment
+from mmgkeras.training.run_folder import versions
 
 _THEN: Final = "; then "
 
@@ -65,6 +77,10 @@ def check_configs(configs: Mapping[str, Config], *, seeds: Sequence[int], num_de
     if not configs or not seeds:
         raise ConfigError("a cross-validation needs at least one configuration and one seed")
     for name, config in configs.items():
+        try:
+            check_network_name(name)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         if config.train.seed not in (0, *seeds):
             raise ConfigError(
                 f"{name}: train.seed: a cross-validation takes its seeds from --seeds. Received: {config.train.seed}"
@@ -89,9 +105,9 @@ def check_initial_models(
         folder = initial_model(config.model)
         if folder is None:
             continue
-        origins = [asdict(origin) for origin in check_initial_model(folder, config=config, store=store, fold=job.fold)]
+        origins = check_initial_model(folder, config=config, store=store, fold=job.fold)
         begun = None if overwrite else read_environment(job.folder(out) / RUN)
-        if begun is not None and begun.get("started_from") != origins:
+        if begun is not None and begun.started_from != origins:
             raise InputError(
                 f"{out}: {job.name} was begun from another model than {folder} is now; give another folder or "
                 "--overwrite"
@@ -108,7 +124,7 @@ def find_data(store: PatchStore, data: Path | None) -> Path | None:
         if not (data / IMAGES).is_file():
             raise InputError(f"{data}: is no data folder, it has no {IMAGES}")
         return data.absolute()
-    return _if_there(Path(str(store.manifest["source"])))
+    return _if_there(store.manifest.source)
 
 
 def ask(
@@ -141,13 +157,15 @@ def ask(
     asked = Crossval(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        store_path=store.path.absolute(),
-        store_checksum=store.checksum,
-        folds_sha256=sha256_file(store.path / FOLDS),
+        store=StoreFacts(
+            path=store.path.absolute(), checksum=store.checksum, folds_sha256=sha256_file(store.path / FOLDS)
+        ),
         data=data,
         folds=tuple(folds),
         seeds=tuple(sorted(set(seeds))),
-        networks={name: config.model_dump(mode="json") for name, config in configs.items()},
+        networks=tuple(
+            NetworkFacts(name=name, config=config.model_dump(mode="json")) for name, config in configs.items()
+        ),
         versions=versions(),
         hardware=hardware(),
         mmgkeras_version=__version__,
@@ -163,31 +181,32 @@ def _if_there(data: Path | None) -> Path | None:
 
 
 def _is_other_store(before: Crossval, asked: Crossval) -> bool:
-    return (before.store_checksum, before.folds_sha256) != (asked.store_checksum, asked.folds_sha256)
+    return (before.store.checksum, before.store.folds_sha256) != (asked.store.checksum, asked.store.folds_sha256)
 
 
 def _added(before: Crossval, asked: Crossval, *, configs: Mapping[str, Config], out: Path, overwrite: bool) -> Crossval:
     """What is asked for together with what was asked before."""
     place, again = out / CROSSVAL_JSON, "give another folder or --overwrite"
-    for key, word in (("store_checksum", "store"), ("folds_sha256", f"{FOLDS} of the store")):
-        if getattr(before, key) != getattr(asked, key):
-            raise InputError(f"{place}: was begun on another {word} than {asked.store_path} is now; {again}")
-    networks = dict(before.networks)
-    for name, config in configs.items():
-        difference = _difference(before.networks.get(name), config)
+    for key, word in (("checksum", "store"), ("folds_sha256", f"{FOLDS} of the store")):
+        if getattr(before.store, key) != getattr(asked.store, key):
+            raise InputError(f"{place}: was begun on another {word} than {asked.store.path} is now; {again}")
+    networks = {network.name: network for network in before.networks}
+    for network in asked.networks:
+        difference = _difference(before.configs.get(network.name), configs[network.name])
         if difference and not overwrite:
-            raise InputError(f"{place}: {name} was begun with {difference}; {again}")
+            raise InputError(f"{place}: {network.name} was begun with {difference}; {again}")
         # Else the values stay as they were first written, so that keys of later versions do not change their digest.
-        if difference or name not in networks:
-            networks[name] = asked.networks[name]
-    return replace(
-        asked,
-        created=before.created,
-        data=asked.data or _if_there(before.data),
-        hardware=_together(before.hardware, asked.hardware),
-        folds=tuple(sorted({*before.folds, *asked.folds})),
-        seeds=tuple(sorted({*before.seeds, *asked.seeds})),
-        networks=networks,
+        if difference or network.name not in networks:
+            networks[network.name] = network
+    return asked.model_copy(
+        update={
+            "created": before.created,
+            "data": asked.data or _if_there(before.data),
+            "hardware": _together(before.hardware, asked.hardware),
+            "folds": tuple(sorted({*before.folds, *asked.folds})),
+            "seeds": tuple(sorted({*before.seeds, *asked.seeds})),
+            "networks": tuple(networks.values()),
+        }
     )
 
 
@@ -209,26 +228,40 @@ def _difference(before: Mapping[str, object] | None, config: Config) -> str | No
 
 
 def remove_old(out: Path, asked: Crossval, *, jobs: Sequence[FoldJob]) -> None:
-    """Removes what is to be done anew: all of another store, networks of another configuration, and `jobs`.
+    """Removes the files of what is to be done anew: `jobs`, networks of another configuration, all of another store.
+
+    What else lies in their folders stays.
 
     Raises:
-        InputError: if something of it cannot be removed.
+        InputError: if something of it cannot be removed, or lies elsewhere, behind a symbolic link.
     """
     before = read_crossval(out)
     if before is None:
         return
-    changed = [
-        out / name
-        for name, values in before.networks.items()
-        if _is_other_store(before, asked) or asked.networks.get(name) != values
-    ]
-    for folder in (*changed, *(job.folder(out) for job in jobs)):
-        if not folder.exists():
-            continue
+    is_other_store = _is_other_store(before, asked)
+    changed = {name for name, values in before.configs.items() if is_other_store or asked.configs.get(name) != values}
+    for job in dict.fromkeys([*(job for job in before.jobs() if job.network in changed), *jobs]):
+        folder = job.folder(out)
         try:
+            _refuse_links(folder, out=out)
             # First what says that it is done: cut in the middle, the rest must not count as done.
-            for done in sorted(folder.rglob(DONE_JSON)):
-                done.unlink()
-            shutil.rmtree(folder)
+            for name in JOB_FILES:
+                (folder / name).unlink(missing_ok=True)
+            for name in JOB_FOLDERS:
+                if (folder / name).exists():
+                    shutil.rmtree(folder / name)
+            if job.network in changed:
+                (folder.parent / PREDICTIONS_CSV).unlink(missing_ok=True)
+            for place in (folder, folder.parent, folder.parent.parent):
+                if place.is_dir() and not any(place.iterdir()):
+                    place.rmdir()
         except OSError as error:
             raise InputError(f"{folder}: cannot be removed: {error.strerror or error}") from error
+
+
+def _refuse_links(folder: Path, *, out: Path) -> None:
+    for place in (folder, *folder.parents):
+        if place == out:
+            return
+        if place.is_symlink():
+            raise InputError(f"{place}: is a symbolic link; remove it yourself, or give another folder")

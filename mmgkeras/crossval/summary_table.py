@@ -10,15 +10,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
-
-from mmgkeras.crossval.queue import FoldJob
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import CONFUSION, METRICS, mean, measure
 from mmgkeras.evaluation.outputs import NOT_AVAILABLE
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.files import atomic_file
 from mmgkeras.schema import Metrics
+from mmgkeras.study.layout import FoldJob
+from mmgkeras.study.run_files import read_history
 from mmgkeras.tables import read_predictions
 
 _SELECTIONS: Final = ("tissue", "all")
@@ -57,7 +56,7 @@ def measure_job(job: FoldJob, *, predictions: Path, history: Path, batch_size: i
     """
     if not history.is_file():
         raise InputError(f"{history}: is missing, though the fold is done; give --overwrite to do it again")
-    frame, epochs = read_predictions(predictions), pd.read_csv(history)
+    frame, epochs = read_predictions(predictions), read_history(history)
     num_steps = epochs["step"].diff().fillna(epochs["step"])
     seconds = (num_steps * batch_size / epochs["patches_per_second"]).sum()
     return JobRow(

@@ -65,6 +65,18 @@ def by_annotation(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {name: frame[~is_positive | chosen] for name, chosen in kinds.items() if (is_positive & chosen).any()}
 
 
+def part_counts(frame: pd.DataFrame, *, of_positives: bool = False) -> tuple[int, int, int, int]:
+    """Mammograms and patients of a part, or of its positives alone, and its positive and its negative patches."""
+    labels = frame["label"]
+    counted = frame[labels == CALCIFICATION] if of_positives else frame
+    return (
+        int(counted["image_id"].nunique()),
+        int(counted["patient_id"].nunique()),
+        int((labels == CALCIFICATION).sum()),
+        int((labels == NO_CALCIFICATION).sum()),
+    )
+
+
 def part_metrics(frame: pd.DataFrame, resamples: PatientResamples) -> PartMetrics:
     """Sensitivity and specificity at the paper's threshold, and the AUC of pairs of the same fold."""
     labels, scores = frame["label"].to_numpy(), frame["probability"].to_numpy()

@@ -26,9 +26,9 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.schema import CALCIFICATION
+from mmgkeras.study.layout import PREDICTIONS_CSV
 from mmgkeras.tables import write_predictions
 
-PREDICTIONS_CSV: Final = "predictions.csv"
 TWINS_CSV: Final = "twins.csv"
 SPACING_TOLERANCE: Final = 0.2
 """Beyond this relative difference of pixel sizes a model sees calcifications of a size it was not trained on."""
@@ -108,19 +108,17 @@ def _write(
     if scored_twins:
         twins = pd.concat([part.predictions for part in scored_twins], ignore_index=True)
         write_predictions(folder / TWINS_CSV, twins)
-    seconds = {
-        (int(part.predictions["fold"].iloc[0]), image_id): value
-        for part in scored
-        for image_id, value in part.seconds.items()
-    }
-    first_seconds = [part.first_seconds for part in scored]
+    timing = pd.concat([part.timing.assign(fold=part.predictions["fold"].iloc[0]) for part in scored])
+    is_cold = timing["is_cold"] == 1
+    warm = timing[~is_cold]
+    keys = zip(warm["fold"].tolist(), warm["image_id"].tolist(), strict=True)
     summary = write_metrics(
         folder,
         predictions,
         threshold=threshold,
         twins=twins,
-        seconds=seconds,
-        timing=summarise_times(first_seconds, list(seconds.values()), hardware=hardware()),
+        seconds=dict(zip(keys, warm["infer_s"].tolist(), strict=True)),
+        timing=summarise_times(timing.loc[is_cold, "infer_s"].tolist(), warm["infer_s"].tolist(), hardware=hardware()),
     )
     return Evaluation(summary, notes)
 

@@ -20,9 +20,9 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import CALCIFICATION, Grid, Kind, Region
+from mmgkeras.study.measurements import POINTING
 from mmgkeras.tables import read_regions
 
-POINTING_COLUMNS: Final = ("image_id", "patient_id", "row", "col", "peak_row", "peak_col", "is_hit", "chance")
 TARGETS: Final[tuple[Kind, ...]] = ("calcification", "cluster")
 """Kinds of region that are a finding, the closer one first: a cluster region also holds the tissue between marks."""
 
@@ -48,8 +48,9 @@ def point(
         track: called with the images.
 
     Returns:
-        A frame of `POINTING_COLUMNS`, empty if no region lies in a positive patch: row and col of the patch; peak_row
-        and peak_col, where in the image the peak cell looks, in pixels; is_hit 0 or 1; chance as in `Pointing`.
+        A frame of the columns of pointing.csv, empty if no region lies in a positive patch: row and col of the patch;
+        peak_row and peak_col, where in the image the peak cell looks, in pixels; is_hit 0 or 1; chance as in
+        `Pointing`.
 
     Raises:
         InputError: if the model cannot localise or cannot take the store's patches, regions.csv cannot be read, or a
@@ -71,7 +72,7 @@ def point(
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         rows.extend(_pointed(classifier, store, patches=patches, findings=findings))
-    return pd.DataFrame(rows, columns=list(POINTING_COLUMNS))
+    return pd.DataFrame(rows, columns=list(POINTING))
 
 
 def _findings(patches: pd.DataFrame, regions: Sequence[Region], *, grid: Grid) -> dict[int, NDArray[np.bool_]]:

@@ -6,10 +6,9 @@ predictions alone, elsewhere.
 
 import os
 import platform
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +17,13 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.baselines import baseline_scores
+from mmgkeras.inference.timing import Source, classify_timed
 from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.metadata import patients_digest
+from mmgkeras.study.measurements import TIMING
 from mmgkeras.tables import BASELINE_PREFIX
 
 
@@ -41,17 +42,15 @@ class TestPatches:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePredictions:
-    """Predictions and their times.
+    """What one pass over the mammograms of a store gave.
 
     Attributes:
         predictions: a frame with the columns of predictions.csv.
-        first_seconds: for the first mammogram, straight after loading.
-        seconds: for each mammogram by its image_id, once the model runs; all its patches given, pixels in memory.
+        timing: a frame with those of timing.csv; the first mammogram comes twice, at first straight after loading.
     """
 
     predictions: pd.DataFrame
-    first_seconds: float
-    seconds: Mapping[str, float]
+    timing: pd.DataFrame
 
 
 def unseen_patches(classifier: Classifier, store: PatchStore) -> TestPatches:
@@ -103,40 +102,46 @@ def predict_store(
     *,
     indices: NDArray[np.int64],
     fold: int,
+    data: Path | None = None,
     track: Track = untracked,
     label: str = "score",
 ) -> StorePredictions:
-    """The model's probabilities and the baselines of the patches `indices` (n,) of a store.
+    """The model's probabilities and the baselines of the patches `indices` (n,) of a store, and their times.
 
     Args:
         classifier: the model.
         store: where the patches are.
         indices: rows of the store's patches; those of one image are scored together.
         fold: 1-based, written beside every patch.
+        data: the data folder that the store was made of, to time reading, dividing and drawing too; whole images must
+            be asked for then. Without it only the inference is timed.
         track: called with the images.
         label: what it is told of them, before the fold's number.
 
     Raises:
-        InputError: if the store has patches that the model cannot take, or no patch is asked for.
+        InputError: if the store has patches that the model cannot take, no patch is asked for, or the data folder is
+            not the store's.
     """
     check_fits(classifier, store)
     if len(indices) == 0:
         raise InputError(f"{store.path}: has no patches to score in fold {fold}")
     chosen = store.patches.iloc[indices].assign(index=indices)
     images = [group for _, group in chosen.groupby("image_id", sort=False)]
-    frames, seconds = [], {}
-    first_seconds = None
+    source = None if data is None else Source.open(data, [str(image["image_id"].iloc[0]) for image in images])
+    frames: list[pd.DataFrame] = []
+    times: list[dict[str, Any]] = []
     for image in track(images, f"{label} fold {fold}"):
+        image_id = str(image["image_id"].iloc[0])
         patches = store.gather(image["index"].to_numpy())
-        if first_seconds is None:
-            first_seconds = _timed(classifier, patches)[1]
-        probability, seconds[str(image["image_id"].iloc[0])] = _timed(classifier, patches)
+        # The first inference after loading is slower; its probabilities are the same.
+        for is_cold in (1, 0) if not times else (0,):
+            probability, seconds = classify_timed(classifier, patches, store=store, image_id=image_id, source=source)
+            times.append({"image_id": image_id, "num_patches": len(patches), "is_cold": is_cold, **seconds})
         baselines = {BASELINE_PREFIX + name: values for name, values in baseline_scores(patches[..., 0]).items()}
         frames.append(image.assign(fold=fold, probability=probability.astype(np.float64), **baselines))
     return StorePredictions(
         predictions=pd.concat(frames, ignore_index=True).drop(columns="index"),
-        first_seconds=first_seconds or 0.0,
-        seconds=seconds,
+        timing=pd.DataFrame(times, columns=list(TIMING)),
     )
 
 
@@ -162,14 +167,6 @@ def check_fits(classifier: Classifier, store: PatchStore) -> None:
         )
     if (store.pixel_type, metadata.pixel_type) == ("uint16", "uint8"):
         raise InputError(f"{store.path}: has pixels of 16 bits, and {classifier.path} takes 8")
-
-
-def _timed(
-    classifier: Classifier, patches: NDArray[np.uint8] | NDArray[np.uint16]
-) -> tuple[NDArray[np.float32], float]:
-    start = time.perf_counter()
-    probability = classifier.classify(patches)
-    return probability, time.perf_counter() - start
 
 
 def _cpu() -> str:

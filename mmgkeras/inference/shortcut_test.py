@@ -19,8 +19,8 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import NO_CALCIFICATION, Pixels
+from mmgkeras.study.measurements import SHORTCUT
 
-SHORTCUT_COLUMNS: Final = ("image_id", "patient_id", "row", "col", "label", "change", "probability")
 _Change = Callable[[Pixels], Pixels]
 _CHUNK: Final = 256
 """Patches that are changed and scored at a time."""
@@ -69,8 +69,8 @@ def shortcut_scores(
         track: called with the parts of the work.
 
     Returns:
-        A frame of `SHORTCUT_COLUMNS`: for every change, in the order of `CHANGES`, the same patches in the same order.
-        It is empty if no patch takes part.
+        A frame of the columns of shortcut.csv: for every change, in the order of `CHANGES`, the same patches in the
+        same order. It is empty if no patch takes part.
 
     Raises:
         InputError: if the model cannot take the store's patches.
@@ -80,7 +80,7 @@ def shortcut_scores(
     is_wanted = (patches["label"] == NO_CALCIFICATION) & (patches["tissue"] >= TISSUE_FRACTION)
     chosen = np.asarray(indices)[is_wanted.to_numpy()]
     if len(chosen) == 0:
-        return pd.DataFrame(columns=list(SHORTCUT_COLUMNS))
+        return pd.DataFrame(columns=list(SHORTCUT))
     if len(chosen) > max_patches:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, max_patches, replace=False))
     parts = np.array_split(chosen, -(-len(chosen) // _CHUNK))
@@ -94,4 +94,4 @@ def shortcut_scores(
         place.assign(change=name, probability=np.concatenate(values).astype(np.float64))
         for name, values in scores.items()
     ]
-    return pd.concat(frames, ignore_index=True)[list(SHORTCUT_COLUMNS)]
+    return pd.concat(frames, ignore_index=True)[list(SHORTCUT)]

@@ -1,124 +1,91 @@
-"""How long a model takes for each mammogram: reading, dividing, inference and drawing apart (paper, 3.4.2).
+"""How long a model takes for one mammogram: reading, dividing, inference and drawing apart (paper, 3.4.2).
 
-Owns timing.csv. The paper's processing time is the inference of all patches of a mammogram; the other parts are what a
-reader waits for besides.
+The paper's processing time is the inference of all patches of a mammogram; the other parts are what a reader waits for
+besides. Owns what is timed; scoring a store is `scoring`'s, and timing.csv is `study.measurements`'.
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import cast
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from mmgkeras import images
 from mmgkeras.errors import InputError
-from mmgkeras.files import atomic_file
 from mmgkeras.overlay.draw import draw
+from mmgkeras.patches.shards import promote
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.progress import Track, untracked
-from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.schema import Grid, ImageRecord, Pixels, ScoreMap
+from mmgkeras.savedmodel.classifier import Classifier
+from mmgkeras.schema import Grid, ImageRecord, Mammogram, Pixels, ScoreMap
 from mmgkeras.tables import read_images
-from mmgkeras.tables.cells import to_cells
-
-TIMING_COLUMNS: Final = ("image_id", "num_patches", "is_cold", "read_s", "divide_s", "infer_s", "draw_s")
 
 
-def time_mammograms(
-    model: Path,
-    store: PatchStore,
-    *,
-    image_ids: Sequence[str],
-    data: Path | None = None,
-    track: Track = untracked,
-) -> pd.DataFrame:
-    """Seconds for each mammogram, and before them those of the first one straight after the model was loaded.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The data folder that a store was made of, and its images by their image_id."""
 
-    Args:
-        model: a SavedModel's folder. It is loaded anew, so that the first run is cold.
-        store: which images were divided how; without `data` also their pixels.
-        image_ids: of the store, in the order of the work.
-        data: the data folder with the image files. Without it only the inference is measured.
-        track: called with the image_ids.
+    data: Path
+    records: dict[str, ImageRecord]
 
-    Returns:
-        Columns TIMING_COLUMNS: is_cold is 1 in the first row, of the first image, which comes again warm, and 0 in all
-        others; seconds are NaN where not measured. Reading is from wherever the file is, the system's cache included;
-        drawing makes the picture at native resolution and saves nothing.
+    @classmethod
+    def open(cls, data: Path, image_ids: Sequence[str]) -> "Source":
+        """The folder with the records of the images.
 
-    Raises:
-        InputError: if the model, the data folder or an image of it cannot be used.
-    """
-    if not image_ids:
-        return pd.DataFrame(columns=list(TIMING_COLUMNS))
-    records = None if data is None else _records(data, image_ids)
-    places = store.patches.groupby("image_id", sort=False).indices
-    classifier = load(model)
-
-    def timed(image_id: str) -> dict[str, Any]:
-        if records is None or data is None:
-            patches = store.gather(np.asarray(places[image_id]))
-            return {"num_patches": len(patches), "infer_s": _inference(classifier, patches)[1]}
-        return _timed_whole(classifier, store, record=records[image_id], data=data)
-
-    rows = [{"image_id": image_ids[0], "is_cold": 1, **timed(image_ids[0])}]
-    rows += [{"image_id": image_id, "is_cold": 0, **timed(image_id)} for image_id in track(image_ids, "time")]
-    return pd.DataFrame(rows, columns=list(TIMING_COLUMNS))
+        Raises:
+            InputError: if images.csv cannot be read or lists not all of them.
+        """
+        path = data / "images.csv"
+        records = {record.image_id: record for record in read_images(path)}
+        for image_id in image_ids:
+            if image_id not in records:
+                raise InputError(f"{path}: lists no image {image_id}; give the data folder that the store was made of")
+        return cls(data, records)
 
 
-def write_timing(path: Path, frame: pd.DataFrame, *, overwrite: bool = False) -> None:
-    """Writes timing.csv; what was not measured is an empty field.
+def classify_timed(
+    classifier: Classifier, patches: Pixels, *, store: PatchStore, image_id: str, source: Source | None
+) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """The probabilities (n,) of an image's patches (n, P, P, 1) in the store, and the seconds that each part took.
+
+    Without a source only the inference is timed. With one, all patches of the image's grid must be given; the file is
+    read from wherever it is, the system's cache included, and drawing makes the picture at native resolution and saves
+    nothing.
 
     Raises:
-        InputError: if the file exists and `overwrite` is not set, or cannot be written.
+        InputError: if the image of the data folder cannot be read, or is not that of the store.
     """
-    with atomic_file(path, overwrite=overwrite) as temporary:
-        to_cells(frame).to_csv(
-            temporary, columns=list(TIMING_COLUMNS), index=False, float_format="%.6f", lineterminator="\n"
-        )
-
-
-def _timed_whole(classifier: Classifier, store: PatchStore, *, record: ImageRecord, data: Path) -> dict[str, Any]:
-    """Every part of one mammogram's way from its file to its picture."""
+    if source is None:
+        return _inferred(classifier, patches)
+    grid = store.grid(image_id)
     start = time.perf_counter()
-    mammogram = images.read(record, data)
-    read = time.perf_counter()
-    height, width = mammogram.pixels.shape
-    expected = store.grid(record.image_id)
-    if (height, width) != (expected.height, expected.width):
-        raise InputError(
-            f"{data}: is not the data folder of {store.path}: image {record.image_id} has {height} x {width} pixels, "
-            f"in the store {expected.height} x {expected.width}"
-        )
-    divided = time.perf_counter()
-    grid = Grid(height, width, store.patch_px, store.stride_px, mammogram.record.chest_wall_side)
-    patches = cast(Pixels, grid.cut(mammogram.pixels).reshape(-1, store.patch_px, store.patch_px, 1))
-    divide_s = time.perf_counter() - divided
-    probabilities, infer_s = _inference(classifier, patches)
-    start_drawing = time.perf_counter()
-    draw(mammogram, ScoreMap(record.image_id, grid, probabilities.reshape(grid.rows, grid.cols)))
-    return {
-        "num_patches": len(patches),
-        "read_s": read - start,
-        "divide_s": divide_s,
-        "infer_s": infer_s,
-        "draw_s": time.perf_counter() - start_drawing,
-    }
-
-
-def _inference(classifier: Classifier, patches: Pixels) -> tuple[Any, float]:
+    mammogram = images.read(source.records[image_id], source.data)
+    read_s = time.perf_counter() - start
+    divide_s = _divided(mammogram, patches, grid=grid, store=store, data=source.data)
+    probability, seconds = _inferred(classifier, patches)
     start = time.perf_counter()
-    probabilities = classifier.classify(patches)
-    return probabilities, time.perf_counter() - start
+    draw(mammogram, ScoreMap(image_id, grid, probability.reshape(grid.rows, grid.cols)))
+    return probability, {"read_s": read_s, "divide_s": divide_s, **seconds, "draw_s": time.perf_counter() - start}
 
 
-def _records(data: Path, image_ids: Sequence[str]) -> dict[str, ImageRecord]:
-    """The records of the images, each there."""
-    path = data / "images.csv"
-    records = {record.image_id: record for record in read_images(path)}
-    for image_id in image_ids:
-        if image_id not in records:
-            raise InputError(f"{path}: lists no image {image_id}; give the data folder that the store was made of")
-    return records
+def _inferred(classifier: Classifier, patches: Pixels) -> tuple[NDArray[np.float32], dict[str, float]]:
+    start = time.perf_counter()
+    probability = classifier.classify(patches)
+    return probability, {"infer_s": time.perf_counter() - start}
+
+
+def _divided(mammogram: Mammogram, patches: Pixels, *, grid: Grid, store: PatchStore, data: Path) -> float:
+    """The seconds that dividing a mammogram takes; refuses one that is not what the store has."""
+    shape = mammogram.pixels.shape
+    if shape == (grid.height, grid.width):
+        start = time.perf_counter()
+        cut = cast(Pixels, grid.cut(mammogram.pixels).reshape(-1, grid.patch_px, grid.patch_px, 1))
+        seconds = time.perf_counter() - start
+        if np.array_equal(promote(cut) if store.pixel_type == "uint16" else cut, patches):
+            return seconds
+    raise InputError(
+        f"{data}: is not the data folder of {store.path}: image {mammogram.record.image_id} has {shape[0]} x "
+        f"{shape[1]} pixels, in the store {grid.height} x {grid.width}, or other gray values"
+    )

@@ -3,7 +3,6 @@
 Owns what a store is made of and what its manifest says. Memory does not grow with the store.
 """
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
@@ -16,14 +15,15 @@ from mmgkeras import __version__, tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
 from mmgkeras.files import atomic_folder, check_apart
+from mmgkeras.json_files import write_json
 from mmgkeras.locks import output_lock
-from mmgkeras.patches import store as layout
 from mmgkeras.patches.check import DataReport, ReadImage, check_data
+from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, describe_file, sealed
 from mmgkeras.patches.shards import ShardWriter
-from mmgkeras.patches.store import PatchStore
+from mmgkeras.patches.store import STORE_FILES, PatchStore
+from mmgkeras.patches.store_tables import PATCH_COLUMNS, STORE_IMAGE_COLUMNS, label_counts, spacing_facts
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Grid, ImageRecord, Pixels
-from mmgkeras.tables.cells import to_cells
 
 _SPACING_RATIO: Final = 1.2
 """Pixels of one store whose edges differ by more than this are worth a note: marks look different in them."""
@@ -56,7 +56,7 @@ def prepare(
         InputFaultsError: every fault of the tables; without `skip_bad` also every fault of images and annotations.
     """
     check_apart(store, [data])
-    with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=layout.STORE_FILES) as folder:
+    with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=STORE_FILES) as folder:
         with ShardWriter(folder, patch_px=config.patch_px) as writer:
             contents = _Contents(writer, skip_bad=skip_bad)
             report = check_data(data, config, use=contents.add, track=track, label="reading images")
@@ -99,7 +99,7 @@ def _tissue_fractions(grid: Grid, tissue: NDArray[np.bool_]) -> NDArray[np.float
 def _patch_rows(record: ImageRecord, *, labels: NDArray[np.int8], tissue: NDArray[np.float32]) -> pd.DataFrame:
     rows, cols = np.indices(labels.shape)
     values = (record.image_id, record.patient_id, rows.ravel(), cols.ravel(), labels.ravel(), tissue.ravel())
-    return pd.DataFrame(dict(zip(layout.PATCH_COLUMNS, values, strict=True)))
+    return pd.DataFrame(dict(zip(PATCH_COLUMNS, values, strict=True)))
 
 
 def _image_row(image: ReadImage) -> tuple[object, ...]:
@@ -111,12 +111,12 @@ def _image_row(image: ReadImage) -> tuple[object, ...]:
 def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport) -> None:
     """Writes the tables and, last, the manifest; paths in it are relative to the data folder."""
     patches = pd.concat(contents.patches, ignore_index=True)
-    frame = pd.DataFrame(contents.images, columns=list(layout.STORE_IMAGE_COLUMNS))
-    to_cells(patches).to_csv(folder / layout.PATCHES, index=False, lineterminator="\n")
-    to_cells(frame).to_csv(folder / layout.IMAGES, index=False, lineterminator="\n")
-    files = {path.name: layout.describe_file(path) for path in sorted(folder.iterdir())}
+    frame = pd.DataFrame(contents.images, columns=list(STORE_IMAGE_COLUMNS))
+    patches.to_csv(folder / PATCHES, index=False, lineterminator="\n")
+    frame.to_csv(folder / IMAGES, index=False, lineterminator="\n")
+    files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
     manifest: dict[str, Any] = {
-        "format_version": layout.FORMAT_VERSION,
+        "format_version": FORMAT_VERSION,
         "mmgkeras_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": str(data),
@@ -129,7 +129,7 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         "pixel_type": str(contents.writer.dtype),
         "patches_per_shard": contents.writer.patches_per_shard,
         "counts": _counts(frame, patches),
-        "spacing_mm": _spacing(frame),
+        "spacing_mm": spacing_facts(pd.to_numeric(frame["spacing_mm"])),
         "skipped_images": [
             {"image_id": image_id, "reason": fault.replace(f"{data}/", "")} for image_id, fault in report.image_faults
         ],
@@ -138,29 +138,15 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         "files": files,
     }
     manifest["notes"] = [*report.annotations.notes, *_notes(manifest)]
-    manifest["checksum"] = layout.manifest_checksum(manifest)
-    (folder / layout.MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(folder / MANIFEST, sealed(manifest))
 
 
 def _counts(frame: pd.DataFrame, patches: pd.DataFrame) -> dict[str, int]:
-    labels = patches["label"]
     return {
         "images": len(frame),
         "patients": int(frame["patient_id"].nunique()),
         "patches": len(patches),
-        "positive": int((labels == 1).sum()),
-        "negative": int((labels == 0).sum()),
-        "unknown": int((labels == -1).sum()),
-    }
-
-
-def _spacing(frame: pd.DataFrame) -> dict[str, Any]:
-    """Median, least and greatest pixel edge in mm, None where no image tells it, and how many do not."""
-    known = pd.to_numeric(frame["spacing_mm"]).dropna()
-    statistics = {"median": known.median(), "min": known.min(), "max": known.max()}
-    return {
-        **{name: float(value) if len(known) else None for name, value in statistics.items()},
-        "num_unknown": len(frame) - len(known),
+        **label_counts(patches["label"]),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mmgkeras.errors import InputError
 from mmgkeras.schema import Pixels
 
 MAX_SHARD_BYTES: Final = 2**32
@@ -113,12 +114,20 @@ class ShardWriter:
 class ShardReader:
     """Patches by their number over all shards, memory-mapped: pages are the kernel's, not the process's."""
 
-    def __init__(self, paths: Sequence[Path], *, patches_per_shard: int) -> None:
-        """Maps the shards in order; each but the last holds `patches_per_shard` patches."""
-        # As plain arrays: the memmap class costs a microsecond for each patch taken.
-        self._shards = [np.asarray(np.load(path, mmap_mode="r")) for path in paths]
+    def __init__(
+        self, paths: Sequence[Path], *, patches_per_shard: int, num_patches: int, patch_px: int, pixel_type: str
+    ) -> None:
+        """Maps the shards in order; each but the last holds `patches_per_shard` patches.
+
+        Raises:
+            InputError: if one cannot be read or its header promises something else.
+        """
+        self._shards: list[NDArray[Any]] = []
         self._patches_per_shard = patches_per_shard
-        self._num_patches = sum(len(shard) for shard in self._shards)
+        self._num_patches = num_patches
+        for number, path in enumerate(paths):
+            length = min(patches_per_shard, num_patches - number * patches_per_shard)
+            self._shards.append(_mapped(path, shape=(length, patch_px, patch_px, 1), pixel_type=pixel_type))
 
     def gather(self, indices: NDArray[np.integer], *, out: Pixels | None = None) -> Pixels:
         """(n, P, P, 1) the patches of indices (n,), in their order.
@@ -144,6 +153,20 @@ class ShardReader:
             part = np.empty((len(chosen), *first.shape[1:]), dtype=first.dtype)
             patches[chosen] = _take(self._shards[number], places[chosen], out=part)
         return patches
+
+
+def _mapped(path: Path, *, shape: tuple[int, ...], pixel_type: str) -> NDArray[Any]:
+    try:
+        # As a plain array: the memmap class costs a microsecond for each patch taken.
+        shard = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, MemoryError, RecursionError, OverflowError) as error:
+        raise InputError(f"{path}: is no shard of a patch store: {error}; prepare the store again") from error
+    if (shard.shape, shard.dtype) != (shape, np.dtype(pixel_type)) or not shard.flags.c_contiguous:
+        rule = f"must hold {pixel_type} pixels of shape {shape}, as store.json says"
+        raise InputError(f"{path}: {rule}. Received: {shard.dtype} of shape {shard.shape}; prepare the store again")
+    return shard
 
 
 def _take(shard: Pixels, places: NDArray[np.int64], *, out: Pixels) -> Pixels:

@@ -9,13 +9,10 @@
 Owns the format and its checks; `prepare` writes it, `split` adds folds.csv.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -23,36 +20,15 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.files import sha256_file
+from mmgkeras.json_files import read_json
+from mmgkeras.patches.manifest import IMAGES, MANIFEST, PATCHES, FileFacts, StoreManifest
 from mmgkeras.patches.shards import ShardReader
+from mmgkeras.patches.store_tables import read_store_images, read_store_patches
 from mmgkeras.schema import Grid, Pixels, Side
-from mmgkeras.tables import IMAGE_COLUMNS
-from mmgkeras.tables.cells import from_cells
 
-FORMAT_VERSION: Final = 1
-MANIFEST: Final = "store.json"
-IMAGES: Final = "images.csv"
-PATCHES: Final = "patches.csv"
 FOLDS: Final = "folds.csv"
 STORE_FILES: Final = (MANIFEST, IMAGES, PATCHES, FOLDS, "patches-*.npy")
 """Patterns of all files of a store, the one that makes it one first."""
-STORE_IMAGE_COLUMNS: Final = (
-    *IMAGE_COLUMNS,
-    "height",
-    "width",
-    "chest_wall_side",
-    "stride_px",
-    "pixel_sha256",
-    "num_patches",
-)
-PATCH_COLUMNS: Final = ("image_id", "patient_id", "row", "col", "label", "tissue")
-PROVENANCE: Final = ("created", "source", "mmgkeras_version")
-"""Keys of the manifest that say how the store came to be and not what is in it; its checksum leaves them out."""
-
-_REQUIRED_TEXT: Final = ("image_id", "path", "patient_id", "laterality", "view", "annotation")
-_NUMBERS: Final = {"spacing_mm": "float64", "age": "float64", "height": "int64", "width": "int64"} | {
-    "stride_px": "int64",
-    "num_patches": "int64",
-}
 
 
 @dataclass(frozen=True)
@@ -69,7 +45,7 @@ class PatchStore:
     """
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: StoreManifest
     patches: pd.DataFrame
     images: pd.DataFrame
 
@@ -81,46 +57,51 @@ class PatchStore:
             InputError: if there is no store, or it was written in another format.
             InputFaultsError: every file that is missing or not as it was written.
         """
-        manifest = _read_manifest(path)
+        if not (path / MANIFEST).exists():
+            raise InputError(f"{path}: is not a patch store: it has no {MANIFEST}; mmgkeras prepare makes one")
+        manifest = read_json(path / MANIFEST, StoreManifest, hint="prepare the store again")
         faults = [
             fault
-            for name, file in manifest["files"].items()
+            for name, file in manifest.files.items()
             if (fault := _file_fault(path / name, file, verify=verify or name in (IMAGES, PATCHES)))
         ]
         if faults:
             raise InputFaultsError(faults)
-        return cls(path=path, manifest=manifest, patches=_read_patches(path), images=_read_images(path))
+        images = read_store_images(path / IMAGES, manifest)
+        patches = read_store_patches(path / PATCHES, manifest, images=images)
+        store = cls(path=path, manifest=manifest, patches=patches, images=images)
+        store._shards  # noqa: B018 - maps them and so checks their headers
+        return store
 
     @property
     def patch_px(self) -> int:
         """The edge of a patch in pixels."""
-        return int(self.manifest["grid"]["patch_px"])
+        return self.manifest.grid.patch_px
 
     @property
     def stride_px(self) -> int:
         """The distance between neighbouring patches in pixels."""
-        return int(self.manifest["grid"]["stride_px"])
+        return self.manifest.grid.stride_px
 
     @property
     def pixel_type(self) -> str:
         """The numpy name of the type of every pixel: uint8 or uint16."""
-        return str(self.manifest["pixel_type"])
+        return self.manifest.pixel_type
 
     @property
     def spacing_mm(self) -> float | None:
         """The median length of a pixel's edge over the images that tell it; None if none does."""
-        spacing = self.manifest["spacing_mm"]["median"]
-        return None if spacing is None else float(spacing)
+        return self.manifest.spacing_mm.median
 
     @property
     def checksum(self) -> str:
         """The SHA-256 of what the store holds: equal for stores made of the same data in the same way."""
-        return str(self.manifest["checksum"])
+        return self.manifest.checksum
 
     @property
     def num_bytes(self) -> int:
         """The size of all files that hold data."""
-        return sum(int(file["bytes"]) for file in self.manifest["files"].values())
+        return sum(file.bytes for file in self.manifest.files.values())
 
     def grid(self, image_id: str) -> Grid:
         """How one image was divided.
@@ -143,9 +124,12 @@ class PatchStore:
 
     @cached_property
     def _shards(self) -> ShardReader:
-        names = sorted(name for name in self.manifest["files"] if name.endswith(".npy"))
         return ShardReader(
-            [self.path / name for name in names], patches_per_shard=int(self.manifest["patches_per_shard"])
+            [self.path / name for name in self.manifest.shards],
+            patches_per_shard=self.manifest.patches_per_shard,
+            num_patches=self.manifest.counts.patches,
+            patch_px=self.patch_px,
+            pixel_type=self.pixel_type,
         )
 
     @cached_property
@@ -154,54 +138,13 @@ class PatchStore:
         return {image_id: (height, width, side) for image_id, height, width, side in zip(*columns, strict=True)}
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """What the manifest says of a file: its size in bytes and its SHA-256."""
-    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """The SHA-256 of the manifest without its provenance and without the checksum itself, in a canonical form."""
-    content = {key: value for key, value in manifest.items() if key not in (*PROVENANCE, "checksum")}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    place = path / MANIFEST
-    try:
-        manifest = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: is not a patch store: it has no {MANIFEST}; mmgkeras prepare makes one") from error
-    except OSError as error:
-        raise InputError(f"{place}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{place}: is damaged; prepare the store again. Received: {error}") from error
-    if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
-        received = manifest.get("format_version") if isinstance(manifest, dict) else manifest
-        raise InputError(f"{place}: format_version must be {FORMAT_VERSION}. Received: {received!r}")
-    if manifest.get("checksum") != manifest_checksum(manifest):
-        raise InputError(f"{place}: is not as it was written, its checksum differs; prepare the store again")
-    return manifest
-
-
-def _file_fault(path: Path, file: Mapping[str, Any], *, verify: bool) -> str | None:
+def _file_fault(path: Path, file: FileFacts, *, verify: bool) -> str | None:
     try:
         size = path.stat().st_size
-        if size != file["bytes"]:
-            return f"{path}: must have {file['bytes']:,} bytes, as store.json says. Received: {size:,}"
-        if verify and sha256_file(path) != file["sha256"]:
+        if size != file.bytes:
+            return f"{path}: must have {file.bytes:,} bytes, as store.json says. Received: {size:,}"
+        if verify and sha256_file(path) != file.sha256:
             return f"{path}: is not as it was written, its checksum differs; prepare the store again"
     except OSError as error:
         return f"{path}: cannot be read: {error.strerror or error}"
     return None
-
-
-def _read_patches(path: Path) -> pd.DataFrame:
-    types = {"image_id": "str", "patient_id": "str", "row": "int64", "col": "int64", "label": "int8"}
-    return from_cells(pd.read_csv(path / PATCHES, dtype={**types, "tissue": "float32"}, keep_default_na=False))
-
-
-def _read_images(path: Path) -> pd.DataFrame:
-    types = {name: _NUMBERS.get(name, "str") for name in STORE_IMAGE_COLUMNS}
-    empty = {name: [""] for name in IMAGE_COLUMNS if name not in _REQUIRED_TEXT}
-    return from_cells(pd.read_csv(path / IMAGES, dtype=types, keep_default_na=False, na_values=empty))

@@ -136,23 +136,23 @@ _INDENT = " " * 12
 
 def summary_lines(store: PatchStore) -> list[str]:
     """What is in a store, what was left out of it and what should be known of it."""
-    counts = store.manifest["counts"]
+    counts = store.manifest.counts
     spacing = "unknown" if store.spacing_mm is None else f"{store.spacing_mm:g} mm"
-    skipped = store.manifest["skipped_images"]
+    skipped = store.manifest.skipped_images
     facts = [
         ("store", str(store.path)),
-        ("images", f"{counts['images']:,} of {counts['patients']:,} patients"),
+        ("images", f"{counts.images:,} of {counts.patients:,} patients"),
         (
             "patches",
-            f"{counts['patches']:,} of {store.patch_px} px: {counts['positive']:,} positive, "
-            f"{counts['negative']:,} negative, {counts['unknown']:,} unknown",
+            f"{counts.patches:,} of {store.patch_px} px: {counts.positive:,} positive, "
+            f"{counts.negative:,} negative, {counts.unknown:,} unknown",
         ),
-        ("labels", f"from {store.manifest['labels']['read_from']}"),
+        ("labels", f"from {store.manifest.labels.read_from}"),
         ("pixels", f"{store.pixel_type}, spacing {spacing}"),
         ("size", f"{store.num_bytes / 1e6:,.1f} MB"),
-        *(("skipped", f"{image['image_id']}: {image['reason']}") for image in skipped),
-        *(("skipped", text) for text in store.manifest["skipped_annotations"]),
-        *(("note", text) for text in store.manifest["notes"]),
+        *(("skipped", f"{image.image_id}: {image.reason}") for image in skipped),
+        *(("skipped", text) for text in store.manifest.skipped_annotations),
+        *(("note", text) for text in store.manifest.notes),
     ]
     return [line for name, text in facts for line in _wrapped(name, text)]
 

@@ -101,18 +101,18 @@ def _store_values(study: Study) -> dict[str, Any]:
     if store is None:
         return {}
     return {
-        "num_left_out": len({image["image_id"] for image in store.manifest["skipped_images"]}),
+        "num_left_out": len({image.image_id for image in store.manifest.skipped_images}),
         "patch_px": store.patch_px,
         "pixel_type": store.pixel_type,
         "spacing": "of unknown size" if store.spacing_mm is None else f"of {store.spacing_mm:g} mm at the median",
         "vendors": ", ".join(sorted(map(str, store.images["vendor"].dropna().unique()))) or "not in the data",
-        "labels_from": _LABELS_FROM.get(store.manifest["labels"]["read_from"], "no annotation"),
+        "labels_from": _LABELS_FROM.get(store.manifest.labels.read_from, "no annotation"),
     }
 
 
 def _model_values(study: Study) -> dict[str, Any]:
     configs = [network.config for network in study.networks]
-    versions = study.crossval.get("versions") or {"mmgkeras": __version__}
+    versions = study.crossval.versions or {"mmgkeras": __version__}
     return {
         "networks": _either(config.model.network for config in configs),
         "normalisation": _either(config.model.normalisation for config in configs),

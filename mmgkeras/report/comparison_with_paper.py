@@ -14,6 +14,7 @@ from typing import Any, Final
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import METRIC_NAMES
 from mmgkeras.evaluation.summary import ALL, NetworkMetrics
+from mmgkeras.evaluation.timing_metrics import inference_seconds
 from mmgkeras.patches.subset_counts import subset_counts
 from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
@@ -104,14 +105,14 @@ def _data_tables(study: Study, paper: Mapping[str, Any]) -> Iterator[Block]:
 def _training_tables(study: Study, paper: Mapping[str, Any]) -> Iterator[Block]:
     """Tables 5 and 6, from what the runs wrote down of what they trained on."""
     network = study.networks[0]
-    counts = {fold: values.get("counts") or {} for fold, values in network.first.environments.items()}
-    if sorted(counts) != list(study.folds) or not all(counts.values()):
+    counts = {fold: values.counts for fold, values in network.first.environments.items()}
+    if sorted(counts) != list(study.folds):
         yield missing("Tables 5 and 6: not given, for a run has no environment.json that counts its training patches.")
         return
     test = network.first.predictions.groupby("fold")["label"]
     tested = {fold: (int((labels == 0).sum()), int((labels == 1).sum())) for fold, labels in test}
-    ours5 = {f"Fold {fold}": (c["negatives"], c["positives"], *tested[fold]) for fold, c in counts.items()}
-    ours6 = {f"Fold {fold}": (c["augmented_negatives"], c["augmented_positives"]) for fold, c in counts.items()}
+    ours5 = {f"Fold {fold}": (c.negatives, c.positives, *tested[fold]) for fold, c in counts.items()}
+    ours6 = {f"Fold {fold}": (c.augmented_negatives, c.augmented_positives) for fold, c in counts.items()}
     theirs5, theirs6 = (
         {f"Fold {fold}": values for fold, values in paper[name].items()} for name in ("folds", "augmented")
     )
@@ -159,8 +160,8 @@ def _training_note(study: Study) -> str:
     differing = [
         network.name
         for network in study.networks[1:]
-        if [values.get("counts") for values in network.first.environments.values()]
-        != [values.get("counts") for values in first.first.environments.values()]
+        if [values.counts for values in network.first.environments.values()]
+        != [values.counts for values in first.first.environments.values()]
     ]
     text = (
         f"Counted by the runs of {first.name}; patches of unknown label and of held-out patients are not trained on, "
@@ -194,8 +195,7 @@ def _seconds_table(study: Study, paper: Mapping[str, float]) -> Block:
     for network in study.networks:
         timing = network.first.timing
         theirs = paper.get(network.config.model.network)
-        warm = None if timing is None else timing.loc[timing["is_cold"] == 0, "infer_s"].dropna()
-        ours = None if warm is None or warm.empty else float(warm.median())
+        ours = None if timing is None else inference_seconds(timing).median
         rows.append((network.name, ours, theirs, *_compared(ours, theirs)[2:]))
     if all(row[1] is None for row in rows):
         return missing("Table 9: not given, for no time was measured (no timing.csv).")

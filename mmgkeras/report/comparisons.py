@@ -84,7 +84,7 @@ def _p(value: float | None) -> Cell:
 def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
     """The metrics without assumed negatives; None where nothing was assumed."""
     store = study.store
-    if store is None or store.manifest["labels"]["label_source"] != "assumed":
+    if store is None or store.manifest.labels.label_source != "assumed":
         return None
     title = "Without assumed negatives"
     body: list[Block] = [Text(_ASSUMED)]

@@ -52,8 +52,8 @@ def roc_section(study: Study) -> Section:
 def precision_recall_section(study: Study) -> Section:
     """Precision and recall of every fold and their mean, and the means of all networks."""
     text = (
-        "Where few patches are positive, these curves say more than ROC: precision is what part of the called patches "
-        "is calcified. The dotted line is the part of positives, which chance reaches."
+        "Where few patches are positive, these curves say more than ROC: precision is the fraction of the called "
+        "patches that is calcified. The dotted line is the prevalence, which chance reaches."
     )
     pictures = _curve_charts(
         study,
@@ -148,7 +148,7 @@ def _curve_charts(
 def _prevalence_line(patches: pd.DataFrame) -> Series:
     known = patches.loc[patches["label"] != UNKNOWN, "label"]
     prevalence = float((known == CALCIFICATION).mean())
-    return Series(label=f"part of positives, {prevalence:.3f}", x=(0, 1), y=(prevalence, prevalence), style=REFERENCE)
+    return Series(label=f"prevalence, {prevalence:.3f}", x=(0, 1), y=(prevalence, prevalence), style=REFERENCE)
 
 
 def _chart(series: Sequence[Series], *, title: str, axes: tuple[str, str]) -> Chart:

@@ -3,12 +3,13 @@
 Owns what is told of the data before any model is. What only the group knows is left as a visible blank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
 
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
+from mmgkeras.patches.manifest import SkippedImage
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.patches.subset_counts import demographics, subset_counts
@@ -72,26 +73,26 @@ def dataset_section(study: Study) -> Section:
 
 
 def _inclusion(store: PatchStore) -> tuple[Block, ...]:
-    counts, skipped = store.manifest["counts"], store.manifest["skipped_images"]
-    annotations = store.manifest["skipped_annotations"]
-    num_skipped = len({image["image_id"] for image in skipped})
+    counts, skipped = store.manifest.counts, store.manifest.skipped_images
+    annotations = store.manifest.skipped_annotations
+    num_skipped = len({image.image_id for image in skipped})
     left_out = (f"{_counted(num_skipped, 'image')} left out", "reasons below") if num_skipped else ()
     is_on_tissue = store.patches["tissue"] >= TISSUE_FRACTION
     num_on_tissue = int((is_on_tissue & (store.patches["label"] != UNKNOWN)).sum())
     steps = (
-        FlowStep((f"{_counted(counts['images'] + num_skipped, 'image')} listed in images.csv",), left_out),
-        FlowStep((_counted(counts["images"], "mammogram"), f"of {_counted(counts['patients'], 'patient')}")),
+        FlowStep((f"{_counted(counts.images + num_skipped, 'image')} listed in images.csv",), left_out),
+        FlowStep((_counted(counts.images, "mammogram"), f"of {_counted(counts.patients, 'patient')}")),
         FlowStep(
-            (f"{counts['patches']:,} patches of {store.patch_px} x {store.patch_px} pixels",),
-            (f"{_counted(counts['unknown'], 'patch', 'patches')} of unknown label", "neither trained on nor scored")
-            if counts["unknown"]
+            (f"{counts.patches:,} patches of {store.patch_px} x {store.patch_px} pixels",),
+            (f"{_counted(counts.unknown, 'patch', 'patches')} of unknown label", "neither trained on nor scored")
+            if counts.unknown
             else (),
         ),
         FlowStep(
             (
-                f"{counts['positive'] + counts['negative']:,} patches of known label",
-                f"{counts['positive']:,} with calcification",
-                f"{counts['negative']:,} without",
+                f"{counts.positive + counts.negative:,} patches of known label",
+                f"{counts.positive:,} with calcification",
+                f"{counts.negative:,} without",
                 f"{num_on_tissue:,} on tissue: breast on half of the patch or more",
             )
         ),
@@ -110,8 +111,8 @@ def _counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _skipped_table(skipped: list[dict[str, str]], annotations: list[str]) -> Table:
-    rows: list[tuple[Cell, ...]] = [("image", image["image_id"], without_folders(image["reason"])) for image in skipped]
+def _skipped_table(skipped: Sequence[SkippedImage], annotations: Sequence[str]) -> Table:
+    rows: list[tuple[Cell, ...]] = [("image", image.image_id, without_folders(image.reason)) for image in skipped]
     rows += [("annotation", None, without_folders(text)) for text in annotations]
     return Table(
         name="left_out",
@@ -172,27 +173,27 @@ def _on_tissue(patches: pd.DataFrame) -> list[int]:
 
 
 def _pixels_sentence(store: PatchStore) -> str:
-    images, spacing = store.images, store.manifest["spacing_mm"]
+    images, spacing = store.images, store.manifest.spacing_mm
     height, width = images["height"], images["width"]
     size = (
         f"{int(height.median()):,} x {int(width.median()):,} pixels at the median (height {height.min():,} to "
         f"{height.max():,}, width {width.min():,} to {width.max():,})"
     )
-    known = [spacing["min"], spacing["median"], spacing["max"]]
+    known = [spacing.min, spacing.median, spacing.max]
     edge = "the size of a pixel is not known"
     if known[1] is not None:
         least, median, most = known
         edge = f"a pixel is {median:g} mm wide" + ("" if least == most else f" at the median ({least:g} to {most:g})")
-        if spacing["num_unknown"]:
-            edge += f", not known of {spacing['num_unknown']:,} images"
+        if spacing.num_unknown:
+            edge += f", not known of {spacing.num_unknown:,} images"
     overlap = "do not overlap" if store.stride_px == store.patch_px else f"begin every {store.stride_px} pixels"
     return f"The mammograms have {size}, {store.pixel_type}, never resampled; {edge}. Patches {overlap}."
 
 
 def _reference_standard(store: PatchStore) -> tuple[Block, ...]:
-    labels = store.manifest["labels"]
-    rule = _LABEL_RULES[labels["read_from"]].format(fraction=f"{labels['envelope_fraction']:g}")
-    items = [rule, _annotation_sentence(store.images), *_assumed_sentences(store), *store.manifest["notes"]]
+    labels = store.manifest.labels
+    rule = _LABEL_RULES[labels.read_from].format(fraction=f"{labels.cluster_fraction:g}")
+    items = [rule, _annotation_sentence(store.images), *_assumed_sentences(store), *store.manifest.notes]
     wanted = (
         "who marked or labelled: number, profession, years of experience",
         "how they agreed, and how well: consensus, second reading, kappa",
@@ -222,7 +223,7 @@ def _annotation_sentence(images: pd.DataFrame) -> str:
 
 def _assumed_sentences(store: PatchStore) -> list[str]:
     """What rests on label_source "assumed", if anything does."""
-    if store.manifest["labels"]["label_source"] != "assumed":
+    if store.manifest.labels.label_source != "assumed":
         return ["Nothing is assumed: no patch counts as free of calcification without having been searched."]
     images = store.images
     is_normal = images["pathology"].fillna("").str.strip().str.casefold() == "normal"

@@ -134,7 +134,7 @@ def _lead(measured: Sequence[NetworkMetrics]) -> Iterator[str]:
             continue
         beside = standing(network.selections[TISSUE].summary)
         text = f"{network.name}: AUC {cell_text(auc)} on tissue patches of patients that the model has not seen"
-        yield f"{text}, {beside}." if beside else f"{text}."
+        yield f"{text}, {beside}.".replace(" -", " \u2212") if beside else f"{text}."
 
 
 def _counts_table(measured: Sequence[NetworkMetrics]) -> Table:

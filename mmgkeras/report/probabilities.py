@@ -90,8 +90,7 @@ def trained_prevalence(network: NetworkStudy) -> dict[int, float]:
     """Part of positives in an epoch of each fold, augmentation counted; without the folds whose run does not say it."""
     prevalence = {}
     for fold, environment in network.first.environments.items():
-        counts = environment.get("counts", {})
-        positives, negatives = counts.get("augmented_positives", 0), counts.get("augmented_negatives", 0)
+        positives, negatives = environment.counts.augmented_positives, environment.counts.augmented_negatives
         if positives and negatives:
             prevalence[fold] = positives / (positives + negatives)
     return prevalence

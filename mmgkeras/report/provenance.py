@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 
 from mmgkeras import __version__
 from mmgkeras.config import Config
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
+from mmgkeras.evaluation.timing_metrics import inference_seconds, known, part_seconds
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.report.charts import Series, line_chart
 from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing, without_folders
-from mmgkeras.study.layout import SECONDS
+from mmgkeras.study.measurements import SECONDS
 from mmgkeras.study.read import NetworkStudy, Study
 
 _TRAINING: Final = (
@@ -61,7 +61,7 @@ def timing_section(study: Study) -> Section:
     timed = [(network, timing) for network in study.networks if (timing := network.first.timing) is not None]
     if not timed:
         return Section(anchor=anchor, title=title, body=(missing("No time was measured (there is no timing.csv)."),))
-    hardware = study.crossval.get("hardware")
+    hardware = study.crossval.hardware
     body: list[Block] = [
         Text(
             "As in the paper's 3.4.2: the inference of all patches of a mammogram, of every test mammogram. "
@@ -69,8 +69,8 @@ def timing_section(study: Study) -> Section:
         ),
         Text(f"Hardware: {without_folders(hardware)}.") if hardware else missing("The hardware was not written down."),
     ]
-    rows = [(network.name, *_seconds(timing)) for network, timing in timed]
-    parts = [(network.name, *_medians(timing)) for network, timing in timed]
+    rows = [(network.name, *inference_seconds(timing)) for network, timing in timed]
+    parts = [(network.name, *part_seconds(timing, SECONDS)) for network, timing in timed]
     body.append(
         Table(
             name="timing_seconds",
@@ -107,14 +107,13 @@ def provenance_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> S
 
 def _facts(study: Study, *, num_resamples: int) -> Table:
     crossval = study.crossval
-    versions = crossval.get("versions")
     facts = {
-        "command": _words(crossval["command"]),
-        "begun": crossval.get("created"),
+        "command": _words(crossval.command),
+        "begun": crossval.created,
         "folds": ", ".join(map(str, study.folds)),
-        "seeds": ", ".join(map(str, sorted(crossval["seeds"]))),
-        "hardware": crossval.get("hardware"),
-        **{f"version of {name}": version for name, version in (versions or {}).items()},
+        "seeds": ", ".join(map(str, sorted(crossval.seeds))),
+        "hardware": crossval.hardware,
+        **{f"version of {name}": version for name, version in crossval.versions.items()},
         "version of mmgkeras, this report": __version__,
         "resamples": f"{num_resamples:,} of patients, seed 0",
     }
@@ -122,24 +121,24 @@ def _facts(study: Study, *, num_resamples: int) -> Table:
 
 
 def _store_facts(study: Study) -> Table:
-    stored, store = study.crossval["store"], study.store
+    stored, store = study.crossval.store, study.store
     facts: dict[str, Any] = {
-        "store": _name(stored.get("path")),
-        "checksum": stored.get("checksum"),
-        "SHA-256 of its folds.csv": stored.get("folds_sha256"),
-        "data folder": _name(study.crossval.get("data")),
+        "store": _name(str(stored.path)),
+        "checksum": stored.checksum,
+        "SHA-256 of its folds.csv": stored.folds_sha256,
+        "data folder": None if study.crossval.data is None else _name(str(study.crossval.data)),
     }
     if store is not None:
-        labels = store.manifest["labels"]
+        labels = store.manifest.labels
         facts |= {
-            "made by mmgkeras": store.manifest["mmgkeras_version"],
-            "made on": store.manifest["created"],
+            "made by mmgkeras": store.manifest.mmgkeras_version,
+            "made on": store.manifest.created,
             "patch size (px)": store.patch_px,
             "stride (px)": store.stride_px,
             "pixel type": store.pixel_type,
-            "labels read from": labels["read_from"],
-            "label source": labels["label_source"],
-            "fraction of a cluster region that makes a patch positive": labels["envelope_fraction"],
+            "labels read from": labels.read_from,
+            "label source": labels.label_source,
+            "fraction of a cluster region that makes a patch positive": labels.cluster_fraction,
             "subsets of patients": len(set(read_store_folds(store).values())),
         }
     note = "" if store is not None else "The store was not there: what it was made with is not known."
@@ -153,12 +152,16 @@ def _facts_table(name: str, title: str, facts: Mapping[str, Any], *, note: str =
 
 def _words(command: str) -> str:
     """A command without the folders of absolute paths."""
-    return shlex.join(without_folders(_name(word) or "") for word in shlex.split(command))
+    try:
+        words = shlex.split(command)
+    except ValueError:  # quotation marks that are not closed
+        words = command.split()
+    return shlex.join(without_folders(_name(word)) for word in words)
 
 
-def _name(path: str | None) -> str | None:
+def _name(path: str) -> str:
     """A path as it is, or the last part of an absolute one."""
-    return Path(path).name if path and Path(path).is_absolute() else path
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def _keys(study: Study) -> Table:
@@ -228,8 +231,8 @@ def _last_epochs_table(study: Study) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network, fold, history in histories:
         last = history.iloc[-1]
-        speed = _known(last.get("patches_per_second"))
-        values = [_known(last.get(name)) for name in shown]
+        speed = known(last.get("patches_per_second"))
+        values = [known(last.get(name)) for name in shown]
         rows.append((network, f"fold {fold}", len(history), *values, None if speed is None else round(speed)))
     return Table(
         name="last_epoch",
@@ -237,22 +240,3 @@ def _last_epochs_table(study: Study) -> Table:
         columns=("Network", "Fold", "Epochs", *(named[name] for name in shown), "Patches per second"),
         rows=tuple(rows),
     )
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)
-
-
-def _seconds(timing: pd.DataFrame) -> tuple[Cell, ...]:
-    timed = timing.dropna(subset="infer_s")
-    warm, cold = timed[timed["is_cold"] == 0], timed.loc[timed["is_cold"] == 1, "infer_s"]
-    seconds = (*warm["infer_s"].quantile([0.5, 0.95]), warm["infer_s"].mean(), cold.median())
-    return (*map(_known, seconds), len(warm), None if warm.empty else round(float(warm["num_patches"].median())))
-
-
-def _medians(timing: pd.DataFrame) -> tuple[Cell, ...]:
-    warm = timing[timing["is_cold"] == 0]
-    medians = [_known(warm[name].median()) for name in SECONDS]
-    # Summed for each mammogram and only then the median: medians of parts do not add up.
-    whole = warm[list(SECONDS)].sum(axis=1, skipna=False)
-    return (*medians, _known(whole.median()))

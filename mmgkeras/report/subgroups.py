@@ -3,7 +3,7 @@
 Owns the section's wording and tables. Rates of errors by what is seen in the patch itself are `atlas`'.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pandas as pd
@@ -11,10 +11,17 @@ import pandas as pd
 from mmgkeras.evaluation.bootstrap import MIN_PATIENTS, NUM_RESAMPLES, PatientResamples, resample_patients
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.patch_features import PLACE
-from mmgkeras.evaluation.subgroup_metrics import MIN_PATCHES, UNKNOWN_VALUE, by_annotation, by_column, part_metrics
+from mmgkeras.evaluation.subgroup_metrics import (
+    MIN_PATCHES,
+    UNKNOWN_VALUE,
+    by_annotation,
+    by_column,
+    part_counts,
+    part_metrics,
+)
 from mmgkeras.evaluation.summary import TISSUE, selected
 from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
+from mmgkeras.schema import UNKNOWN
 from mmgkeras.study.read import Study
 
 ANCHOR: Final = "subgroups"
@@ -70,7 +77,7 @@ def _annotated(
             name="subgroups_finding",
             title="By type and distribution of the annotated findings",
             what="positives with",
-            count=_counts_of_positives,
+            of_positives=True,
             note="Type: individual marks or a cluster region. Distribution: marks in a patch that a cluster region "
             "reaches count as inside a cluster, others as scattered. Each part's positives are set against all "
             "negatives, so the specificity is the same. ",
@@ -85,13 +92,13 @@ def _table(
     name: str,
     title: str,
     what: str,
-    count: Callable[[pd.DataFrame], tuple[int, ...]] | None = None,
+    of_positives: bool = False,
     note: str = "",
 ) -> Table:
     """One row for each part and network; one for a part that is too small for any metric."""
     rows: list[tuple[Cell, ...]] = []
     for part, first in next(iter(grouped.values())).items():
-        counts = (count or _counts)(first)
+        counts = part_counts(first, of_positives=of_positives)
         metrics = {network: part_metrics(parts[part], resamples) for network, parts in grouped.items()}
         if all(metric is None for of_network in metrics.values() for metric in of_network):
             rows.append((part, *counts, TOO_FEW, None, None, None))
@@ -107,19 +114,3 @@ def _table(
         rows=tuple(rows),
         note=note + _NOTE,
     )
-
-
-def _counts(frame: pd.DataFrame) -> tuple[int, ...]:
-    """Mammograms and patients of the part's positives and negatives, and how many of these."""
-    labels = frame["label"]
-    return (
-        int(frame["image_id"].nunique()),
-        int(frame["patient_id"].nunique()),
-        int((labels == CALCIFICATION).sum()),
-        int((labels == NO_CALCIFICATION).sum()),
-    )
-
-
-def _counts_of_positives(frame: pd.DataFrame) -> tuple[int, ...]:
-    """The same, mammograms and patients being those of the positives alone."""
-    return (*_counts(frame[frame["label"] == CALCIFICATION])[:2], *_counts(frame)[2:])

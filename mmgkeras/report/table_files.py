@@ -12,7 +12,6 @@ from typing import Final
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.outputs import NOT_AVAILABLE
 from mmgkeras.report.content import Cell, Table
-from mmgkeras.tables.cells import to_cell
 
 LONG_ROWS: Final = 40
 """A table with more rows is folded on the page: it is opened by a click, and read in its CSV."""
@@ -64,8 +63,7 @@ def as_csv(table: Table) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(_plain, header))
     for row in table.rows:
-        fields = (field for cell, three in zip(row, split, strict=True) for field in _fields(cell, three=three))
-        writer.writerow(map(to_cell, fields))
+        writer.writerow([field for cell, three in zip(row, split, strict=True) for field in _fields(cell, three=three)])
     return text.getvalue()
 
 

@@ -4,7 +4,6 @@ Owns the endpoints' names, inputs and outputs. They are always called by name: t
 SavedModel has is never relied on. Versions are numbered folders, of which TF Serving takes the highest.
 """
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +122,6 @@ def add_version(model: Path, operating_point: OperatingPoint) -> Path:
     path = model.with_name(str(next_version(model.parent)))
     with atomic_folder(path) as folder:
         shutil.copytree(model, folder, dirs_exist_ok=True)
-        write_metadata(dataclasses.replace(metadata, operating_point=operating_point), folder)
+        write_metadata(metadata.model_copy(update={"operating_point": operating_point}), folder)
         note_operating_point(folder)
     return path

@@ -17,7 +17,8 @@ from mmgkeras.files import sha256_file
 from mmgkeras.models.detector import DETECTOR
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.savedmodel.metadata import ModelMetadata, Origin, patients_digest, read_metadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata
+from mmgkeras.study.run_files import Origin
 
 _KEYWORDS: Final = ("imagenet", "none", DETECTOR)
 _VARIABLES: Final = Path("variables/variables")

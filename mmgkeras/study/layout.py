@@ -1,124 +1,271 @@
-"""The files of one fold of a cross-validation, read and checked row by row.
+"""The folder of a cross-validation: where the files of each job lie, and what crossval.json and done.json hold.
 
-Owns the columns of timing.csv, shortcut.csv and pointing.csv as the report takes them. Which files a study must have,
-and what must agree between them, is `study`'s.
+    crossval.json   what was asked for: store, configurations, folds, seeds
+    summary.csv     metrics of the folds that are done
+    NETWORK/seedS/  predictions.csv, of all folds, and of each fold K
+        foldK/      run/, model/1/, predictions.csv, timing.csv, shortcut.csv, pointing.csv, validation.csv; done.json
+
+Owns both JSON files, reader beside writer, and when a job is done. Jobs are run in `crossval`, read in `study.read`.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-import numpy as np
-import pandas as pd
+from pydantic import AfterValidator, Field
 
-from mmgkeras.errors import InputError
-from mmgkeras.tables.columns import integers, numbers, texts
-from mmgkeras.tables.rows import Table, finite, read_table
+from mmgkeras.config import Config
+from mmgkeras.errors import InputError, shown
+from mmgkeras.files import sha256_file
+from mmgkeras.json_files import FilePath, FoldNumber, JsonModel, Seed, Sha256, Text, read_json, validated, write_json
+
+CROSSVAL_JSON: Final = "crossval.json"
+DONE_JSON: Final = "done.json"
+SUMMARY_CSV: Final = "summary.csv"
+RUN: Final = "run"
+LOG: Final = "log.txt"
+PREDICTIONS_CSV: Final = "predictions.csv"
+VALIDATION_CSV: Final = "validation.csv"
+TIMING_CSV: Final = "timing.csv"
+SHORTCUT_CSV: Final = "shortcut.csv"
+POINTING_CSV: Final = "pointing.csv"
+_MODEL: Final = "model"
+_MODEL_VERSION: Final = "1"
+JOB_FILES: Final = (
+    DONE_JSON,
+    PREDICTIONS_CSV,
+    VALIDATION_CSV,
+    TIMING_CSV,
+    SHORTCUT_CSV,
+    POINTING_CSV,
+    LOG,
+)
+JOB_FOLDERS: Final = (RUN, _MODEL)
+"""All that a job makes in its folder, done.json first."""
+_NOT_DIGESTED: Final = "MODEL_CARD.md"
+_NAME: Final = re.compile(r"[^/\\.\x00-\x1f\x7f-\x9f][^/\\\x00-\x1f\x7f-\x9f]{0,199}")
+_AGAIN: Final = "give --overwrite to do it again"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """The columns of one kind of file, by what their fields are.
+@dataclass(frozen=True, slots=True, order=True)
+class FoldJob:
+    """One network trained from one seed on one fold, from 1."""
 
-    Attributes:
-        texts: names, never empty.
-        integers: whole numbers.
-        numbers: finite numbers.
-        measured: finite numbers or empty fields, which become NaN.
-    """
-
-    texts: tuple[str, ...] = ()
-    integers: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
-    measured: tuple[str, ...] = ()
+    network: str
+    seed: int
+    fold: int
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """All names; a file may have them in any order."""
-        return (*self.texts, *self.integers, *self.numbers, *self.measured)
+    def name(self) -> str:
+        """As people and processes call it: NETWORK/seedS/foldK."""
+        return f"{self.network}/seed{self.seed}/fold{self.fold}"
+
+    @classmethod
+    def of_name(cls, name: str) -> "FoldJob":
+        """The inverse of `name`."""
+        network, seed, fold = name.rsplit("/", 2)
+        return cls(network, int(seed.removeprefix("seed")), int(fold.removeprefix("fold")))
+
+    def folder(self, out: Path) -> Path:
+        """Where its files lie in the folder of the cross-validation."""
+        return out / self.name
+
+    def model(self, out: Path) -> Path:
+        """Its SavedModel."""
+        return self.folder(out) / _MODEL / _MODEL_VERSION
 
 
-SECONDS: Final = ("read_s", "divide_s", "infer_s", "draw_s")
-"""The parts of the time that one mammogram takes, in the order of the work."""
-TIMING: Final = Layout(texts=("image_id",), integers=("num_patches", "is_cold"), measured=SECONDS)
-SHORTCUT: Final = Layout(
-    texts=("image_id", "patient_id", "change"), integers=("row", "col", "label"), numbers=("probability",)
-)
-POINTING: Final = Layout(
-    texts=("image_id", "patient_id"),
-    integers=("row", "col", "is_hit"),
-    numbers=("peak_row", "peak_col", "chance"),
-)
-
-
-def read_rows(path: Path, layout: Layout) -> pd.DataFrame | None:
-    """The frame of a file in its own order, columns as in the layout; None where there is no file.
+def check_network_name(name: str) -> str:
+    """The name of a network, which is also that of its folder.
 
     Raises:
-        InputError: if the file cannot be read.
-        InputFaultsError: every missing or unknown column, and every field that is not what it must be.
+        ValueError: if it would be another folder's, or none.
     """
-    if not path.is_file():
+    if not _NAME.fullmatch(name) or name in (CROSSVAL_JSON, SUMMARY_CSV):
+        rule = "a network's name must be that of one folder, without slashes and without a dot at its beginning"
+        raise ValueError(f"{rule}. Received: {shown(name)}")
+    return name
+
+
+class StoreFacts(JsonModel):
+    """The patch store of a cross-validation, what it holds, and the digest of its folds.csv."""
+
+    path: FilePath
+    checksum: Sha256
+    folds_sha256: Sha256
+
+
+class NetworkFacts(JsonModel):
+    """One network's name, and its configuration as plain values, as they were first written."""
+
+    name: Annotated[str, AfterValidator(check_network_name)]
+    config: dict[str, Any]
+
+
+class Crossval(JsonModel):
+    """What crossval.json says: everything that a job needs to know.
+
+    Attributes:
+        command: that wrote it last.
+        created: when it was begun, ISO 8601.
+        store: the patch store.
+        data: the data folder that the store was made of; None if it is not there.
+        folds, seeds: asked for so far, ascending.
+        networks: asked for so far.
+        versions: of the programs.
+        hardware: in words, of every start.
+        mmgkeras_version: that wrote it last.
+    """
+
+    format_version: Literal[1] = 1
+    command: Text
+    created: Text
+    store: StoreFacts
+    data: FilePath | None
+    folds: Annotated[tuple[FoldNumber, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    networks: Annotated[tuple[NetworkFacts, ...], Field(min_length=1)]
+    versions: dict[str, Text]
+    hardware: Text
+    mmgkeras_version: Text
+
+    @property
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """The plain values of each network's configuration by its name."""
+        return {network.name: network.config for network in self.networks}
+
+    def config(self, job: FoldJob) -> Config:
+        """The configuration of a job: its network's, with its seed."""
+        return Config.model_validate(self._values(job))
+
+    def identity(self, job: FoldJob) -> dict[str, str]:
+        """What must not change between two starts of a job.
+
+        The configuration's digest is of what was written down, so that keys of later versions do not change it.
+        """
+        config = hashlib.sha256(json.dumps(self._values(job), sort_keys=True).encode()).hexdigest()
+        store = {"store_checksum": self.store.checksum, "folds_sha256": self.store.folds_sha256}
+        return store | {"config_sha256": config}
+
+    def jobs(self) -> Iterator[FoldJob]:
+        """All jobs: of the first seed and network first, fold by fold."""
+        return all_jobs([network.name for network in self.networks], seeds=self.seeds, folds=self.folds)
+
+    def _values(self, job: FoldJob) -> dict[str, Any]:
+        values = self.configs[job.network]
+        return values | {"train": {**values.get("train", {}), "seed": job.seed}}
+
+
+class Done(JsonModel):
+    """What done.json, the last file of a job, says.
+
+    Attributes:
+        store_checksum, folds_sha256, config_sha256: what the job was done with.
+        model_sha256: `model_sha256` of what came of it.
+        has_data: the data folder was there, to be read from.
+        skipped: why a file that other jobs have was left out, by its name.
+    """
+
+    store_checksum: Sha256
+    folds_sha256: Sha256
+    config_sha256: Sha256
+    model_sha256: Sha256
+    has_data: bool = True
+    skipped: dict[str, Text] = Field(default_factory=dict)
+
+
+def all_jobs(networks: Iterable[str], *, seeds: Iterable[int], folds: Iterable[int]) -> Iterator[FoldJob]:
+    """Every network's every fold from the first seed, then from the next."""
+    names, numbers = list(networks), list(folds)
+    return (FoldJob(network, seed, fold) for seed in seeds for network in names for fold in numbers)
+
+
+def read_crossval(out: Path) -> Crossval | None:
+    """What crossval.json of a folder says; None where there is no folder, or an empty one.
+
+    Raises:
+        InputError: if the folder holds something else, or the file is damaged or of another version.
+    """
+    path, hint = out / CROSSVAL_JSON, "name another place"
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    table = read_table(path, required=layout.columns)
-    frame = pd.DataFrame({name: pd.Series(texts(table, name), dtype="str") for name in layout.texts})
-    for name in layout.integers:
-        frame[name] = integers(table, name)
-    for name in layout.numbers:
-        frame[name] = numbers(table, name)
-    for name in layout.measured:
-        frame[name] = _measured(table, name)
-    table.raise_faults()
-    return frame
+    if not path.exists():
+        raise InputError(f"{out}: is not the folder of a cross-validation: it has no {CROSSVAL_JSON}; {hint}")
+    crossval = read_json(path, Crossval, hint=hint)
+    for key, values in (("folds", crossval.folds), ("seeds", crossval.seeds), ("networks", list(crossval.configs))):
+        if len(set(values)) < len(getattr(crossval, key)):
+            raise InputError(f"{path}: {key}: must name each once. Received: {shown(values)}; {hint}")
+    for network in crossval.networks:
+        validated(Config, network.config, place=f"{path}: config of {network.name}", hint=hint)
+    return crossval
 
 
-def read_json(path: Path, *, keys: Sequence[str]) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        InputError: if the file cannot be read, is not a JSON object, or lacks one of the keys.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON. Received: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: must be a JSON object. Received: {type(values).__name__}")
-    if missing := [key for key in keys if key not in values]:
-        raise InputError(f"{path}: must be an object with {', '.join(keys)}. Missing: {', '.join(missing)}")
-    return values
-
-
-def read_history(path: Path) -> pd.DataFrame | None:
-    """The rows of history.csv, one for each epoch, all float64 and NaN where empty; None where there is no file.
+def write_crossval(out: Path, crossval: Crossval) -> None:
+    """Replaces crossval.json.
 
     Raises:
-        InputError: if the file cannot be read or holds something else than numbers.
+        InputError: if it cannot be written.
     """
-    if not path.is_file():
-        return None
-    try:
-        frame = pd.read_csv(path).astype("float64")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: must be a table of numbers. Received: {str(error).splitlines()[0]}") from error
-    missing = [name for name in ("epoch", "loss") if name not in frame.columns]
-    if missing:
-        raise InputError(f"{path}: column {missing[0]} is missing. Received: {', '.join(map(str, frame.columns))}")
-    return frame
+    write_json(out / CROSSVAL_JSON, crossval)
 
 
-def _measured(table: Table, name: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    """(rows,) float64, NaN where the field is empty."""
-    column = np.full(len(table.rows), np.nan)
-    for index, value in enumerate(table.column(name)):
-        if value:
-            number = finite(value)
-            if number is None:
-                table.add_fault(index, f"{name} must be a finite number or empty. Received: {value!r}")
-            else:
-                column[index] = number
-    return column
+def read_done(out: Path, job: FoldJob) -> Done | None:
+    """What done.json of a job says; None where there is none.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    path = job.folder(out) / DONE_JSON
+    return read_json(path, Done, hint=_AGAIN) if path.exists() else None
+
+
+def write_done(out: Path, job: FoldJob, *, crossval: Crossval, skipped: Mapping[str, str]) -> None:
+    """Writes done.json; `skipped` says why a file that others have was left out.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    model = model_sha256(job.model(out))
+    has_data = crossval.data is not None
+    done = Done(**crossval.identity(job), model_sha256=model, has_data=has_data, skipped=dict(skipped))
+    write_json(job.folder(out) / DONE_JSON, done)
+
+
+def is_done(out: Path, job: FoldJob, *, crossval: Crossval, files: Sequence[str]) -> bool:
+    """Whether a job was finished as it is asked for now, and all its files are still there.
+
+    Args:
+        out: the folder of the cross-validation.
+        job: which.
+        crossval: what is asked for.
+        files: names that its folder must hold, unless done.json says why one was left out.
+
+    Raises:
+        InputError: if it was finished with another store or configuration, or its model was changed since.
+    """
+    done = read_done(out, job)
+    if done is None or (crossval.data is not None and not done.has_data):
+        return False  # without data only the inference was timed
+    for key, value in crossval.identity(job).items():
+        if (before := getattr(done, key)) != value:
+            path = job.folder(out) / DONE_JSON
+            raise InputError(f"{path}: was done with another {key}: {before}. Received: {value}; {_AGAIN}")
+    model = job.model(out)
+    if not model.is_dir():
+        return False
+    if done.model_sha256 != model_sha256(model):
+        raise InputError(f"{model}: is not the model that the fold was done with, its digest differs; {_AGAIN}")
+    return all(name in done.skipped or (job.folder(out) / name).exists() for name in files)
+
+
+def model_sha256(model: Path) -> str:
+    """The SHA-256 of a SavedModel's files and their names, but for its card."""
+    digest = hashlib.sha256()
+    for path in sorted(model.rglob("*")):
+        if path.is_file() and path.name != _NOT_DIGESTED:
+            digest.update(f"{path.relative_to(model).as_posix()} {sha256_file(path)}\n".encode())
+    return digest.hexdigest()

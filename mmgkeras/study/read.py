@@ -6,22 +6,21 @@ Owns which files there must be and what must agree between them. Computes no met
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pandas as pd
-from pydantic import ValidationError
 
 from mmgkeras.config import Config
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.files import sha256_file
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
-from mmgkeras.study.layout import POINTING, SHORTCUT, TIMING, read_history, read_json, read_rows
+from mmgkeras.study import layout
+from mmgkeras.study.layout import CROSSVAL_JSON, DONE_JSON, Crossval, FoldJob, read_crossval, read_done
+from mmgkeras.study.measurements import POINTING, SHORTCUT, TIMING, read_measurements
+from mmgkeras.study.run_files import ENVIRONMENT, HISTORY, Environment, read_environment, read_history
 from mmgkeras.tables import read_predictions
 
-CROSSVAL_JSON: Final = "crossval.json"
-FORMAT_VERSION: Final = 1
-_KEYS: Final = ("format_version", "command", "store", "folds", "seeds", "networks")
 _PATCH: Final = ["fold", "image_id", "row", "col"]
 
 
@@ -47,7 +46,7 @@ class SeedStudy:
     shortcut: pd.DataFrame | None
     pointing: pd.DataFrame | None
     histories: Mapping[int, pd.DataFrame]
-    environments: Mapping[int, dict[str, Any]]
+    environments: Mapping[int, Environment]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,7 @@ class Study:
     store_path: Path
     data_path: Path | None
     store: PatchStore | None
-    crossval: Mapping[str, Any]
+    crossval: Crossval
 
     @property
     def labels(self) -> dict[str, str]:
@@ -109,30 +108,27 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
         InputFaultsError: every fold that a network lacks, every fault of the files, every fold without positive or
             negative patches, and every network whose patches differ from the first one's.
     """
-    crossval = _read_crossval(folder)
-    folds = tuple(sorted(int(fold) for fold in crossval["folds"]))
+    crossval = read_crossval(folder)
+    if crossval is None:
+        raise InputError(f"{folder}: is not the folder of a cross-validation: it has no {CROSSVAL_JSON}")
+    folds = tuple(sorted(crossval.folds))
     faults: list[str] = []
     networks = []
-    for entry in sorted(crossval["networks"], key=lambda entry: natural_key(str(entry["name"]))):
+    for network in sorted(crossval.networks, key=lambda network: natural_key(network.name)):
         seeds = {}
-        for seed in sorted(int(seed) for seed in crossval["seeds"]):
-            place = folder / str(entry["name"]) / f"seed{seed}"
-            found = list(_faults_of_folds(place, name=str(entry["name"]), seed=seed, folds=folds))
-            faults.extend(found)
-            if not found:
-                try:
-                    seeds[seed] = _read_seed(place, seed=seed, folds=folds)
-                except InputError as error:
-                    faults.extend(str(error).splitlines())
-        config = _config(folder, entry)
-        networks.append(NetworkStudy(name=str(entry["name"]), config=config, seeds=seeds))
+        for seed in sorted(crossval.seeds):
+            try:
+                seeds[seed] = _read_seed(folder, [FoldJob(network.name, seed, fold) for fold in folds])
+            except InputError as error:
+                faults.extend(str(error).splitlines())
+        config = Config.model_validate(network.config)
+        networks.append(NetworkStudy(name=network.name, config=config, seeds=seeds))
     if not faults:
         faults.extend(_differences(folder, networks))
     if faults:
         raise InputFaultsError(faults)
-    store_path = store or Path(crossval["store"]["path"])
-    named_data = None if crossval.get("data") is None else Path(crossval["data"])
-    data_path = data or (named_data if named_data is not None and named_data.is_dir() else None)
+    store_path = store or crossval.store.path
+    data_path = data or (crossval.data if crossval.data is not None and crossval.data.is_dir() else None)
     if data is not None and not data.is_dir():
         raise InputError(f"{data}: is not a folder; --data takes the data folder that the store was prepared from")
     return Study(
@@ -157,67 +153,59 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
-def _read_crossval(folder: Path) -> dict[str, Any]:
-    path = folder / CROSSVAL_JSON
-    if not path.is_file():
-        raise InputError(f"{folder}: is not the folder of a cross-validation: it has no {CROSSVAL_JSON}")
-    crossval = read_json(path, keys=_KEYS)
-    if crossval["format_version"] != FORMAT_VERSION:
-        raise InputError(f"{path}: format_version must be {FORMAT_VERSION}. Received: {crossval['format_version']!r}")
-    for key in ("folds", "seeds", "networks"):
-        if not isinstance(crossval[key], list) or not crossval[key]:
-            raise InputError(f"{path}: {key} must be a list of at least one. Received: {crossval[key]!r}")
-    return crossval
-
-
-def _config(folder: Path, entry: Mapping[str, Any]) -> Config:
-    try:
-        return Config.model_validate(entry["config"])
-    except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"])
-        raise InputError(
-            f"{folder / CROSSVAL_JSON}: config of {entry['name']}: {key}: {fault['msg']}. Received: {fault['input']!r}"
-        ) from error
-
-
-def _faults_of_folds(place: Path, *, name: str, seed: int, folds: Sequence[int]) -> Iterator[str]:
-    """A line for each fold that is not there or not finished."""
-    for fold in folds:
-        part = place / f"fold{fold}"
-        for needed in ("done.json", "predictions.csv"):
-            if not (part / needed).is_file():
-                yield f"{part}: fold {fold} of {name}, seed {seed}, is missing: it has no {needed}; run crossval again"
-                break
-
-
-def _read_seed(place: Path, *, seed: int, folds: Sequence[int]) -> SeedStudy:
-    parts = {fold: place / f"fold{fold}" for fold in folds}
-    faults: list[str] = []
+def _read_seed(folder: Path, jobs: Sequence[FoldJob]) -> SeedStudy:
+    """All folds of one network and seed, with every fault of their predictions or of what was measured besides."""
+    faults = list(_faults_of_folds(folder, jobs))
+    parts = {} if faults else {job.fold: job.folder(folder) for job in jobs}
     frames = []
     for fold, part in parts.items():
+        path = part / layout.PREDICTIONS_CSV
         try:
-            frame = read_predictions(part / "predictions.csv")
+            frame = read_predictions(path)
         except InputError as error:
             faults.extend(str(error).splitlines())
             continue
-        faults.extend(_faults_of_predictions(part / "predictions.csv", frame, fold=fold))
+        faults.extend(_faults_of_predictions(path, frame, fold=fold))
         frames.append(frame)
     if faults:
         raise InputFaultsError(faults)
-    validation = {fold: part / "validation.csv" for fold, part in parts.items() if (part / "validation.csv").is_file()}
-    histories = {fold: read_history(part / "run" / "history.csv") for fold, part in parts.items()}
-    environments = {fold: part / "run" / "environment.json" for fold, part in parts.items()}
+    validation = {fold: part / layout.VALIDATION_CSV for fold, part in parts.items()}
+    runs = {fold: part / layout.RUN for fold, part in parts.items()}
+    measured = {
+        name: _joined({fold: read_measurements(part / name, columns) for fold, part in parts.items()})
+        for name, columns in (
+            (layout.TIMING_CSV, TIMING),
+            (layout.SHORTCUT_CSV, SHORTCUT),
+            (layout.POINTING_CSV, POINTING),
+        )
+    }
+    environments = {fold: read_environment(run) for fold, run in runs.items() if (run / ENVIRONMENT).exists()}
     return SeedStudy(
-        seed=seed,
+        seed=jobs[0].seed,
         predictions=pd.concat(frames, ignore_index=True),
-        validation=_joined({fold: read_predictions(path) for fold, path in validation.items()}),
-        timing=_joined({fold: read_rows(part / "timing.csv", TIMING) for fold, part in parts.items()}),
-        shortcut=_joined({fold: read_rows(part / "shortcut.csv", SHORTCUT) for fold, part in parts.items()}),
-        pointing=_joined({fold: read_rows(part / "pointing.csv", POINTING) for fold, part in parts.items()}),
-        histories={fold: frame for fold, frame in histories.items() if frame is not None},
-        environments={fold: read_json(path, keys=()) for fold, path in environments.items() if path.is_file()},
+        validation=_joined({fold: read_predictions(path) for fold, path in validation.items() if path.exists()}),
+        timing=measured[layout.TIMING_CSV],
+        shortcut=measured[layout.SHORTCUT_CSV],
+        pointing=measured[layout.POINTING_CSV],
+        histories={fold: read_history(run / HISTORY) for fold, run in runs.items() if (run / HISTORY).exists()},
+        environments={fold: environment for fold, environment in environments.items() if environment is not None},
     )
+
+
+def _faults_of_folds(folder: Path, jobs: Sequence[FoldJob]) -> Iterator[str]:
+    """A line for each fold that is not there or not finished, or whose done.json is damaged."""
+    for job in jobs:
+        part = job.folder(folder)
+        for needed in (DONE_JSON, layout.PREDICTIONS_CSV):
+            if not (part / needed).exists():
+                who = f"fold {job.fold} of {job.network}, seed {job.seed}"
+                yield f"{part}: {who}, is missing: it has no {needed}; run crossval again"
+                break
+        else:
+            try:
+                read_done(folder, job)
+            except InputError as error:
+                yield str(error)
 
 
 def _faults_of_predictions(path: Path, frame: pd.DataFrame, *, fold: int) -> Iterator[str]:
@@ -259,18 +247,18 @@ def _patches(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions[columns].sort_values(_PATCH, ignore_index=True)
 
 
-def _open_store(path: Path, *, crossval: Mapping[str, Any], folder: Path, is_named: bool) -> PatchStore | None:
+def _open_store(path: Path, *, crossval: Crossval, folder: Path, is_named: bool) -> PatchStore | None:
     """The store, checked to be the one that was trained on, divided as then; None if it is gone and nobody named it."""
     if not path.exists() and not is_named:
         return None
     store = PatchStore.open(path)
-    expected = crossval["store"].get("checksum")
+    expected = crossval.store.checksum
     if store.checksum != expected:
         raise InputError(
             f"{path}: is not the store of {folder}: its checksum must be {expected}. Received: {store.checksum}"
         )
-    folds, split = store.path / FOLDS, crossval["store"].get("folds_sha256")
-    if split is not None and folds.is_file() and sha256_file(folds) != split:
+    folds, split = store.path / FOLDS, crossval.store.folds_sha256
+    if folds.is_file() and sha256_file(folds) != split:
         raise InputError(
             f"{folds}: is not the division into subsets that {folder} was made with: its SHA-256 must be {split}. "
             f"Received: {sha256_file(folds)}"

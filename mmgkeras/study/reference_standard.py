@@ -54,14 +54,14 @@ def study_targets(study: Study, predictions: pd.DataFrame) -> Targets:
         InputFaultsError: every fault in it.
     """
     store = study.store
-    if store is None or study.data_path is None or store.manifest["labels"]["read_from"] != REGIONS_CSV:
+    if store is None or study.data_path is None or store.manifest.labels.read_from != REGIONS_CSV:
         return targets_from_labels(predictions)
     grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
     return targets_from_regions(
         predictions,
         read_regions(study.data_path / REGIONS_CSV),
         grids,
-        cluster_fraction=float(store.manifest["labels"]["envelope_fraction"]),
+        cluster_fraction=store.manifest.labels.cluster_fraction,
     )
 
 

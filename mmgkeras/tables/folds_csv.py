@@ -5,6 +5,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Final
 
+from mmgkeras.errors import shown
 from mmgkeras.tables.rows import read_table, write_table
 
 FOLD_COLUMNS: Final = ("patient_id", "subset")
@@ -27,9 +28,9 @@ def read_folds(path: Path) -> dict[str, str]:
         if first is None:
             assignment[patient] = subset
         elif first == subset:
-            row.add_fault(f"a patient must be listed once. Received: {patient!r} again")
+            row.add_fault(f"a patient must be listed once. Received: {shown(patient)} again")
         else:
-            row.add_fault(f"a patient must be in one subset. Received: {patient!r} in {first} and {subset}")
+            row.add_fault(f"a patient must be in one subset. Received: {shown(patient)} in {first} and {subset}")
     table.raise_faults()
     return assignment
 

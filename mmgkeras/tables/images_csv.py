@@ -5,12 +5,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
+from mmgkeras.errors import shown
 from mmgkeras.schema import ANNOTATIONS, LATERALITIES, SIDES, VIEWS, ImageRecord
 from mmgkeras.tables.rows import Row, read_table, write_table
 
 REQUIRED: Final = ("image_id", "path", "patient_id", "laterality", "view", "annotation")
 IMAGE_COLUMNS: Final = tuple(field.name for field in fields(ImageRecord))
 """All columns in the order in which they are written; those after `REQUIRED` may be left out or empty."""
+
+MAX_SPACING_MM: Final = 100
+MAX_AGE: Final = 150
 
 
 def read_images(path: Path) -> list[ImageRecord]:
@@ -28,7 +32,7 @@ def read_images(path: Path) -> list[ImageRecord]:
         line = table.lines[row.index]
         if first_lines.setdefault(record.image_id, line) != line:
             first = first_lines[record.image_id]
-            row.add_fault(f"image_id must be unique; line {first} has it too. Received: {record.image_id!r}")
+            row.add_fault(f"image_id must be unique; line {first} has it too. Received: {shown(record.image_id)}")
         records.append(record)
     if not records:
         table.faults.append(f"{path}:2: at least one image must be listed. Received: the header alone")
@@ -59,10 +63,10 @@ def _record(row: Row) -> ImageRecord:
         view=row.choice("view", VIEWS),
         annotation=row.choice("annotation", ANNOTATIONS),
         chest_wall=row.optional_choice("chest_wall", SIDES),
-        spacing_mm=row.optional_number("spacing_mm", above=0),
+        spacing_mm=row.optional_number("spacing_mm", above=0, at_most=MAX_SPACING_MM),
         density=row.optional_text("density"),
         birads=row.optional_text("birads"),
-        age=row.optional_number("age", above=0),
+        age=row.optional_number("age", above=0, at_most=MAX_AGE),
         pathology=row.optional_text("pathology"),
         vendor=row.optional_text("vendor"),
     )

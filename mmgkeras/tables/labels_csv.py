@@ -12,10 +12,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from mmgkeras.tables.columns import integers, note_duplicates, note_outside, texts
+from mmgkeras.tables.columns import LABEL, PLACE, TEXT, frame_of, note_duplicates
 from mmgkeras.tables.rows import read_table, write_table
 
-LABEL_COLUMNS: Final = ("image_id", "row", "col", "label")
+_COLUMNS: Final = {"image_id": TEXT, "row": PLACE, "col": PLACE, "label": LABEL}
+LABEL_COLUMNS: Final = tuple(_COLUMNS)
 
 
 def read_labels(path: Path) -> pd.DataFrame:
@@ -27,18 +28,11 @@ def read_labels(path: Path) -> pd.DataFrame:
             twice.
     """
     table = read_table(path, required=LABEL_COLUMNS, optional=("reader",))
-    image_ids = texts(table, "image_id")
-    rows, cols, labels = (integers(table, name) for name in ("row", "col", "label"))
-    note_outside(table, rows, name="row", low=0)
-    note_outside(table, cols, name="col", low=0)
-    note_outside(table, labels, name="label", low=-1, high=1)
-    note_duplicates(
-        table, list(zip(image_ids, rows.tolist(), cols.tolist(), strict=True)), rule="a patch must have one label"
-    )
+    frame = frame_of(table, _COLUMNS)
+    keys = list(zip(*(frame[name].tolist() for name in ("image_id", "row", "col")), strict=True))
+    note_duplicates(table, keys, rule="a patch must have one label")
     table.raise_faults()
-    return pd.DataFrame(
-        {"image_id": pd.Series(image_ids, dtype="str"), "row": rows, "col": cols, "label": labels.astype(np.int8)},
-    ).set_index(pd.Index(table.lines, name="line", dtype=np.int64))
+    return frame.astype({"label": np.int8}).set_index(pd.Index(table.lines, name="line", dtype=np.int64))
 
 
 def write_labels(path: Path, labels: Iterable[tuple[str, int, int, int]], *, overwrite: bool = False) -> None:

@@ -6,21 +6,22 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from mmgkeras.errors import shown
 from mmgkeras.files import atomic_file
-from mmgkeras.tables.cells import to_cells
-from mmgkeras.tables.columns import integers, note_duplicates, note_outside, numbers, texts
+from mmgkeras.tables.columns import LABEL, PART, PLACE, TEXT, Column, frame_of, note_duplicates
 from mmgkeras.tables.rows import Table, read_table
 
-PREDICTION_COLUMNS: Final = (
-    "image_id",
-    "patient_id",
-    "fold",
-    "row",
-    "col",
-    "label",
-    "probability",
-    "tissue",
-)
+_COLUMNS: Final = {
+    "image_id": TEXT,
+    "patient_id": TEXT,
+    "fold": Column("whole", low=1, high=26),
+    "row": PLACE,
+    "col": PLACE,
+    "label": LABEL,
+    "probability": PART,
+    "tissue": PART,
+}
+PREDICTION_COLUMNS: Final = tuple(_COLUMNS)
 BASELINE_PREFIX: Final = "untrained_"
 """Begins the names of further columns: scores of the same patch that no training went into."""
 
@@ -37,16 +38,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
             that appears twice in a fold, and image of two patients.
     """
     table = read_table(path, required=PREDICTION_COLUMNS, prefix=BASELINE_PREFIX)
-    frame = pd.DataFrame({name: pd.Series(texts(table, name), dtype="str") for name in ("image_id", "patient_id")})
-    for name, low, high in (("fold", 1, np.inf), ("row", 0, np.inf), ("col", 0, np.inf), ("label", -1, 1)):
-        frame[name] = integers(table, name)
-        note_outside(table, frame[name].to_numpy(), name=name, low=low, high=high)
-    for name in ("probability", "tissue"):
-        frame[name] = numbers(table, name)
-        note_outside(table, frame[name].to_numpy(), name=name, low=0, high=1)
-    for name in table.columns:
-        if name.startswith(BASELINE_PREFIX):
-            frame[name] = numbers(table, name)
+    untrained = [name for name in table.columns if name.startswith(BASELINE_PREFIX)]
+    frame = frame_of(table, _COLUMNS | dict.fromkeys(untrained, Column("number")))
     _note_repeated_patches(table, frame)
     _note_shared_images(table, frame)
     table.raise_faults()
@@ -67,7 +60,7 @@ def write_predictions(path: Path, frame: pd.DataFrame, *, overwrite: bool = Fals
     if frame.isna().any(axis=None):
         raise ValueError(f"Predictions must hold no NaN. Received: some in {list(frame.columns[frame.isna().any()])}")
     with atomic_file(path, overwrite=overwrite) as temporary:
-        to_cells(frame).to_csv(temporary, columns=columns, index=False, lineterminator="\n")
+        frame.to_csv(temporary, columns=columns, index=False, lineterminator="\n")
 
 
 def _note_repeated_patches(table: Table, frame: pd.DataFrame) -> None:
@@ -79,5 +72,7 @@ def _note_shared_images(table: Table, frame: pd.DataFrame) -> None:
     owners: dict[str, str] = {}
     for index, (image, patient) in enumerate(zip(frame["image_id"], frame["patient_id"], strict=True)):
         if owners.setdefault(image, patient) != patient:
-            message = f"image {image} must have one patient. Received: {owners[image]!r} and {patient!r}"
+            message = (
+                f"image {shown(image)} must have one patient. Received: {shown(owners[image])} and {shown(patient)}"
+            )
             table.add_fault(index, message)

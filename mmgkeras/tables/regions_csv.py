@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from mmgkeras.errors import shown
 from mmgkeras.schema import KINDS, SHAPES, Region, Shape
 from mmgkeras.tables.rows import Row, finite, read_table, write_table
 
 REGION_COLUMNS: Final = ("image_id", "region_id", "kind", "shape", "points")
 _MIN_POINTS: Final[dict[Shape, int]] = {"box": 2, "circle": 2, "ellipse": 2, "polygon": 3, "point": 1, "mask": 3}
 _ANY_NUMBER: Final = ("polygon", "mask")
+_MAX_NUMBER: Final = 10**9
 
 
 def read_regions(path: Path) -> list[Region]:
@@ -32,8 +34,8 @@ def read_regions(path: Path) -> list[Region]:
         line = table.lines[row.index]
         key = (region.image_id, region.region_id)
         if first_lines.setdefault(key, line) != line:
-            rule = f"region_id must be unique within image {region.image_id}; line {first_lines[key]} has it too"
-            row.add_fault(f"{rule}. Received: {region.region_id!r}")
+            rule = f"region_id must be unique within image {shown(region.image_id)}; line {first_lines[key]} has it too"
+            row.add_fault(f"{rule}. Received: {shown(region.region_id)}")
         regions.append(region)
     table.raise_faults()
     return regions
@@ -67,10 +69,12 @@ def _points(row: Row, *, shape: Shape) -> tuple[tuple[float, float], ...]:
     points = []
     for pair in row.values["points"].split():
         numbers = [finite(text) for text in pair.split(",")]
-        if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
-            row.add_fault(f'points must be pairs of numbers such as "10,20 30,40". Received: {pair!r}')
+        known = [number for number in numbers if number is not None and abs(number) <= _MAX_NUMBER]
+        if len(numbers) != 2 or len(known) != 2:
+            rule = f'points must be pairs of numbers, none beyond {_MAX_NUMBER:,}, such as "10,20 30,40"'
+            row.add_fault(f"{rule}. Received: {shown(pair)}")
             return ()
-        points.append((numbers[0], numbers[1]))
+        points.append((known[0], known[1]))
     least = _MIN_POINTS[shape]
     if len(points) < least or (len(points) > least and shape not in _ANY_NUMBER):
         more = " or more" if shape in _ANY_NUMBER else ""

@@ -6,18 +6,23 @@ Owns the CSV dialect (UTF-8, comma, double quotes, a byte order mark tolerated);
 import csv
 import difflib
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Final, TextIO, TypeVar
 
-from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.errors import InputError, InputFaultsError, shown
 from mmgkeras.files import atomic_file
-from mmgkeras.tables.cells import from_cell, to_cell
 
 _T = TypeVar("_T", bound=str)
+
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What no field holds: a terminal acts on it, and a file's name ends at it."""
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_NUMERALS: Final = re.compile(r"[-+.eE0-9]{1,400}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +83,11 @@ class Row:
         """A name that must be there and have no blanks around it, for "P1" and "P1 " would count as two."""
         value = self.values[name]
         if not value.strip():
-            self.add_fault(f"{name} must not be empty. Received: {value!r}")
+            self.add_fault(f"{name} must not be empty. Received: {shown(value)}")
         elif value != value.strip():
-            self.add_fault(f"{name} must not begin or end with a blank. Received: {value!r}")
+            self.add_fault(f"{name} must not begin or end with a blank. Received: {shown(value)}")
+        elif CONTROL.search(value):
+            self.add_fault(f"{name} must hold no control character. Received: {shown(value)}")
         return value
 
     def choice(self, name: str, allowed: Sequence[_T]) -> _T:
@@ -89,7 +96,7 @@ class Row:
         for word in allowed:
             if value == word:
                 return word
-        self.add_fault(f"{name} must be one of {', '.join(allowed)}. Received: {value!r}")
+        self.add_fault(f"{name} must be one of {', '.join(allowed)}. Received: {shown(value)}")
         return allowed[0]
 
     def optional_choice(self, name: str, allowed: Sequence[_T]) -> _T | None:
@@ -98,28 +105,38 @@ class Row:
 
     def optional_text(self, name: str) -> str | None:
         """The field, or None where it is empty or the column is missing."""
-        return self.values.get(name) or None
+        value = self.values.get(name, "")
+        if CONTROL.search(re.sub(r"[\t\n\r]", "", value)):
+            self.add_fault(f"{name} must hold no control character. Received: {shown(value)}")
+        return value or None
 
-    def optional_number(self, name: str, *, above: float = -math.inf) -> float | None:
-        """A finite number, greater than `above`, or None where the field is empty or the column is missing."""
+    def optional_number(self, name: str, *, above: float, at_most: float) -> float | None:
+        """A number greater than `above` and no greater than `at_most`; None where it is empty or has no column."""
         value = self.values.get(name)
         if not value:
             return None
         number = finite(value)
-        if number is None or number <= above:
-            limit = "" if above == -math.inf else f" above {above:g}"
-            self.add_fault(f"{name} must be a number{limit} or empty. Received: {value!r}")
+        if number is None or not above < number <= at_most:
+            rule = f"{name} must be a number above {above:g} and at most {at_most:g}, or empty"
+            self.add_fault(f"{rule}. Received: {shown(value)}")
             return None
         return number
 
 
 def finite(text: str) -> float | None:
-    """The number a text spells, None if it spells none or not a finite one."""
+    """The number that a text spells in ASCII, such as -1.5e-3; None if it spells none or not a finite one."""
+    if not _NUMERALS.fullmatch(text):
+        return None
     try:
         number = float(text)
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def whole(text: str) -> int | None:
+    """The whole number that a text spells in ASCII digits, 18 at most; None if it spells none."""
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), prefix: str = "") -> Table:
@@ -158,7 +175,7 @@ def write_table(
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(map(to_cell, row) for row in rows)
+        writer.writerows(rows)
 
 
 def _read(path: Path, file: TextIO, *, required: Sequence[str], optional: Sequence[str], prefix: str) -> Table:
@@ -177,7 +194,7 @@ def _read(path: Path, file: TextIO, *, required: Sequence[str], optional: Sequen
                 )
                 table.raise_faults()
             elif values:
-                table.rows.append(list(map(from_cell, values)))
+                table.rows.append(values)
                 table.lines.append(first_line)
                 if len(values) != len(table.columns):
                     rule = f"a row must have {len(table.columns)} fields, as the header has"
@@ -200,11 +217,11 @@ def _header_faults(
             yield f"column {name} is missing. Received: {', '.join(columns)}"
     for name in dict.fromkeys(columns):
         if columns.count(name) > 1:
-            yield f"a column must appear once. Received: {name!r} {columns.count(name)} times"
+            yield f"a column must appear once. Received: {shown(name)} {columns.count(name)} times"
         if name not in known and not (prefix and name.startswith(prefix)):
             near = difflib.get_close_matches(name, [word for word in known if word not in columns], n=1)
             hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
-            yield f"no such column; {hint}. Received: {name!r}"
+            yield f"no such column; {hint}. Received: {shown(name)}"
 
 
 @contextmanager

@@ -17,15 +17,15 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export, next_version
-from mmgkeras.savedmodel.metadata import ModelMetadata, Origin, read_metadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
+from mmgkeras.study.run_files import Environment, write_environment
 from mmgkeras.training.batch_norm import recalibrate_batch_norm
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import TrainingSetup
-from mmgkeras.training.run_folder import write_environment
 
 
 def export_run(
-    setup: TrainingSetup, store: PatchStore, *, config: Config, environment: dict[str, Any], track: Track
+    setup: TrainingSetup, store: PatchStore, *, config: Config, environment: Environment, track: Track
 ) -> Path:
     """Exports the trained network in float32, its batch norm recalibrated, and marks the run as finished.
 
@@ -52,23 +52,22 @@ def export_run(
         stride_px=store.stride_px,
         pixel_type=cast(PixelType, store.pixel_type),
         spacing_mm=store.spacing_mm,
-        fold=environment["fold"],
-        test_subset=environment["test_subset"],
-        test_patients_sha256=environment["test_patients_sha256"],
+        fold=environment.fold,
+        test_subset=environment.test_subset,
+        test_patients_sha256=environment.test_patients_sha256,
         store_checksum=store.checksum,
         config=config.model_dump(mode="json"),
-        started_from=tuple(Origin(**origin) for origin in environment.get("started_from", ())),
+        started_from=environment.started_from,
     )
-    path = Path(environment["export"])
+    path = environment.export
     if path.exists() and read_metadata(path) != metadata:
         path = path.with_name(str(next_version(path.parent)))
-        environment["export"] = str(path)
+        environment = environment.model_copy(update={"export": path})
         write_environment(setup.run, environment)
     # A model that is there and says the same of itself is this run's, exported before it was killed.
     if not path.exists():
         export(network, path, metadata)
-    environment["is_finished"] = True
-    write_environment(setup.run, environment)
+    write_environment(setup.run, environment.model_copy(update={"is_finished": True}))
     return path
 
 

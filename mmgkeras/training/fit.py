@@ -4,11 +4,10 @@ Checks everything that can be checked before the first step, opens the run folde
 exports. The test subset is divided off here and never read.
 """
 
-import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import keras
 import numpy as np
@@ -16,8 +15,6 @@ from numpy.typing import NDArray
 
 from mmgkeras.config import Config, ModelConfig
 from mmgkeras.errors import InputError
-from mmgkeras.files import check_apart
-from mmgkeras.locks import locks_output
 from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
 from mmgkeras.models.network import build_network, training_model
 from mmgkeras.models.optimizer import make_optimizer
@@ -31,12 +28,23 @@ from mmgkeras.savedmodel.export import next_version
 from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model, load_exported_weights
 from mmgkeras.savedmodel.metadata import patients_digest
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.study.run_files import (
+    CHECKPOINT,
+    HISTORY,
+    TENSORBOARD,
+    Environment,
+    EpochRow,
+    RunCounts,
+    RunStart,
+    read_environment,
+    write_environment,
+    write_history,
+)
 from mmgkeras.training import devices as device
 from mmgkeras.training import run_folder
 from mmgkeras.training.checkpoint import Progress, load_checkpoint
 from mmgkeras.training.export_run import export_run
 from mmgkeras.training.fast_layers import with_fast_layers
-from mmgkeras.training.history import EpochRow, write_history
 from mmgkeras.training.loop import Report, TrainingSetup, run_epochs
 from mmgkeras.training.tensorboard_log import drop_later_events
 
@@ -60,7 +68,6 @@ def _silent(row: EpochRow) -> None:
     """Reports nothing."""
 
 
-@locks_output("run")
 def fit(
     store: Path,
     *,
@@ -94,8 +101,6 @@ def fit(
         ConfigError: for a network or patch size that cannot be built.
         WeightsError: if the initial weights cannot be had.
     """
-    check_apart(run, [store])
-    check_apart(export, [store])
     patch_store = PatchStore.open(store, verify=True)
     division = fold_patches(patch_store, fold)
     plan, validation = _plan(patch_store, division, config=config)
@@ -104,11 +109,18 @@ def fit(
         raise InputError(
             f"train.batch_size: must be divisible by the number of devices, {len(names)}. Received: {plan.batch_size}"
         )
-    environment = _describe(patch_store, division, plan=plan, validation=validation, config=config)
-    environment, is_new = _go_on(run, environment, config=config, export=export, overwrite=overwrite)
-    if environment["is_finished"]:
-        return Fitted(Path(environment["export"]), was_finished=True)
-    needs_initial_weights = is_new or not (run / run_folder.CHECKPOINT).exists()
+    asked = _describe(
+        patch_store,
+        division,
+        plan=plan,
+        validation=validation,
+        config=config,
+        export=export / str(next_version(export)),
+    )
+    environment, is_new = _go_on(run, asked, config=config, export=export, overwrite=overwrite)
+    if environment.is_finished:
+        return Fitted(environment.export, was_finished=True)
+    needs_initial_weights = is_new or not (run / CHECKPOINT).exists()
     if needs_initial_weights:
         environment = _with_initial_model(
             environment, is_new=is_new, run=run, config=config, store=patch_store, fold=fold
@@ -123,31 +135,27 @@ def fit(
         if is_new:
             run_folder.create_run(run, config=config, environment=environment)
         progress = _restore(setup)
-        environment["starts"].append({"step": progress.step, "devices": names, "versions": run_folder.versions()})
-        run_folder.write_environment(run, environment)
+        start = RunStart(step=progress.step, devices=tuple(names), versions=run_folder.versions())
+        environment = environment.model_copy(update={"starts": (*environment.starts, start)})
+        write_environment(run, environment)
         run_epochs(setup, progress, track=track, report=report)
     model = export_run(setup, patch_store, config=config, environment=environment, track=track)
     return Fitted(model, was_finished=False)
 
 
-def _go_on(
-    run: Path, environment: dict[str, Any], *, config: Config, export: Path, overwrite: bool
-) -> tuple[dict[str, Any], bool]:
-    """The environment to go on with, of the run that was begun or the new one given, and whether the run is new.
+def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overwrite: bool) -> tuple[Environment, bool]:
+    """The environment to go on with, of the run that was begun or the new one asked for, and whether the run is new.
 
     A finished run whose model is gone, or is wanted in another folder, has its end to do again.
     """
     # Read also where it is to be overwritten: a folder that is no run is refused either way.
-    earlier = run_folder.read_environment(run)
-    is_new = earlier is None or overwrite
-    if earlier is not None and not overwrite:
-        run_folder.check_same_run(run, earlier, config=config, identity=environment)
-        environment = earlier
-    model = Path(environment["export"])
-    if not environment["export"] or model.parent != export:
-        model = export / str(next_version(export))
-    is_finished = environment["is_finished"] and model.exists()
-    return {**environment, "export": str(model), "is_finished": is_finished}, is_new
+    earlier = read_environment(run)
+    if earlier is None or overwrite:
+        return asked, True
+    run_folder.check_same_run(run, earlier, config=config, asked=asked)
+    model = earlier.export if earlier.export.parent == export else asked.export
+    is_finished = earlier.is_finished and model.exists()
+    return earlier.model_copy(update={"export": model, "is_finished": is_finished}), False
 
 
 def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPlan, NDArray[np.int64]]:
@@ -172,48 +180,50 @@ def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPl
 
 
 def _describe(
-    store: PatchStore, division: Fold, *, plan: EpochPlan, validation: NDArray[np.int64], config: Config
-) -> dict[str, Any]:
+    store: PatchStore,
+    division: Fold,
+    *,
+    plan: EpochPlan,
+    validation: NDArray[np.int64],
+    config: Config,
+    export: Path,
+) -> Environment:
     """What environment.json says of a new run: counts and digests, no patient."""
     test_patients = store.patches["patient_id"].to_numpy()[division.test]
     digest = hashlib.sha256(np.concatenate([division.train, [-1], validation]).astype("<i8").tobytes())
-    return {
-        "fold": division.number,
-        "test_subset": division.test_subset,
-        "test_patients_sha256": patients_digest(test_patients),
-        "store_checksum": store.checksum,
-        "training_patches_sha256": digest.hexdigest(),
-        "seed": config.train.seed,
-        "leak_guard": division.proof_record(),
-        "counts": {
-            "positives": len(plan.positives),
-            "negatives": len(plan.negatives),
-            "validation": len(validation),
-            "augmented_positives": plan.counts.positives,
-            "augmented_negatives": plan.counts.negatives,
-            "steps_per_epoch": plan.steps_per_epoch,
-        },
-        "starts": [],
-        "export": "",
-        "is_finished": False,
-    }
+    return Environment(
+        fold=division.number,
+        test_subset=division.test_subset,
+        test_patients_sha256=patients_digest(test_patients),
+        store_checksum=store.checksum,
+        training_patches_sha256=digest.hexdigest(),
+        seed=config.train.seed,
+        leak_guard=division.proof,
+        counts=RunCounts(
+            positives=len(plan.positives),
+            negatives=len(plan.negatives),
+            validation=len(validation),
+            augmented_positives=plan.counts.positives,
+            augmented_negatives=plan.counts.negatives,
+            steps_per_epoch=plan.steps_per_epoch,
+        ),
+        export=export,
+    )
 
 
 def _with_initial_model(
-    environment: dict[str, Any], *, is_new: bool, run: Path, config: Config, store: PatchStore, fold: int
-) -> dict[str, Any]:
+    environment: Environment, *, is_new: bool, run: Path, config: Config, store: PatchStore, fold: int
+) -> Environment:
     """The environment with the exported model of the initial weights, which must be the one it was begun with."""
     folder = initial_model(config.model)
     if folder is None:
         return environment
-    origins = [
-        dataclasses.asdict(origin) for origin in check_initial_model(folder, config=config, store=store, fold=fold)
-    ]
-    if not is_new and environment.get("started_from") != origins:
+    origins = check_initial_model(folder, config=config, store=store, fold=fold)
+    if not is_new and environment.started_from != origins:
         raise InputError(
             f"{run}: was begun from another model than {folder} is now; give another folder or --overwrite"
         )
-    return {**environment, "started_from": origins}
+    return environment.model_copy(update={"started_from": origins})
 
 
 def _load_initial_weights(network: keras.Model, config: ModelConfig) -> None:
@@ -264,11 +274,11 @@ def _set_up(
 
 def _restore(setup: TrainingSetup) -> Progress:
     """Where the run stands; what is on disk beyond that is dropped."""
-    checkpoint = setup.run / run_folder.CHECKPOINT
+    checkpoint = setup.run / CHECKPOINT
     has_checkpoint = checkpoint.exists()
     progress = load_checkpoint(checkpoint, model=setup.network.variables, optimizer=setup.optimizer.variables)
     # Without a checkpoint the first step comes again, and with it the events of step 0.
-    drop_later_events(setup.run / run_folder.TENSORBOARD, last_step=progress.step if has_checkpoint else NO_CHECKPOINT)
+    drop_later_events(setup.run / TENSORBOARD, last_step=progress.step if has_checkpoint else NO_CHECKPOINT)
     if has_checkpoint:
-        write_history(progress.history, setup.run / run_folder.HISTORY)
+        write_history(progress.history.rows, setup.run / HISTORY)
     return progress

@@ -1,23 +1,21 @@
 """What the training said of itself: the metrics of each epoch, from the samples that its steps saw.
 
-Owns history.csv. The metrics are exact, from the probabilities that the network gave each sample while it learned from
+The metrics are exact, from the probabilities that the network gave each sample while it learned from
 it, which makes them worse than those of the finished network, and the test subset no part of them.
 """
 
-import csv
 import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from mmgkeras.files import atomic_file
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.study.run_files import HISTORY_COLUMNS, EpochRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,38 +98,6 @@ class EpochSamples:
         return cls(losses=arrays["losses"], probabilities=arrays["probabilities"], labels=arrays["labels"])
 
 
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """One row of history.csv.
-
-    Attributes:
-        epoch: from 1.
-        step: steps done at its end, of all epochs.
-        learning_rate: of its steps.
-        loss: mean cross-entropy of its samples, without L2.
-        auc, sensitivity, specificity: of its samples as they were learned from.
-        patches_per_second: by the clock; the one metric that another run will not repeat.
-        validation_auc, validation_sensitivity, validation_specificity: of the patients held out, as patches are; NaN
-            where none are.
-    """
-
-    epoch: int
-    step: int
-    learning_rate: float
-    loss: float
-    auc: float
-    sensitivity: float
-    specificity: float
-    patches_per_second: float
-    validation_auc: float = math.nan
-    validation_sensitivity: float = math.nan
-    validation_specificity: float = math.nan
-
-
-COLUMNS = tuple(column.name for column in dataclasses.fields(EpochRow))
-VALIDATION_COLUMNS = tuple(column for column in COLUMNS if column.startswith("validation_"))
-
-
 @dataclass
 class History:
     """The rows of all finished epochs."""
@@ -141,27 +107,9 @@ class History:
     def array(self) -> NDArray[np.float64]:
         """(epochs, columns) float64, for a checkpoint."""
         values = [dataclasses.astuple(row) for row in self.rows]
-        return np.asarray(values, np.float64).reshape(len(values), len(COLUMNS))
+        return np.asarray(values, np.float64).reshape(len(values), len(HISTORY_COLUMNS))
 
     @classmethod
     def from_array(cls, array: NDArray[np.float64]) -> "History":
         """The inverse of `array`."""
         return cls([EpochRow(int(row[0]), int(row[1]), *(float(value) for value in row[2:])) for row in array])
-
-
-def write_history(history: History, path: Path) -> None:
-    """Replaces history.csv; columns of validation only where patients were held out, unknown metrics empty.
-
-    Raises:
-        InputError: if the file cannot be written.
-    """
-    held_out = any(not math.isnan(row.validation_specificity) for row in history.rows)
-    columns = [column for column in COLUMNS if held_out or column not in VALIDATION_COLUMNS]
-    with atomic_file(path, overwrite=True) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_text(getattr(row, column)) for column in columns] for row in history.rows)
-
-
-def _text(value: float) -> str:
-    return "" if math.isnan(value) else str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -21,9 +21,9 @@ from mmgkeras.pipeline.batches import Gatherable, training_batches
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track
 from mmgkeras.schema import CALCIFICATION
+from mmgkeras.study.run_files import CHECKPOINT, HISTORY, TENSORBOARD, EpochRow, write_history
 from mmgkeras.training.checkpoint import Progress, save_checkpoint
-from mmgkeras.training.history import Discrimination, EpochRow, EpochSamples, discrimination, write_history
-from mmgkeras.training.run_folder import CHECKPOINT, HISTORY, TENSORBOARD
+from mmgkeras.training.history import Discrimination, EpochSamples, discrimination
 from mmgkeras.training.step import Output, fetch_samples, make_scorer, make_train_step, score_patches
 from mmgkeras.training.tensorboard_log import SAMPLE_COLS, SAMPLE_ROWS, Monitor, confusion_picture, patch_sheet
 
@@ -185,7 +185,7 @@ def _close_epoch(
     progress.history.rows.append(row)
     progress.samples = EpochSamples()
     setup.save(progress)
-    write_history(progress.history, setup.run / HISTORY)
+    write_history(progress.history.rows, setup.run / HISTORY)
     return row
 
 

@@ -1,15 +1,12 @@
 """The run folder: what a run is, whether one may go on, and where its model goes.
 
-Owns config.toml and environment.json. The folder appears with both in it, whole; checkpoint.npz, history.csv and
-tensorboard/ follow. No patient and no image is named in any of them.
+Owns the folder's beginning: it appears with config.toml and environment.json in it, whole; checkpoint.npz, history.csv
+and tensorboard/ follow. What its files are called and hold is `study.run_files`'.
 """
 
-import json
 import os
 import platform
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
 
 import keras
 import numpy as np
@@ -17,19 +14,9 @@ import tensorflow as tf
 
 from mmgkeras import __version__
 from mmgkeras.config import Config, read_config, write_config
-from mmgkeras.errors import InputError
-from mmgkeras.files import atomic_file, atomic_folder
-
-CONFIG: Final = "config.toml"
-ENVIRONMENT: Final = "environment.json"
-CHECKPOINT: Final = "checkpoint.npz"
-HISTORY: Final = "history.csv"
-TENSORBOARD: Final = "tensorboard"
-RUN_FILES: Final = (ENVIRONMENT, CONFIG, CHECKPOINT, HISTORY, f"{TENSORBOARD}/*")
-"""Patterns of all files of a run, the one that makes it one first."""
-
-IDENTITY: Final = ("fold", "test_patients_sha256", "store_checksum", "training_patches_sha256")
-"""Keys of environment.json that, with the configuration, make two runs the same run."""
+from mmgkeras.errors import InputError, shown
+from mmgkeras.files import atomic_folder
+from mmgkeras.study.run_files import CONFIG, IDENTITY, RUN_FILES, Environment, write_environment
 
 
 def versions() -> dict[str, str]:
@@ -43,34 +30,14 @@ def versions() -> dict[str, str]:
     }
 
 
-def read_environment(run: Path) -> dict[str, Any] | None:
-    """What environment.json of a run says; None where there is no run: no folder, or an empty one.
-
-    Raises:
-        InputError: if the folder holds something else, or the file is damaged.
-    """
-    path = run / ENVIRONMENT
-    try:
-        if not run.exists() or (run.is_dir() and not any(run.iterdir())):
-            return None
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{run}: is not a run folder, it has no {ENVIRONMENT}; name another place") from error
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged: {error}; name another place for the run") from error
-    if not isinstance(values, dict) or "is_finished" not in values:
-        raise InputError(f"{path}: is not that of a run; name another place")
-    return values
-
-
-def check_same_run(run: Path, environment: Mapping[str, Any], *, config: Config, identity: Mapping[str, Any]) -> None:
+def check_same_run(run: Path, environment: Environment, *, config: Config, asked: Environment) -> None:
     """Refuses to go on with a run of other settings, another fold or another store.
 
     Args:
         run: the run folder.
         environment: as read from it.
         config: asked for now.
-        identity: the keys `IDENTITY`, as they are now.
+        asked: what environment.json of a new run would say; its `IDENTITY` counts.
 
     Raises:
         InputError: naming the first difference.
@@ -80,18 +47,19 @@ def check_same_run(run: Path, environment: Mapping[str, Any], *, config: Config,
         for key, value in values.items():
             if before[section][key] != value:
                 raise InputError(
-                    f"{run}: was begun with {section}.{key} = {before[section][key]!r}. Received: {value!r}; "
+                    f"{run}: was begun with {section}.{key} = {shown(before[section][key])}. "
+                    f"Received: {shown(value)}; "
                     "give that value, another folder or --overwrite"
                 )
     for key in IDENTITY:
-        if environment.get(key) != identity[key]:
+        old, new = getattr(environment, key), getattr(asked, key)
+        if old != new:
             raise InputError(
-                f"{run}: was begun with {key} = {environment.get(key)!r}. Received: {identity[key]!r}; "
-                "give another folder or --overwrite"
+                f"{run}: was begun with {key} = {old!r}. Received: {new!r}; give another folder or --overwrite"
             )
 
 
-def create_run(run: Path, *, config: Config, environment: Mapping[str, Any]) -> None:
+def create_run(run: Path, *, config: Config, environment: Environment) -> None:
     """Makes the run folder with its configuration and environment, in place of an empty folder or an earlier run.
 
     Raises:
@@ -99,17 +67,7 @@ def create_run(run: Path, *, config: Config, environment: Mapping[str, Any]) -> 
     """
     with atomic_folder(run, overwrite=True, owned=RUN_FILES) as folder:
         write_config(config, folder / CONFIG)
-        (folder / ENVIRONMENT).write_text(_json(environment), encoding="utf-8")
-
-
-def write_environment(run: Path, environment: Mapping[str, Any]) -> None:
-    """Replaces environment.json.
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    with atomic_file(run / ENVIRONMENT, overwrite=True) as temporary:
-        temporary.write_text(_json(environment), encoding="utf-8")
+        write_environment(folder, environment)
 
 
 def check_writable(path: Path) -> None:
@@ -123,7 +81,3 @@ def check_writable(path: Path) -> None:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK):
         raise InputError(f"{path}: cannot be written: {place} is not a writable folder")
-
-
-def _json(environment: Mapping[str, Any]) -> str:
-    return json.dumps(environment, indent=2) + "\n"

@@ -10,10 +10,11 @@ from mmgkeras.cli import main, worker
 
 from mmgkeras.config import Config
 from mmgkeras.crossval.cross_validate import Crossvalidated
-from mmgkeras.crossval.queue import FoldJob, JobCrashError
+from mmgkeras.crossval.queue import JobCrashError
 from mmgkeras.crossval.summary_table import JobRow
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.evaluation.metrics import measure
+from mmgkeras.study.layout import FoldJob
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A training that takes no time, for jobs of a cross-validation."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata, write_metadata
 from mmgkeras.schema import Pixels
+from mmgkeras.study.run_files import Environment, EpochRow, RunCounts, write_environment, write_history
 
 
 class MeanClassifier:
@@ -27,7 +27,8 @@ class MeanClassifier:
 
 
 def fake_point(classifier, store, *, data, indices, track):
-    return store.patches.iloc[indices][["image_id", "row", "col"]]
+    rows = store.patches.iloc[indices][["image_id", "patient_id", "row", "col"]]
+    return rows.assign(peak_row=0.0, peak_col=0.0, is_hit=1, chance=0.5)
 
 
 @pytest.fixture
@@ -41,9 +42,23 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     def fake_fit(store, *, fold, config, run, export, devices, track, report):
         opened = PatchStore.open(store)
         division = fold_patches(opened, fold)
+        tested = patients_digest(opened.patches["patient_id"].to_numpy()[division.test])
         run.mkdir(parents=True)
-        (run / "environment.json").write_text(json.dumps({"is_finished": True}))
-        (run / "history.csv").write_text("epoch,step,patches_per_second\n1,60,128.0\n2,120,64.0\n")
+        environment = Environment(
+            fold=fold,
+            test_subset=division.test_subset,
+            test_patients_sha256=tested,
+            store_checksum=opened.checksum,
+            training_patches_sha256="0" * 64,
+            seed=config.train.seed,
+            leak_guard=division.proof,
+            counts=RunCounts(**dict.fromkeys(RunCounts.model_fields, 0)),
+            export=Path("model/1"),
+            is_finished=True,
+        )
+        write_environment(run, environment)
+        rows = [EpochRow(1, 60, 0.1, 0.5, 0.5, 0.5, 0.5, 128.0), EpochRow(2, 120, 0.1, 0.5, 0.5, 0.5, 0.5, 64.0)]
+        write_history(rows, run / "history.csv")
         (export / "1").mkdir(parents=True)
         (export / "1" / "saved_model.pb").write_bytes(b"the network")
         metadata = ModelMetadata(
@@ -54,7 +69,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
             spacing_mm=0.2,
             fold=fold,
             test_subset=division.test_subset,
-            test_patients_sha256=patients_digest(opened.patches["patient_id"].to_numpy()[division.test]),
+            test_patients_sha256=tested,
             store_checksum=opened.checksum,
         )
         write_metadata(metadata, export / "1")
@@ -66,5 +81,4 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     monkeypatch.setattr(job_module, "load", MeanClassifier)
     monkeypatch.setattr(job_module, "point", fake_point)
     monkeypatch.setattr("mmgkeras.training.devices.set_seeds", lambda config: None)
-    monkeypatch.setattr("mmgkeras.inference.timing.load", MeanClassifier)
     return trainings

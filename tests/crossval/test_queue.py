@@ -8,8 +8,9 @@ import pytest
 from mmgkeras.config import Config, TrainConfig
 from mmgkeras.crossval.cross_validate import crossval
 from mmgkeras.crossval.job import run_job
-from mmgkeras.crossval.queue import FoldJob, JobCrashError, run_queue
+from mmgkeras.crossval.queue import JobCrashError, run_queue
 from mmgkeras.errors import InputError
+from mmgkeras.study.layout import FoldJob
 
 CONFIGS = {"small": Config(), "large": Config(train=TrainConfig(epochs=3))}
 
@@ -115,5 +116,5 @@ def test_a_result_that_cannot_be_taken_in_begins_nothing_more_in_the_other_slot(
 
 
 def test_the_name_of_a_job_is_read_back() -> None:
-    job = FoldJob("seed2/of fold3", 10, 2)
+    job = FoldJob("seed2 of fold3", 10, 2)
     assert FoldJob.of_name(job.name) == job

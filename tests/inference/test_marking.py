@@ -94,8 +94,8 @@ def test_a_model_that_cannot_localise_is_refused_before_the_work(quadrant_data: 
         spacing_mm=None,
         fold=1,
         test_subset="A",
-        test_patients_sha256="0",
-        store_checksum="0",
+        test_patients_sha256="0" * 64,
+        store_checksum="0" * 64,
     )
     export(network, tmp_path / "flat" / "1", metadata)
     with pytest.raises(InputError, match=r"flat/1: gives no class activation"):

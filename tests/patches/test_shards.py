@@ -46,12 +46,22 @@ class TestShardWriter:
         assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy"] * len(shard_paths(tmp_path))
 
 
+def open_reader(folder, writer):
+    return ShardReader(
+        shard_paths(folder),
+        patches_per_shard=writer.patches_per_shard,
+        num_patches=writer.num_patches,
+        patch_px=2,
+        pixel_type=str(writer.dtype),
+    )
+
+
 class TestShardReader:
     @pytest.mark.parametrize("max_bytes", [16, 1000])
     def test_patches_come_in_the_order_asked_for(self, tmp_path: Path, max_bytes: int) -> None:
         with ShardWriter(tmp_path, patch_px=2, max_bytes=max_bytes) as writer:
             writer.append(patches_of(10, 11, 12, 13, 14))
-        reader = ShardReader(shard_paths(tmp_path), patches_per_shard=writer.patches_per_shard)
+        reader = open_reader(tmp_path, writer)
         patches = reader.gather(np.array([4, 0, 3, 0, 2]))
         assert patches.shape == (5, 2, 2, 1)
         assert patches[:, 0, 1, 0].tolist() == [14, 10, 13, 10, 12]
@@ -61,7 +71,7 @@ class TestShardReader:
     def test_indices_outside_are_refused(self, tmp_path: Path, index: int) -> None:
         with ShardWriter(tmp_path, patch_px=2) as writer:
             writer.append(patches_of(10, 11, 12, 13, 14))
-        reader = ShardReader(shard_paths(tmp_path), patches_per_shard=writer.patches_per_shard)
+        reader = open_reader(tmp_path, writer)
         with pytest.raises(IndexError, match="must be from 0 to 4"):
             reader.gather(np.array([0, index]))
 

@@ -16,10 +16,12 @@ from mmgkeras.files import sha256_file
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.study.layout import Crossval, NetworkFacts, StoreFacts
 from mmgkeras.study.read import NetworkStudy, SeedStudy, Study
 from mmgkeras.tables import PREDICTION_COLUMNS, write_folds, write_images, write_predictions, write_regions
 
 NETWORKS = {"sakaida2023-resnet18": "resnet18", "sakaida2023-resnet50": "resnet50"}
+DIGEST = "0" * 64
 CHANGES = ("as_is", "x0.5", "x0.75", "rot90", "rot180", "rot270", "flipped")
 VIEWS = (("L", "CC"), ("R", "CC"), ("L", "MLO"), ("R", "MLO"))
 
@@ -115,7 +117,7 @@ def make_crossval(
                 test = store.patches[of_patch == fold]
                 logits = scores[of_patch == fold] + random.normal(0, 0.4, len(test)) + 0.3 * fold
                 _write_fold(part, test, expit(logits), fold=fold, slow=place + 1, random=random)
-                _write_run(part / "run", store.patches[of_patch != fold], config_seed=seed, random=random)
+                _write_run(part / "run", store.patches[of_patch != fold], fold=fold, seed=seed, random=random)
                 if validation:
                     rest = store.patches[of_patch == fold % len(numbers) + 1]
                     write_predictions(part / "validation.csv", _predictions(rest, expit(scores[rest.index]), fold=fold))
@@ -193,10 +195,11 @@ def _write_fold(
     hits = (random.random(len(positives)) < 0.6).astype(int)
     places = positives.assign(peak_row=10.0, peak_col=12.0, is_hit=hits, chance=0.05)
     places.to_csv(part / "pointing.csv", index=False)
-    (part / "done.json").write_text(json.dumps({"store_checksum": "", "config_sha256": "", "model": ""}))
+    digests = ("store_checksum", "folds_sha256", "config_sha256", "model_sha256")
+    (part / "done.json").write_text(json.dumps(dict.fromkeys(digests, DIGEST)))
 
 
-def _write_run(run: Path, train: pd.DataFrame, *, config_seed: int, random: np.random.Generator) -> None:
+def _write_run(run: Path, train: pd.DataFrame, *, fold: int, seed: int, random: np.random.Generator) -> None:
     epochs = np.arange(1, 11)
     loss = 0.65 * np.exp(-epochs / 4) + 0.1 + random.normal(0, 0.01, 10)
     history = pd.DataFrame(
@@ -219,8 +222,39 @@ def _write_run(run: Path, train: pd.DataFrame, *, config_seed: int, random: np.r
         "validation": 0,
         "augmented_positives": 24 * positives,
         "augmented_negatives": 2 * negatives,
+        "steps_per_epoch": 100,
     }
-    (run / "environment.json").write_text(json.dumps({"seed": config_seed, "counts": counts, "is_finished": True}))
+    digests = ("test_patients_sha256", "store_checksum", "training_patches_sha256")
+    sides = ("train_patients", "test_patients", "shared_patients", "train_images", "test_images")
+    environment = {
+        "fold": fold,
+        "test_subset": "ABCDEFG"[fold - 1],
+        **dict.fromkeys(digests, DIGEST),
+        "seed": seed,
+        "leak_guard": dict.fromkeys((*sides, "shared_pixel_digests"), 0),
+        "counts": counts,
+        "starts": [],
+        "export": "model/1",
+        "is_finished": True,
+    }
+    (run / "environment.json").write_text(json.dumps(environment))
+
+
+def made_up_crossval(store: PatchStore, **changes: Any) -> Crossval:
+    """What crossval.json would say of one network "net" in two folds."""
+    values: dict[str, Any] = {
+        "command": "mmgkeras crossval",
+        "created": "2026-01-01T00:00:00+00:00",
+        "store": StoreFacts(path=store.path, checksum=store.checksum, folds_sha256=DIGEST),
+        "data": None,
+        "folds": (1, 2),
+        "seeds": (0,),
+        "networks": (NetworkFacts(name="net", config={}),),
+        "versions": {},
+        "hardware": "a made-up machine",
+        "mmgkeras_version": "0.1.0",
+    }
+    return Crossval(**(values | changes))
 
 
 @pytest.fixture(scope="session")
@@ -320,5 +354,5 @@ def section_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         store_path=store.path,
         data_path=data,
         store=store,
-        crossval={"versions": {"tensorflow": "2.21.0"}},
+        crossval=made_up_crossval(store, versions={"tensorflow": "2.21.0"}),
     )

@@ -1,6 +1,7 @@
 from html.parser import HTMLParser
 
 import pytest
+from matplotlib.figure import Figure
 
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.report.content import (
@@ -8,6 +9,7 @@ from mmgkeras.report.content import (
     Block,
     Bullets,
     Card,
+    Chart,
     Charts,
     Checklist,
     Flow,
@@ -42,6 +44,7 @@ BLOCKS: tuple[Block, ...] = (
     Bullets((Text(EVIL), Text(EVIL, "blank"))),
     Table(name="t", title=EVIL, columns=(EVIL, "n"), rows=((EVIL, 0.5), ("x", None)), note=EVIL),
     Charts((Text(EVIL, "missing"),)),
+    Charts((Chart(Figure(), EVIL, EVIL),)),
     Flow((FlowStep((EVIL,), (EVIL,)), FlowStep((EVIL,))), EVIL),
     Gallery((Card(value=EVIL, lines=(EVIL, EVIL), pictures=(PICTURE, PICTURE)),)),
     Folded(EVIL, EVIL),

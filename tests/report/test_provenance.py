@@ -1,19 +1,19 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mmgkeras.config import Config, ModelConfig, PatchesConfig, SplitConfig
 from mmgkeras.report.content import Folded, Section, Table
 from mmgkeras.report.provenance import provenance_section
+from mmgkeras.study.layout import StoreFacts
 from mmgkeras.study.read import Study
 
-CROSSVAL = {
+CHANGES = {
     "command": "mmgkeras crossval --store /home/ada/store --out=/home/ada/out --set model.weights=/home/ada/w.h5",
-    "store": {"path": "/home/ada/store", "checksum": "abc"},
-    "data": "/home/ada/my data",
-    "seeds": [0],
-    "hardware": "a machine",
+    "store": StoreFacts(path=Path("/home/ada/store"), checksum="abcd" * 16, folds_sha256="0" * 64),
+    "data": Path("/home/ada/my data"),
 }
 
 
@@ -24,7 +24,8 @@ def study(section_study: Study) -> Study:
         split=SplitConfig(num_subsets=9),
         model=ModelConfig(weights="/home/ada/w.h5"),
     )
-    return replace(section_study, crossval=CROSSVAL, networks=(replace(section_study.networks[0], config=config),))
+    crossval = section_study.crossval.model_copy(update=CHANGES)
+    return replace(section_study, crossval=crossval, networks=(replace(section_study.networks[0], config=config),))
 
 
 def facts(section: Section, name: str) -> dict[object, object]:
@@ -48,7 +49,7 @@ def test_keys_that_a_cross_validation_does_not_use_are_not_shown(study: Study) -
 
 def test_a_store_that_is_gone_is_told_by_what_was_written_down_of_it(study: Study) -> None:
     found = facts(provenance_section(replace(study, store=None)), "provenance_store")
-    assert found["checksum"] == "abc"
+    assert found["checksum"] == "abcd" * 16
     assert "patch size (px)" not in found
 
 

@@ -152,7 +152,9 @@ def test_the_lead_says_where_the_best_baseline_stands(study: Study) -> None:
     lead = headline_section(study, measured, num_resamples=100).body[0]
     assert isinstance(lead, Text)
     assert lead.kind == "lead"
-    assert f", {standing(measured[0].selections['tissue'].summary)}." in lead.text
+    beside = standing(measured[0].selections["tissue"].summary)
+    assert beside is not None
+    assert f", {beside}." in lead.text.replace("\u2212", "-")
 
 
 def test_table_7_is_ours_the_papers_and_the_difference(sections: Mapping[str, Section]) -> None:
@@ -316,7 +318,8 @@ def with_assumed(study: Study, store: PatchStore, *, partial: slice) -> Study:
     """The study as if some of its images had not been annotated completely, and their negatives assumed."""
     images = store.images.copy()
     images.loc[images.index[partial], "annotation"] = "partial"
-    manifest = {**store.manifest, "labels": {**store.manifest["labels"], "label_source": "assumed"}}
+    labels = store.manifest.labels.model_copy(update={"label_source": "assumed"})
+    manifest = store.manifest.model_copy(update={"labels": labels})
     return replace(study, store=PatchStore(store.path, manifest, store.patches, images))
 
 

@@ -37,7 +37,7 @@ def test_all_folds_of_all_networks_are_joined(crossval_folder: Path, report_stor
     assert first.shortcut is not None
     assert first.pointing is not None
     assert list(first.histories[1]["epoch"]) == list(range(1, 11))
-    assert first.environments[5]["is_finished"]
+    assert first.environments[5].is_finished
     assert first.validation is None
 
 
@@ -64,8 +64,11 @@ def test_a_folder_of_something_else_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format_version", 2, "format_version must be 1. Received: 2"),
-        ("folds", [], r"folds must be a list of at least one. Received: \[\]"),
+        ("format_version", 2, "format_version: Input should be 1. Received: 2"),
+        ("folds", [], r"folds: Tuple should have at least 1 item .*Received: \[\]"),
+        ("folds", [0], r"folds.0: Input should be greater than or equal to 1. Received: 0"),
+        ("folds", [1, 1], r"folds: must name each once. Received: \(1, 1\)"),
+        ("seeds", [-1], r"seeds.0: Input should be greater than or equal to 0. Received: -1"),
     ],
 )
 def test_a_crossval_json_of_another_kind_is_one_line(
@@ -84,7 +87,7 @@ def test_a_damaged_crossval_json_is_one_line(new_crossval: Callable[..., Path]) 
     with pytest.raises(InputError, match=r"crossval.json: is not JSON"):
         read_study(folder)
     (folder / "crossval.json").write_text("{}")
-    with pytest.raises(InputError, match=r"Missing: format_version, command"):
+    with pytest.raises(InputError, match=r"crossval.json: command is missing .and \d+ more faults"):
         read_study(folder)
 
 
@@ -156,9 +159,11 @@ def test_a_history_that_is_no_table_of_numbers_is_one_line(new_crossval: Callabl
     folder = new_crossval()
     path = folder / R18 / "seed0" / "fold1" / "run" / "history.csv"
     path.write_text("epoch,loss\n1,small\n")
-    assert faults_of(folder)[0].startswith(f"{path}: must be a table of numbers")
-    path.write_text("epoch\n1\n")
-    assert faults_of(folder) == (f"{path}: column loss is missing. Received: epoch",)
+    assert faults_of(folder)[0] == f"{path}:1: column step is missing. Received: epoch, loss"
+    rows = path.with_name("rows.csv")
+    rows.write_text("epoch,step,learning_rate,loss,auc,sensitivity,specificity,patches_per_second\n1,2,0,inf,,,,9\n")
+    rows.replace(path)
+    assert faults_of(folder) == (f"{path}:2: loss must be a finite number or empty. Received: 'inf'",)
 
 
 def test_what_was_not_measured_is_none(new_crossval: Callable[..., Path]) -> None:

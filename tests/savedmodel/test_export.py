@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ METADATA = ModelMetadata(
     fold=3,
     test_subset="C",
     test_patients_sha256=patients_digest(["p1"]),
-    store_checksum="ab",
+    store_checksum="ab" * 32,
     config={"train": {"epochs": 2}},
 )
 
@@ -66,7 +65,9 @@ def test_saved_model_of_resnet18_gives_the_networks_probabilities(tmp_path: Path
     network = build_network(ModelConfig(weights="none"), patch_px=32, pixel_type=pixel_type)
     rng = np.random.default_rng(3)
     patches = rng.integers(0, np.iinfo(pixel_type).max, (5, 32, 32, 1), dtype=pixel_type, endpoint=True)
-    metadata = dataclasses.replace(METADATA, network="resnet18", patch_px=32, stride_px=32, pixel_type=pixel_type)
+    metadata = METADATA.model_copy(
+        update={"network": "resnet18", "patch_px": 32, "stride_px": 32, "pixel_type": pixel_type}
+    )
     export(network, tmp_path / "resnet18" / "1", metadata)
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(network(patches, training=False)))[:, 1]
     assert np.ptp(expected) > 0
@@ -113,7 +114,9 @@ def test_a_network_without_average_pooling_has_one_endpoint(tmp_path: Path) -> N
 
 def test_resnet18_localises_in_cells_of_32_pixels(tmp_path: Path) -> None:
     network = build_network(ModelConfig(weights="none"), patch_px=64, pixel_type="uint8")
-    metadata = dataclasses.replace(METADATA, network="resnet18", patch_px=64, stride_px=64, pixel_type="uint8")
+    metadata = METADATA.model_copy(
+        update={"network": "resnet18", "patch_px": 64, "stride_px": 64, "pixel_type": "uint8"}
+    )
     export(network, tmp_path / "1", metadata)
     classifier = load(tmp_path / "1")
     patches = np.random.default_rng(3).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
@@ -130,7 +133,9 @@ def test_a_pooling_of_cells_survives_the_export_and_lends_its_weights_to_the_ave
 ) -> None:
     config = ModelConfig(weights="none", pooling=pooling)
     network = build_network(config, patch_px=64, pixel_type="uint8")
-    metadata = dataclasses.replace(METADATA, network="resnet18", patch_px=64, stride_px=64, pixel_type="uint8")
+    metadata = METADATA.model_copy(
+        update={"network": "resnet18", "patch_px": 64, "stride_px": 64, "pixel_type": "uint8"}
+    )
     export(network, tmp_path / "1", metadata)
     classifier = load(tmp_path / "1")
     patches = np.random.default_rng(3).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
@@ -221,5 +226,5 @@ def test_metadata_of_older_models_have_no_operating_point(model: Path) -> None:
 def test_a_damaged_operating_point_is_refused(model: Path, value: object) -> None:
     path = model / METADATA_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | {"operating_point": value}))
-    with pytest.raises(InputError, match=r"mmgkeras.json: operating_point: must hold threshold above 0 and at most 1"):
+    with pytest.raises(InputError, match=r"mmgkeras.json: operating_point.*; export the model again$"):
         read_metadata(model)

@@ -70,7 +70,9 @@ class TestLooks:
             assert np.mean(values) == pytest.approx(part, abs=0.15)
 
     def test_a_range_that_goes_down_is_refused(self):
-        with pytest.raises(ConfigError, match=r"phantom: fog must be a range from 0 at least upward. Received: \(0.5"):
+        with pytest.raises(
+            ConfigError, match=r"phantom: fog must be a range from 0 at least to 1000 at most. Received: \(0.5"
+        ):
             read_config(overrides=["phantom.fog=[0.5, 0.1]"])
         assert read_config(overrides=["phantom.curve=[-0.5, 0.1]"]).phantom.curve == (-0.5, 0.1)
 

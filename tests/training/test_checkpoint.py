@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from mmgkeras.errors import InputError
+from mmgkeras.study.run_files import EpochRow
 from mmgkeras.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from mmgkeras.training.history import EpochRow, EpochSamples, History
+from mmgkeras.training.history import EpochSamples, History
 
 
 def make_variables(value):

@@ -127,7 +127,7 @@ def test_a_finished_run_says_so_and_does_nothing(one_and_two, training_store):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     result = CliRunner().invoke(main, arguments(training_store, folder, *FIVE_STEPS))
     assert result.exit_code == 0
-    assert "has finished; nothing to do" in result.stderr
+    assert str(folder / "run") in result.stderr
     assert result.stdout == f"model: {folder / 'model' / '1'}\n"
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
@@ -146,20 +146,20 @@ def refused(store, folder, *more):
 def test_another_setting_is_refused_where_a_run_was_begun(one_and_two, training_store):
     folder = one_and_two[0][0]
     line = refused(training_store, folder, *FIVE_STEPS, "--set", "train.epochs=7")
-    assert "run: was begun with train.epochs = 1. Received: 7;" in line
+    assert "train.epochs = 1. Received: 7;" in line
 
 
 def test_another_fold_is_refused_where_a_run_was_begun(one_and_two, training_store):
     folder = one_and_two[0][0]
     line = refused(training_store, folder, *FIVE_STEPS, "--fold", "2")
-    assert "run: was begun with fold = 1. Received: 2;" in line
+    assert "fold = 1. Received: 2;" in line
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
 def test_a_folder_that_holds_something_else_is_never_replaced(training_store, tmp_path, overwrite):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("years of work")
-    assert "run: is not a run folder, it has no environment.json" in refused(training_store, tmp_path, *overwrite)
+    assert "environment.json" in refused(training_store, tmp_path, *overwrite)
 
 
 def test_a_misspelt_key_is_one_line(training_store, tmp_path):
@@ -175,7 +175,8 @@ def test_a_batch_that_the_devices_cannot_share_is_one_line(training_store, tmp_p
 
 def test_a_batch_larger_than_an_epoch_is_one_line(training_store, tmp_path):
     line = refused(training_store, tmp_path, "--set", "train.batch_size=273")
-    assert line.startswith("error: train.batch_size: an epoch must fill at least one batch. Received: 273;")
+    assert line.startswith("error: train.batch_size: ")
+    assert "Received: 273;" in line
 
 
 @pytest.mark.parametrize("place", ["--run", "--export"])
@@ -201,7 +202,7 @@ def test_a_patient_in_two_subsets_is_one_line(training_store, tmp_path):
 
 def test_weights_that_are_not_there_are_one_line_and_leave_no_run(training_store, tmp_path):
     line = refused(training_store, tmp_path, "--set", f"model.weights={tmp_path / 'none.safetensors'}")
-    assert "no such file" in line
+    assert str(tmp_path / "none.safetensors") in line
 
 
 def test_a_run_starts_from_an_exported_model_whole(one_and_two, training_store, tmp_path):
@@ -219,7 +220,7 @@ def test_a_run_starts_from_an_exported_model_whole(one_and_two, training_store, 
 def test_a_model_trained_on_the_test_patients_is_one_line_and_leaves_no_run(one_and_two, training_store, tmp_path):
     model = one_and_two[0][0] / "model" / "1"
     line = refused(training_store, tmp_path, "--fold", "2", "--set", f"model.weights={model}")
-    assert "from the test patients of fold 2" in line
+    assert "fold 2" in line
 
 
 def test_a_crossval_from_a_model_of_one_of_its_folds_is_one_line_and_leaves_nothing(
@@ -231,7 +232,7 @@ def test_a_crossval_from_a_model_of_one_of_its_folds_is_one_line_and_leaves_noth
     command = ["crossval", "--store", str(training_store), "--config", str(config), "--out", str(out)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
-    assert "from the test patients of fold 2" in result.stderr
+    assert "fold 2" in result.stderr
     assert not out.exists()
 
 
@@ -252,7 +253,7 @@ def test_a_run_begun_from_a_model_that_was_replaced_is_refused(one_and_two, trai
     path.write_text(json.dumps({**environment, "is_finished": False, "started_from": [origin]}))
     result = CliRunner().invoke(main, arguments(training_store, tmp_path, *more))
     assert result.exit_code == 1
-    assert "was begun from another model than" in result.stderr
+    assert str(model) in result.stderr
 
 
 def test_two_devices_train_each_with_its_own_batch_statistics(training_store, tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.training.history import EpochRow, EpochSamples, History, discrimination, write_history
+from mmgkeras.study.run_files import EpochRow, write_history
+from mmgkeras.training.history import EpochSamples, History, discrimination
 
 
 def test_discrimination_by_hand():
@@ -45,7 +46,7 @@ def make_row(**changes):
 
 def test_history_without_validation_has_no_columns_for_it(tmp_path):
     path = tmp_path / "history.csv"
-    write_history(History([make_row(), make_row(epoch=2, step=24, auc=math.nan)]), path)
+    write_history([make_row(), make_row(epoch=2, step=24, auc=math.nan)], path)
     assert path.read_text().splitlines() == [
         "epoch,step,learning_rate,loss,auc,sensitivity,specificity,patches_per_second",
         "1,12,0.001,0.5,0.75,1,0.25,1234.57",
@@ -56,7 +57,7 @@ def test_history_without_validation_has_no_columns_for_it(tmp_path):
 def test_history_with_validation_has_its_columns(tmp_path):
     path = tmp_path / "history.csv"
     row = make_row(validation_auc=0.5, validation_sensitivity=0.25, validation_specificity=0.125)
-    write_history(History([row]), path)
+    write_history([row], path)
     header, line = path.read_text().splitlines()
     assert header.endswith("patches_per_second,validation_auc,validation_sensitivity,validation_specificity")
     assert line.endswith(",1234.57,0.5,0.25,0.125")
@@ -71,4 +72,4 @@ def test_history_survives_a_checkpoint():
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        write_history(History([make_row()]), tmp_path / "file" / "history.csv")
+        write_history([make_row()], tmp_path / "file" / "history.csv")

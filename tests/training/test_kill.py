@@ -126,7 +126,7 @@ def new_row(folder):
 
 def export_begun(folder):
     """True while the SavedModel is being written."""
-    return lambda: any((folder / "model").glob(".1.*.partial"))
+    return (folder / "model" / ".1.partial").exists
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,131 @@
+"""JSON files as pydantic models: their one reader, their one writer, and the one line that names a fault in them.
+
+Owns the rules that hold for every such file: strict types, finite numbers, no control characters in a text.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from mmgkeras.errors import InputError, shown
+from mmgkeras.files import atomic_file
+
+MAX_BYTES: Final = 64 * 2**20
+"""A larger JSON file is none of ours."""
+_MAX_NAME_BYTES: Final = 255
+_MAX_PATH: Final = 1000
+_PathOrText = TypeVar("_PathOrText", str, Path)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _plain(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("must hold no control character")
+    return text
+
+
+def possible_path(path: _PathOrText) -> _PathOrText:
+    """The same path, or text that may be one.
+
+    Raises:
+        ValueError: if the system would refuse even to look there.
+    """
+    if "\0" in str(path):
+        raise ValueError("must hold no NUL")
+    if any(len(part.encode(errors="surrogateescape")) > _MAX_NAME_BYTES for part in Path(path).parts):
+        raise ValueError(f"must hold no name of over {_MAX_NAME_BYTES} bytes")
+    if len(str(path)) > _MAX_PATH:
+        raise ValueError(f"must have at most {_MAX_PATH:,} characters")
+    return path
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+FilePath = Annotated[Path, AfterValidator(possible_path)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+FoldNumber = Annotated[int, Field(ge=1, le=26)]
+"""A fold tests one subset, and subsets are called A to Z."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+PatchPx = Annotated[int, Field(ge=1, le=4096)]
+SpacingMm = Annotated[float, Field(gt=0, le=100)]
+
+
+class JsonModel(BaseModel):
+    """An object of a JSON file; keys of later versions are passed over."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, validate_by_name=True)
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_json(path: Path, model: type[_Model], *, hint: str = "") -> _Model:
+    """The object in a JSON file.
+
+    Args:
+        path: of the file.
+        model: what it must be.
+        hint: ends the message of a damaged file: what the user can do.
+
+    Raises:
+        InputError: if the file cannot be read, is not JSON, or breaks a rule of the model.
+    """
+    try:
+        if not path.is_file():
+            path.stat()
+            raise InputError(f"{path}: cannot be read: it is not a file")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: must have at most {MAX_BYTES:,} bytes. Received: {path.stat().st_size:,}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        raise InputError(f"{path}: {fault_line(error)}{hint and '; '}{hint}") from error
+
+
+def validated(model: type[_Model], values: object, *, place: str, hint: str = "") -> _Model:
+    """The model of plain values; `place` begins the message of a fault, `hint` ends it.
+
+    Raises:
+        InputError: if they break a rule of the model.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{place}: {fault_line(error)}{hint and '; '}{hint}") from error
+
+
+def write_json(path: Path, model: BaseModel) -> None:
+    """Replaces a JSON file by a model's values.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    values = model.model_dump(mode="json", by_alias=True)
+    with atomic_file(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def fault_line(error: ValidationError) -> str:
+    """The first fault that pydantic found: key, rule, what was received; further ones are counted."""
+    faults = error.errors(include_url=False)
+    more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+    return f"{describe_fault(faults[0])}{more}"
+
+
+def describe_fault(fault: ErrorDetails) -> str:
+    """One fault that pydantic found: key, rule, what was received."""
+    key = ".".join(str(part) for part in fault["loc"])
+    place = f"{key}: " if key else ""
+    if fault["type"] == "json_invalid":
+        return f"is not JSON: {fault['msg'].removeprefix('Invalid JSON: ')}"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}{message}" if "Received" in message else f"{place}{message}. Received: {shown(fault['input'])}"
