@@ -27,7 +27,7 @@ _WINDOW: Final = (1.0, 99.8)
 """Percentiles of a picture's pixels that become black and white."""
 _NARROWEST: Final = 1 / 16
 """Of the pixel type's range: a narrower window would show noise alone."""
-_PATCH_QUALITY: Final = 95
+_PATCH_QUALITY: Final = 90
 _MAP_QUALITY: Final = 75
 
 _Box = tuple[int, int, int, int]
