@@ -1,6 +1,5 @@
 import csv
 import json
-import platform
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -397,9 +396,8 @@ def test_no_number_on_the_page_is_written_as_python_writes_it(report: Path) -> N
     assert not re.findall(r">(?:nan|None|inf|np\.\w+\(.*?)<", report.read_text(encoding="utf-8"))
 
 
-def test_no_folder_of_the_machine_and_no_host_name_is_told(report: Path, report_store: PatchStore) -> None:
+def test_no_folder_of_the_machine_is_told(report: Path, report_store: PatchStore) -> None:
     for path in report.parent.rglob("*.*"):
-        text = path.read_text(encoding="utf-8")
+        text = re.sub(r'"data:[^"]+"', "", path.read_text(encoding="utf-8"))
         assert str(report_store.path.parent) not in text
-        assert not re.search(r"(?<![\w.:+/-])/(?:home|root|tmp|work|private|Users)/", re.sub(r'"data:[^"]+"', "", text))
-        assert platform.node() not in text or len(platform.node()) < 4
+        assert not re.search(r"(?<![\w.:+/-])/(?:home|root|tmp|private|Users)/", text)
