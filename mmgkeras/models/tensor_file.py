@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mmgkeras.errors import WeightsError
 
@@ -62,7 +62,7 @@ def save_tensors(target: keras.Model, path: Path, *, head: keras.layers.Layer) -
         values = np.asarray(keras.ops.convert_to_numpy(variable), dtype=np.float16)
         order = _TO_KERAS.get(values.ndim)
         tensors[name] = np.ascontiguousarray(values if order is None else values.transpose(np.argsort(order)))
-    save_file(tensors, path)
+    path.write_bytes(save(tensors))
 
 
 def _named(target: keras.Model, head: keras.layers.Layer | None) -> dict[str, Any]:
