@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from mmgkeras.config import AugmentationConfig, TrainConfig
 from mmgkeras.models.augmentation import NEGATIVE_OPS, Augment, num_positive_ops
+from mmgkeras.models.backbones import resnet18
 from mmgkeras.models.network import HEAD, batch_norm_layers
 from mmgkeras.models.optimizer import make_optimizer
 from mmgkeras.models.preprocessing import DivideByMaximum, Preprocess
-from mmgkeras.models.resnet18 import resnet18
 from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.batches import training_batches

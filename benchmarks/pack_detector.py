@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 
 from mmgkeras.config import ModelConfig
-from mmgkeras.models.detector import WEIGHTS, save_detector
 from mmgkeras.models.network import build_network
+from mmgkeras.models.weights import WEIGHTS, save_detector
 from mmgkeras.savedmodel.initial_weights import load_exported_weights
 from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.sources.phantom import PROVENANCE

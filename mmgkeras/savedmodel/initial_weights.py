@@ -14,7 +14,7 @@ import tensorflow as tf
 from mmgkeras.config import Config, ModelConfig
 from mmgkeras.errors import InputError, WeightsError
 from mmgkeras.files import sha256_file
-from mmgkeras.models.detector import DETECTOR
+from mmgkeras.models.weights import DETECTOR
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata

@@ -18,9 +18,9 @@ from mmgkeras.sources.phantom import GENERATOR_VERSION, PROVENANCE, write_phanto
 from mmgkeras.sources.phantom.calcifications import Calcification
 from mmgkeras.sources.phantom.cases import plan_exposures
 from mmgkeras.sources.phantom.display import Display, compressed, processed
+from mmgkeras.sources.phantom.distractors import draw_lettering
 from mmgkeras.sources.phantom.exposure import make_image
 from mmgkeras.sources.phantom.findings import draw_findings
-from mmgkeras.sources.phantom.lettering import draw_lettering
 from mmgkeras.sources.phantom.looks import PLAIN, Look, draw_look
 
 RANDOMISED = PhantomConfig(looks="randomised")

@@ -16,9 +16,8 @@ from mmgkeras.sources.phantom.anatomy import Anatomy, draw_anatomy, draw_outline
 from mmgkeras.sources.phantom.calcifications import Calcification, project, regions_of, visible
 from mmgkeras.sources.phantom.cases import Exposure
 from mmgkeras.sources.phantom.display import Display, compressed, processed
-from mmgkeras.sources.phantom.distractors import Distractors, draw_distractors
+from mmgkeras.sources.phantom.distractors import Distractors, draw_distractors, draw_lettering, draw_marker
 from mmgkeras.sources.phantom.findings import draw_findings
-from mmgkeras.sources.phantom.lettering import draw_lettering, draw_marker
 from mmgkeras.sources.phantom.looks import PLAIN, Look, draw_look
 from mmgkeras.sources.phantom.physics import SCATTER_FACTOR, Beam, beam_at, detector_blur, noise_level, unit_noise
 
