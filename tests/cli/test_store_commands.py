@@ -72,7 +72,7 @@ def test_split_options_win_over_the_configuration(store: Path, tmp_path: Path) -
 def test_own_folds_exclude_the_options_of_the_search(store: Path, tmp_path: Path) -> None:
     result = run("split", "--store", store, "--folds", tmp_path / "f.csv", "--seed", "1")
     assert result.exit_code == 2
-    assert "Give --folds, or --num-subsets and --seed." in result.stderr
+    assert all(option in result.stderr for option in ("--folds", "--num-subsets", "--seed"))
 
 
 @pytest.mark.parametrize(
@@ -128,4 +128,4 @@ def test_fewer_patients_than_subsets_is_one_line(store: Path) -> None:
     result = run("split", "--store", store, "--num-subsets", "7")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert "each subset needs a patient. Received: 7 subsets for 6 patients" in result.stderr
+    assert "Received: 7 subsets for 6 patients" in result.stderr

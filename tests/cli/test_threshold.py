@@ -54,8 +54,9 @@ def test_a_threshold_is_chosen_from_predictions_and_said(
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert result.stdout == f"{model.with_name('2')}\n"
-    assert f"note: threshold {threshold:.4f}, chosen from this model's predictions of patients" in result.stderr
-    assert "note: there it reaches sensitivity" in result.stderr
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert [note for note in notes if f"{threshold:.4f}" in note]
+    assert [note for note in notes if "sensitivity" in note]
     point = read_metadata(model.with_name("2")).operating_point
     assert point is not None
     assert (point.threshold, point.kind, point.target) == (threshold, kind, number)
@@ -67,7 +68,8 @@ def test_the_test_subset_is_refused_in_one_line_and_nothing_written(model: Path,
     arguments = ["--operating-point", "sensitivity=0.9", "--predictions", str(predictions)]
     result = CliRunner().invoke(main, ["threshold", "--model", str(model), *arguments])
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: {predictions}: holds only the test subset of fold 1")
+    assert result.stderr.startswith(f"error: {predictions}: ")
+    assert "fold 1" in result.stderr
     assert result.stderr.count("\n") == 1
     assert [path.name for path in model.parent.iterdir()] == ["1"]
 
@@ -96,7 +98,7 @@ def test_a_target_that_is_none_is_wrong_usage(value: str) -> None:
 def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str]) -> None:
     result = CliRunner().invoke(main, ["threshold", "--model", "m/1", *arguments])
     assert result.exit_code == 2
-    assert "Give --operating-point and --predictions, or --threshold alone." in result.stderr
+    assert all(option in result.stderr for option in ("--operating-point", "--predictions", "--threshold"))
 
 
 def test_the_overlay_marks_at_the_threshold_that_the_model_brings(
@@ -113,8 +115,8 @@ def test_the_overlay_marks_at_the_threshold_that_the_model_brings(
         options = ["--model", str(model.with_name(version)), "--data", str(quadrant_data), "--image-id", "a"]
         result = CliRunner().invoke(main, ["overlay", *options, "--out", str(tmp_path / name), *more])
         assert result.exit_code == 0, result.output
-        assert ("the model's own threshold" in result.stderr) == (name != "asked")
-        assert ("at least 0.99 are marked" in result.stderr) == (name == "own")
+        assert ("note: " in result.stderr) == (name != "asked")
+        assert ("0.99" in result.stderr) == (name == "own")
         pictures[name] = (tmp_path / name / "a.png").read_bytes()
     assert pictures["default"] == pictures["asked"] != pictures["own"]
 

@@ -320,8 +320,9 @@ def test_without_the_data_folder_inference_alone_is_timed_and_that_is_said(
     notes: list[str] = []
     crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), note=notes.append)
     size, line = notes
-    assert size == f"small: patches.patch_px = 224 has no effect: {quadrant_store} has 8 px"
-    assert line.startswith(f"the data folder of {quadrant_store} is not there: inference alone is timed")
+    assert all(said in size for said in ("small: patches.patch_px = 224", str(quadrant_store), "8 px"))
+    assert str(quadrant_store) in line
+    assert "--data" in line
     folder = tmp_path / "out" / "small" / "seed0" / "fold1"
     assert not (folder / "pointing.csv").exists()
     timing = pd.read_csv(folder / "timing.csv")

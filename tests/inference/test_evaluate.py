@@ -71,7 +71,7 @@ def test_an_external_store_is_scored_as_a_whole_and_that_is_said(
     model = export_mean_model(tmp_path / "one" / "1")
     evaluation = evaluate([model], store=quadrant_store, out=tmp_path / "out")
     assert len(evaluation.notes) == 1
-    assert "is not the store that" in evaluation.notes[0]
+    assert "is not the store" in evaluation.notes[0]
     assert evaluation.summary.all_patches.counts.num_images == 4
 
 

@@ -48,11 +48,8 @@ def test_held_out_patients_of_its_own_fold_may_be_chosen_on(model: Path, tmp_pat
     )
     assert str(tmp_path) not in point.fitted_on
     assert chosen.reached.metrics.sensitivity == 1
-    assert chosen.text() == (
-        "there it reaches sensitivity 1.000, specificity 0.000, 1.00 false positives an image; "
-        "on other patients it will differ"
-    )
-    assert "with --store each patient is checked" in chosen.notes[0]
+    assert "sensitivity 1.000, specificity 0.000, 1.00 false positives an image" in chosen.text()
+    assert "--store" in chosen.notes[0]
 
 
 def test_of_all_folds_its_own_is_left_out(model: Path, tmp_path: Path) -> None:
@@ -62,7 +59,8 @@ def test_of_all_folds_its_own_is_left_out(model: Path, tmp_path: Path) -> None:
     assert chosen.operating_point.fitted_on.startswith(
         "predictions of folds 2, 3: 2 positive of 3 patches of 2 patients"
     )
-    assert chosen.notes == ("the model's own test subset, of fold 1, was left out",)
+    (note,) = chosen.notes
+    assert "test subset, of fold 1" in note
 
 
 def test_the_test_subset_beside_held_out_patients_of_its_fold_is_left_out(model: Path, tmp_path: Path) -> None:
@@ -71,7 +69,8 @@ def test_the_test_subset_beside_held_out_patients_of_its_fold_is_left_out(model:
         chosen = choose_operating_point(model, order, false_positives_per_image=0)
         assert chosen.operating_point.threshold == 0.6  # 0.9 with the negative of p2, which scores 0.8
         assert "2 positive of 3 patches of 2 patients" in chosen.operating_point.fitted_on
-        assert chosen.notes == ("the model's own test subset, of fold 1, was left out",)
+        (note,) = chosen.notes
+    assert "test subset, of fold 1" in note
 
 
 def test_the_test_subset_alone_is_refused(model: Path, tmp_path: Path) -> None:

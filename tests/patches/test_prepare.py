@@ -116,7 +116,7 @@ class TestAnnotations:
         write_labels(data / "labels.csv", [("a", 1, 1, 1), ("a", 0, 0, -1), ("b", 0, 1, 0)])
         store = prepare(data, tmp_path / "store", CONFIG)
         assert store.patches["label"].tolist() == [-1, 0, 0, 1, -1, 0, -1, -1]
-        assert "labels.csv and regions.csv are both there; labels.csv was used" in store.manifest.notes
+        assert [note for note in store.manifest.notes if "labels.csv" in note and "regions.csv" in note]
         assert store.manifest.labels.read_from == "labels.csv"
 
     def test_no_annotation_file_is_noted(self, make_data: MakeData, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ class TestAnnotations:
         (data / "regions.csv").unlink()
         store = prepare(data, tmp_path / "store", CONFIG)
         assert store.patches["label"].tolist() == [0, 0, 0, 0]
-        assert store.manifest.notes[0] == "neither labels.csv nor regions.csv is there; no patch is positive"
+        assert [note for note in store.manifest.notes if "labels.csv" in note and "regions.csv" in note]
 
     def test_labels_outside_the_grid_or_of_unknown_images_are_refused(
         self, make_data: MakeData, tmp_path: Path
@@ -152,9 +152,9 @@ class TestFaults:
         with pytest.raises(InputFaultsError) as caught:
             prepare(data, tmp_path / "store", CONFIG)
         unknown, outside, empty = caught.value.faults
-        assert unknown.startswith(f"{data / 'regions.csv'}: an annotation must belong to an image of images.csv.")
+        assert unknown.startswith(f"{data / 'regions.csv'}: ")
         assert "image_id 'z'" in unknown
-        assert outside.startswith(f"{data / 'regions.csv'}: image b, region 1: each point of the point must lie in")
+        assert outside.startswith(f"{data / 'regions.csv'}: image b, region 1: ")
         assert empty == f"{data / 'c.png'}: is empty (0 bytes)"
         assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
@@ -213,7 +213,7 @@ class TestNotes:
         changes = {"a": {"spacing_mm": 0.05}, "b": {"spacing_mm": 0.07}, "c": {"spacing_mm": 0.07}}
         data = make_data({name: ramp(start=ord(name)) for name in "abcd"}, changes=changes)
         store = prepare(data, tmp_path / "store", CONFIG)
-        assert "pixels differ in size by over 20 %: 0.05 to 0.07 mm" in store.manifest.notes
+        assert [note for note in store.manifest.notes if "0.05 to 0.07 mm" in note]
         assert store.manifest.spacing_mm.model_dump() == {"median": 0.07, "min": 0.05, "max": 0.07, "num_unknown": 1}
         assert store.spacing_mm == 0.07
 
@@ -229,7 +229,7 @@ class TestNotes:
         store = prepare(data, tmp_path / "store", CONFIG)
         assert store.images["chest_wall_side"].tolist() == ["left", "left"]
         assert store.manifest.chest_wall_differs == ("a",)
-        assert "the pixels put the chest wall at the other edge in 1 of 2 images: a" in store.manifest.notes
+        assert [note for note in store.manifest.notes if "1 of 2 images: a" in note]
 
     def test_many_such_images_are_counted_and_a_few_named(self, make_data: MakeData, tmp_path: Path) -> None:
         rows, cols = np.mgrid[:100, :60]
