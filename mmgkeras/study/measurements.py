@@ -10,8 +10,7 @@ from typing import Final
 import pandas as pd
 
 from mmgkeras.files import atomic_file
-from mmgkeras.tables.columns import FLAG, LABEL, PART, PLACE, TEXT, Column, frame_of
-from mmgkeras.tables.rows import read_table
+from mmgkeras.tables.rows import FLAG, LABEL, PART, PLACE, TEXT, Column, frame_of, read_table
 
 _SECONDS: Final = Column("number", low=0, high=10**6, may_be_empty=True)
 _PIXEL: Final = Column("number", low=-(10**6), high=10**6)

@@ -18,8 +18,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_file
 from mmgkeras.json_files import Count, FilePath, FoldNumber, JsonModel, Seed, Sha256, Text, read_json, write_json
 from mmgkeras.patches.split import LeakProof
-from mmgkeras.tables.columns import Column, frame_of
-from mmgkeras.tables.rows import read_table
+from mmgkeras.tables.rows import Column, frame_of, read_table
 
 CONFIG: Final = "config.toml"
 ENVIRONMENT: Final = "environment.json"

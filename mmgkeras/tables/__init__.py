@@ -4,16 +4,25 @@ A reader lists every fault with file, line and rule before it gives up; a writer
 told to. What a table means beyond its own rows (a region of an image that is not listed) is checked where it is used.
 """
 
+from mmgkeras.tables.data_folder import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    REGION_COLUMNS,
+    image_values,
+    read_images,
+    read_labels,
+    read_regions,
+    write_images,
+    write_labels,
+    write_regions,
+)
 from mmgkeras.tables.folds_csv import FOLD_COLUMNS, read_folds, write_folds
-from mmgkeras.tables.images_csv import IMAGE_COLUMNS, image_values, read_images, write_images
-from mmgkeras.tables.labels_csv import LABEL_COLUMNS, read_labels, write_labels
 from mmgkeras.tables.predictions_csv import (
     BASELINE_PREFIX,
     PREDICTION_COLUMNS,
     read_predictions,
     write_predictions,
 )
-from mmgkeras.tables.regions_csv import REGION_COLUMNS, read_regions, write_regions
 
 __all__ = [
     "BASELINE_PREFIX",

@@ -8,8 +8,7 @@ import pandas as pd
 
 from mmgkeras.errors import shown
 from mmgkeras.files import atomic_file
-from mmgkeras.tables.columns import LABEL, PART, PLACE, TEXT, Column, frame_of, note_duplicates
-from mmgkeras.tables.rows import Table, read_table
+from mmgkeras.tables.rows import LABEL, PART, PLACE, TEXT, Column, Table, frame_of, note_duplicates, read_table
 
 _COLUMNS: Final = {
     "image_id": TEXT,

@@ -1,0 +1,183 @@
+"""images.csv, regions.csv and labels.csv: the tables of a data folder, as ImageRecords, Regions and labels of patches."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from mmgkeras.errors import shown
+from mmgkeras.schema import ANNOTATIONS, KINDS, LATERALITIES, SHAPES, SIDES, VIEWS, ImageRecord, Region, Shape
+from mmgkeras.tables.rows import LABEL, PLACE, TEXT, Row, finite, frame_of, note_duplicates, read_table, write_table
+
+REQUIRED: Final = ("image_id", "path", "patient_id", "laterality", "view", "annotation")
+IMAGE_COLUMNS: Final = tuple(field.name for field in fields(ImageRecord))
+"""All columns in the order in which they are written; those after `REQUIRED` may be left out or empty."""
+
+MAX_SPACING_MM: Final = 100
+MAX_AGE: Final = 150
+
+
+def read_images(path: Path) -> list[ImageRecord]:
+    """The records of images.csv in the file's order.
+
+    Raises:
+        InputError: if the file cannot be read or lists no image.
+        InputFaultsError: every missing or unknown column, empty or unknown value, bad number and duplicate image_id.
+    """
+    table = read_table(path, required=REQUIRED, optional=IMAGE_COLUMNS[len(REQUIRED) :])
+    first_lines: dict[str, int] = {}
+    records = []
+    for row in table:
+        record = _record(row)
+        line = table.lines[row.index]
+        if first_lines.setdefault(record.image_id, line) != line:
+            first = first_lines[record.image_id]
+            row.add_fault(f"image_id must be unique; line {first} has it too. Received: {shown(record.image_id)}")
+        records.append(record)
+    if not records:
+        table.faults.append(f"{path}:2: at least one image must be listed. Received: the header alone")
+    table.raise_faults()
+    return records
+
+
+def write_images(path: Path, records: Iterable[ImageRecord], *, overwrite: bool = False) -> None:
+    """Writes images.csv with all columns, so that `read_images` gives equal records.
+
+    Raises:
+        InputError: if the file exists and `overwrite` is not set, or cannot be written.
+    """
+    write_table(path, columns=IMAGE_COLUMNS, rows=map(image_values, records), overwrite=overwrite)
+
+
+def image_values(record: ImageRecord) -> tuple[object, ...]:
+    """The fields of one record in the order of IMAGE_COLUMNS; None where unknown."""
+    return tuple(getattr(record, name) for name in IMAGE_COLUMNS)
+
+
+def _record(row: Row) -> ImageRecord:
+    return ImageRecord(
+        image_id=row.identifier("image_id"),
+        path=row.identifier("path"),
+        patient_id=row.identifier("patient_id"),
+        laterality=row.choice("laterality", LATERALITIES),
+        view=row.choice("view", VIEWS),
+        annotation=row.choice("annotation", ANNOTATIONS),
+        chest_wall=row.optional_choice("chest_wall", SIDES),
+        spacing_mm=row.optional_number("spacing_mm", above=0, at_most=MAX_SPACING_MM),
+        density=row.optional_text("density"),
+        birads=row.optional_text("birads"),
+        age=row.optional_number("age", above=0, at_most=MAX_AGE),
+        pathology=row.optional_text("pathology"),
+        vendor=row.optional_text("vendor"),
+    )
+
+
+REGION_COLUMNS: Final = ("image_id", "region_id", "kind", "shape", "points")
+_MIN_POINTS: Final[dict[Shape, int]] = {"box": 2, "circle": 2, "ellipse": 2, "polygon": 3, "point": 1, "mask": 3}
+_ANY_NUMBER: Final = ("polygon", "mask")
+_MAX_NUMBER: Final = 10**9
+
+
+def read_regions(path: Path) -> list[Region]:
+    """The regions of regions.csv in the file's order; none are allowed.
+
+    Raises:
+        InputError: if the file cannot be read.
+        InputFaultsError: every missing or unknown column, empty or unknown value, bad point, wrong number of points
+            and region_id that its image has twice.
+    """
+    table = read_table(path, required=REGION_COLUMNS)
+    first_lines: dict[tuple[str, str], int] = {}
+    regions = []
+    for row in table:
+        region = _region(row)
+        line = table.lines[row.index]
+        key = (region.image_id, region.region_id)
+        if first_lines.setdefault(key, line) != line:
+            rule = f"region_id must be unique within image {shown(region.image_id)}; line {first_lines[key]} has it too"
+            row.add_fault(f"{rule}. Received: {shown(region.region_id)}")
+        regions.append(region)
+    table.raise_faults()
+    return regions
+
+
+def write_regions(path: Path, regions: Iterable[Region], *, overwrite: bool = False) -> None:
+    """Writes regions.csv, so that `read_regions` gives equal regions.
+
+    Raises:
+        InputError: if the file exists and `overwrite` is not set, or cannot be written.
+    """
+    rows = (
+        (region.image_id, region.region_id, region.kind, region.shape, _points_text(region.points))
+        for region in regions
+    )
+    write_table(path, columns=REGION_COLUMNS, rows=rows, overwrite=overwrite)
+
+
+def _region(row: Row) -> Region:
+    shape = row.choice("shape", SHAPES)
+    return Region(
+        image_id=row.identifier("image_id"),
+        region_id=row.identifier("region_id"),
+        kind=row.choice("kind", KINDS),
+        shape=shape,
+        points=_points(row, shape=shape),
+    )
+
+
+def _points(row: Row, *, shape: Shape) -> tuple[tuple[float, float], ...]:
+    points = []
+    for pair in row.values["points"].split():
+        numbers = [finite(text) for text in pair.split(",")]
+        known = [number for number in numbers if number is not None and abs(number) <= _MAX_NUMBER]
+        if len(numbers) != 2 or len(known) != 2:
+            rule = f'points must be pairs of numbers, none beyond {_MAX_NUMBER:,}, such as "10,20 30,40"'
+            row.add_fault(f"{rule}. Received: {shown(pair)}")
+            return ()
+        points.append((known[0], known[1]))
+    least = _MIN_POINTS[shape]
+    if len(points) < least or (len(points) > least and shape not in _ANY_NUMBER):
+        more = " or more" if shape in _ANY_NUMBER else ""
+        row.add_fault(f"a {shape} must have {least}{more} points. Received: {len(points)}")
+    return tuple(points)
+
+
+def _points_text(points: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{_number_text(row)},{_number_text(col)}" for row, col in points)
+
+
+def _number_text(number: float) -> str:
+    """The shortest text that reads back as the same number, without ".0"."""
+    return repr(float(number)).removesuffix(".0")
+
+
+_COLUMNS: Final = {"image_id": TEXT, "row": PLACE, "col": PLACE, "label": LABEL}
+LABEL_COLUMNS: Final = tuple(_COLUMNS)
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """The frame of labels.csv: image_id str, row and col int64 from 0, label int8 of 1, 0, -1; index is the line.
+
+    Raises:
+        InputError: if the file cannot be read.
+        InputFaultsError: every missing or unknown column, empty id, bad number, unknown label and patch labelled
+            twice.
+    """
+    table = read_table(path, required=LABEL_COLUMNS, optional=("reader",))
+    frame = frame_of(table, _COLUMNS)
+    keys = list(zip(*(frame[name].tolist() for name in ("image_id", "row", "col")), strict=True))
+    note_duplicates(table, keys, rule="a patch must have one label")
+    table.raise_faults()
+    return frame.astype({"label": np.int8}).set_index(pd.Index(table.lines, name="line", dtype=np.int64))
+
+
+def write_labels(path: Path, labels: Iterable[tuple[str, int, int, int]], *, overwrite: bool = False) -> None:
+    """Writes labels.csv from (image_id, row, col, label).
+
+    Raises:
+        InputError: if the file exists and `overwrite` is not set, or cannot be written.
+    """
+    write_table(path, columns=LABEL_COLUMNS, rows=labels, overwrite=overwrite)
