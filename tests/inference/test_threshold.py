@@ -70,7 +70,7 @@ def test_the_test_subset_beside_held_out_patients_of_its_fold_is_left_out(model:
         assert chosen.operating_point.threshold == 0.6  # 0.9 with the negative of p2, which scores 0.8
         assert "2 positive of 3 patches of 2 patients" in chosen.operating_point.fitted_on
         (note,) = chosen.notes
-    assert "test subset, of fold 1" in note
+        assert "test subset, of fold 1" in note
 
 
 def test_the_test_subset_alone_is_refused(model: Path, tmp_path: Path) -> None:
