@@ -152,5 +152,5 @@ def test_importing_the_library_loads_the_standard_library_alone() -> None:
 def test_no_two_modules_of_the_library_share_a_name_and_each_name_says_something() -> None:
     names = [path.stem for path in MODULES if path.parts[len(REPOSITORY.parts)] == "mmgkeras"]
     counts = Counter(name for name in names if name != "__init__")
-    assert {name for name, count in counts.items() if count > 1} <= {"dataset", "localisation", "summary"}
+    assert {name for name, count in counts.items() if count > 1} == set()
     assert counts.keys() & {"measured", "runs", "decisions", "finish", "start", "utils", "helpers", "common"} == set()

@@ -4,7 +4,7 @@ A reader lists every fault with file, line and rule before it gives up; a writer
 told to. What a table means beyond its own rows (a region of an image that is not listed) is checked where it is used.
 """
 
-from mmgkeras.tables.data_folder import (
+from mmgkeras.tables.data_tables import (
     IMAGE_COLUMNS,
     LABEL_COLUMNS,
     REGION_COLUMNS,

@@ -1,6 +1,7 @@
 """CSV rows with the lines they stand on, and the list of faults found in them.
 
-Owns the CSV dialect (UTF-8, comma, double quotes, a byte order mark tolerated) and the types of columns; knows no table.
+Owns the CSV dialect (UTF-8, comma, double quotes, a byte order mark tolerated) and the types of columns; knows no
+table.
 """
 
 import csv

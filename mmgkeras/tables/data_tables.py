@@ -1,4 +1,4 @@
-"""images.csv, regions.csv and labels.csv: the tables of a data folder, as ImageRecords, Regions and labels of patches."""
+"""images.csv, regions.csv and labels.csv, the tables of a data folder: records, regions and labels of patches."""
 
 from collections.abc import Iterable
 from dataclasses import fields
