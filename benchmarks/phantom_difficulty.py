@@ -20,8 +20,8 @@ from mmgkeras.images.tissue import tissue_mask
 from mmgkeras.patches.labelling import label_patches
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Grid, Pixels
 from mmgkeras.sources.phantom.cases import Exposure, plan_exposures
-from mmgkeras.sources.phantom.data_folder import image_record, quantized
 from mmgkeras.sources.phantom.exposure import PhantomImage, make_image
+from mmgkeras.sources.phantom.writing import image_record, quantized
 
 MIN_TISSUE = 0.5
 CLEARLY_VISIBLE_SNR = 6.0
