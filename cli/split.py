@@ -24,6 +24,11 @@ Examples:
 @click.option("--config", type=PATH, help="TOML file; its [split] table counts here.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as split.num_subsets=4; repeatable.")
 @click.option("--folds", type=PATH, help="Take a folds.csv of your own: patient_id, subset (A on).")
+@click.option(
+    "--allow-look-alikes",
+    is_flag=True,
+    help="Patient ids that differ only in case, width, Unicode form or invisible characters are different patients.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace folds.csv if it exists.")
 def split(
     *,
@@ -33,6 +38,7 @@ def split(
     config: Path | None,
     overrides: tuple[str, ...],
     folds: Path | None,
+    allow_look_alikes: bool,
     overwrite: bool,
 ) -> None:
     """Divide the patients into even subsets, A and on; fold k will test the k-th and train on the others.
@@ -51,7 +57,7 @@ def split(
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     settings = read_config(config, overrides=[*overrides, *given]).split
     opened = PatchStore.open(store)
-    assignment = split_store(opened, settings, folds=folds, overwrite=overwrite)
+    assignment = split_store(opened, settings, folds=folds, allow_look_alikes=allow_look_alikes, overwrite=overwrite)
     for line in shared_patient_lines(opened):
         echo(f"note: {line}", err=True)
     for line in subset_lines(opened, assignment):

@@ -23,6 +23,7 @@ from mmgkeras.tables import (
     write_predictions,
     write_regions,
 )
+from mmgkeras.tables.ids import fold_id, look_alikes
 
 IMAGES_HEADER = "image_id,path,patient_id,laterality,view,annotation\n"
 REGIONS_HEADER = "image_id,region_id,kind,shape,points\n"
@@ -276,3 +277,24 @@ class TestPredictions:
         with pytest.raises(ValueError, match=r"must hold no NaN. Received: some in \['tissue'\]"):
             write_predictions(tmp_path / "p.csv", predictions().assign(tissue=np.nan))
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("J\u00e4ger", "Ja\u0308ger"),
+        ("P001", "p001"),
+        ("P001", "\uff30\uff10\uff10\uff11"),
+        ("P001", "P0\u200b01"),
+        ("P001", "\ufeffP001 "),
+        ("stra\u00dfe", "STRASSE"),
+        ("P 1", "P\u00a0 1"),
+    ],
+)
+def test_ids_that_a_person_takes_for_one_fold_to_one(one: str, other: str) -> None:
+    assert fold_id(one) == fold_id(other)
+    assert look_alikes([one, "another", other, one]) == [(one, other)]
+
+
+def test_ids_that_differ_to_the_eye_stay_apart() -> None:
+    assert look_alikes(["P1", "P01", "P-1", "P_1", "P 1", "P1a", "Pl"]) == []

@@ -29,7 +29,13 @@ from scipy.sparse.csgraph import connected_components
 
 from mmgkeras.evaluation.interval import Interval, effective_number, stretch, symmetric_interval, unit_interval
 from mmgkeras.evaluation.metrics import THRESHOLD, mean, spread
-from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, PatientTable, divide, tabulate_patients
+from mmgkeras.evaluation.patient_table import (
+    BOOTSTRAPPED,
+    FALSE_POSITIVES_PER_IMAGE,
+    PatientTable,
+    divide,
+    tabulate_patients,
+)
 
 NUM_RESAMPLES: Final = 2_000
 MAX_MEANINGLESS: Final = 0.05
@@ -91,7 +97,7 @@ def bootstrap_metrics(
         threshold: a probability of at least this says calcification.
         confidence: the share of intervals that hold the truth.
         folds: that there should be; None for those of the frame. A fold without a patch leaves no fold means.
-        metrics: some of BOOTSTRAPPED.
+        metrics: some of BOOTSTRAPPED and FALSE_POSITIVES_PER_IMAGE.
     """
     expected = sorted({int(fold) for fold in predictions["fold"].unique()} if folds is None else set(folds))
     table = tabulate_patients(predictions, threshold=threshold, metrics=metrics)
@@ -222,7 +228,8 @@ def _bound(
     estimate = mean(estimates(table, name, parts))
     if estimate is None:
         return None
-    return unit_interval(
+    bounds = symmetric_interval if name == FALSE_POSITIVES_PER_IMAGE else unit_interval
+    return bounds(
         estimate,
         se=standard_error(metric_deviations(table, name, resamples, parts=parts)),
         degrees=degrees_of_freedom(table, name, parts=parts),

@@ -6,6 +6,7 @@ paper's own decision, 0.5 of the uncorrected score, is not touched by any of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy import optimize, special
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
+from mmgkeras.evaluation.bootstrap import resample_patients
+from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.operating_point import FittedOn, fitting_sets
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 
@@ -23,7 +26,7 @@ SHIFTED: Final = "shifted to the field's prevalence"
 RECALIBRATED: Final = "recalibrated"
 STATES: Final = (AS_TRAINED, SHIFTED, RECALIBRATED)
 NUM_BINS: Final = 10
-"""Of equal width over [0, 1], in the curve and in the expected calibration error."""
+"""Of as many patches each, in the curve and in the expected calibration error; fewer where probabilities are equal."""
 _CLIP: Final = 1e-7
 """A float32 softmax gives exactly 0 or 1 beyond this, whose logits are not finite."""
 _MAX_STEPS: Final = 100
@@ -34,10 +37,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """The patches whose probability falls into one bin: their mean probability, and what part of them is calcified."""
+    """The patches of one bin: their mean probability, and what part of them is calcified, with bounds over patients."""
 
     mean_predicted: float
-    observed: float
+    observed: Interval
     num_patches: int
 
 
@@ -90,8 +93,8 @@ class Recalibration:
         return shift_prevalence(probability, trained=self.trained_prevalence, field=self.field_prevalence)
 
     def recalibrated(self, probability: Floats) -> Floats | None:
-        """(N,) probabilities by slope and intercept after the shift; None where there are none."""
-        if self.slope is None or self.intercept is None:
+        """(N,) probabilities by slope and intercept after the shift; None without a slope above 0."""
+        if self.slope is None or self.intercept is None or self.slope <= 0:
             return None
         return np.asarray(special.expit(self.intercept + self.slope * logit(self.shifted(probability))))
 
@@ -120,6 +123,7 @@ def calibrate(
     trained_prevalence: Mapping[int, float],
     min_negative_tissue: float = 0.0,
     min_tissue: float = 0.0,
+    num_resamples: int = 2000,
 ) -> CalibrationReport:
     """The calibration of predictions as they are, at the field's prevalence, and recalibrated; cross-fitted.
 
@@ -136,6 +140,7 @@ def calibrate(
         min_tissue: slope, intercept and measures are of the patches of which at least this part is breast. The shift
             is still that of all patches, as the prevalence of the training is: what a patch shows decides whether it
             is selected, so that by Bayes' rule its own probability is the same in the selection.
+        num_resamples: sets of patients drawn for the intervals of the curves.
 
     Raises:
         InputError: if a patient whom a fold tests would be fitted on for it.
@@ -155,19 +160,24 @@ def calibrate(
         for fold, part in sets.by_fold.items()
     }
     parts = [known[known["fold"] == fold] for fold in sorted(known["fold"].unique())]
-    states = {AS_TRAINED: _measured(parts, [_probabilities(part) for part in parts])}
+    measured = partial(_measured, num_resamples=num_resamples)
+    states = {AS_TRAINED: measured(parts, [_probabilities(part) for part in parts])}
     if not folds:
         return CalibrationReport(states=states, folds=folds, fitted_on=None, reason=sets.reason)
     of_parts = [folds[int(part["fold"].iloc[0])] for part in parts]
     pairs = list(zip(of_parts, parts, strict=True))
-    states[SHIFTED] = _measured(parts, [one.shifted(_probabilities(part)) for one, part in pairs])
+    states[SHIFTED] = measured(parts, [one.shifted(_probabilities(part)) for one, part in pairs])
     recalibrated = [values for one, part in pairs if (values := one.recalibrated(_probabilities(part))) is not None]
     reason = ""
     if len(recalibrated) == len(parts):
-        states[RECALIBRATED] = _measured(parts, recalibrated)
+        states[RECALIBRATED] = measured(parts, recalibrated)
     else:
-        bad = next(fold for fold, one in folds.items() if one.slope is None)
-        reason = f"no finite slope for fold {bad}: its scores part the labels of what they are fitted on, or are equal"
+        bad, slope = next((fold, one.slope) for fold, one in folds.items() if one.slope is None or one.slope <= 0)
+        reason = (
+            f"no finite slope for fold {bad}: its scores part the labels of what they are fitted on, or are equal"
+            if slope is None
+            else f"the slope of fold {bad} is {slope:.3g}: at or below 0 it would turn the ranking round"
+        )
     return CalibrationReport(states=states, folds=folds, fitted_on=sets.fitted_on, reason=reason)
 
 
@@ -211,12 +221,14 @@ def shift_prevalence(probability: Floats, *, trained: float, field: float) -> Fl
     return np.asarray(special.expit(logit(probability) + offset))
 
 
-def measure_calibration(is_positive: NDArray[np.bool_], probability: Floats) -> Calibration:
-    """The measures of probabilities (N,) for labels (N,), N at least 1."""
+def measure_calibration(
+    is_positive: NDArray[np.bool_], probability: Floats, *, patients: NDArray[np.object_], num_resamples: int = 2000
+) -> Calibration:
+    """The measures of probabilities (N,) for labels (N,) of patches of patients (N,), N at least 1."""
     logits = logit(probability)
     line = fit_line(is_positive, logits)
-    curve = _curve(is_positive, probability)
-    distances = [point.num_patches * abs(point.mean_predicted - point.observed) for point in curve]
+    curve = _curve(is_positive, probability, patients=patients, num_resamples=num_resamples)
+    distances = [point.num_patches * abs(point.mean_predicted - point.observed.estimate) for point in curve]
     return Calibration(
         brier=float(brier_score_loss(is_positive, probability)),
         ece=float(sum(distances) / len(probability)),
@@ -282,18 +294,28 @@ def _probabilities(patches: pd.DataFrame) -> Floats:
     return patches["probability"].to_numpy(dtype=np.float64)
 
 
-def _measured(parts: list[pd.DataFrame], probabilities: list[Floats]) -> Calibration:
+def _measured(parts: list[pd.DataFrame], probabilities: list[Floats], *, num_resamples: int) -> Calibration:
     is_positive = np.concatenate([(part["label"] == CALCIFICATION).to_numpy() for part in parts])
-    return measure_calibration(is_positive, np.concatenate(probabilities))
+    patients = np.concatenate([part["patient_id"].to_numpy(object) for part in parts])
+    return measure_calibration(
+        is_positive, np.concatenate(probabilities), patients=patients, num_resamples=num_resamples
+    )
 
 
-def _curve(is_positive: NDArray[np.bool_], probability: Floats) -> tuple[CurvePoint, ...]:
-    observed, predicted = calibration_curve(is_positive, probability, n_bins=NUM_BINS)
-    # As scikit-learn bins them: a probability on an edge falls into the bin below.
-    bins = np.searchsorted(np.linspace(0, 1, NUM_BINS + 1)[1:-1], probability)
-    _, counts = np.unique(bins, return_counts=True)
-    points = zip(predicted.tolist(), observed.tolist(), counts.tolist(), strict=True)
-    return tuple(CurvePoint(mean_predicted=x, observed=y, num_patches=count) for x, y, count in points)
+def _curve(
+    is_positive: NDArray[np.bool_], probability: Floats, *, patients: NDArray[np.object_], num_resamples: int
+) -> tuple[CurvePoint, ...]:
+    observed, predicted = calibration_curve(is_positive, probability, n_bins=NUM_BINS, strategy="quantile")
+    # The bins of scikit-learn: a probability on an edge falls into the bin below, and empty ones are left out.
+    edges = np.percentile(probability, np.linspace(0, 100, NUM_BINS + 1))
+    _, bins = np.unique(np.searchsorted(edges[1:-1], probability), return_inverse=True)
+    resamples = resample_patients(pd.DataFrame({"patient_id": patients}), num_resamples=num_resamples)
+    places = resamples.places(patients.tolist())
+    rates = [resamples.rate(is_positive[bins == number], places[bins == number]) for number in range(len(observed))]
+    return tuple(
+        CurvePoint(mean_predicted=float(x), observed=rate or Interval(float(y)), num_patches=int(count))
+        for x, y, rate, count in zip(predicted, observed, rates, np.bincount(bins), strict=True)
+    )
 
 
 def _fit_intercept(is_positive: NDArray[np.bool_], logits: Floats) -> float | None:

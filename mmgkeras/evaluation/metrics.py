@@ -28,6 +28,12 @@ METRIC_NAMES: Final = {
     "mammogram_accuracy": "Mammogram accuracy",
 }
 """What a reader knows them as."""
+WITHIN_IMAGE_AUC: Final = "within_image_auc"
+SENSITIVITY_AT_SPECIFICITY: Final = "sensitivity_at_98_specificity"
+SPECIFICITY: Final = 0.98
+"""At which the sensitivity is told, whatever the threshold of decisions."""
+ROUNDING: Final = 1e-9
+"""2 of 100 negatives are 0.02 of them, though 1 - 0.98 is a little less in floating point."""
 CONFUSION: Final = ("tp", "fp", "tn", "fn")
 MAMMOGRAM_COLUMNS: Final = (
     "image_id",
@@ -124,6 +130,34 @@ def average_precision(labels: NDArray[np.integer], scores: NDArray[np.floating])
     if not np.any(labels == CALCIFICATION):
         return None
     return float(average_precision_score(labels, scores))
+
+
+def sensitivity_at(
+    labels: NDArray[np.integer], scores: NDArray[np.floating], *, specificity: float = SPECIFICITY
+) -> float | None:
+    """The highest sensitivity of scores (N,) at a threshold of at least this specificity; None unless both labels are.
+
+    A positive is found where no more than the other part of the negatives score as high as it does.
+    """
+    positives, negatives = scores[labels == CALCIFICATION], scores[labels == NO_CALCIFICATION]
+    if not positives.size or not negatives.size:
+        return None
+    _, reached = placements(positives, negatives, groups=np.zeros(len(negatives), dtype=np.int64), num_groups=1)
+    return float(np.mean(reached[:, 0] <= (1 - specificity) * len(negatives) + ROUNDING))
+
+
+def within_image_pairs(patches: pd.DataFrame) -> pd.DataFrame:
+    """Of each image of each fold with both labels, the pairs of a positive and a negative, and those that are won.
+
+    Columns: fold, image_id, patient_id, pairs, wins; equal scores win half.
+    """
+    rows = []
+    for (fold, image_id), part in patches.groupby(["fold", "image_id"], sort=False):
+        labels, scores = part["label"].to_numpy(), part["probability"].to_numpy(np.float64)
+        if (area := auc(labels, scores)) is not None:
+            pairs = int((labels == CALCIFICATION).sum()) * int((labels == NO_CALCIFICATION).sum())
+            rows.append((fold, image_id, part["patient_id"].iloc[0], pairs, area * pairs))
+    return pd.DataFrame(rows, columns=["fold", "image_id", "patient_id", "pairs", "wins"])
 
 
 def mean_metrics(of_folds: Sequence[Metrics]) -> dict[str, float | None]:

@@ -13,8 +13,11 @@ import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.bootstrap import bootstrap_metrics
 from mmgkeras.evaluation.froc import num_negative_images
-from mmgkeras.evaluation.metrics import mean, mean_metrics, measure
+from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.metrics import METRICS, mean, mean_metrics, measure
+from mmgkeras.evaluation.patient_table import FALSE_POSITIVES_PER_IMAGE
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 
 Kind = Literal["sensitivity", "false_positives_per_image", "given"]
@@ -195,6 +198,17 @@ def mean_reached(folds: Sequence[Reached]) -> dict[str, float | None]:
         "false_positives_per_image": mean([one.false_positives_per_image for one in folds]),
         "threshold": mean([one.threshold for one in folds]),
     }
+
+
+def reached_intervals(
+    predictions: pd.DataFrame, thresholds: Mapping[int, float], *, num_resamples: int, seed: int = 0
+) -> Mapping[str, Interval | None]:
+    """Intervals over patients of the means over folds of `mean_reached`, the threshold of each fold held fixed."""
+    called = predictions["probability"] >= predictions["fold"].map(dict(thresholds))
+    decided = predictions.assign(probability=called.astype(np.float64))
+    names = (*METRICS[2:], FALSE_POSITIVES_PER_IMAGE)
+    found = bootstrap_metrics(decided, num_resamples=num_resamples, seed=seed, folds=list(thresholds), metrics=names)
+    return found.fold_mean
 
 
 def _target(*, sensitivity: float | None, false_positives_per_image: float | None) -> tuple[Kind, float]:

@@ -14,7 +14,15 @@ import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.interval import Difference
-from mmgkeras.evaluation.metrics import CONFUSION, METRICS, THRESHOLD, measure_mammograms
+from mmgkeras.evaluation.metrics import (
+    CONFUSION,
+    METRICS,
+    SENSITIVITY_AT_SPECIFICITY,
+    SPECIFICITY,
+    THRESHOLD,
+    WITHIN_IMAGE_AUC,
+    measure_mammograms,
+)
 from mmgkeras.evaluation.summary import (
     TISSUE_FRACTION,
     SelectionSummary,
@@ -166,6 +174,8 @@ def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:
     return {
         **selection.mean,
         "mammogram_accuracy": selection.mammogram_accuracy,
+        WITHIN_IMAGE_AUC: selection.within_image_auc,
+        SENSITIVITY_AT_SPECIFICITY: selection.sensitivity_at_98_specificity,
         "num_folds": len(selection.folds),
         **_counts(selection.counts),
         "always_no": {name: selection.always_no[name] for name in METRICS},
@@ -243,6 +253,8 @@ def _selection_lines(title: str, selection: SelectionSummary) -> Iterator[str]:
         yield f"  AUC of scores without training{named}:"
         yield from _pairs([(name, number(value)) for name, value in selection.baselines.items()])
     yield f"  Accuracy of each mammogram, mean: {number(selection.mammogram_accuracy)}"
+    yield f"  Sensitivity at a specificity of {SPECIFICITY:.0%}: {number(selection.sensitivity_at_98_specificity)}"
+    yield f"  AUC within each mammogram: {number(selection.within_image_auc)}"
 
 
 def _count_lines(counts: Metrics) -> Iterator[str]:

@@ -12,14 +12,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras.evaluation.metrics import METRICS, THRESHOLD, outcomes, placements
-from mmgkeras.schema import CALCIFICATION, UNKNOWN
+from mmgkeras.evaluation.metrics import (
+    METRICS,
+    ROUNDING,
+    SENSITIVITY_AT_SPECIFICITY,
+    SPECIFICITY,
+    THRESHOLD,
+    WITHIN_IMAGE_AUC,
+    outcomes,
+    placements,
+    within_image_pairs,
+)
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 
 MAMMOGRAM_ACCURACY: Final = "mammogram_accuracy"
-BOOTSTRAPPED: Final = (*METRICS, MAMMOGRAM_ACCURACY)
-"""Every metric that follows from a `PatientTable`."""
-RANKED: Final = ("auc", "average_precision")
-"""The metrics of the scores themselves; the others are of decisions, and each a quotient of sums."""
+FALSE_POSITIVES_PER_IMAGE: Final = "false_positives_per_image"
+BOOTSTRAPPED: Final = (*METRICS, MAMMOGRAM_ACCURACY, WITHIN_IMAGE_AUC, SENSITIVITY_AT_SPECIFICITY)
+"""Every metric from 0 to 1 that follows from a `PatientTable`; beside them it has FALSE_POSITIVES_PER_IMAGE."""
+RANKED: Final = ("auc", "average_precision", SENSITIVITY_AT_SPECIFICITY)
+"""The metrics that need the scores themselves; each of the others is a quotient of sums."""
 _CHUNK: Final = 2_000_000
 """Numbers that an intermediate array of the average precision may hold."""
 
@@ -77,6 +88,8 @@ class PatientTable:
             return divide(((of_part @ self.wins[part, part]) * of_part).sum(axis=1), pairs)
         if name == "average_precision":
             return self._average_precision(of_part, part)
+        if name == SENSITIVITY_AT_SPECIFICITY:
+            return self._sensitivity(of_part, part)
         above, below = self.quotients[name]
         return divide(of_part @ above[part], of_part @ below[part])
 
@@ -118,6 +131,20 @@ class PatientTable:
             total[start : start + step] = np.einsum("rm,rm->r", chunk[:, owners], precision)
         return divide(total, weights @ self.positives[part])
 
+    def _sensitivity(self, weights: Floats, part: slice) -> Floats:
+        """At SPECIFICITY: a positive is found where few enough negatives reach its score."""
+        rows = _span(self.owners, part.start, part.stop)
+        owners, reached = self.owners[rows] - part.start, self.negatives_reached[rows, part].T
+        bearable = (1 - SPECIFICITY) * (weights @ self.negatives[part]) + ROUNDING
+        total = np.full(len(weights), np.nan)
+        step = max(1, _CHUNK // max(1, len(owners)))
+        for start in range(0, len(weights), step):
+            chunk = slice(start, start + step)
+            is_found = weights[chunk] @ reached <= bearable[chunk, np.newaxis]
+            total[chunk] = (weights[chunk][:, owners] * is_found).sum(axis=1)
+        total[weights @ self.negatives[part] == 0] = np.nan
+        return divide(total, weights @ self.positives[part])
+
 
 def tabulate_patients(
     predictions: pd.DataFrame, *, threshold: float = THRESHOLD, metrics: Collection[str] = BOOTSTRAPPED
@@ -141,10 +168,13 @@ def tabulate_patients(
     if "average_precision" in metrics:
         _, positives_reached = placements(positive_scores, positive_scores, groups=owners, num_groups=len(folds))
     needs_quotients = any(name not in RANKED for name in metrics)
+    quotients = _quotients(known, units, num_units=len(folds), threshold=threshold) if needs_quotients else {}
+    if WITHIN_IMAGE_AUC in metrics:
+        quotients[WITHIN_IMAGE_AUC] = _within_images(known, units, num_units=len(folds))
     return PatientTable(
         folds=folds,
         patients=patients,
-        quotients=_quotients(known, units, num_units=len(folds), threshold=threshold) if needs_quotients else {},
+        quotients=quotients,
         positives=_add_up(owners, None, len(folds)),
         negatives=_add_up(others, None, len(folds)),
         wins=_add_rows(won, owners),
@@ -179,11 +209,26 @@ def _quotients(
         "ppv": (tp, tp + fp),
         "npv": (tn, tn + fn),
         "accuracy": (tp + tn, tp + fp + tn + fn),
+        FALSE_POSITIVES_PER_IMAGE: (fp, _images_with_negatives(known, units, num_units=num_units)),
         MAMMOGRAM_ACCURACY: (
             _add_up(owners, accuracies, num_units),
             _add_up(owners, None, num_units),
         ),
     }
+
+
+def _images_with_negatives(known: pd.DataFrame, units: Ints, *, num_units: int) -> Floats:
+    negatives = known.assign(unit=units)[known["label"] == NO_CALCIFICATION].drop_duplicates(["unit", "image_id"])
+    return _add_up(negatives["unit"].to_numpy(), None, num_units)
+
+
+def _within_images(known: pd.DataFrame, units: Ints, *, num_units: int) -> tuple[Floats, Floats]:
+    pairs = within_image_pairs(known)
+    keys = zip(known["fold"], known["patient_id"], strict=True)
+    unit_of = dict(zip(keys, units.tolist(), strict=True))
+    owned = np.array([unit_of[key] for key in zip(pairs["fold"], pairs["patient_id"], strict=True)], dtype=np.int64)
+    wins, counts = (_add_up(owned, pairs[name].to_numpy(np.float64), num_units) for name in ("wins", "pairs"))
+    return wins, counts
 
 
 def _add_up(places: Ints, values: NDArray[np.generic] | None, size: int) -> Floats:

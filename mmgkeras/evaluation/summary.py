@@ -12,17 +12,20 @@ import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.bootstrap import PATCH, BootstrapMetrics, bootstrap_metrics
+from mmgkeras.evaluation.bootstrap import PATCH, BootstrapMetrics, bootstrap_metrics, estimates
 from mmgkeras.evaluation.comparison import mean_areas
 from mmgkeras.evaluation.interval import Difference, Interval
 from mmgkeras.evaluation.metrics import (
+    SENSITIVITY_AT_SPECIFICITY,
     THRESHOLD,
+    WITHIN_IMAGE_AUC,
     auc,
     mean,
     mean_metrics,
     measure,
     measure_mammograms,
 )
+from mmgkeras.evaluation.patient_table import tabulate_patients
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 from mmgkeras.tables import BASELINE_PREFIX
@@ -55,6 +58,8 @@ class SelectionSummary:
         mammogram_accuracy: mean of the accuracy of each mammogram (paper, Table 10).
         above_best: the mean AUC less that of the best baseline on the same patches, tested over patients; None without
             one of them.
+        within_image_auc: mean over folds of the AUC of positives against the negatives of the same image alone.
+        sensitivity_at_98_specificity: mean over folds, each at a threshold of its own.
     """
 
     folds: Mapping[int, Metrics]
@@ -65,6 +70,8 @@ class SelectionSummary:
     baselines: Mapping[str, float | None]
     mammogram_accuracy: float | None
     above_best: Difference | None
+    within_image_auc: float | None
+    sensitivity_at_98_specificity: float | None
 
     @property
     def best_baseline(self) -> tuple[str, float] | None:
@@ -240,7 +247,13 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
         baselines=baselines,
         mammogram_accuracy=float(accuracies.mean()) if len(accuracies) else None,
         above_best=_above_best(patches, baselines, folds=folds),
+        within_image_auc=_fold_mean(patches, WITHIN_IMAGE_AUC, folds=folds),
+        sensitivity_at_98_specificity=_fold_mean(patches, SENSITIVITY_AT_SPECIFICITY, folds=folds),
     )
+
+
+def _fold_mean(patches: pd.DataFrame, name: str, *, folds: Sequence[int]) -> float | None:
+    return mean(estimates(tabulate_patients(patches, metrics=(name,)), name, folds))
 
 
 def _best(baselines: Mapping[str, float | None]) -> tuple[str, float] | None:

@@ -19,6 +19,7 @@ from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.patches.shards import pixel_sha256
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Grid, ImageRecord, Mammogram, Side
+from mmgkeras.tables.ids import look_alikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ def check_data(
     """
     records, annotations = _read_tables(data, config)
     report = DataReport(records, annotations, remarks=list(annotations.notes))
+    report.remarks += _look_alikes("patient", [record.patient_id for record in records])
+    report.remarks += _look_alikes("image", [record.image_id for record in records])
     report.unknown = annotations.faults_of_unknown_images({record.image_id for record in records})
     first_with: dict[str, ImageRecord] = {}
     for record in track(records, label):
@@ -117,6 +120,14 @@ def check_data(
     if len(report.pixel_types) > 1:
         report.remarks.append("8-bit and deeper images are mixed: a store promotes the 8-bit ones x257")
     return report
+
+
+def _look_alikes(what: str, ids: list[str]) -> list[str]:
+    return [
+        f"{what} ids {', '.join(ascii(one) for one in group)} differ only in Unicode form, case, width or invisible "
+        "characters"
+        for group in look_alikes(ids)
+    ]
 
 
 def _read_tables(data: Path, config: PatchesConfig) -> tuple[list[ImageRecord], Annotations]:

@@ -19,6 +19,7 @@ from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.patches.assign import assign_subsets
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
+from mmgkeras.tables.ids import look_alikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,12 @@ class Fold:
 
 
 def split_store(
-    store: PatchStore, config: SplitConfig, *, folds: Path | None = None, overwrite: bool = False
+    store: PatchStore,
+    config: SplitConfig,
+    *,
+    folds: Path | None = None,
+    allow_look_alikes: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, str]:
     """The subset of each patient, also written into the store as folds.csv.
 
@@ -67,9 +73,12 @@ def split_store(
         store: an open store.
         config: how many subsets, and the seed.
         folds: a folds.csv of one's own, taken instead; patients whom the store does not hold are left out of it.
+        allow_look_alikes: take patient ids that differ only in Unicode form, case, width or invisible characters for
+            different patients.
         overwrite: replace folds.csv if it is there.
 
     Raises:
+        InputFaultsError: every group of such patient ids, unless they are allowed.
         InputError: if folds.csv is there and `overwrite` is not set, there are fewer patients than subsets, or a file
             cannot be read or written.
         InputFaultsError: every fault in `folds`: patients without a subset, letters left out, identical images in
@@ -78,6 +87,16 @@ def split_store(
     target = store.path / FOLDS
     if target.exists() and not overwrite:
         raise InputError(f"{target}: already exists; give --overwrite to divide the patients anew")
+    alike = look_alikes(store.images["patient_id"])
+    if alike and not allow_look_alikes:
+        raise InputFaultsError(
+            [
+                f"{store.path}: patients {', '.join(ascii(one) for one in group)} differ only in Unicode form, case, "
+                "width or invisible characters: one patient would be on both sides of a fold. Make their ids equal, or "
+                "give --allow-look-alikes if they are different patients"
+                for group in alike
+            ]
+        )
     if folds is None:
         assignment = _assign(store, config)
     else:

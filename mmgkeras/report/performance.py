@@ -9,7 +9,17 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from mmgkeras.evaluation.metrics import CONFUSION, METRIC_NAMES, METRICS, THRESHOLD, measure_mammograms, spread
+from mmgkeras.evaluation.metrics import (
+    CONFUSION,
+    METRIC_NAMES,
+    METRICS,
+    SENSITIVITY_AT_SPECIFICITY,
+    SPECIFICITY,
+    THRESHOLD,
+    WITHIN_IMAGE_AUC,
+    measure_mammograms,
+    spread,
+)
 from mmgkeras.evaluation.outputs import standing
 from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, summarise
 from mmgkeras.report.charts import matrix_chart, strip_chart
@@ -44,6 +54,7 @@ def headline_section(study: Study, measured: Sequence[NetworkMetrics], *, num_re
     body.append(_counts_table(measured))
     body.extend(_mean_table(measured, selection, title=mean_over(study.folds)) for selection in SELECTIONS)
     body.extend(_baseline_tables(measured))
+    body.append(_kinds_of_auc_table(measured))
     body.append(Heading("How the intervals are made", "intervals"))
     body.append(Text(_INTERVALS.format(num_resamples=num_resamples)))
     body.append(Heading("Pooled over folds"))
@@ -204,6 +215,33 @@ def _pooled_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:
     parts = {network.name: network.selections[selection] for network in measured if selection in network.selections}
     rows = {name: part.bootstrap.pooled for name, part in parts.items()}
     return metrics_table(rows, name=f"pooled_{selection}", title=f"Pooled over folds, {SELECTIONS[selection]}", note="")
+
+
+def _kinds_of_auc_table(measured: Sequence[NetworkMetrics]) -> Table:
+    return Table(
+        name="kinds_of_auc",
+        title="The AUC by which patches are compared, and the sensitivity at a fixed specificity",
+        columns=(
+            *("Network", "Patches", "AUC, mean over folds", "AUC, pooled over folds", "AUC within each mammogram"),
+            f"Sensitivity at {SPECIFICITY:.0%} specificity",
+        ),
+        rows=tuple(
+            (
+                network.name,
+                selection,
+                part.bootstrap.fold_mean["auc"],
+                part.bootstrap.pooled["auc"],
+                part.bootstrap.fold_mean[WITHIN_IMAGE_AUC],
+                part.bootstrap.fold_mean[SENSITIVITY_AT_SPECIFICITY],
+            )
+            for network in measured
+            for selection, part in network.selections.items()
+        ),
+        note="Mean over folds: a positive against each negative of its fold; the one to quote. Pooled: against each "
+        "negative of all folds, scored by other models. Within each mammogram: against the negatives of the same "
+        "mammogram alone, mean over folds. Those of subgroups compare patches of the same fold, all pairs together, "
+        "and so do not average to any of these. The sensitivity is the mean over folds, each at its own threshold.",
+    )
 
 
 def _folds_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:

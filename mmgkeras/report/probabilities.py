@@ -3,13 +3,16 @@
 Owns the sections. What is fitted, and on whom, is `evaluation`'s; the section says it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
 from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS, THRESHOLD
-from mmgkeras.evaluation.operating_point import cross_fitted_operating_points, mean_reached, measure_at
+from mmgkeras.evaluation.operating_point import cross_fitted_operating_points, reached_intervals
+from mmgkeras.evaluation.patient_table import FALSE_POSITIVES_PER_IMAGE
 from mmgkeras.evaluation.summary import SELECTIONS, TISSUE, TISSUE_FRACTION, selected
 from mmgkeras.report.charts import REFERENCE, Series, line_chart
 from mmgkeras.report.content import Block, Cell, Chart, Charts, Section, Table, Text, missing
@@ -42,10 +45,11 @@ _OPERATING: Final = (
 )
 
 
-def calibration_section(study: Study) -> Section:
+def calibration_section(study: Study, *, num_resamples: int) -> Section:
     """Curves and measures of every network, before and after correction."""
     body: list[Block] = [Text(_CALIBRATION)]
     rows: list[tuple[Cell, ...]] = []
+    bins: list[tuple[Cell, ...]] = []
     pictures, said = [], []
     for network in study.networks:
         prevalence = trained_prevalence(network)
@@ -54,30 +58,36 @@ def calibration_section(study: Study) -> Section:
             continue
         for selection, name in SELECTIONS.items():
             try:
-                report = _calibrated(network, selection=selection, prevalence=prevalence)
+                report = _calibrated(network, selection=selection, prevalence=prevalence, num_resamples=num_resamples)
             except (InputError, ValueError) as error:
                 said.append(missing(f"{network.name}, {name}: no calibration. {error}"))
                 continue
             rows.extend((network.name, selection, *cells) for cells in _measures(report))
+            bins.extend((network.name, selection, *cells) for cells in _bins(report))
             label = study.labels[network.name]
             pictures.append(_calibration_chart(report, label=label, name=name))
             said.extend(_fitting_lines(report, label=f"{network.name}, {name}"))
     body.extend(dict.fromkeys(said))
     body.append(Charts(tuple(pictures)))
     if rows:
-        body.append(_calibration_table(rows))
+        body += [_calibration_table(rows), _bins_table(bins)]
     return Section(anchor="calibration", title="Calibration", body=tuple(body))
 
 
-def operating_points_section(study: Study) -> Section:
+def operating_points_section(study: Study, *, num_resamples: int) -> Section:
     """Thresholds for target sensitivities and target false positives, cross-fitted."""
     body: list[Block] = [Text(_OPERATING)]
     said: list[str] = []
     for selection, name in SELECTIONS.items():
         rows: list[tuple[Cell, ...]] = []
         for network in study.networks:
-            rows.append((network.name, f"the paper's, {THRESHOLD:g}", *_at_half(network, selection)))
-            found, faults = _operating_rows(network, selection)
+            papers = _reached(
+                selected(network.first.predictions, selection),
+                dict.fromkeys(study.folds, THRESHOLD),
+                num_resamples=num_resamples,
+            )
+            rows.append((network.name, f"the paper's, {THRESHOLD:g}", THRESHOLD, *papers))
+            found, faults = _operating_rows(network, selection, num_resamples=num_resamples)
             rows.extend((network.name, *cells) for cells in found)
             said.extend(f"{network.name}, {name}: {fault}" for fault in faults)
         body.append(_operating_table(rows, selection=selection, name=name))
@@ -96,19 +106,41 @@ def trained_prevalence(network: NetworkStudy) -> dict[int, float]:
     return prevalence
 
 
-def _calibrated(network: NetworkStudy, *, selection: str, prevalence: dict[int, float]) -> CalibrationReport:
+def _calibrated(
+    network: NetworkStudy, *, selection: str, prevalence: dict[int, float], num_resamples: int
+) -> CalibrationReport:
     return calibrate(
         network.first.predictions,
         validation=network.first.validation,
         trained_prevalence=prevalence,
         min_negative_tissue=network.config.augmentation.min_negative_tissue,
         min_tissue=TISSUE_FRACTION if selection == TISSUE else 0.0,
+        num_resamples=num_resamples,
     )
 
 
 def _measures(report: CalibrationReport) -> list[tuple[Cell, ...]]:
     known = ((state, report.states.get(state)) for state in STATES)
     return [(state, *(getattr(found, name) for name in _MEASURES)) for state, found in known if found is not None]
+
+
+def _bins(report: CalibrationReport) -> list[tuple[Cell, ...]]:
+    return [
+        (state, number, point.num_patches, point.mean_predicted, point.observed)
+        for state in STATES
+        if state in report.states
+        for number, point in enumerate(report.states[state].curve, start=1)
+    ]
+
+
+def _bins_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
+    return Table(
+        name="calibration_bins",
+        title="Calibration by bins of as many patches each, all folds together",
+        columns=("Network", "Patches", "Probabilities", "Bin", "Number", "Mean probability", "Part calcified"),
+        rows=tuple(rows),
+        note="95 % intervals over patients; none where fewer than five have a patch in the bin, or none is calcified.",
+    )
 
 
 def _fitting_lines(report: CalibrationReport, *, label: str) -> list[Text]:
@@ -125,13 +157,13 @@ def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> C
     for style, state in enumerate(STATES):
         if (measured := report.states.get(state)) is not None:
             x = [point.mean_predicted for point in measured.curve]
-            y = [point.observed for point in measured.curve]
+            y = [point.observed.estimate for point in measured.curve]
             series.append(Series(label=state, x=x, y=y, style=style, form="marked"))
     title = f"Calibration, {label}, {name}"
     return line_chart(
         series,
         title=title,
-        caption=f"{title}; ten bins of equal width, all folds.",
+        caption=f"{title}; ten bins of as many patches each, all folds.",
         x_label="mean probability in a bin",
         y_label="part that is calcified",
         x_range=(0, 1),
@@ -145,20 +177,20 @@ def _calibration_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
         title="Calibration, all folds together, each by its own correction",
         columns=("Network", "Patches", "Probabilities", *_MEASURES.values()),
         rows=tuple(rows),
-        note="Brier: mean squared error, 0 is best. ECE: expected calibration error over ten bins. In the large: "
-        "intercept with the slope held at 1; slope and intercept of the logistic regression on the logit: 1 and 0 are "
-        "best.",
+        note="Brier: mean squared error, 0 is best. ECE: expected calibration error over ten bins of as many patches "
+        "each. In the large: intercept with the slope held at 1; slope and intercept of the logistic regression on the "
+        "logit: 1 and 0 are best.",
     )
 
 
-def _at_half(network: NetworkStudy, selection: str) -> tuple[Cell, ...]:
-    """The paper's decision in the columns of the table of operating points."""
-    patches = selected(network.first.predictions, selection)
-    means = mean_reached([measure_at(part, threshold=THRESHOLD) for _, part in patches.groupby("fold")])
-    return (THRESHOLD, means["false_positives_per_image"], *(means[name] for name in METRICS[2:]))
+def _reached(patches: pd.DataFrame, thresholds: Mapping[int, float], *, num_resamples: int) -> tuple[Cell, ...]:
+    found = reached_intervals(patches, thresholds, num_resamples=num_resamples)
+    return tuple(found[name] for name in (FALSE_POSITIVES_PER_IMAGE, *METRICS[2:]))
 
 
-def _operating_rows(network: NetworkStudy, selection: str) -> tuple[list[tuple[Cell, ...]], list[str]]:
+def _operating_rows(
+    network: NetworkStudy, selection: str, *, num_resamples: int
+) -> tuple[list[tuple[Cell, ...]], list[str]]:
     """A row for each target, and why others have none."""
     patches, validation = network.first.predictions, network.first.validation
     rows: list[tuple[Cell, ...]] = []
@@ -175,8 +207,9 @@ def _operating_rows(network: NetworkStudy, selection: str) -> tuple[list[tuple[C
         if points.reason:
             faults.setdefault(points.reason, []).append(name)
             continue
-        reached = (points.mean["threshold"], points.mean["false_positives_per_image"])
-        rows.append((name, *reached, *(points.mean[metric] for metric in METRICS[2:])))
+        thresholds = {fold: found.threshold for fold, found in points.folds.items()}
+        reached = _reached(selected(patches, selection), thresholds, num_resamples=num_resamples)
+        rows.append((name, points.mean["threshold"], *reached))
     return rows, [f"no threshold for {', '.join(names)}: {reason}." for reason, names in faults.items()]
 
 
@@ -196,5 +229,6 @@ def _operating_table(rows: Sequence[tuple[Cell, ...]], *, selection: str, name: 
         ),
         rows=tuple(rows),
         note="FP per image: false positive patches over the mammograms with a patch labelled 0. AUC and PR AUC do not "
-        "depend on the threshold. Compare target and reached: a threshold is worth what it holds on other patients.",
+        "depend on the threshold. In brackets 95 % intervals over patients, the thresholds held fixed. Compare target "
+        "and reached: a threshold is worth what it holds on other patients.",
     )

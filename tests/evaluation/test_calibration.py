@@ -81,9 +81,11 @@ def test_slope_and_intercept_are_those_of_scikit_learn(centre: float, spread: fl
 
 
 def test_measures_of_a_case_by_hand() -> None:
-    measured = measure_calibration(np.array([False, True, True, True]), np.array([0.1, 0.1, 0.9, 0.9]))
+    measured = measure_calibration(
+        np.array([False, True, True, True]), np.array([0.1, 0.1, 0.9, 0.9]), patients=np.array(list("abab"), object)
+    )
     assert measured.brier == pytest.approx((0.01 + 0.81 + 0.01 + 0.01) / 4)
-    assert [(point.mean_predicted, point.observed, point.num_patches) for point in measured.curve] == [
+    assert [(point.mean_predicted, point.observed.estimate, point.num_patches) for point in measured.curve] == [
         pytest.approx((0.1, 0.5, 2)),
         pytest.approx((0.9, 1, 2)),
     ]
@@ -92,10 +94,40 @@ def test_measures_of_a_case_by_hand() -> None:
     assert measured.slope is None  # 0.1 and 0.9 part the labels but for a tie
 
 
+def test_bins_hold_as_many_patches_each_and_bounds_over_patients() -> None:
+    random = np.random.default_rng(3)
+    patient = np.repeat(np.arange(40), 50)
+    logits = random.normal(-3, 1, size=2000) + random.normal(size=40)[patient]
+    is_positive = random.uniform(size=2000) < expit(logits)
+    measured = measure_calibration(is_positive, expit(logits), patients=patient.astype(str).astype(object))
+    assert [point.num_patches for point in measured.curve] == [200] * 10
+    last = measured.curve[-1].observed
+    assert last.low is not None
+    assert last.high is not None
+    assert last.low < measured.curve[-1].mean_predicted < last.high
+    by_patch = measure_calibration(is_positive, expit(logits), patients=np.arange(2000).astype(str).astype(object))
+    assert by_patch.curve[-1].observed.low is not None
+    assert last.low < by_patch.curve[-1].observed.low
+    assert sum(point.num_patches * point.observed.estimate for point in measured.curve) == pytest.approx(
+        is_positive.sum()
+    )
+
+
 def test_calibration_in_the_large_is_what_the_logits_lack() -> None:
-    measured = measure_calibration(np.array([False, True, True, True]), np.full(4, 0.5))
+    patients = np.array(list("aabb"), object)
+    measured = measure_calibration(np.array([False, True, True, True]), np.full(4, 0.5), patients=patients)
     assert measured.in_the_large == pytest.approx(np.log(3))
-    assert measure_calibration(np.array([True]), np.array([0.5])).in_the_large is None
+    assert measure_calibration(np.array([True]), np.array([0.5]), patients=patients[:1]).in_the_large is None
+
+
+def test_a_slope_that_turns_the_ranking_round_is_refused() -> None:
+    frame = scores(stretch=1, folds=(1, 2), num_patches=2000, seed=2)
+    # The second fold's scores are upside down, and the first is corrected by them.
+    upside_down = frame.assign(probability=frame["probability"].where(frame["fold"] == 1, 1 - frame["probability"]))
+    report = calibrate(upside_down, validation=None, trained_prevalence={1: TRAINED, 2: TRAINED})
+    assert tuple(report.states) == (AS_TRAINED, SHIFTED)
+    assert report.reason.startswith("the slope of fold 1 is -")
+    assert "turn the ranking round" in report.reason
 
 
 def test_the_shift_alone_makes_a_true_posterior_calibrated_in_the_field() -> None:

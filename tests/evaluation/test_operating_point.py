@@ -1,12 +1,17 @@
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from mmgkeras.errors import InputError
+from mmgkeras.evaluation.metrics import METRICS
 from mmgkeras.evaluation.operating_point import (
     choose_threshold,
     cross_fitted_operating_points,
     fitting_sets,
+    mean_reached,
     measure_at,
+    reached_intervals,
 )
 
 
@@ -185,3 +190,22 @@ def test_a_patient_whom_the_fold_tests_is_refused() -> None:
     held_out = owners([(fold, patient, label) for fold in (1, 2, 3) for patient, label in (("c", 1), ("z", 0))])
     with pytest.raises(InputError, match=r"fold 2 on a patient whom it tests. Received: 'c' among held-out patients"):
         fitting_sets(FOLDS, validation=held_out)
+
+
+def test_intervals_are_of_the_decisions_at_the_threshold_of_each_fold() -> None:
+    random = np.random.default_rng(0)
+    patient = np.repeat(np.arange(30), 8)
+    label = (random.random(240) < 0.3).astype(int)
+    score = expit(2 * label - 1 + random.normal(size=30)[patient] + random.normal(size=240))
+    frame = predictions([(1 + p % 2, f"p{p}", y, s) for p, y, s in zip(patient, label, score, strict=True)])
+    thresholds = {1: 0.4, 2: 0.6}
+    found = reached_intervals(frame, thresholds, num_resamples=200)
+    parts = [measure_at(frame[frame["fold"] == fold], threshold=value) for fold, value in thresholds.items()]
+    for name, expected in mean_reached(parts).items():
+        if name in found:
+            interval = found[name]
+            assert interval is not None
+            assert interval.estimate == pytest.approx(expected)
+            assert interval.low is not None
+            assert interval.low < interval.estimate
+    assert set(found) == {*METRICS[2:], "false_positives_per_image"}

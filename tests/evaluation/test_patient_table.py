@@ -2,7 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmgkeras.evaluation.metrics import measure, measure_mammograms
+from mmgkeras.evaluation.metrics import (
+    SENSITIVITY_AT_SPECIFICITY,
+    WITHIN_IMAGE_AUC,
+    measure,
+    measure_mammograms,
+    sensitivity_at,
+    within_image_pairs,
+)
 from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, MAMMOGRAM_ACCURACY, tabulate_patients
 
 
@@ -41,6 +48,13 @@ def metric_of(frame: pd.DataFrame, name: str) -> float:
     """The metric by the code that needs the patches themselves; NaN without meaning."""
     if name == MAMMOGRAM_ACCURACY:
         return float(measure_mammograms(frame)["accuracy"].mean())
+    known = frame[frame["label"] >= 0]
+    if name == SENSITIVITY_AT_SPECIFICITY:
+        value = sensitivity_at(known["label"].to_numpy(), known["probability"].to_numpy())
+        return np.nan if value is None else value
+    if name == WITHIN_IMAGE_AUC:
+        pairs = within_image_pairs(known)
+        return float(pairs["wins"].sum() / pairs["pairs"].sum()) if len(pairs) else np.nan
     value = getattr(measure(frame), name)
     return np.nan if value is None else value
 

@@ -123,6 +123,15 @@ def test_mixed_depths_are_a_remark(tmp_path: Path) -> None:
     assert "x257" in remark
 
 
+def test_ids_that_look_alike_are_a_remark(tmp_path: Path) -> None:
+    images = {
+        record("a", patient_id="p1"): breast(side="left"),
+        record("b", patient_id="P1"): breast(side="left", value=90),
+    }
+    told = "differ only in Unicode form, case, width or invisible characters"
+    assert checked(tmp_path, images).remarks == [f"patient ids 'p1', 'P1' {told}"]
+
+
 @pytest.mark.parametrize(("patient_id", "whose"), [("p1", "the same patient"), ("p2", "another patient")])
 def test_identical_pixels_are_a_remark(tmp_path: Path, patient_id: str, whose: str) -> None:
     images = {record("a"): breast(side="left"), record("b", patient_id=patient_id): breast(side="left")}

@@ -162,6 +162,15 @@ class TestSplitStore:
             split_store(store, SplitConfig(num_subsets=2))
         assert len(set(split_store(store, SplitConfig(num_subsets=2), overwrite=True).values())) == 2
 
+    def test_patients_whose_ids_look_alike_are_refused_unless_they_are_said_to_differ(
+        self, make_store: MakeStore
+    ) -> None:
+        images = {name: np.full((16, 8), number + 1, dtype=np.uint8) for number, name in enumerate("aAb")}
+        store = make_store(images)
+        with pytest.raises(InputFaultsError, match=r"store: patients 'Pa', 'PA' differ only in .*--allow-look-alikes"):
+            split_store(store, SplitConfig(num_subsets=2))
+        assert set(split_store(store, SplitConfig(num_subsets=2), allow_look_alikes=True)) == {"Pa", "PA", "Pb"}
+
     def test_too_few_patients_name_the_store(self, store: PatchStore) -> None:
         with pytest.raises(InputError, match=f"{store.path}: split.num_subsets: each subset needs a patient"):
             split_store(store, SplitConfig(num_subsets=11))
