@@ -66,6 +66,15 @@ def test_every_package_is_installed() -> None:
     assert sorted(listed) == sorted(name_of(path) for path in MODULES if path.name == "__init__.py")
 
 
+def test_every_dependency_is_pinned() -> None:
+    project = PYPROJECT["project"]
+    extras = [name for key, names in project["optional-dependencies"].items() if key != "cuda" for name in names]
+    asked = {re.split(r"[\[<>=]", name)[0] for name in [*project["dependencies"], *extras]} - {"mmgkeras"}
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+    assert {name for name in asked if name.lower() not in pinned} == set()
+
+
 def test_every_file_of_a_package_is_installed() -> None:
     setuptools = PYPROJECT["tool"]["setuptools"]
     folders = {
