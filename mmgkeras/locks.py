@@ -12,13 +12,16 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar, cast
 
 from mmgkeras.errors import InputError, errors_of_writing
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 PARTIAL: Final = "partial"
 ASIDE: Final = "old"
 COMMIT: Final = "commit"
@@ -52,6 +55,20 @@ def output_lock(path: Path) -> Iterator[None]:
             with suppress(OSError):
                 place.unlink()
             os.close(descriptor)
+
+
+def locks_output(name: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """A decorator: the function runs with the `output_lock` of its argument `name`, a path given by keyword."""
+
+    def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
+        @wraps(function)
+        def locked(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            with output_lock(cast(Path, kwargs[name])):
+                return function(*args, **kwargs)
+
+        return locked
+
+    return decorate
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from mmgkeras.crossval.queue import Launch, run_queue
 from mmgkeras.crossval.request import ask, check_configs, check_folds, check_initial_models, find_data, remove_old
 from mmgkeras.crossval.summary_table import JobRow, measure_job, write_rows
 from mmgkeras.errors import InputError
+from mmgkeras.files import check_apart
+from mmgkeras.locks import locks_output
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.study.layout import (
@@ -53,6 +55,7 @@ def _no_note(text: str) -> None:
     """Says nothing."""
 
 
+@locks_output("out")
 def crossval(
     store: Path,
     *,
@@ -99,6 +102,7 @@ def crossval(
     """
     if placement == "per-gpu" and launch is None:
         raise ValueError("Placement per-gpu needs a launch that starts processes.")
+    check_apart(out, [store] if data is None else [store, data])
     names = device.choose_devices(devices)
     check_configs(configs, seeds=seeds, num_devices=len(names) if placement == "mirrored" else 1)
     opened, out = PatchStore.open(store, verify=True), out.absolute()

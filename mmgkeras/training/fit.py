@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from mmgkeras.config import Config, ModelConfig
 from mmgkeras.errors import InputError
+from mmgkeras.files import check_apart
+from mmgkeras.locks import locks_output
 from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
 from mmgkeras.models.network import build_network, training_model
 from mmgkeras.models.optimizer import make_optimizer
@@ -68,6 +70,7 @@ def _silent(row: EpochRow) -> None:
     """Reports nothing."""
 
 
+@locks_output("run")
 def fit(
     store: Path,
     *,
@@ -101,6 +104,8 @@ def fit(
         ConfigError: for a network or patch size that cannot be built.
         WeightsError: if the initial weights cannot be had.
     """
+    check_apart(run, [store])
+    check_apart(export, [store])
     patch_store = PatchStore.open(store, verify=True)
     division = fold_patches(patch_store, fold)
     plan, validation = _plan(patch_store, division, config=config)

@@ -1,0 +1,88 @@
+"""`python -m benchmarks.campaign`: runs the campaign and prints what was tried, what held and what failed.
+
+Exits with 1 if anything failed. See docs/trust.md.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from benchmarks.campaign.kills import count_calls, disk_trials, kill_trials, race_trials
+from benchmarks.campaign.scenarios import make_scenarios
+from benchmarks.campaign.trials import Trial, run_trials
+
+PARTS = ("kills", "disk", "races")
+_Group = tuple[str, list[tuple[Trial, str | None]]]
+
+
+@click.command()
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="Only these; repeatable.")
+@click.option("--command", "commands", multiple=True, help="Only commands whose name begins so; repeatable.")
+@click.option("--jobs", default=2, show_default=True, help="Trials at once.")
+@click.option("--seed", default=20260101, show_default=True, help="Of everything that is drawn.")
+def campaign(*, parts: tuple[str, ...], commands: tuple[str, ...], jobs: int, seed: int) -> None:
+    """Try to make mmgkeras lose something, crash or say a wrong thing."""
+    parts = parts or PARTS
+    started = time.monotonic()
+    click.echo(f"seed {seed}; {jobs} trials at once")
+    results: list[_Group] = []
+    with TemporaryDirectory(prefix="campaign-") as name:
+        scratch = Path(os.path.realpath(name))
+        if set(parts) & {"kills", "disk", "races"}:
+            results += _processes(scratch, parts=parts, commands=commands, jobs=jobs)
+    failures = [f"{trial.name}: {fault}" for _, group in results for trial, fault in group if fault is not None]
+    for failure in failures:
+        click.echo(f"failed: {failure}\n")
+    _print_table(results)
+    click.echo(f"{(time.monotonic() - started) / 60:.1f} minutes")
+    raise SystemExit(1 if failures else 0)
+
+
+def _processes(scratch: Path, *, parts: Sequence[str], commands: Sequence[str], jobs: int) -> list[_Group]:
+    """Kills, faults of the disk and races of every command that writes."""
+    import mmgkeras.crossval.cross_validate
+    import mmgkeras.inference.evaluate
+    import mmgkeras.inference.marking
+    import mmgkeras.inference.threshold
+    import mmgkeras.report.report
+    import mmgkeras.training.fit  # noqa: F401 - once, before the processes part
+
+    (scratch / "setup").mkdir()
+    (scratch / "trials").mkdir()
+    place, results = scratch / "trials", []
+    for scenario in make_scenarios(scratch / "setup"):
+        if commands and not any(scenario.name.startswith(prefix) for prefix in commands):
+            continue
+        num_calls, result = count_calls(scenario, scratch=place)
+        makers: dict[str, Callable[[], list[Trial]]] = {
+            "kills": lambda: list(kill_trials(scenario, num_calls, result, scratch=place)),
+            "disk": lambda: list(disk_trials(scenario, num_calls, result, scratch=place)),
+            "races": lambda: list(race_trials(scenario, result, scratch=place, number=6)),
+        }
+        for part in ("kills", "disk", "races"):
+            if part not in parts:
+                continue
+            began = time.monotonic()
+            group = run_trials(makers[part](), jobs=jobs, timeout_s=300)
+            results.append((f"{part}: {scenario.name} ({num_calls} calls)", group))
+            _print_row(*results[-1], seconds=time.monotonic() - began)
+    return results
+
+
+def _print_row(name: str, group: list[tuple[Trial, str | None]], *, seconds: float) -> None:
+    failed = sum(fault is not None for _, fault in group)
+    click.echo(f"{name:<60} tried {len(group):>5}  held {len(group) - failed:>5}  failed {failed:>3}  {seconds:6.1f} s")
+
+
+def _print_table(results: Sequence[_Group]) -> None:
+    total = [outcome for _, group in results for outcome in group]
+    failed = sum(fault is not None for _, fault in total)
+    click.echo(f"{'all':<60} tried {len(total):>5}  held {len(total) - failed:>5}  failed {failed:>3}")
+
+
+if __name__ == "__main__":
+    campaign()

@@ -1,0 +1,285 @@
+"""Every command that writes, small: the folder it is given in, and what it is compared by.
+
+A scenario's folder has `in/` with its inputs, `out` (or `out/`) with what an earlier call left if there is any, and
+`bystander.txt`, which belongs to nobody here.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from mmgkeras.cli import main
+from PIL import Image
+
+from benchmarks.campaign.trials import run_command
+from mmgkeras.config import Config, PatchesConfig, SplitConfig
+from mmgkeras.crossval.cross_validate import crossval as run_crossval
+from mmgkeras.files import atomic_file, atomic_folder
+from mmgkeras.patches.prepare import prepare
+from mmgkeras.patches.split import fold_patches, split_store
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, write_metadata
+from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.tables import write_images, write_regions
+
+OUT = "out"
+THRESHOLD_COMMAND = "export"
+_CHANGING_KEYS = frozenset(
+    {"created", "command", "hardware", "starts", "seconds_per_mammogram", "source", "path", "data", "export"}
+)
+_CHANGING_FILES = ("*tfevents*", "*.pb", "variables/*", "*/variables/*", "timing.csv", "*/timing.csv", "*summary.csv")
+_CHANGING_FILES += ("*mammograms.csv", "*history.csv", "*checkpoint.npz", "*report.html", "*tables/*", "*figures/*")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A command in a folder.
+
+    Attributes:
+        name: of the command and its options.
+        folder: with its inputs and what was there before; copied for each trial.
+        run: gives the command, in a copy.
+        is_resumed: its output grows in place, and the same command goes on with it.
+        may_repeat: given again after it had all but ended, it makes its output once more, beside the first.
+        most: so many of its calls are tried at most, evenly spread and the last ones all.
+    """
+
+    name: str
+    folder: Path
+    run: Callable[[], object]
+    is_resumed: bool = False
+    may_repeat: bool = False
+    most: int = 200
+
+
+def snapshot(place: Path) -> dict[str, str]:
+    """The digest of every file of a folder, or of one file, by name; what differs from run to run is left out of it."""
+    if place.is_file():
+        return {"": _digest(place, place.name)}
+    paths = sorted(path for path in place.rglob("*") if not path.is_dir())
+    names = {path.relative_to(place).as_posix(): path for path in paths}
+    return {_name(name): _digest(path, name) for name, path in names.items()}
+
+
+def hidden_files(folder: Path) -> list[str]:
+    """The names of what an interrupted command left: temporary ones, asides and locks."""
+    endings = (".partial", ".old", ".commit", ".lock")
+    return sorted(str(path) for path in folder.rglob(".*") if path.name.endswith(endings))
+
+
+def make_scenarios(folder: Path) -> Iterator[Scenario]:
+    """All scenarios, made in a folder that exists; each command of the setting up runs in a process of its own.
+
+    TensorFlow must not have computed anything in this process, or it hangs in those that are forked.
+    """
+    data, source = make_data(folder / "data"), make_mini_mias(folder / "mini-mias")
+    store, split = folder / "store", folder / "split-store"
+    for place in (store, split):
+        prepare(data, place, PatchesConfig(patch_px=8))
+    split_store(PatchStore.open(split), SplitConfig(num_subsets=2))
+    yield from _data_scenarios(folder, data=data, source=source, store=store, split=split)
+    model = folder / "model" / "1"
+    _apart(lambda: export_mean_model(model, store=split))
+    yield from _model_scenarios(folder, data=data, split=split, model=model)
+    yield from _training_scenarios(folder, data=data, split=split, model=model)
+
+
+def _data_scenarios(folder: Path, *, data: Path, source: Path, store: Path, split: Path) -> Iterator[Scenario]:
+    phantom = ("phantom", "--out", OUT, "--patients", "1", "--spacing-mm", "1")
+    old_phantom, old_import = folder / "old-phantom", folder / "old-import"
+    _apart(_cli("phantom", "--out", str(old_phantom), *phantom[3:], "--seed", "4"))
+    _apart(_cli("import", "mini-mias", str(source), "--out", str(old_import)))
+    yield from _twice(folder, "phantom", phantom, {}, old_phantom)
+    importing = ("import", "mini-mias", "in/mini-mias", "--out", OUT)
+    yield from _twice(folder, "import", importing, {"in/mini-mias": source}, old_import)
+    preparing = ("prepare", "--data", "in/data", "--out", OUT, "--set", "patches.patch_px=16")
+    yield from _twice(folder, "prepare", preparing, {"in/data": data}, split)
+    splitting = ("split", "--store", OUT, "--num-subsets", "2")
+    yield _made(folder, "split", _cli(*splitting), {OUT: store})
+    yield _made(folder, "split --overwrite", _cli(*splitting, "--seed", "1", "--overwrite"), {OUT: split})
+
+
+def _model_scenarios(folder: Path, *, data: Path, split: Path, model: Path) -> Iterator[Scenario]:
+    given, old_metrics, old_overlays = str(model), folder / "old-metrics", folder / "old-overlays"
+    _apart(_cli("evaluate", "--model", given, "--store", str(split), "--out", str(old_metrics), "--threshold", "0.3"))
+    _apart(_cli("overlay", "--model", given, "--data", str(data), "--out", str(old_overlays), "--truth"))
+    models = {"in/model": model.parent}
+    evaluating = ("evaluate", "--model", "in/model/1", "--store", "in/store", "--out", OUT)
+    yield from _twice(folder, "evaluate", evaluating, {**models, "in/store": split}, old_metrics, most=14)
+    again = ("evaluate", "--predictions", "in/metrics/predictions.csv", "--out", OUT)
+    yield from _twice(folder, "evaluate --predictions", again, {"in/metrics": old_metrics}, None)
+    overlaying = ("overlay", "--model", "in/model/1", "--data", "in/data", "--out", OUT)
+    yield from _twice(folder, "overlay", overlaying, {**models, "in/data": data}, old_overlays, most=14)
+    threshold = _cli(THRESHOLD_COMMAND, "--model", f"{OUT}/1", "--threshold", "0.3")
+    yield _made(folder, THRESHOLD_COMMAND, threshold, {OUT: model.parent}, may_repeat=True)
+
+
+def _training_scenarios(folder: Path, *, data: Path, split: Path, model: Path) -> Iterator[Scenario]:
+    large, training = make_data(folder / "large-data", scale=4), folder / "training-store"
+    split_store(prepare(large, training, PatchesConfig(patch_px=32)), SplitConfig(num_subsets=2))
+    settings = ("model.weights=none", "train.batch_size=16", "train.epochs=1", "train.checkpoint_steps=2")
+    fitting = ("fit", "--store", "in/store", "--fold", "1", "--run", OUT, "--export", f"{OUT}-model")
+    fit = _cli(*fitting, *(part for setting in settings for part in ("--set", setting)))
+    yield _made(folder, "fit", fit, {"in/store": training}, is_resumed=True, most=6)
+
+    def crossval() -> None:
+        replace_training(model)
+        run_crossval(
+            Path("in/store"),
+            configs={"tiny": Config.model_validate({"patches": {"patch_px": 8}, "train": {"epochs": 1}})},
+            out=Path(OUT),
+            data=Path("in/data"),
+        )
+
+    inputs = {"in/store": split, "in/data": data}
+    yield _made(folder, "crossval", crossval, inputs, is_resumed=True, most=20)
+    study, old_report = folder / "study", folder / "old-report"
+    make_study(folder)
+    reporting = ("report", "--crossval", "in/study", "--out", OUT, "--resamples", "100")
+    _apart(_cli("report", "--crossval", str(study), "--out", str(old_report), "--resamples", "101"))
+    yield from _twice(folder, "report", reporting, {"in/study": study}, old_report, most=5)
+
+
+def _made(folder: Path, name: str, run: Callable[[], object], inputs: Mapping[str, Path], **options: Any) -> Scenario:
+    place = folder / "scenarios" / name.replace(" ", "")
+    (place / "in").mkdir(parents=True)
+    (place / "bystander.txt").write_text("mine")
+    for target, path in inputs.items():
+        shutil.copytree(path, place / target)
+    return Scenario(name, place, run, **options)
+
+
+def _twice(
+    folder: Path, name: str, arguments: Sequence[str], inputs: Mapping[str, Path], old: Path | None, **options: Any
+) -> Iterator[Scenario]:
+    """A command where nothing is, and with --overwrite over what an earlier call with other options made."""
+    yield _made(folder, name, _cli(*arguments), inputs, **options)
+    if old is not None:
+        over = _cli(*arguments, "--overwrite")
+        yield _made(folder, f"{name} --overwrite", over, {**inputs, OUT: old}, **options)
+
+
+def _cli(*arguments: str) -> Callable[[], object]:
+    return lambda: main(list(arguments))
+
+
+def _apart(command: Callable[[], object]) -> None:
+    with TemporaryDirectory() as folder:
+        ended = run_command(command, folder=Path(folder))
+    if ended.code:
+        raise RuntimeError(f"The campaign cannot be set up: {ended.output}")
+
+
+def export_mean_model(path: Path, *, store: Path) -> None:
+    """Exports a model of fold 1 of a store whose probability grows with the mean of the patch."""
+    import keras
+
+    from mmgkeras.savedmodel.export import export
+
+    image = keras.Input((8, 8, 1), name="image")
+    scaled = keras.layers.Rescaling(1 / 255, offset=-0.5)(image)
+    head = keras.layers.Dense(2, name="head")
+    logits = head(keras.layers.GlobalAveragePooling2D()(scaled))
+    head.set_weights([np.array([[-1.0, 1.0]]), np.zeros(2)])
+    export(keras.Model(image, logits), path, metadata_of(store, fold=1))
+
+
+def metadata_of(store: Path, *, fold: int) -> ModelMetadata:
+    """What a model says of itself that was trained on a fold of a store of 8 px patches."""
+    opened = PatchStore.open(store)
+    division = fold_patches(opened, fold)
+    return ModelMetadata(
+        network="mean",
+        patch_px=8,
+        stride_px=8,
+        pixel_type="uint8",
+        spacing_mm=0.2,
+        fold=fold,
+        test_subset=division.test_subset,
+        test_patients_sha256=patients_digest(opened.patches["patient_id"].to_numpy()[division.test]),
+        store_checksum=opened.checksum,
+    )
+
+
+def replace_training(model: Path) -> None:
+    """Lets the jobs of a cross-validation take a copy of a model for what they trained."""
+    from mmgkeras.crossval import job
+    from mmgkeras.training.fit import Fitted
+
+    def fit(store: Path, *, fold: int, run: Path, export: Path, **_: object) -> Fitted:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "history.csv").write_text("epoch,step,patches_per_second\n1,60,128.0\n")
+        if not (export / "1").exists():
+            with atomic_folder(export / "1") as folder:
+                shutil.copytree(model, folder, dirs_exist_ok=True)
+                write_metadata(metadata_of(store, fold=fold), folder)
+        with atomic_file(run / "environment.json", overwrite=True) as path:
+            path.write_text(json.dumps({"is_finished": True}))
+        return Fitted(export / "1", was_finished=False)
+
+    job.fit = fit  # type: ignore[attr-defined, assignment]
+
+
+def make_study(folder: Path) -> None:
+    """A finished cross-validation in `study`, made up from scores, without its store."""
+    from tests.report import conftest
+
+    data = conftest.make_data(folder / "study-data", num_patients=12, num_images=24, height=96, width=64)
+    store = conftest.make_store(data, folder / "study-store", patch_px=32, num_folds=3)
+    conftest.make_crossval(folder / "study", store, data=None, networks={"sakaida2023-resnet18": "resnet18"})
+
+
+def make_data(folder: Path, *, scale: int = 1) -> Path:
+    """Four patients p1 to p4 with one image of 32 x 24 pixels each, times `scale`; all but the last have a mark."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    records, regions = [], []
+    for number in range(1, 5):
+        image_id = f"i{number}"
+        pixels = generator.integers(60, 200, (32 * scale, 24 * scale), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{image_id}.png")
+        records.append(ImageRecord(image_id, f"{image_id}.png", f"p{number}", "L", "CC", "complete", spacing_mm=0.2))
+        if number < 4:
+            regions.append(Region(image_id, "1", "calcification", "point", ((3.0, 3.0),)))
+    write_images(folder / "images.csv", records)
+    write_regions(folder / "regions.csv", regions)
+    return folder
+
+
+def make_mini_mias(folder: Path) -> Path:
+    """A database of one patient: film 1 with a cluster, film 2 normal."""
+    folder.mkdir(parents=True)
+    rows, cols = np.mgrid[:1024, :1024]
+    left = np.where(((rows - 512) / 500) ** 2 + (cols / 600) ** 2 <= 1, 120, 0).astype(np.uint8)
+    Image.fromarray(left[:, ::-1]).save(folder / "mdb001.pgm")
+    Image.fromarray(left).save(folder / "mdb002.pgm")
+    (folder / "Info.txt").write_text("prose\nmdb001 G CALC B 800 500 20\nmdb002 G NORM\n")
+    return folder
+
+
+def _name(name: str) -> str:
+    """The name without the time and machine that TensorFlow puts into it."""
+    head, found, _ = name.partition("events.out.tfevents")
+    return head + found
+
+
+def _digest(path: Path, name: str) -> str:
+    if any(fnmatchcase(name, pattern) for pattern in _CHANGING_FILES):
+        return "is there"
+    data = path.read_bytes()
+    if name.endswith(".json"):
+        data = json.dumps(_lasting(json.loads(data)), sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _lasting(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lasting(inner) for key, inner in value.items() if key not in _CHANGING_KEYS}
+    return [_lasting(inner) for inner in value] if isinstance(value, list) else value
