@@ -1,6 +1,7 @@
 # make demo       phantom mammograms to marked mammograms, in demo/
 # make detector   the detector's weights from phantoms alone; given again, it goes on where it stopped
 # make test       lint, types, the order of imports and every test, with its coverage
+# make campaign   kills, full disks, races and damaged files for every command: docs/trust.md, 40 minutes at most
 # All make .venv themselves. PYTHON names another interpreter (3.11 to 3.13), JOBS the tests run at once;
 # COVERAGE= leaves out the coverage, which on Python 3.11 costs the tests about a third of their time.
 
@@ -16,7 +17,7 @@ DEMO_PATIENTS ?= 50
 DETECTOR ?= detector
 DETECTOR_PATIENTS ?= 400
 
-.PHONY: demo detector test lint clean
+.PHONY: campaign demo detector test lint clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -44,6 +45,9 @@ detector: .venv/installed
 
 test: lint
 	.venv/bin/python -m pytest -n $(JOBS) --expected-skips tests/expected_skips.txt $(COVERAGE)
+
+campaign: .venv/installed-dev
+	.venv/bin/python -m benchmarks.campaign --jobs $(JOBS)
 
 lint: .venv/installed-dev
 	.venv/bin/ruff format --check .

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,6 +28,7 @@ from mmgkeras.patches.split import fold_patches, split_store
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, write_metadata
 from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.sources.phantom import dataset, write_phantom
 from mmgkeras.tables import write_images, write_regions
 
 OUT = "out"
@@ -93,6 +95,10 @@ def make_scenarios(folder: Path) -> Iterator[Scenario]:
 
 def _data_scenarios(folder: Path, *, data: Path, source: Path, store: Path, split: Path) -> Iterator[Scenario]:
     phantom = ("phantom", "--out", OUT, "--patients", "1", "--spacing-mm", "1")
+    # Each image is drawn once, here, and not again in every trial.
+    dataset.make_image = cache(dataset.make_image)
+    for seed in (0, 4):
+        write_phantom(folder / f"phantom{seed}", num_patients=1, seed=seed, spacing_mm=1.0)
     old_phantom, old_import = folder / "old-phantom", folder / "old-import"
     _apart(_cli("phantom", "--out", str(old_phantom), *phantom[3:], "--seed", "4"))
     _apart(_cli("import", "mini-mias", str(source), "--out", str(old_import)))

@@ -34,6 +34,7 @@ from mmgkeras.evaluation.summary import (
 from mmgkeras.files import atomic_file, atomic_files, check_apart, check_outputs
 from mmgkeras.schema import Metrics
 from mmgkeras.tables import read_predictions
+from mmgkeras.tables.cells import to_cells
 
 NOT_AVAILABLE: Final = "n/a"
 METRICS_JSON: Final = "metrics.json"
@@ -151,7 +152,7 @@ def write_mammograms(folder: Path, mammograms: pd.DataFrame, *, overwrite: bool 
         InputError: if it exists and `overwrite` is not set, or cannot be written.
     """
     with atomic_file(folder / MAMMOGRAMS_CSV, overwrite=overwrite) as path:
-        mammograms.to_csv(path, index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
+        to_cells(mammograms).to_csv(path, index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
 
 
 def as_json(summary: Summary) -> dict[str, Any]:

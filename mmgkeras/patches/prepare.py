@@ -24,6 +24,7 @@ from mmgkeras.patches.store import STORE_FILES, PatchStore
 from mmgkeras.patches.store_tables import PATCH_COLUMNS, STORE_IMAGE_COLUMNS, label_counts, spacing_facts
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Grid, ImageRecord, Pixels
+from mmgkeras.tables.cells import to_cells
 
 _SPACING_RATIO: Final = 1.2
 """Pixels of one store whose edges differ by more than this are worth a note: marks look different in them."""
@@ -112,8 +113,8 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
     """Writes the tables and, last, the manifest; paths in it are relative to the data folder."""
     patches = pd.concat(contents.patches, ignore_index=True)
     frame = pd.DataFrame(contents.images, columns=list(STORE_IMAGE_COLUMNS))
-    patches.to_csv(folder / PATCHES, index=False, lineterminator="\n")
-    frame.to_csv(folder / IMAGES, index=False, lineterminator="\n")
+    to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
+    to_cells(frame).to_csv(folder / IMAGES, index=False, lineterminator="\n")
     files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
     manifest: dict[str, Any] = {
         "format_version": FORMAT_VERSION,

@@ -17,6 +17,7 @@ from mmgkeras.errors import InputError, shown
 from mmgkeras.patches.manifest import StoreManifest
 from mmgkeras.schema import ANNOTATIONS, CALCIFICATION, LATERALITIES, NO_CALCIFICATION, SIDES, UNKNOWN, VIEWS, Grid
 from mmgkeras.tables import IMAGE_COLUMNS
+from mmgkeras.tables.cells import from_cells
 from mmgkeras.tables.rows import CONTROL
 
 STORE_IMAGE_COLUMNS: Final = (
@@ -132,7 +133,7 @@ def _read(
         raise InputError(f"{path}: is no such table: {str(error).splitlines()[0]}; {_AGAIN}") from error
     if list(frame.columns) != list(types) or not isinstance(frame.index, pd.RangeIndex):
         raise InputError(f"{path}: must have the columns {', '.join(types)}. Received: {shown(list(frame))}; {_AGAIN}")
-    return frame
+    return from_cells(frame)
 
 
 def _text_is_right(column: "pd.Series[Any]", *, name: str) -> list[bool]:

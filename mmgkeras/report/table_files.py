@@ -12,6 +12,7 @@ from typing import Final
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.outputs import NOT_AVAILABLE
 from mmgkeras.report.content import Cell, Table
+from mmgkeras.tables.cells import to_cell
 
 LONG_ROWS: Final = 40
 """A table with more rows is folded on the page: it is opened by a click, and read in its CSV."""
@@ -63,7 +64,8 @@ def as_csv(table: Table) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(_plain, header))
     for row in table.rows:
-        writer.writerow([field for cell, three in zip(row, split, strict=True) for field in _fields(cell, three=three)])
+        fields = (field for cell, three in zip(row, split, strict=True) for field in _fields(cell, three=three))
+        writer.writerow(map(to_cell, fields))
     return text.getvalue()
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import pandas as pd
 
 from mmgkeras.files import atomic_file
+from mmgkeras.tables.cells import to_cells
 from mmgkeras.tables.rows import FLAG, LABEL, PART, PLACE, TEXT, Column, frame_of, read_table
 
 _SECONDS: Final = Column("number", low=0, high=10**6, may_be_empty=True)
@@ -67,4 +68,4 @@ def write_measurements(path: Path, frame: pd.DataFrame, columns: Mapping[str, Co
     """
     written = frame[list(columns)].round(dict.fromkeys(frame.columns.intersection(list(SECONDS)), 6))
     with atomic_file(path, overwrite=True) as temporary:
-        written.to_csv(temporary, index=False, lineterminator="\n")
+        to_cells(written).to_csv(temporary, index=False, lineterminator="\n")

@@ -8,6 +8,7 @@ import pandas as pd
 
 from mmgkeras.errors import shown
 from mmgkeras.files import atomic_file
+from mmgkeras.tables.cells import to_cells
 from mmgkeras.tables.rows import LABEL, PART, PLACE, TEXT, Column, Table, frame_of, note_duplicates, read_table
 
 _COLUMNS: Final = {
@@ -59,7 +60,7 @@ def write_predictions(path: Path, frame: pd.DataFrame, *, overwrite: bool = Fals
     if frame.isna().any(axis=None):
         raise ValueError(f"Predictions must hold no NaN. Received: some in {list(frame.columns[frame.isna().any()])}")
     with atomic_file(path, overwrite=overwrite) as temporary:
-        frame.to_csv(temporary, columns=columns, index=False, lineterminator="\n")
+        to_cells(frame).to_csv(temporary, columns=columns, index=False, lineterminator="\n")
 
 
 def _note_repeated_patches(table: Table, frame: pd.DataFrame) -> None:

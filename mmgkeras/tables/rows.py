@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError, InputFaultsError, shown
 from mmgkeras.files import atomic_file
+from mmgkeras.tables.cells import from_cell, to_cell
 
 _T = TypeVar("_T", bound=str)
 
@@ -180,7 +181,7 @@ def write_table(
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(map(to_cell, row) for row in rows)
 
 
 def _read(path: Path, file: TextIO, *, required: Sequence[str], optional: Sequence[str], prefix: str) -> Table:
@@ -199,7 +200,7 @@ def _read(path: Path, file: TextIO, *, required: Sequence[str], optional: Sequen
                 )
                 table.raise_faults()
             elif values:
-                table.rows.append(values)
+                table.rows.append(list(map(from_cell, values)))
                 table.lines.append(first_line)
                 if len(values) != len(table.columns):
                     rule = f"a row must have {len(table.columns)} fields, as the header has"
