@@ -7,6 +7,7 @@ A scenario's folder has `in/` with its inputs, `out` (or `out/`) with what an ea
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,15 +21,15 @@ from mmgkeras.cli import main
 from PIL import Image
 
 from benchmarks.campaign.trials import run_command
-from mmgkeras.config import Config, PatchesConfig, SplitConfig
-from mmgkeras.crossval.cross_validate import crossval as run_crossval
-from mmgkeras.files import atomic_file, atomic_folder
+from mmgkeras.config import PatchesConfig, SplitConfig
+from mmgkeras.files import atomic_folder
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.split import fold_patches, split_store
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, write_metadata
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.sources.phantom import dataset, write_phantom
+from mmgkeras.study.run_files import Environment, EpochRow, RunCounts, write_environment, write_history
 from mmgkeras.tables import write_images, write_regions
 
 OUT = "out"
@@ -135,17 +136,16 @@ def _training_scenarios(folder: Path, *, data: Path, split: Path, model: Path) -
     fit = _cli(*fitting, *(part for setting in settings for part in ("--set", setting)))
     yield _made(folder, "fit", fit, {"in/store": training}, is_resumed=True, most=6)
 
-    def crossval() -> None:
+    (folder / "tiny.toml").write_text("[patches]\npatch_px = 8\n\n[train]\nepochs = 1\n")
+    config = str(folder / "tiny.toml")
+    crossval = _cli("crossval", "--store", "in/store", "--data", "in/data", "--out", OUT, "--config", config)
+
+    def crossval_without_training() -> None:
         replace_training(model)
-        run_crossval(
-            Path("in/store"),
-            configs={"tiny": Config.model_validate({"patches": {"patch_px": 8}, "train": {"epochs": 1}})},
-            out=Path(OUT),
-            data=Path("in/data"),
-        )
+        crossval()
 
     inputs = {"in/store": split, "in/data": data}
-    yield _made(folder, "crossval", crossval, inputs, is_resumed=True, most=20)
+    yield _made(folder, "crossval", crossval_without_training, inputs, is_resumed=True, most=20)
     study, old_report = folder / "study", folder / "old-report"
     make_study(folder)
     reporting = ("report", "--crossval", "in/study", "--out", OUT, "--resamples", "100")
@@ -215,22 +215,39 @@ def metadata_of(store: Path, *, fold: int) -> ModelMetadata:
 
 
 def replace_training(model: Path) -> None:
-    """Lets the jobs of a cross-validation take a copy of a model for what they trained."""
+    """Lets the jobs of a cross-validation run in this process and take a copy of a model for what they trained."""
     from mmgkeras.crossval import job
     from mmgkeras.training.fit import Fitted
 
     def fit(store: Path, *, fold: int, run: Path, export: Path, **_: object) -> Fitted:
-        run.mkdir(parents=True, exist_ok=True)
-        (run / "history.csv").write_text("epoch,step,patches_per_second\n1,60,128.0\n")
+        metadata = metadata_of(store, fold=fold)
         if not (export / "1").exists():
             with atomic_folder(export / "1") as folder:
                 shutil.copytree(model, folder, dirs_exist_ok=True)
-                write_metadata(metadata_of(store, fold=fold), folder)
-        with atomic_file(run / "environment.json", overwrite=True) as path:
-            path.write_text(json.dumps({"is_finished": True}))
+                write_metadata(metadata, folder)
+        if not run.exists():
+            with atomic_folder(run) as folder:
+                write_environment(folder, _environment(metadata, store=store))
+                write_history([EpochRow(1, 60, 0.1, 0.5, 0.5, 0.5, 0.5, 128.0)], folder / "history.csv")
         return Fitted(export / "1", was_finished=False)
 
     job.fit = fit  # type: ignore[attr-defined, assignment]
+    sys.modules["mmgkeras.cli.crossval"].process_launcher = lambda *_, **__: None  # type: ignore[attr-defined]
+
+
+def _environment(metadata: ModelMetadata, *, store: Path) -> Environment:
+    return Environment(
+        fold=metadata.fold,
+        test_subset=metadata.test_subset,
+        test_patients_sha256=metadata.test_patients_sha256,
+        store_checksum=metadata.store_checksum,
+        training_patches_sha256="0" * 64,
+        seed=0,
+        leak_guard=fold_patches(PatchStore.open(store), metadata.fold).proof,
+        counts=RunCounts(**dict.fromkeys(RunCounts.model_fields, 0)),
+        export=Path("model/1"),
+        is_finished=True,
+    )
 
 
 def make_study(folder: Path) -> None:
