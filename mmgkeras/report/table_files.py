@@ -64,8 +64,7 @@ def as_csv(table: Table) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(_plain, header))
     for row in table.rows:
-        fields = (field for cell, three in zip(row, split, strict=True) for field in _fields(cell, three=three))
-        writer.writerow(map(to_cell, fields))
+        writer.writerow([field for cell, three in zip(row, split, strict=True) for field in _fields(cell, three=three)])
     return text.getvalue()
 
 
@@ -131,8 +130,7 @@ def _plain(cell: str | float | None) -> str:
     if cell is None:
         return NOT_AVAILABLE
     if isinstance(cell, str):
-        # A spreadsheet would run text that begins so.
-        return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+        return str(to_cell(cell))
     return str(cell) if isinstance(cell, int) else f"{cell:.6g}"
 
 
