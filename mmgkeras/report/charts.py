@@ -75,6 +75,7 @@ class Series:
         x, y: (n,) in data units; NaN breaks no curve but is left out.
         style: number of its colour, dash and marker; `REFERENCE` for a line to compare with.
         form: "line" joins the points, "step" goes across before it goes up or down, "marked" joins and marks them.
+        bounds: lower and upper ends (n,) of the bars through the points; NaN for no bar.
         weight: "faint" draws it thin and light, behind the others.
     """
 
@@ -83,6 +84,7 @@ class Series:
     y: ArrayLike
     style: int = 0
     form: Literal["line", "step", "marked"] = "line"
+    bounds: tuple[ArrayLike, ArrayLike] | None = None
     weight: Literal["normal", "faint"] = "normal"
 
 
@@ -249,6 +251,9 @@ def _draw(axes: Axes, series: Series) -> None:
         look |= {"lw": 1, "ls": "-", "alpha": 0.6}
     if series.form == "marked":
         look |= {"marker": MARKERS[series.style % len(MARKERS)], "ms": 5.5}
+    if series.bounds is not None:
+        low, high = (np.asarray(bound, float)[known] for bound in series.bounds)
+        axes.vlines(x[known], low, high, color=look["color"], lw=1, alpha=0.6)
     drawstyle = "steps-post" if series.form == "step" else "default"
     axes.plot(x[known], y[known], label=series.label or "_", drawstyle=drawstyle, **look)
 
