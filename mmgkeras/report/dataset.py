@@ -149,10 +149,10 @@ def _subsets_table(store: PatchStore, assignment: Mapping[str, str]) -> Table:
     counts = subset_counts(patches, assignment)
     subsets = patches["patient_id"].map(dict(assignment))
     on_tissue = patches["tissue"] >= TISSUE_FRACTION
-    rows: list[tuple[Cell, ...]] = []
-    for fold, row in enumerate(counts.to_dict("records"), start=1):
-        subset, *numbers = row.values()
-        rows.append((subset, fold, *numbers, *_on_tissue(patches[on_tissue & (subsets == subset)])))
+    rows: list[tuple[Cell, ...]] = [
+        (subset, fold, *numbers, *_on_tissue(patches[on_tissue & (subsets == subset)]))
+        for fold, (subset, *numbers) in enumerate(counts.itertuples(index=False), start=1)
+    ]
     totals = [int(counts[name].sum()) for name in ("patients", "images", "yes", "no", "unknown")]
     rows.append(("all", None, *totals, *_on_tissue(patches[on_tissue])))
     return Table(

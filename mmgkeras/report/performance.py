@@ -65,9 +65,7 @@ def headline_section(study: Study, measured: Sequence[NetworkMetrics], *, num_re
 
 def spread_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     """How far folds and seeds lie apart."""
-    body: list[Block] = []
-    for selection in SELECTIONS:
-        body.append(_folds_table(measured, selection))
+    body: list[Block] = [_folds_table(measured, selection) for selection in SELECTIONS]
     seeds = sorted({seed for network in study.networks for seed in network.seeds})
     if len(seeds) < 2:
         body.append(
@@ -97,11 +95,8 @@ def mammograms_section(study: Study, measured: Sequence[NetworkMetrics]) -> Sect
         y_range=(min(low, 0.95), 1.01),
         width=max(460, 180 * len(groups)),
     )
-    return Section(
-        anchor="mammograms",
-        title="Each mammogram",
-        body=(Charts((picture,)), _mammogram_table(frames)),
-    )
+    body = (Charts((picture,)), _mammogram_table(frames))
+    return Section(anchor="mammograms", title="Each mammogram", body=body)
 
 
 def mean_over(folds: Sequence[int]) -> str:
@@ -114,13 +109,15 @@ def confusion_section(study: Study, measured: Sequence[NetworkMetrics]) -> Secti
     pictures = []
     for selection, name in SELECTIONS.items():
         for network in measured:
-            if selection not in network.selections:
-                continue
-            counts = network.selections[selection].summary.counts
-            title = f"Confusion matrix of {network.name}, {name}"
-            numbers = {sign: getattr(counts, sign) for sign in CONFUSION}
-            caption = f"{study.labels[network.name]}, {name}, sum over folds."
-            pictures.append(matrix_chart(**numbers, title=title, caption=caption))
+            if selection in network.selections:
+                counts = network.selections[selection].summary.counts
+                pictures.append(
+                    matrix_chart(
+                        **{sign: getattr(counts, sign) for sign in CONFUSION},
+                        title=f"Confusion matrix of {network.name}, {name}",
+                        caption=f"{study.labels[network.name]}, {name}, sum over folds.",
+                    )
+                )
     rows = [
         (network.name, selection, f"fold {fold}", *(getattr(metrics, sign) for sign in CONFUSION))
         for network in measured
@@ -256,12 +253,9 @@ def _folds_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:
         )
         spread = part.bootstrap.fold_spread
         rows.append((network.name, "standard deviation", *(spread.get(name) for name in METRICS)))
-    return Table(
-        name=f"folds_{selection}",
-        title=f"Each fold, {SELECTIONS[selection]}",
-        columns=("Network", "Fold", *(METRIC_NAMES[name] for name in METRICS)),
-        rows=tuple(rows),
-        note="The standard deviation over folds mixes differences of patients and models; it is no error of the mean.",
+    note = "The standard deviation over folds mixes differences of patients and models; it is no error of the mean."
+    return _spread_table(
+        rows, name=f"folds_{selection}", of="Fold", title=f"Each fold, {SELECTIONS[selection]}", note=note
     )
 
 
@@ -275,13 +269,14 @@ def _seeds_table(study: Study, selection: str) -> Table:
             rows.append((network.name, f"seed {seed}", *(mean[name] for name in METRICS)))
         deviations = [spread([mean[name] for mean in means]) for name in METRICS]
         rows.append((network.name, "standard deviation", *deviations))
-    return Table(
-        name=f"seeds_{selection}",
-        title=f"Each seed, mean over folds, {SELECTIONS[selection]}",
-        columns=("Network", "Seed", *(METRIC_NAMES[name] for name in METRICS)),
-        rows=tuple(rows),
-        note="The other tables report the lowest seed.",
-    )
+    title = f"Each seed, mean over folds, {SELECTIONS[selection]}"
+    note = "The other tables report the lowest seed."
+    return _spread_table(rows, name=f"seeds_{selection}", of="Seed", title=title, note=note)
+
+
+def _spread_table(rows: Sequence[tuple[Cell, ...]], *, name: str, of: str, title: str, note: str) -> Table:
+    columns = ("Network", of, *(METRIC_NAMES[metric] for metric in METRICS))
+    return Table(name=name, title=title, columns=columns, rows=tuple(rows), note=note)
 
 
 def _mammogram_table(frames: Mapping[str, pd.DataFrame]) -> Table:

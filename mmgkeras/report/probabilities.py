@@ -6,16 +6,17 @@ Owns the sections. What is fitted, and on whom, is `evaluation`'s; the section s
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
 from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS, THRESHOLD
-from mmgkeras.evaluation.operating_point import cross_fitted_operating_points, reached_intervals
+from mmgkeras.evaluation.operating_point import CrossFittedPoints, cross_fitted_operating_points, reached_intervals
 from mmgkeras.evaluation.patient_table import FALSE_POSITIVES_PER_IMAGE
 from mmgkeras.evaluation.summary import SELECTIONS, TISSUE, TISSUE_FRACTION, selected
 from mmgkeras.report.charts import REFERENCE, Series, line_chart
-from mmgkeras.report.content import Block, Cell, Chart, Charts, Section, Table, Text, missing
+from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing, without_folders
 from mmgkeras.study.read import NetworkStudy, Study
 
 SENSITIVITIES: Final = (0.8, 0.9, 0.95)
@@ -30,7 +31,7 @@ _MEASURES: Final = {
     "slope": "Slope",
     "intercept": "Intercept",
     "mean_predicted": "Mean probability",
-    "observed": "Part calcified",
+    "observed": "Observed fraction",
 }
 """Attributes of a `Calibration`, and their columns."""
 
@@ -52,7 +53,7 @@ def calibration_section(study: Study, *, num_resamples: int) -> Section:
     bins: list[tuple[Cell, ...]] = []
     pictures, said = [], []
     for network in study.networks:
-        prevalence = trained_prevalence(network)
+        prevalence = _trained_prevalence(network)
         if sorted(prevalence) != list(study.folds):
             said.append(missing(f"{network.name}: no calibration, for a run does not say what it was trained on."))
             continue
@@ -78,6 +79,7 @@ def operating_points_section(study: Study, *, num_resamples: int) -> Section:
     """Thresholds for target sensitivities and target false positives, cross-fitted."""
     body: list[Block] = [Text(_OPERATING)]
     said: list[str] = []
+    fitted: set[str] = set()
     for selection, name in SELECTIONS.items():
         rows: list[tuple[Cell, ...]] = []
         for network in study.networks:
@@ -87,23 +89,26 @@ def operating_points_section(study: Study, *, num_resamples: int) -> Section:
                 num_resamples=num_resamples,
             )
             rows.append((network.name, f"the paper's, {THRESHOLD:g}", THRESHOLD, *papers))
-            found, faults = _operating_rows(network, selection, num_resamples=num_resamples)
+            found, points = _operating_rows(network, selection, num_resamples=num_resamples)
             rows.extend((network.name, *cells) for cells in found)
-            said.extend(f"{network.name}, {name}: {fault}" for fault in faults)
+            said += [f"{network.name}, {name}: {point.reason}." for point in points if point.reason]
+            fitted |= {point.fitted_on for point in points if point.fitted_on}
         body.append(_operating_table(rows, selection=selection, name=name))
-    fitted = sorted({text for network in study.networks if (text := _fitted_on(network))})
-    body[1:1] = [Text(f"Chosen on: {text}.") for text in fitted] + [missing(text) for text in dict.fromkeys(said)]
+    body[1:1] = [Text(f"Chosen on: {text}.") for text in sorted(fitted)]
+    if said:
+        body.append(Folded("Why some targets have no threshold", without_folders("\n".join(dict.fromkeys(said)))))
     return Section(anchor="operating-points", title="Operating points", body=tuple(body))
 
 
-def trained_prevalence(network: NetworkStudy) -> dict[int, float]:
-    """Part of positives in an epoch of each fold, augmentation counted; without the folds whose run does not say it."""
-    prevalence = {}
-    for fold, environment in network.first.environments.items():
-        positives, negatives = environment.counts.augmented_positives, environment.counts.augmented_negatives
-        if positives and negatives:
-            prevalence[fold] = positives / (positives + negatives)
-    return prevalence
+def _trained_prevalence(network: NetworkStudy) -> dict[int, float]:
+    """Fraction of positives in an epoch of each fold, augmentation counted; without folds that lack a class."""
+    counts = {fold: environment.counts for fold, environment in network.first.environments.items()}
+    epochs = {fold: (count.augmented_positives, count.augmented_negatives) for fold, count in counts.items()}
+    return {
+        fold: positives / (positives + negatives)
+        for fold, (positives, negatives) in epochs.items()
+        if positives and negatives
+    }
 
 
 def _calibrated(
@@ -137,7 +142,7 @@ def _bins_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
     return Table(
         name="calibration_bins",
         title="Calibration by bins of as many patches each, all folds together",
-        columns=("Network", "Patches", "Probabilities", "Bin", "Number", "Mean probability", "Part calcified"),
+        columns=("Network", "Patches", "Probabilities", "Bin", "Number", "Mean probability", "Observed fraction"),
         rows=tuple(rows),
         note="95 % intervals over patients; none where fewer than five have a patch in the bin, or none is calcified.",
     )
@@ -158,14 +163,15 @@ def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> C
         if (measured := report.states.get(state)) is not None:
             x = [point.mean_predicted for point in measured.curve]
             y = [point.observed.estimate for point in measured.curve]
-            series.append(Series(label=state, x=x, y=y, style=style, form="marked"))
+            ends = np.array([(point.observed.low, point.observed.high) for point in measured.curve], dtype=float)
+            series.append(Series(label=state, x=x, y=y, style=style, form="marked", bounds=(ends[:, 0], ends[:, 1])))
     title = f"Calibration, {label}, {name}"
     return line_chart(
         series,
         title=title,
-        caption=f"{title}; ten bins of as many patches each, all folds.",
-        x_label="mean probability in a bin",
-        y_label="part that is calcified",
+        caption=f"{title}; ten bins of as many patches each, all folds, with 95 % intervals.",
+        x_label="mean predicted probability",
+        y_label="observed fraction",
         x_range=(0, 1),
         y_range=(0, 1),
     )
@@ -190,11 +196,11 @@ def _reached(patches: pd.DataFrame, thresholds: Mapping[int, float], *, num_resa
 
 def _operating_rows(
     network: NetworkStudy, selection: str, *, num_resamples: int
-) -> tuple[list[tuple[Cell, ...]], list[str]]:
-    """A row for each target, and why others have none."""
+) -> tuple[list[tuple[Cell, ...]], list[CrossFittedPoints]]:
+    """A row for each target, n/a where no threshold is chosen, and the points behind them, which say why."""
     patches, validation = network.first.predictions, network.first.validation
     rows: list[tuple[Cell, ...]] = []
-    faults: dict[str, list[str]] = {}
+    found = []
     targets = [("sensitivity", value) for value in SENSITIVITIES]
     targets += [("false_positives_per_image", value) for value in FALSE_POSITIVES]
     for kind, value in targets:
@@ -203,20 +209,15 @@ def _operating_rows(
             validation=None if validation is None else selected(validation, selection),
             **{kind: value},
         )
+        reached: tuple[Cell, ...] = (None,) * (2 + len(METRICS[2:]))
+        if not points.reason:
+            thresholds = {fold: point.threshold for fold, point in points.folds.items()}
+            of_folds = _reached(selected(patches, selection), thresholds, num_resamples=num_resamples)
+            reached = (points.mean["threshold"], *of_folds)
         name = f"sensitivity {value:g}" if kind == "sensitivity" else f"{value:g} FP per image"
-        if points.reason:
-            faults.setdefault(points.reason, []).append(name)
-            continue
-        thresholds = {fold: found.threshold for fold, found in points.folds.items()}
-        reached = _reached(selected(patches, selection), thresholds, num_resamples=num_resamples)
-        rows.append((name, points.mean["threshold"], *reached))
-    return rows, [f"no threshold for {', '.join(names)}: {reason}." for reason, names in faults.items()]
-
-
-def _fitted_on(network: NetworkStudy) -> str | None:
-    patches, validation = network.first.predictions, network.first.validation
-    points = cross_fitted_operating_points(patches, validation=validation, sensitivity=SENSITIVITIES[0])
-    return points.fitted_on
+        rows.append((name, *reached))
+        found.append(points)
+    return rows, found
 
 
 def _operating_table(rows: Sequence[tuple[Cell, ...]], *, selection: str, name: str) -> Table:
