@@ -3,7 +3,7 @@
 Owns which errors are shown, and the table of their rates. Pictures are `pictures`'.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -76,16 +76,13 @@ def _gallery(predictions: pd.DataFrame, pictures: Pictures, *, network: str, err
         return [heading, Text("None.")]
     shown = wrong.head(limit)
     order = "least" if error == "missed" else "most"
-    count = (
-        f"{len(shown)} of {len(wrong):,}, the {order} probable first." if len(shown) < len(wrong) else "All of them."
-    )
-    records: list[dict[str, Any]] = [
-        {str(key): value for key, value in row.items()} for row in shown.to_dict("records")
-    ]
-    return [heading, Text(count, "note"), Gallery(tuple(_card(patch, pictures) for patch in records))]
+    is_cut = len(shown) < len(wrong)
+    count = f"{len(shown)} of {len(wrong):,}, the {order} probable first." if is_cut else "All of them."
+    cards = tuple(_card(patch, pictures) for patch in shown.to_dict("records"))
+    return [heading, Text(count, "note"), Gallery(cards)]
 
 
-def _card(patch: Mapping[str, Any], pictures: Pictures) -> Card:
+def _card(patch: Mapping[Hashable, Any], pictures: Pictures) -> Card:
     index = int(patch["index"])
     place = f"{patch['image_id']}, row {patch['row']}, col {patch['col']}"
     return Card(
@@ -95,7 +92,7 @@ def _card(patch: Mapping[str, Any], pictures: Pictures) -> Card:
     )
 
 
-def _details(patch: Mapping[str, Any]) -> list[str]:
+def _details(patch: Mapping[Hashable, Any]) -> list[str]:
     parts = []
     if not np.isnan(patch["brightness"]):
         parts.append(f"brightness {patch['brightness']:.2f}")

@@ -7,8 +7,8 @@ marker of its own, so that a chart printed in grey is still read.
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final, Literal
@@ -224,10 +224,8 @@ def as_svg(chart: Chart) -> str:
     )
 
 
-@contextmanager
-def _look() -> Iterator[None]:
-    with matplotlib.style.context(["default", _STYLE]):
-        yield
+def _look() -> AbstractContextManager[None]:
+    return matplotlib.style.context(["default", _STYLE])
 
 
 def _figure(

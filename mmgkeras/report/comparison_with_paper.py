@@ -156,13 +156,9 @@ def _counts_table(
 
 def _training_note(study: Study) -> str:
     """What the counts of the first network do not say of the others."""
-    first = study.networks[0]
-    differing = [
-        network.name
-        for network in study.networks[1:]
-        if [values.counts for values in network.first.environments.values()]
-        != [values.counts for values in first.first.environments.values()]
-    ]
+    first, *others = study.networks
+    counts = {network.name: [run.counts for run in network.first.environments.values()] for network in study.networks}
+    differing = [network.name for network in others if counts[network.name] != counts[first.name]]
     text = (
         f"Counted by the runs of {first.name}; patches of unknown label and of held-out patients are not trained on, "
         "nor negatives with less breast than augmentation.min_negative_tissue."

@@ -152,15 +152,9 @@ def _prevalence_line(patches: pd.DataFrame) -> Series:
 
 
 def _chart(series: Sequence[Series], *, title: str, axes: tuple[str, str]) -> Chart:
-    x_label, y_label = axes
+    (x_label, y_label), unit = axes, (0.0, 1.0)
     return line_chart(
-        series,
-        title=title,
-        caption=title + ".",
-        x_label=x_label,
-        y_label=y_label,
-        x_range=(0, 1),
-        y_range=(0, 1),
+        series, title=title, caption=f"{title}.", x_label=x_label, y_label=y_label, x_range=unit, y_range=unit
     )
 
 

@@ -62,7 +62,10 @@ def dataset_section(study: Study) -> Section:
         title=title,
         body=(
             *_inclusion(store),
-            *_folds(store, assignment),
+            Heading("Mammograms and subsets"),
+            _views_table(store.images),
+            _subsets_table(store, assignment),
+            Text(_pixels_sentence(store)),
             Heading("Demographics"),
             _demographics_table(store, assignment),
             Text("recruitment: where, when, consecutive or selected, why these patients", "blank"),
@@ -122,15 +125,6 @@ def _skipped_table(skipped: Sequence[SkippedImage], annotations: Sequence[str]) 
     )
 
 
-def _folds(store: PatchStore, assignment: Mapping[str, str]) -> tuple[Block, ...]:
-    return (
-        Heading("Mammograms and subsets"),
-        _views_table(store.images),
-        _subsets_table(store, assignment),
-        Text(_pixels_sentence(store)),
-    )
-
-
 def _views_table(images: pd.DataFrame) -> Table:
     counts = pd.crosstab(images["laterality"], images["view"], margins=True, margins_name="All")
     sides = {side: _SIDE_NAMES[side] for side in LATERALITIES} | {"All": "all"}
@@ -179,13 +173,11 @@ def _pixels_sentence(store: PatchStore) -> str:
         f"{int(height.median()):,} x {int(width.median()):,} pixels at the median (height {height.min():,} to "
         f"{height.max():,}, width {width.min():,} to {width.max():,})"
     )
-    known = [spacing.min, spacing.median, spacing.max]
     edge = "the size of a pixel is not known"
-    if known[1] is not None:
-        least, median, most = known
-        edge = f"a pixel is {median:g} mm wide" + ("" if least == most else f" at the median ({least:g} to {most:g})")
-        if spacing.num_unknown:
-            edge += f", not known of {spacing.num_unknown:,} images"
+    if spacing.median is not None:
+        extent = "" if spacing.min == spacing.max else f" at the median ({spacing.min:g} to {spacing.max:g})"
+        unknown = f", not known of {spacing.num_unknown:,} images" if spacing.num_unknown else ""
+        edge = f"a pixel is {spacing.median:g} mm wide{extent}{unknown}"
     overlap = "do not overlap" if store.stride_px == store.patch_px else f"begin every {store.stride_px} pixels"
     return f"The mammograms have {size}, {store.pixel_type}, never resampled; {edge}. Patches {overlap}."
 
@@ -208,17 +200,12 @@ def _reference_standard(store: PatchStore) -> tuple[Block, ...]:
 
 def _annotation_sentence(images: pd.DataFrame) -> str:
     meanings = {
-        "complete": "searched in full, so that an unmarked patch counts as free of calcification",
-        "partial": "marked in part, so that an unmarked patch is unknown",
+        "complete": "searched in full (an unmarked patch counts as free of calcification)",
+        "partial": "marked in part (an unmarked patch is unknown)",
         "none": "not searched",
     }
     counts = images["annotation"].value_counts()
-    told = [
-        f"{counts[name]:,} {'was' if counts[name] == 1 else 'were'} {meaning}"
-        for name, meaning in meanings.items()
-        if name in counts
-    ]
-    return f"Of the mammograms, {'; '.join(told)}."
+    return f"Mammograms {', '.join(f'{meanings[name]}: {counts[name]:,}' for name in meanings if name in counts)}."
 
 
 def _assumed_sentences(store: PatchStore) -> list[str]:

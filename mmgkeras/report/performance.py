@@ -22,6 +22,7 @@ from mmgkeras.evaluation.metrics import (
 )
 from mmgkeras.evaluation.outputs import standing
 from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, summarise
+from mmgkeras.evaluation.timing_metrics import known
 from mmgkeras.report.charts import matrix_chart, strip_chart
 from mmgkeras.report.content import Block, Cell, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.report.table_files import cell_text
@@ -80,8 +81,8 @@ def mammograms_section(study: Study, measured: Sequence[NetworkMetrics]) -> Sect
     """The accuracy of each mammogram: the paper's Figure 2, and the table behind it."""
     frames = {network.name: measure_mammograms(network.selections[ALL].predictions) for network in measured}
     groups = [(study.labels[name], frame["accuracy"].to_numpy()) for name, frame in frames.items()]
-    known = np.concatenate([values[np.isfinite(values)] for _, values in groups])
-    low = float(np.floor(known.min() * 20) / 20) if len(known) else 0.0
+    lowest = min((values[np.isfinite(values)].min(initial=1.0) for _, values in groups), default=1.0)
+    low = float(np.floor(lowest * 20) / 20)
     caption = (
         "Accuracy of each mammogram (paper, Figure 2): patches classified correctly over all patches of known label, "
         "blank ones included. One point is one mammogram; the box goes from quartile to quartile, the bar is the "
@@ -289,8 +290,7 @@ def _mammogram_table(frames: Mapping[str, pd.DataFrame]) -> Table:
         cells: list[Cell] = [str(image_id), int(fold), int(patches)]
         for frame in by_image.values():
             row = frame.loc[image_id]
-            accuracy = None if np.isnan(row["accuracy"]) else float(row["accuracy"])
-            cells.extend((accuracy, int(row["tp"]), int(row["fp"]), int(row["fn"])))
+            cells += [known(row["accuracy"]), int(row["tp"]), int(row["fp"]), int(row["fn"])]
         rows.append(tuple(cells))
     return Table(
         name="mammogram_accuracy",

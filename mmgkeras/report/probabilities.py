@@ -149,12 +149,8 @@ def _bins_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
 
 
 def _fitting_lines(report: CalibrationReport, *, label: str) -> list[Text]:
-    lines = []
-    if report.fitted_on is not None:
-        lines.append(Text(f"The corrections were fitted on {report.fitted_on}."))
-    if report.reason:
-        lines.append(missing(f"{label}: {report.reason}."))
-    return lines
+    lines = [] if report.fitted_on is None else [Text(f"The corrections were fitted on {report.fitted_on}.")]
+    return lines + ([missing(f"{label}: {report.reason}.")] if report.reason else [])
 
 
 def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> Chart:

@@ -138,7 +138,7 @@ def _page(study: Study, sections: Sequence[Section]) -> str:
     networks = ", ".join(network.name for network in study.networks)
     seeds = sorted({seed for network in study.networks for seed in network.seeds})
     facts = (
-        f"Cross-validation of {networks}; folds {_listed(study.folds)}; seeds {_listed(seeds)}.",
+        f"Cross-validation of {networks}; folds {str(list(study.folds))[1:-1]}; seeds {str(seeds)[1:-1]}.",
         f"{len(patches):,} patches of {patches['image_id'].nunique():,} mammograms of "
         f"{patches['patient_id'].nunique():,} patients. After Sakaida et al. 2023, doi 10.3390/a16100483.",
     )
@@ -148,7 +148,3 @@ def _page(study: Study, sections: Sequence[Section]) -> str:
         facts=facts,
         footer=f"mmgkeras {__version__}. Every table is also in {TABLES}/ beside this page, as CSV and LaTeX.",
     )
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
