@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from mmgkeras.crossval.summary_table import JobRow
 
 
+_DIGITS = 10
+"""More than any number has that is allowed here."""
+
+
 def numbers_from(lowest: int) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
     """A callback that makes a text such as "1,3" whole numbers from `lowest` on, each once."""
 
@@ -24,7 +28,7 @@ def numbers_from(lowest: int) -> Callable[[click.Context, click.Parameter, str |
         if value is None:
             return None
         parts = [part.strip() for part in value.split(",")]
-        numbers = [int(part) for part in parts if part.isdecimal()]
+        numbers = [int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) <= _DIGITS]
         if len(numbers) < len(parts) or min(numbers) < lowest or len(set(numbers)) < len(numbers):
             rule = f"give whole numbers from {lowest} on, each once, with commas between"
             raise click.BadParameter(f"{rule}. Received: {value!r}", ctx=ctx, param=param)

@@ -146,6 +146,36 @@ class TestImages:
         assert IMAGE_COLUMNS[6:8] == ("chest_wall", "spacing_mm")
 
 
+@pytest.mark.parametrize("text", ["1_0", "\uff11", " 1", "+1", "1.0", "inf", "nan", "1e2", "", "9" * 5000, "-"])
+def test_a_whole_number_is_ascii_digits(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, LABELS_HEADER + f"a,0,0,1\nb,{text},0,1\n")
+    with pytest.raises(InputFaultsError, match=r"^\S+:3: row must be a whole number. Received: ") as caught:
+        read_labels(path)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["1_0", "\uff11", "inf", "1e400", "nan", "0x1", "9" * 5000])
+def test_a_number_is_ascii_and_finite(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, PREDICTIONS_HEADER + f"i,p,1,0,0,1,{text},1\n")
+    with pytest.raises(InputFaultsError, match=r"^\S+:2: probability must be a finite number. Received: "):
+        read_predictions(path)
+    path = written(tmp_path, IMAGES_HEADER.strip() + f",spacing_mm\ni,f,p,R,CC,none,{text}\n")
+    with pytest.raises(InputFaultsError, match=r"spacing_mm must be a number above 0 and at most 100, or empty"):
+        read_images(path)
+
+
+@pytest.mark.parametrize("text", ["a\0", "a\x1b[2J", "a\x7fb"])
+def test_control_characters_are_refused_in_names(tmp_path: Path, text: str) -> None:
+    for header, row, read in (
+        (IMAGES_HEADER, f"{text},f,p,R,CC,none\n", read_images),
+        (LABELS_HEADER, f"{text},0,0,1\n", read_labels),
+        ("patient_id,subset\n", f"{text},A\n", read_folds),
+    ):
+        with pytest.raises(InputFaultsError, match="must hold no control character. Received: '") as caught:
+            read(written(tmp_path, header + row))
+        assert str(caught.value).isprintable()
+
+
 class TestRegions:
     @given(st.lists(st.tuples(st.floats(-1e9, 1e9), st.integers(0, 10**9)), min_size=3, max_size=5))
     def test_round_trip_keeps_every_number(

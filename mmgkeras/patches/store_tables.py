@@ -126,7 +126,8 @@ def _read(
     path: Path, *, types: Mapping[str, str], na_values: Mapping[str, Sequence[str]] | None = None
 ) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=na_values)
+        with np.errstate(all="ignore"):  # numbers that no type holds; what becomes of them is checked
+            frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=na_values)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, OverflowError, MemoryError) as error:

@@ -58,7 +58,7 @@ class ModelMetadata(JsonModel):
     test_patients_sha256: Sha256
     store_checksum: Sha256
     mmgkeras_version: Text = __version__
-    config: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, dict[str, Any]] = Field(default_factory=dict)
     operating_point: Annotated[OperatingPoint, AfterValidator(_in_range)] | None = None
     started_from: tuple[Origin, ...] = ()
 

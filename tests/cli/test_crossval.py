@@ -85,7 +85,7 @@ def test_two_files_of_one_name_are_refused(asked: Mapping[str, Any], tmp_path: P
     assert asked == {}
 
 
-@pytest.mark.parametrize("text", ["0", "1,1", "1,,2", "one", "-1", ""])
+@pytest.mark.parametrize("text", ["0", "1,1", "1,,2", "one", "-1", "", "1_0", "\uff11", "9" * 5000])
 def test_folds_that_are_no_numbers_are_wrong_usage(asked: Mapping[str, Any], tmp_path: Path, text: str) -> None:
     result = crossval(*config_files(tmp_path, "resnet18"), "--folds", text)
     assert result.exit_code == 2

@@ -145,6 +145,46 @@ def test_another_configuration_is_refused_and_with_overwrite_done_anew(quadrant_
     assert (out / "large" / "seed0" / "fold2" / "done.json").exists()
 
 
+def test_overwrite_removes_nothing_but_what_a_job_made(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs=CONFIGS, out=out)
+    notes = [out / "notes.txt", out / "small" / "notes.txt", out / "small" / "seed0" / "fold1" / "notes.txt"]
+    for path in notes:
+        path.write_text("years of work")
+    changed = {"small": read_config(overrides=["train.l2=0.1"])}
+    crossval(quadrant_store, configs=changed, out=out, folds=(1,), overwrite=True)
+    assert [path.read_text() for path in notes] == ["years of work"] * 3
+    assert not (out / "small" / "seed0" / "fold2").exists()
+
+
+@pytest.mark.parametrize("name", ["../precious", "..", "/precious", "a/b", ".hidden", "summary.csv", "", "a\0b"])
+def test_a_network_is_called_as_one_folder_is(quadrant_store, trained, tmp_path, name) -> None:
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    precious.mkdir()
+    values = json.loads((out / "crossval.json").read_text())
+    values["networks"].append({"name": name, "config": {"train": {"epochs": 2}}})
+    (out / "crossval.json").write_text(json.dumps(values))
+    with pytest.raises(
+        InputError, match=r"crossval.json: networks.1.name: a network's name must be that of one folder"
+    ):
+        crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
+    assert precious.exists()
+    with pytest.raises(ConfigError, match="a network's name must be that of one folder"):
+        crossval(quadrant_store, configs={name: Config()}, out=tmp_path / "new")
+
+
+def test_overwrite_follows_no_symbolic_link(quadrant_store, trained, tmp_path) -> None:
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    (out / "small").rename(elsewhere)
+    (out / "small").symlink_to(elsewhere)
+    before = contents(elsewhere)
+    with pytest.raises(InputError, match=r"out/small: is a symbolic link; remove it yourself"):
+        crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
+    assert contents(elsewhere) == before
+
+
 def test_overwrite_does_the_same_configuration_anew_in_the_folds_named(quadrant_store, trained, tmp_path) -> None:
     out = tmp_path / "out"
     crossval(quadrant_store, configs=CONFIGS, out=out)
