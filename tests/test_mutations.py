@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.campaign.files import Target, faults_of_message, make_targets, mutate
+from benchmarks.campaign.files import KEPT, Target, faults_of_message, make_targets, mutate
 from benchmarks.campaign.mutations import forge
 from mmgkeras.errors import ConfigError, InputError, InputFaultsError, shown
 
-KEPT = Path(__file__).resolve().parent / "data" / "crossval-0.1.0"
 NUMBER = 16
 NAMES = (
     *(f"{name}{kind}" for name in ("store.json", "patches.csv", "images.csv") for kind in ("", ", forged")),

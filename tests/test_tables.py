@@ -171,7 +171,7 @@ def test_control_characters_are_refused_in_names(tmp_path: Path, text: str) -> N
         (LABELS_HEADER, f"{text},0,0,1\n", read_labels),
         ("patient_id,subset\n", f"{text},A\n", read_folds),
     ):
-        with pytest.raises(InputFaultsError, match="must hold no control character. Received: '") as caught:
+        with pytest.raises(InputFaultsError, match=r"must hold no control character\. Received: '") as caught:
             read(written(tmp_path, header + row))
         assert str(caught.value).isprintable()
 

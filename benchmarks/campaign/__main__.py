@@ -11,11 +11,13 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from benchmarks.campaign.files import file_trials
 from benchmarks.campaign.kills import count_calls, disk_trials, kill_trials, race_trials
 from benchmarks.campaign.scenarios import Scenario, make_scenarios
 from benchmarks.campaign.trials import Trial, run_trials
 
-PARTS = ("kills", "disk", "races")
+PARTS = ("files", "kills", "disk", "races")
+_MUTATIONS = 350
 _LIMIT_S = 600
 """For a trial; it is long, for other load must fail none."""
 _Group = tuple[str, list[tuple[Trial, str | None]]]
@@ -36,6 +38,11 @@ def campaign(*, parts: tuple[str, ...], commands: tuple[str, ...], jobs: int, se
         scratch = Path(os.path.realpath(name))
         if set(parts) & {"kills", "disk", "races"}:
             results += _processes(scratch, parts=parts, commands=commands, jobs=jobs)
+        if "files" in parts:
+            began = time.monotonic()
+            group = run_trials(list(file_trials(scratch, seed=seed, number=_MUTATIONS)), jobs=jobs, timeout_s=_LIMIT_S)
+            results.append((f"files: {_MUTATIONS} mutations of each kind, raw and forged", group))
+            _print_row(*results[-1], seconds=time.monotonic() - began)
     failures = [f"{trial.name}: {fault}" for _, group in results for trial, fault in group if fault is not None]
     for failure in failures:
         click.echo(f"failed: {failure}\n")
