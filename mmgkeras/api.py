@@ -1,13 +1,15 @@
 """The functions of `import mmgkeras as mg`: one for each step of the work, each takes a path or the object behind it.
 
-Owns these signatures alone: a function calls one of the library's, in the module that it imports, and that one has the
-rarer options. The imports stand in the functions, so that reading a mammogram does not load TensorFlow.
+Owns these signatures alone: a function calls one of the library's, which each docstring names and which has the rarer
+options and the errors. Arguments mean the same everywhere: `config` is a TOML file or what `read_config` gave, None for
+the defaults; `out` is the folder to make; `overwrite` replaces what an earlier call made. The imports stand in the
+functions, so that reading a mammogram does not load TensorFlow.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from mmgkeras.savedmodel.classifier import Classifier
     from mmgkeras.schema import Laterality, Mammogram, ScoreMap, View
     from mmgkeras.study.read import Study
+
+    ConfigLike: TypeAlias = Config | str | os.PathLike[str] | None
+    StoreLike: TypeAlias = PatchStore | str | os.PathLike[str]
+    ModelLike: TypeAlias = Classifier | str | os.PathLike[str]
 
 PathLike = str | os.PathLike[str]
 
@@ -66,21 +72,11 @@ def read(
 
 
 def prepare(
-    data: PathLike,
-    out: PathLike,
-    *,
-    config: "PathLike | Config | None" = None,
-    skip_bad: bool = False,
-    overwrite: bool = False,
+    data: PathLike, out: PathLike, *, config: "ConfigLike" = None, skip_bad: bool = False, overwrite: bool = False
 ) -> "PatchStore":
-    """The patch store made of a data folder, as `mmgkeras prepare` makes it.
+    """The patch store made of a data folder, which holds images.csv and regions.csv or labels.csv.
 
-    Args:
-        data: folder with images.csv and regions.csv or labels.csv.
-        out: the store's folder.
-        config: a TOML file or what `read_config` gave; None for the defaults.
-        skip_bad: leave out images that cannot be used; the store lists them.
-        overwrite: replace an earlier store.
+    `skip_bad` leaves out images that cannot be used; the store lists them. See `mmgkeras.patches.prepare.prepare`.
     """
     from mmgkeras.patches.prepare import prepare
 
@@ -88,62 +84,45 @@ def prepare(
 
 
 def split(
-    store: "PathLike | PatchStore",
-    *,
-    config: "PathLike | Config | None" = None,
-    folds: PathLike | None = None,
-    overwrite: bool = False,
+    store: "StoreLike", *, config: "ConfigLike" = None, folds: PathLike | None = None, overwrite: bool = False
 ) -> dict[str, str]:
     """The subset, A to E, of each patient of a store, also written into it as folds.csv.
 
-    Args:
-        store: a patch store.
-        config: a TOML file or what `read_config` gave; None for the defaults.
-        folds: a folds.csv of one's own, to take instead.
-        overwrite: replace an earlier division.
+    `folds` is a folds.csv of one's own, to take instead. See `mmgkeras.patches.split.split_store`.
     """
     from mmgkeras.patches.split import split_store
+    from mmgkeras.patches.store import PatchStore
 
     chosen = None if folds is None else Path(folds)
-    return split_store(_store(store), _config(config).split, folds=chosen, overwrite=overwrite)
+    opened = PatchStore.open(Path(store)) if isinstance(store, str | os.PathLike) else store
+    return split_store(opened, _config(config).split, folds=chosen, overwrite=overwrite)
 
 
 def fit(
-    store: "PathLike | PatchStore",
+    store: "StoreLike",
     *,
     fold: int,
     run: PathLike,
     export: PathLike,
-    config: "PathLike | Config | None" = None,
+    config: "ConfigLike" = None,
     devices: str | None = None,
     overwrite: bool = False,
 ) -> "Classifier":
     """The model trained on every subset but the fold's own, exported and loaded; goes on where it was interrupted.
 
-    Args:
-        store: a patch store that was split.
-        fold: from 1; fold 1 leaves out subset A.
-        run: the run folder, with the history and the checkpoints.
-        export: the model's folder, such as "saved_models/mine"; the model is a version in it.
-        config: a TOML file or what `read_config` gave; None for the defaults.
-        devices: how many GPUs or which; None for all.
-        overwrite: begin again in place of an earlier run.
+    Fold 1 leaves out subset A; the model is a version in the folder `export`, such as "saved_models/mine"; `devices`
+    says how many GPUs or which, None all. See `mmgkeras.training.fit.fit`.
     """
     from mmgkeras.training.fit import fit
 
+    settings, where = _config(config), Path(run)
     fitted = fit(
-        _path(store),
-        fold=fold,
-        config=_config(config),
-        run=Path(run),
-        export=Path(export),
-        devices=devices,
-        overwrite=overwrite,
+        _path(store), fold=fold, config=settings, run=where, export=Path(export), devices=devices, overwrite=overwrite
     )
     return load(fitted.model)
 
 
-def load(model: "PathLike | Classifier") -> "Classifier":
+def load(model: "ModelLike") -> "Classifier":
     """The classifier of an exported model, `saved_models/<name>/<version>`: `classify`, `score`, `localise`."""
     from mmgkeras.savedmodel.classifier import Classifier, load
 
@@ -151,8 +130,8 @@ def load(model: "PathLike | Classifier") -> "Classifier":
 
 
 def evaluate(
-    models: "PathLike | Classifier | Sequence[PathLike | Classifier]",
-    store: "PathLike | PatchStore",
+    models: "ModelLike | Sequence[ModelLike]",
+    store: "StoreLike",
     *,
     out: PathLike,
     threshold: float = 0.5,
@@ -160,12 +139,8 @@ def evaluate(
 ) -> "Evaluation":
     """The metrics of models on the patients that they were not trained on; predictions and metrics are written too.
 
-    Args:
-        models: an exported model, or one for each fold.
-        store: the store that they were trained on, or an external one.
-        out: the folder for predictions.csv, metrics.json, metrics.csv and mammograms.csv.
-        threshold: a probability of at least this says calcification.
-        overwrite: replace earlier files.
+    Takes an exported model, or one for each fold, and the store that they were trained on, or an external one. See
+    `mmgkeras.inference.evaluate.evaluate`.
     """
     from mmgkeras.inference.evaluate import evaluate
 
@@ -175,7 +150,7 @@ def evaluate(
 
 
 def cross_validate(
-    store: "PathLike | PatchStore",
+    store: "StoreLike",
     configs: "PathLike | Sequence[PathLike] | Mapping[str, Config]",
     *,
     out: PathLike,
@@ -186,14 +161,8 @@ def cross_validate(
 ) -> Path:
     """The folder of a cross-validation: every fold of every network trained and scored; goes on where it was cut.
 
-    Args:
-        store: a patch store that was split.
-        configs: TOML files, each a network that is called by its file's name; or configurations by network name.
-        out: the folder to make or to go on with.
-        folds: from 1; None for all.
-        seeds: of the training.
-        data: the store's data folder, where it is not where it was prepared from.
-        overwrite: do the folds again.
+    `configs` are TOML files, each a network that is called by its file's name, or configurations by network name. See
+    `mmgkeras.crossval.cross_validate.crossval`.
     """
     from mmgkeras.config import read_config
     from mmgkeras.crossval.cross_validate import crossval
@@ -202,18 +171,14 @@ def cross_validate(
         files = [configs] if isinstance(configs, str | os.PathLike) else configs
         configs = {Path(file).stem: read_config(Path(file)) for file in files}
     source = None if data is None else Path(data)
-    folder = Path(out)
-    crossval(_path(store), configs=configs, out=folder, folds=folds, seeds=seeds, data=source, overwrite=overwrite)
-    return folder
+    crossval(_path(store), configs=configs, out=Path(out), folds=folds, seeds=seeds, data=source, overwrite=overwrite)
+    return Path(out)
 
 
 def write_report(study: "PathLike | Study", *, out: PathLike, overwrite: bool = False) -> Path:
     """The page, `report.html`, of a finished cross-validation; its tables lie beside it as CSV and LaTeX.
 
-    Args:
-        study: the folder of a cross-validation, or what `read_study` gave.
-        out: the report's folder.
-        overwrite: replace an earlier report.
+    Takes the folder of a cross-validation or what `read_study` gave. See `mmgkeras.report.report.write_report`.
     """
     from mmgkeras.report.report import write_report
 
@@ -222,17 +187,12 @@ def write_report(study: "PathLike | Study", *, out: PathLike, overwrite: bool = 
 
 
 def draw(
-    mammogram: "PathLike | Mammogram",
-    scores: "PathLike | Classifier | ScoreMap",
-    *,
-    threshold: float | None = None,
+    mammogram: "PathLike | Mammogram", scores: "ModelLike | ScoreMap", *, threshold: float | None = None
 ) -> "Image":
     """The mammogram at native resolution with its calcified patches marked, and a legend below.
 
-    Args:
-        mammogram: as `read` gives it, or an image file.
-        scores: a model, or what it said of this mammogram.
-        threshold: patches of at least this probability are marked; None for the model's operating point, else 0.5.
+    Takes a model or what it said of this mammogram. Patches of at least `threshold` are marked; None is the model's
+    operating point, else 0.5. See `mmgkeras.overlay.draw.draw`.
     """
     from mmgkeras.overlay.draw import DrawOptions, draw
     from mmgkeras.schema import ScoreMap
@@ -245,7 +205,7 @@ def draw(
     return draw(shown, scores, options=DrawOptions(threshold=0.5 if threshold is None else threshold))
 
 
-def _config(config: "PathLike | Config | None") -> "Config":
+def _config(config: "ConfigLike") -> "Config":
     from mmgkeras.config import Config, read_config
 
     if isinstance(config, Config):
@@ -253,11 +213,5 @@ def _config(config: "PathLike | Config | None") -> "Config":
     return read_config(None if config is None else Path(config))
 
 
-def _path(place: "PathLike | PatchStore | Classifier") -> Path:
+def _path(place: "StoreLike | ModelLike") -> Path:
     return Path(place) if isinstance(place, str | os.PathLike) else place.path
-
-
-def _store(store: "PathLike | PatchStore") -> "PatchStore":
-    from mmgkeras.patches.store import PatchStore
-
-    return store if isinstance(store, PatchStore) else PatchStore.open(Path(store))
