@@ -2,9 +2,9 @@
 
     python benchmarks/simulated_studies.py [--runs 2000] [--seed 1]
 
-prints a table for docs/statistics.md, in about 15 minutes on one core. A patch scores the sum of normal effects of its
-patient, its image and itself; a positive adds a step, and an effect of how plain its patient's calcifications are. A
-positive and a negative of two patients then differ by a normal variable, so the true area is known in closed form.
+prints the tables for docs/statistics.md, in about six minutes of one core. A patch scores the sum of normal effects of
+its patient, its image and itself; a positive adds a step, and an effect of how plain its patient's calcifications are.
+A positive and a negative of two patients then differ by a normal variable, so the true area is known in closed form.
 """
 
 import argparse

@@ -26,7 +26,7 @@ from mmgkeras.evaluation.interval import (
     unit_interval,
 )
 from mmgkeras.evaluation.metrics import placements
-from mmgkeras.schema import CALCIFICATION
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 
 Floats = NDArray[np.float64]
 
@@ -40,17 +40,19 @@ class CorrelatedAucs:
         covariance: (K, K) float64, of these estimates; NaN where a fold has one patient with a label only.
         contributions: (K, I) float64, how far each patient moves each area from its mean.
         num_means: how many means these were taken from: 1, or the number of folds.
+        effective: the effective number of patients with the rarer label, added up over the folds.
     """
 
     aucs: Floats
     covariance: Floats
     contributions: Floats
-    num_means: int = 1
+    num_means: int
+    effective: float
 
     def interval(self, place: int, *, confidence: float = 0.95) -> Interval:
         """One area with bounds on the logit scale, by a t distribution."""
         se = float(np.sqrt(self.covariance[place, place]))
-        degrees = satterthwaite(self.contributions[place], num_means=self.num_means)
+        degrees = self.effective - self.num_means
         return unit_interval(float(self.aucs[place]), se=se, degrees=degrees, confidence=confidence)
 
     def compare(self, first: int, second: int, *, confidence: float = 0.95) -> Difference:
@@ -76,7 +78,8 @@ def clustered_aucs(labels: NDArray[np.integer], scores: Floats, clusters: NDArra
         ValueError: unless two clusters at least hold each label.
     """
     cluster, names = pd.factorize(np.asarray(clusters))
-    num_with = [len(np.unique(cluster[part])) for part in (labels == CALCIFICATION, labels != CALCIFICATION)]
+    shares = _shares(labels, cluster, num_clusters=len(names))
+    num_with = [int(np.count_nonzero(share)) for share in shares]
     if min(num_with) < 2:
         raise ValueError(
             "The variance of an area of clustered patches needs two clusters of each label. "
@@ -87,7 +90,8 @@ def clustered_aucs(labels: NDArray[np.integer], scores: Floats, clusters: NDArra
     covariance = (
         _bessel(num_with[0]) * (x @ x.T) + _bessel(num_with[1]) * (y @ y.T) + _bessel(len(names)) * (x @ y.T + y @ x.T)
     )
-    return CorrelatedAucs(aucs, covariance, x + y)
+    rarer = min(shares, key=np.count_nonzero)
+    return CorrelatedAucs(aucs, covariance, x + y, num_means=1, effective=effective_number(rarer))
 
 
 def fold_mean_aucs(
@@ -104,18 +108,27 @@ def fold_mean_aucs(
     """
     cluster, names = pd.factorize(np.asarray(clusters))
     numbers = np.unique(folds)
-    aucs, moved = np.zeros(len(scores)), np.zeros((len(scores), len(names)))
+    aucs, moved, effective = np.zeros(len(scores)), np.zeros((len(scores), len(names))), 0.0
     for fold in numbers:
         part = folds == fold
         of_fold, of_labels = cluster[part], labels[part]
-        shares = [np.bincount(of_fold[of_labels == label], minlength=len(names)) for label in (1, 0)]
+        shares = _shares(of_labels, of_fold, num_clusters=len(names))
         if not all(share.any() for share in shares):
             raise ValueError(f"Each fold must hold both labels. Received: one alone in fold {fold}")
         area, x, y = _contributions(of_labels, scores[:, part], of_fold, num_clusters=len(names))
-        kept = 1 - 1 / effective_number(min(shares, key=np.count_nonzero).astype(np.float64))
+        number = effective_number(min(shares, key=np.count_nonzero))
+        kept, effective = 1 - 1 / number, effective + number
         aucs += area / len(numbers)
         moved += (x + y) / len(numbers) / (np.sqrt(kept) if kept > 0 else np.nan)
-    return CorrelatedAucs(aucs, moved @ moved.T, moved, num_means=len(numbers))
+    return CorrelatedAucs(aucs, moved @ moved.T, moved, num_means=len(numbers), effective=effective)
+
+
+def _shares(labels: NDArray[np.integer], cluster: NDArray[np.integer], *, num_clusters: int) -> list[Floats]:
+    """(I,) the positives and (I,) the negatives of each cluster."""
+    return [
+        np.bincount(cluster[labels == label], minlength=num_clusters).astype(np.float64)
+        for label in (CALCIFICATION, NO_CALCIFICATION)
+    ]
 
 
 def _contributions(

@@ -168,17 +168,19 @@ def calibrate(
     pairs = list(zip(of_parts, parts, strict=True))
     states[SHIFTED] = measured(parts, [one.shifted(_probabilities(part)) for one, part in pairs])
     recalibrated = [values for one, part in pairs if (values := one.recalibrated(_probabilities(part))) is not None]
-    reason = ""
     if len(recalibrated) == len(parts):
         states[RECALIBRATED] = measured(parts, recalibrated)
-    else:
-        bad, slope = next((fold, one.slope) for fold, one in folds.items() if one.slope is None or one.slope <= 0)
-        reason = (
-            f"no finite slope for fold {bad}: its scores part the labels of what they are fitted on, or are equal"
-            if slope is None
-            else f"the slope of fold {bad} is {slope:.3g}: at or below 0 it would turn the ranking round"
-        )
-    return CalibrationReport(states=states, folds=folds, fitted_on=sets.fitted_on, reason=reason)
+    return CalibrationReport(states=states, folds=folds, fitted_on=sets.fitted_on, reason=_why_not(folds))
+
+
+def _why_not(folds: Mapping[int, Recalibration]) -> str:
+    """Why the probabilities of a fold cannot be recalibrated; empty where all can."""
+    for fold, one in folds.items():
+        if one.slope is None:
+            return f"no finite slope for fold {fold}: its scores part the labels they are fitted on, or are equal"
+        if one.slope <= 0:
+            return f"the slope of fold {fold} is {one.slope:.3g}: at or below 0 it would turn the ranking round"
+    return ""
 
 
 def fit_recalibration(

@@ -179,13 +179,19 @@ def test_nothing_moves_when_every_patch_is_duplicated() -> None:
     assert ratio[0, 0] == pytest.approx(0.5, rel=0.05)
 
 
+def test_patients_count_by_their_patches_of_the_label_that_fewer_of_them_have() -> None:
+    # Positives: three in p, one in q. Negatives in p, q and r.
+    labels, clusters = np.array([1, 1, 1, 1, 0, 0, 0]), np.array(list("pppqpqr"))
+    found = clustered_aucs(labels, np.array([[5.0, 4, 3, 2, 2.5, 1, 0]]), clusters)
+    assert found.effective == pytest.approx((3 + 1) ** 2 / (3**2 + 1**2))
+
+
 def test_the_interval_is_symmetric_on_the_logit_scale() -> None:
-    found = CorrelatedAucs(np.array([0.9]), np.array([[0.03**2]]), np.ones((1, 11)))
+    found = CorrelatedAucs(np.array([0.9]), np.array([[0.03**2]]), np.ones((1, 20)), num_means=1, effective=11)
     interval = found.interval(0)
     assert interval.low is not None
     assert interval.high is not None
-    # 11 patients that contribute alike: by Satterthwaite 3 x 11 - 1 degrees of freedom, their fourth powers being even.
-    reach = student.ppf(0.975, 32) * 0.03 / (0.9 * 0.1)
+    reach = student.ppf(0.975, 10) * 0.03 / (0.9 * 0.1)
     assert np.log(interval.low / (1 - interval.low)) == pytest.approx(np.log(9) - reach, abs=1e-4)
     assert np.log(interval.high / (1 - interval.high)) == pytest.approx(np.log(9) + reach, abs=1e-4)
 
