@@ -11,13 +11,14 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from benchmarks.campaign.files import file_trials
+from benchmarks.campaign.damage import Part, file_parts, image_parts
 from benchmarks.campaign.kills import count_calls, disk_trials, kill_trials, race_trials
 from benchmarks.campaign.scenarios import Scenario, make_scenarios
 from benchmarks.campaign.trials import Trial, run_trials
 
-PARTS = ("files", "kills", "disk", "races")
-_MUTATIONS = 350
+PARTS = ("kills", "disk", "races", "files", "images")
+_NUMBER = 350
+"""Mutations of each kind of file, and damaged copies of each kind of image."""
 _LIMIT_S = 600
 """For a trial; it is long, for other load must fail none."""
 _Group = tuple[str, list[tuple[Trial, str | None]]]
@@ -39,10 +40,10 @@ def campaign(*, parts: tuple[str, ...], commands: tuple[str, ...], jobs: int, se
         if set(parts) & {"kills", "disk", "races"}:
             results += _processes(scratch, parts=parts, commands=commands, jobs=jobs)
         if "files" in parts:
-            began = time.monotonic()
-            group = run_trials(list(file_trials(scratch, seed=seed, number=_MUTATIONS)), jobs=jobs, timeout_s=_LIMIT_S)
-            results.append((f"files: {_MUTATIONS} mutations of each kind, raw and forged", group))
-            _print_row(*results[-1], seconds=time.monotonic() - began)
+            (scratch / "files").mkdir()
+            results += _damage("files", file_parts(scratch / "files", seed=seed, number=_NUMBER), jobs=jobs)
+        if "images" in parts:
+            results += _damage("images", image_parts(seed=seed, number=_NUMBER), jobs=jobs)
     failures = [f"{trial.name}: {fault}" for _, group in results for trial, fault in group if fault is not None]
     for failure in failures:
         click.echo(f"failed: {failure}\n")
@@ -63,10 +64,23 @@ def _processes(scratch: Path, *, parts: Sequence[str], commands: Sequence[str], 
     (scratch / "setup").mkdir()
     (scratch / "trials").mkdir()
     place, results = scratch / "trials", []
-    for scenario in make_scenarios(scratch / "setup"):
-        if commands and not any(scenario.name.startswith(prefix) for prefix in commands):
-            continue
+    for scenario in make_scenarios(scratch / "setup", prefixes=commands):
         results += _of_scenario(scenario, parts=parts, jobs=jobs, scratch=place)
+    return results
+
+
+def _damage(part: str, kinds: Iterator[Part], *, jobs: int) -> list[_Group]:
+    """A process for each kind; a failure for each file that was not met as it should be."""
+    names, trials = [], []
+    for name, run in kinds:
+        names.append(name)
+        trials.append(Trial(f"{part}: {name}", lambda run=run: "\n".join(run()) or None))
+    results = []
+    for name, (trial, fault) in zip(names, run_trials(trials, jobs=jobs, timeout_s=_LIMIT_S), strict=True):
+        faults = [] if fault is None else fault.split("\n")
+        group = [(trial, text) for text in faults] + [(trial, None)] * (_NUMBER - len(faults))
+        results.append((f"{part}: {name}", group))
+        _print_row(*results[-1], seconds=float("nan"))
     return results
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,12 +29,14 @@ from mmgkeras.patches.split import fold_patches, split_store
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, write_metadata
 from mmgkeras.schema import ImageRecord, Region
-from mmgkeras.sources.phantom import dataset, write_phantom
+from mmgkeras.sources.phantom import write_phantom, writing
 from mmgkeras.study.run_files import Environment, EpochRow, RunCounts, write_environment, write_history
 from mmgkeras.tables import write_images, write_regions
 
 OUT = "out"
 THRESHOLD_COMMAND = "export"
+_OF_DATA = ("phantom", "import", "prepare", "split")
+"""Names of the commands that need no model."""
 _CHANGING_KEYS = frozenset(
     {"created", "command", "hardware", "starts", "seconds_per_mammogram", "source", "path", "data", "export"}
 )
@@ -77,8 +80,10 @@ def hidden_files(folder: Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob(".*") if path.name.endswith(endings))
 
 
-def make_scenarios(folder: Path) -> Iterator[Scenario]:
-    """All scenarios, made in a folder that exists; each command of the setting up runs in a process of its own.
+def make_scenarios(folder: Path, *, prefixes: Sequence[str] = ()) -> Iterator[Scenario]:
+    """The scenarios whose names begin with one of the prefixes, or all, made in a folder that exists.
+
+    Each command of the setting up runs in a process of its own.
 
     TensorFlow must not have computed anything in this process, or it hangs in those that are forked.
     """
@@ -87,17 +92,27 @@ def make_scenarios(folder: Path) -> Iterator[Scenario]:
     for place in (store, split):
         prepare(data, place, PatchesConfig(patch_px=8))
     split_store(PatchStore.open(split), SplitConfig(num_subsets=2))
-    yield from _data_scenarios(folder, data=data, source=source, store=store, split=split)
+    scenarios = _data_scenarios(folder, data=data, source=source, store=store, split=split)
+    yield from (scenario for scenario in scenarios if _is_wanted(scenario.name, prefixes))
+    if prefixes and all(prefix.startswith(_OF_DATA) for prefix in prefixes):
+        return
     model = folder / "model" / "1"
     _apart(lambda: export_mean_model(model, store=split))
-    yield from _model_scenarios(folder, data=data, split=split, model=model)
-    yield from _training_scenarios(folder, data=data, split=split, model=model)
+    scenarios = chain(
+        _model_scenarios(folder, data=data, split=split, model=model),
+        _training_scenarios(folder, data=data, split=split, model=model),
+    )
+    yield from (scenario for scenario in scenarios if _is_wanted(scenario.name, prefixes))
+
+
+def _is_wanted(name: str, prefixes: Sequence[str]) -> bool:
+    return not prefixes or name.startswith(tuple(prefixes))
 
 
 def _data_scenarios(folder: Path, *, data: Path, source: Path, store: Path, split: Path) -> Iterator[Scenario]:
     phantom = ("phantom", "--out", OUT, "--patients", "1", "--spacing-mm", "1")
     # Each image is drawn once, here, and not again in every trial.
-    dataset.make_image = cache(dataset.make_image)
+    writing.make_image = cache(writing.make_image)
     for seed in (0, 4):
         write_phantom(folder / f"phantom{seed}", num_patients=1, seed=seed, spacing_mm=1.0)
     old_phantom, old_import = folder / "old-phantom", folder / "old-import"

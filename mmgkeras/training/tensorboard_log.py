@@ -5,6 +5,7 @@ Every event of a step is on disk before the checkpoint of that step is. An event
 (8 bytes), its checksum (4), an Event as a protocol buffer (length), its checksum (4).
 """
 
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from mmgkeras.files import atomic_file
+from mmgkeras.locks import remove
 
 SAMPLE_ROWS: Final = 4
 SAMPLE_COLS: Final = 8
@@ -24,6 +26,9 @@ _CELL_PX: Final = 96
 _GAP_PX: Final = 2
 _HEADER: Final = struct.Struct("<QI")
 _FOOTER_BYTES: Final = 4
+_NAMED_BY_HOST: Final = re.compile(
+    r"(?P<begun>events\.out\.tfevents\.\d+)\..+\.(?P<process>\d+)\.(?P<number>\d+)\.v2", re.DOTALL
+)
 
 
 class Monitor:
@@ -31,6 +36,7 @@ class Monitor:
 
     def __init__(self, folder: Path) -> None:
         """Begins a new event file."""
+        self._folder = folder
         self._writer = tf.summary.create_file_writer(str(folder))
 
     def __enter__(self) -> Self:
@@ -40,8 +46,9 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Closes the file."""
+        """Closes the file, and takes the machine's name out of the file's."""
         self._writer.close()
+        _drop_host_names(self._folder)
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
         """Writes values by tag at a step; those that are not finite are left out."""
@@ -97,6 +104,9 @@ def drop_later_events(folder: Path, *, last_step: int) -> None:
 
     Each file is replaced whole. A file left with nothing but its version goes.
     """
+    _drop_host_names(folder)
+    for left in folder.glob(".*tfevents*"):  # of a kill in the loop below
+        remove(left)
     for path in sorted(folder.glob("*tfevents*")):
         records = list(read_records(path))
         events = [tf.compat.v1.Event.FromString(record[_HEADER.size : -_FOOTER_BYTES]) for record in records]
@@ -106,6 +116,13 @@ def drop_later_events(folder: Path, *, last_step: int) -> None:
         elif sum(map(len, kept)) != path.stat().st_size:
             with atomic_file(path, overwrite=True) as temporary:
                 temporary.write_bytes(b"".join(kept))
+
+
+def _drop_host_names(folder: Path) -> None:
+    """Renames event files that TensorFlow named after the machine: a run is shared, the machine's name is not."""
+    for path in folder.glob("events.out.tfevents.*"):
+        if match := _NAMED_BY_HOST.fullmatch(path.name):
+            path.rename(path.with_name(f"{match['begun']}.{match['process']}-{match['number']}.v2"))
 
 
 def read_records(path: Path) -> Iterator[bytes]:

@@ -1,3 +1,6 @@
+import platform
+import re
+
 import numpy as np
 import pytest
 
@@ -57,6 +60,18 @@ def test_without_a_checkpoint_all_events_go(tmp_path):
     write_events(tmp_path, [0, 10])
     drop_later_events(tmp_path, last_step=-1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_is_named_after_the_machine(tmp_path):
+    write_events(tmp_path, [0, 10])
+    begun = f"events.out.tfevents.1700000000.{platform.node()}.site.7.0.v2"  # as a killed process leaves it
+    (tmp_path / begun).write_bytes(write_events(tmp_path, [20]).read_bytes())
+    (tmp_path / f".{begun}.0123456789abcdef.partial").write_bytes(b"half")
+    drop_later_events(tmp_path, last_step=100)
+    names = [path.name for path in tmp_path.iterdir()]
+    assert "events.out.tfevents.1700000000.7-0.v2" in names
+    assert all(re.fullmatch(r"events\.out\.tfevents\.\d+\.\d+-\d+\.v2", name) for name in names)
+    assert sorted(steps_in(tmp_path)) == [0, 10, 20, 20]
 
 
 def test_a_folder_that_is_not_there_is_no_error(tmp_path):
