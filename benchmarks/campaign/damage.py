@@ -1,16 +1,16 @@
 """Files that are damaged or forged, each kind with its reader: refused in a clear line, or read as it then is."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.campaign.files import make_targets, mutate
+from benchmarks.campaign.files import KEPT, make_targets, mutate
 from mmgkeras.errors import InputError
 from mmgkeras.images import read_pixels
 
-KEPT = Path(__file__).resolve().parents[2] / "tests" / "data" / "crossval-0.1.0"
 Part = tuple[str, Callable[[], list[str]]]
 """What is damaged, and a function that tries it and gives what failed."""
 
@@ -22,6 +22,7 @@ def file_parts(folder: Path, *, seed: int, number: int) -> Iterator[Part]:
         def run(place: int = place) -> list[str]:
             # A copy of its own, for others are tried at the same time.
             with tempfile.TemporaryDirectory(dir=folder.parent) as own:
+                os.chdir(own)  # the kept cross-validation names its store by a relative path
                 return list(mutate(make_targets(KEPT, Path(own))[place], seed=seed, number=number).failures)
 
         yield target.name, run

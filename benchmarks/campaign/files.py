@@ -5,9 +5,8 @@ would. A reader either takes the file or raises an MmgError.
 """
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.campaign.mutations import forge, mutations
-from benchmarks.campaign.trials import Trial
 from mmgkeras.config import read_config
 from mmgkeras.errors import MmgError
 from mmgkeras.patches.split import fold_patches
@@ -99,20 +97,6 @@ def make_targets(kept: Path, folder: Path) -> list[Target]:
         Target("regions.csv", folder / "regions.csv", lambda: read_regions(folder / "regions.csv")),
         Target("labels.csv", folder / "labels.csv", lambda: read_labels(folder / "labels.csv")),
     ]
-
-
-def file_trials(scratch: Path, *, seed: int, number: int) -> Iterator[Trial]:
-    """A trial for each kind of file: so many mutations of it, of which none may end in anything but one line."""
-    names = [target.name for target in make_targets(KEPT, scratch / "targets")]
-
-    def tried(name: str) -> str | None:
-        folder = scratch / f"targets of {name}"
-        (target,) = (target for target in make_targets(KEPT, folder) if target.name == name)
-        os.chdir(folder)  # the kept cross-validation names its store by a relative path
-        outcome = mutate(target, seed=seed, number=number)
-        return "; ".join(outcome.failures[:5]) or None
-
-    return (Trial(f"files: {name}", partial(tried, name)) for name in names)
 
 
 def mutate(target: Target, *, seed: int, number: int) -> Outcome:
