@@ -16,12 +16,9 @@ from mmgkeras.config import PhantomConfig, read_config
 from mmgkeras.errors import ConfigError
 from mmgkeras.sources.phantom import GENERATOR_VERSION, PROVENANCE, write_phantom
 from mmgkeras.sources.phantom.calcifications import Calcification
-from mmgkeras.sources.phantom.cases import plan_exposures
-from mmgkeras.sources.phantom.display import Display, compressed, processed
-from mmgkeras.sources.phantom.distractors import draw_lettering
+from mmgkeras.sources.phantom.cases import draw_findings, plan_exposures
+from mmgkeras.sources.phantom.display import PLAIN, Display, Look, compressed, draw_lettering, draw_look, processed
 from mmgkeras.sources.phantom.exposure import make_image
-from mmgkeras.sources.phantom.findings import draw_findings
-from mmgkeras.sources.phantom.looks import PLAIN, Look, draw_look
 
 RANDOMISED = PhantomConfig(looks="randomised")
 SPACING_MM = 0.4
@@ -198,7 +195,7 @@ class TestLettering:
         depth[:, :100] = 5.0
         images = np.zeros((200, 200), np.float32), np.full((200, 200), 0.1, np.float32)
         look = Look(lettering=40, is_lettered_on_breast=is_on_breast)
-        draw_lettering(images, EXPOSURES[0], list(marks), depth_mm=depth, look=look, spacing_mm=0.5)
+        draw_lettering(images, EXPOSURES[0], [mark.place for mark in marks], depth_mm=depth, look=look, spacing_mm=0.5)
         return images
 
     def test_stays_beside_the_breast_where_it_must(self):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from mmgkeras.sources.phantom.calcifications import _chord_mm
-from mmgkeras.sources.phantom.cases import plan_exposures
-from mmgkeras.sources.phantom.findings import SIZE_RANGE_MM, Mark, draw_findings
+from mmgkeras.sources.phantom.cases import SIZE_RANGE_MM, Mark, draw_findings, plan_exposures
+from mmgkeras.sources.phantom.distractors import laid
 from mmgkeras.sources.phantom.physics import beam_at, detector_blur, noise_level, unit_noise
-from mmgkeras.sources.phantom.strands import laid
 from mmgkeras.sources.phantom.texture import power_law_field, spectrum_slope
 
 SPHERE = Mark(

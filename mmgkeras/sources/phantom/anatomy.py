@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from mmgkeras.sources.phantom.cases import Density, Exposure, Patient
-from mmgkeras.sources.phantom.looks import Look
+from mmgkeras.sources.phantom.display import Look
 from mmgkeras.sources.phantom.texture import band_field, power_law_field, web
 
 Floats = NDArray[np.float32]

@@ -1,6 +1,6 @@
 """Calcifications as the detector sees them, and their exact truth.
 
-Owns how a mark becomes log attenuation in pixels and which pixels are its truth; what marks there are is `findings`.
+Owns how a mark becomes log attenuation in pixels and which pixels are its truth; what marks there are is in `cases`.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,7 @@ from scipy.spatial import ConvexHull
 from mmgkeras.patches.region_masks import mask_region
 from mmgkeras.schema import Region
 from mmgkeras.sources.phantom.anatomy import Outline
-from mmgkeras.sources.phantom.cases import PhantomView
-from mmgkeras.sources.phantom.findings import Finding, Mark
+from mmgkeras.sources.phantom.cases import Finding, Mark, PhantomView
 from mmgkeras.sources.phantom.physics import SCATTER_FACTOR, Beam, detector_blur
 
 Floats = NDArray[np.float32]

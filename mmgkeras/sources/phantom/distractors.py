@@ -1,29 +1,32 @@
-"""What looks like calcification and is not: strands, vessels, folds, lymph nodes, clips, dust and lettering.
+"""What looks like calcification and is not: strands, vessels, folds, lymph nodes, clips, and dust.
 
-Owns how they are drawn and laid out; they are the same in an image and in its calcification-free twin.
+Owns how they are drawn and laid out, and the curves in millimetres of which most are made; they are the same in an
+image and in its calcification-free twin. Lettering is written on the finished picture, by `display`.
 """
 
-import string
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from scipy import special
+from scipy import ndimage, special
 
-from mmgkeras.sources.phantom.anatomy import Anatomy, Outline
-from mmgkeras.sources.phantom.calcifications import Calcification
-from mmgkeras.sources.phantom.cases import Exposure
-from mmgkeras.sources.phantom.findings import Finding
-from mmgkeras.sources.phantom.looks import PLAIN, Look
+from mmgkeras.sources.phantom.anatomy import ANGLE_OF_VIEW, Anatomy, Outline
+from mmgkeras.sources.phantom.cases import Exposure, Finding
+from mmgkeras.sources.phantom.display import PLAIN, Look
 from mmgkeras.sources.phantom.physics import STEEL_PER_MM
-from mmgkeras.sources.phantom.strands import draw_course, flowing_strands, laid, needles
 
 Floats = NDArray[np.float32]
 
 END_ON_PER_CM2: Final = 0.1
 END_ON_WIDTHS_MM: Final = (0.18, 0.28, 0.45)
+STRAND_WIDTHS_MM: Final = (0.12, 0.22, 0.4)
+"""Standard deviations of the profiles into which strands are sorted: strands of about 0.1 to 0.5 mm and wider ones."""
+STEP_MM: Final = 0.1
+FLOW_STEP_MM: Final = 0.2
+FLOW_WIDTHS_MM: Final = (0.12, 0.22, 0.45)
+NUM_WAVES: Final = 5
+"""Waves whose sum turns the direction of strands from place to place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,110 +204,138 @@ def _sign(rng: np.random.Generator, look: Look) -> float:
     return -1.0 if rng.random() < look.dark_dust else 1.0
 
 
-LETTERS: Final = string.ascii_uppercase + string.digits + "  .:/-+*"
-TRIES: Final = 12
-SIZES_MM: Final = (1.6, 9.0)
-
-
-def draw_marker(pixels: NDArray[np.floating], exposure: Exposure, *, spacing_mm: float) -> None:
-    """Writes the side and view into the dark upper corner away from the chest wall; the image is hung already."""
-    size = max(7, round(4.5 / spacing_mm))
-    text = f"{exposure.laterality} {exposure.view}"
-    stamp = Image.new("L", (6 * size, 2 * size), 0)
-    ImageDraw.Draw(stamp).text((size // 2, size // 4), text, fill=255, font=ImageFont.load_default(size))
-    ink = np.asarray(stamp, dtype=np.float32) / 255
-    rows, cols = np.nonzero(ink)
-    ink = ink[: rows.max() + 1, cols.min() : cols.max() + 1]
-    top, margin = round(6.0 / spacing_mm), round(3.0 / spacing_mm)
-    left = margin if exposure.laterality == "R" else pixels.shape[1] - margin - ink.shape[1]
-    place = pixels[top : top + ink.shape[0], left : left + ink.shape[1]]
-    if left > 0 and place.shape == ink.shape and place.max() < 0.08:
-        np.maximum(place, 0.9 * ink, out=place)
-
-
-def draw_lettering(
-    images: tuple[Floats, ...],
+def needles(
     exposure: Exposure,
-    marks: list[Calcification],
+    outline: Outline,
+    anatomy: Anatomy,
+    rng: np.random.Generator,
     *,
-    depth_mm: Floats,
-    look: Look,
+    per_cm2: float,
     spacing_mm: float,
-) -> None:
-    """Writes what the look asks for into images of one exposure, alike, where no calcification lies.
+) -> Floats:
+    """Connective tissue: septa seen on edge, thin and deep, mostly toward the nipple, crossing each other."""
+    shape = anatomy.depth_mm.shape
+    area_cm2 = float((anatomy.depth_mm > 0).sum()) * spacing_mm**2 / 100
+    total = np.zeros(shape, dtype=np.float32)
+    for sigma_mm, part in zip(STRAND_WIDTHS_MM, (0.5, 0.35, 0.15), strict=True):
+        courses, amounts = [], []
+        for _ in range(rng.poisson(per_cm2 * area_cm2 * part)):
+            start = outline.anywhere(rng)
+            toward = np.arctan2(outline.nipple[0] - start[0], 1.2 * outline.nipple[1] - start[1])
+            heading = 0.5 * toward + 0.5 * ANGLE_OF_VIEW[exposure.view] + rng.normal(0.0, 0.55)
+            course = draw_course(rng, start=start, length_mm=rng.uniform(6.0, 35.0), heading=heading, bend=0.14)
+            fade = np.sin(np.linspace(0, np.pi, len(course))) ** 0.5 * (
+                1 + 0.5 * np.sin(np.linspace(0, rng.uniform(3, 20), len(course)) + rng.uniform(0, 6))
+            )
+            courses.append(course)
+            amounts.append(fade * min(rng.lognormal(np.log(1.4), 0.8), 5.0))
+        total += laid(courses, amounts, sigma_mm=sigma_mm, shape=shape, spacing_mm=spacing_mm)
+    return total
 
-    Args:
-        images: (H, W) each, changed in place.
-        exposure: whose random stream is taken.
-        marks: as they lie in the images.
-        depth_mm: (H, W) distance from the skin, to tell the breast from the background.
-        look: how many words there are, and whether they may lie on the breast.
-        spacing_mm: of a pixel.
-    """
-    rng = exposure.image_rng("lettering")
-    is_taken = np.zeros(depth_mm.shape, dtype=bool)
-    for mark in marks:
-        is_taken[mark.place] = True
-    if not look.is_lettered_on_breast:
-        is_taken |= depth_mm > 2.0
-    for _ in range(look.lettering):
-        ink, is_box = _draw_ink(rng, spacing_mm=spacing_mm)
-        brightness = np.float32(rng.uniform(0.3, 1.0))
-        place = _free_place(is_taken, ink.shape, rng)
-        if place is None:
+
+def flowing_strands(
+    exposure: Exposure, outline: Outline, anatomy: Anatomy, rng: np.random.Generator, *, look: Look, spacing_mm: float
+) -> Floats:
+    """Ligaments that run together: soft, curved, along one smooth field of directions about the way to the nipple."""
+    shape = anatomy.depth_mm.shape
+    area_cm2 = float((anatomy.depth_mm > 0).sum()) * spacing_mm**2 / 100
+    own = rng.uniform(0.05, 0.6)
+    typical_mm = rng.uniform(0.2, 0.9)
+    waves = _draw_waves(rng)
+    total = np.zeros(shape, dtype=np.float32)
+    for sigma_mm, part in zip(FLOW_WIDTHS_MM, (0.45, 0.35, 0.2), strict=True):
+        count = int(rng.poisson(look.strands_per_cm2 * area_cm2 * part))
+        if count == 0:
             continue
-        for image in images:
-            covered = ink * brightness
-            image[place] = covered if is_box else np.maximum(image[place], covered)
+        starts = rng.uniform((0.0, 0.0), (outline.height_mm, outline.nipple[1]), (count, 2))
+        courses = _flow(outline, starts, rng, waves=waves, own=own, angle=ANGLE_OF_VIEW[exposure.view])
+        lengths = rng.uniform(4.0, 40.0, count)
+        at_mm = np.arange(courses.shape[1]) * FLOW_STEP_MM
+        fade = np.sqrt(np.clip(np.sin(np.pi * np.minimum(at_mm / lengths[:, None], 1)), 0, 1))
+        fade *= 1 + 0.5 * np.sin(at_mm * rng.uniform(0.1, 1.0, (count, 1)) + rng.uniform(0, 6, (count, 1)))
+        height = np.minimum(typical_mm * rng.lognormal(0.0, 0.8, (count, 1)), 5.0)
+        is_drawn = fade > 0
+        amounts = (fade * height)[is_drawn] * (FLOW_STEP_MM / STEP_MM)
+        total += laid([courses[is_drawn]], [amounts], sigma_mm=sigma_mm, shape=shape, spacing_mm=spacing_mm)
+    return total
 
 
-def _free_place(
-    is_taken: NDArray[np.bool_], shape: tuple[int, ...], rng: np.random.Generator
-) -> tuple[slice, slice] | None:
-    """Somewhere in the image where nothing is taken; None if none was found."""
-    room = is_taken.shape[0] - shape[0], is_taken.shape[1] - shape[1]
-    if min(room) <= 0:
-        return None
-    for _ in range(TRIES):
-        top, left = int(rng.integers(room[0])), int(rng.integers(room[1]))
-        place = slice(top, top + shape[0]), slice(left, left + shape[1])
-        if not is_taken[place].any():
-            return place
-    return None
+def _draw_waves(rng: np.random.Generator) -> NDArray[np.float64]:
+    """(NUM_WAVES, 4) waves over the breast: two frequencies in radians per mm, phase, and height in radians."""
+    frequency = rng.normal(0.0, 2 * np.pi / 60.0, (NUM_WAVES, 2))
+    phase = rng.uniform(0, 2 * np.pi, (NUM_WAVES, 1))
+    return np.concatenate([frequency, phase, np.full((NUM_WAVES, 1), rng.uniform(0.05, 0.35))], axis=1)
 
 
-def _draw_ink(rng: np.random.Generator, *, spacing_mm: float) -> tuple[Floats, bool]:
-    """(h, w) 0 to 1: a word, a label with dark letters or an arrow, any way round; whether it hides what is below."""
-    size = max(6, round(float(np.exp(rng.uniform(*np.log(SIZES_MM)))) / spacing_mm))
-    if rng.random() < 0.25:
-        return _arrow(rng, size=2 * size), False
-    text = "".join(rng.choice(list(LETTERS), int(rng.integers(1, 11))))
-    font = ImageFont.load_default(size)
-    left, top, right, bottom = font.getbbox(text)
-    pad = size // 3
-    stamp = Image.new("L", (int(right - left) + 2 * pad, int(bottom - top) + 2 * pad), 0)
-    ImageDraw.Draw(stamp).text((pad - left, pad - top), text, fill=255, font=font)
-    ink = np.asarray(stamp, dtype=np.float32) / 255
-    is_box = bool(rng.random() < 0.3)
-    if is_box:
-        ink = 1 - np.float32(0.9) * ink
-    if rng.random() < 0.3:
-        ink = ink[:, ::-1]
-    if rng.random() < 0.3:
-        ink = np.rot90(ink, int(rng.integers(1, 4)))
-    return np.ascontiguousarray(ink), is_box
+def _flow(
+    outline: Outline,
+    starts: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    waves: NDArray[np.float64],
+    own: float,
+    angle: float,
+) -> NDArray[np.float64]:
+    """(N, K, 2) curves from starts (N, 2), each turned by `own` radians (deviation) against the field of directions."""
+    places = starts.copy()
+    turned = rng.normal(0.0, own, len(starts))
+    bend = rng.normal(0.0, 0.004, len(starts))
+    steps = []
+    for number in range(round(40.0 / FLOW_STEP_MM)):
+        toward = np.arctan2(outline.nipple[0] - places[:, 0], np.maximum(1.3 * outline.nipple[1] - places[:, 1], 5.0))
+        phases = places @ waves[:, :2].T + waves[:, 2]
+        heading = 0.6 * toward + 0.4 * angle + (np.sin(phases) * waves[:, 3]).sum(axis=1) + turned + bend * number
+        places = places + FLOW_STEP_MM * np.stack([np.sin(heading), np.cos(heading)], axis=-1)
+        steps.append(places)
+    return np.stack(steps, axis=1)
 
 
-def _arrow(rng: np.random.Generator, *, size: int) -> Floats:
-    """(size, size) an arrow or a ring of a pen."""
-    stamp = Image.new("L", (size, size), 0)
-    draw = ImageDraw.Draw(stamp)
-    width = max(1, size // 16)
-    if rng.random() < 0.5:
-        draw.ellipse((1, 1, size - 2, size - 2), outline=255, width=width)
-    else:
-        middle, tip = size // 2, size - 2
-        draw.line((1, middle, tip, middle), fill=255, width=width)
-        draw.line((tip - size // 4, middle - size // 5, tip, middle), fill=255, width=width)
-        draw.line((tip - size // 4, middle + size // 5, tip, middle), fill=255, width=width)
-    return np.asarray(stamp.rotate(float(rng.uniform(0, 360))), dtype=np.float32) / np.float32(255)
+def draw_course(
+    rng: np.random.Generator, *, start: tuple[float, float], length_mm: float, heading: float, bend: float
+) -> NDArray[np.float64]:
+    """(K, 2) a smooth curve in mm, (row, col), one point each `STEP_MM`."""
+    count = max(2, int(length_mm / STEP_MM))
+    knots = rng.normal(0.0, bend, max(2, count // 40) + 1).cumsum()
+    turns = np.interp(np.linspace(0, len(knots) - 1, count), np.arange(len(knots)), knots)
+    headings = heading + turns - turns[0]
+    steps = STEP_MM * np.stack([np.sin(headings), np.cos(headings)], axis=-1)
+    return np.asarray(np.asarray(start) + steps.cumsum(axis=0), dtype=np.float64)
+
+
+def laid(
+    courses: list[NDArray[np.float64]],
+    amounts: list[NDArray[np.float64]],
+    *,
+    sigma_mm: float,
+    shape: tuple[int, int],
+    spacing_mm: float,
+) -> Floats:
+    """(H, W) curves of Gaussian profile whose peak is `amounts` along each of them; crossing curves add."""
+    if not courses:
+        return np.zeros(shape, dtype=np.float32)
+    points = np.concatenate(courses) / spacing_mm - 0.5
+    # A row of deltas STEP_MM apart, blurred across, has a ridge of amount / (sqrt(2 pi) sigma) for unit weight per mm.
+    weights = np.concatenate(amounts) * STEP_MM * np.sqrt(2 * np.pi) * sigma_mm / spacing_mm**2
+    margin = int(np.ceil(4 * sigma_mm / spacing_mm)) + 2
+    low = np.clip(np.floor(points.min(axis=0)).astype(np.int64) - margin, 0, shape)
+    high = np.clip(np.ceil(points.max(axis=0)).astype(np.int64) + margin, low, shape)
+    image = np.zeros(shape, dtype=np.float32)
+    if np.any(high == low):
+        return image
+    part = _splatted(points - low, weights, shape=(int(high[0] - low[0]), int(high[1] - low[1])))
+    image[low[0] : high[0], low[1] : high[1]] = ndimage.gaussian_filter(part, sigma_mm / spacing_mm)
+    return image
+
+
+def _splatted(points: NDArray[np.float64], weights: NDArray[np.float64], *, shape: tuple[int, int]) -> Floats:
+    """(H, W) the weights of points (K, 2), each shared between its four nearest pixels; those outside are lost."""
+    corner = np.floor(points).astype(np.int64)
+    part = points - corner
+    total = np.zeros(shape[0] * shape[1])
+    for down in (0, 1):
+        for right in (0, 1):
+            row, col = corner[:, 0] + down, corner[:, 1] + right
+            share = np.abs(1 - down - part[:, 0]) * np.abs(1 - right - part[:, 1]) * weights
+            inside = (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
+            total += np.bincount(row[inside] * shape[1] + col[inside], weights=share[inside], minlength=total.size)
+    return total.reshape(shape).astype(np.float32)

@@ -14,11 +14,18 @@ from mmgkeras.config import PhantomConfig
 from mmgkeras.schema import Region
 from mmgkeras.sources.phantom.anatomy import Anatomy, draw_anatomy, draw_outline
 from mmgkeras.sources.phantom.calcifications import Calcification, project, regions_of, visible
-from mmgkeras.sources.phantom.cases import Exposure
-from mmgkeras.sources.phantom.display import Display, compressed, processed
-from mmgkeras.sources.phantom.distractors import Distractors, draw_distractors, draw_lettering, draw_marker
-from mmgkeras.sources.phantom.findings import draw_findings
-from mmgkeras.sources.phantom.looks import PLAIN, Look, draw_look
+from mmgkeras.sources.phantom.cases import Exposure, draw_findings
+from mmgkeras.sources.phantom.display import (
+    PLAIN,
+    Display,
+    Look,
+    compressed,
+    draw_lettering,
+    draw_look,
+    draw_marker,
+    processed,
+)
+from mmgkeras.sources.phantom.distractors import Distractors, draw_distractors
 from mmgkeras.sources.phantom.physics import SCATTER_FACTOR, Beam, beam_at, detector_blur, noise_level, unit_noise
 
 Floats = NDArray[np.float32]
@@ -99,19 +106,10 @@ def make_image(exposure: Exposure, *, spacing_mm: float, config: PhantomConfig =
 
 def _mirrored(image: PhantomImage) -> PhantomImage:
     """The image turned left to right."""
-
-    def turned(values: Floats) -> Floats:
-        return np.ascontiguousarray(values[:, ::-1])
-
-    return PhantomImage(
-        pixels=turned(image.pixels),
-        twin=turned(image.twin),
-        noise_free=turned(image.noise_free),
-        twin_noise_free=turned(image.twin_noise_free),
-        noise=turned(image.noise),
-        marks=[mark.mirrored(image.pixels.shape[1]) for mark in image.marks],
-        regions=image.regions,
-    )
+    maps = (image.pixels, image.twin, image.noise_free, image.twin_noise_free, image.noise)
+    pixels, twin, noise_free, twin_noise_free, noise = (np.ascontiguousarray(values[:, ::-1]) for values in maps)
+    marks = [mark.mirrored(pixels.shape[1]) for mark in image.marks]
+    return PhantomImage(pixels, twin, noise_free, twin_noise_free, noise, marks, image.regions)
 
 
 def _finished(
@@ -123,7 +121,8 @@ def _finished(
         pixels, twin = (
             processed(gray, look, exposure.image_rng("processing"), spacing_mm=spacing_mm) for gray in (pixels, twin)
         )
-        draw_lettering((pixels, twin), exposure, image.marks, depth_mm=depth_mm, look=look, spacing_mm=spacing_mm)
+        places = [mark.place for mark in image.marks]
+        draw_lettering((pixels, twin), exposure, places, depth_mm=depth_mm, look=look, spacing_mm=spacing_mm)
     for gray in (pixels, twin):
         draw_marker(gray, exposure, spacing_mm=spacing_mm)
     if look.jpeg_quality is not None:
