@@ -7,7 +7,7 @@ patient would. With clusters of one patch it is that of DeLong, DeLong and Clark
 Of the mean over folds it is the sum over patients of what each moves its fold's area.
 
 Differences are tested by a t distribution, whose degrees of freedom follow from how evenly the patients contribute.
-benchmarks/type_one_error.py measures how often networks that are equally good are called different.
+benchmarks/simulated_studies.py measures how often networks that are equally good are called different.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Which patients test which fold: folds.csv of a store, and the guard against leaks between its sides.
 
 Owns the rule that no patient and no pixel-identical image is on both sides of a fold. The search for even subsets is
-in `assign`, the counting in `balance`.
+in `assign`, the counting in `subset_counts`.
 """
 
 from collections.abc import Iterator, Mapping

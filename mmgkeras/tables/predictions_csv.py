@@ -1,4 +1,4 @@
-"""predictions.csv: what a model said of each patch. All metrics and metrics come from it alone."""
+"""predictions.csv: what a model said of each patch. All metrics come from it alone."""
 
 from pathlib import Path
 from typing import Final
