@@ -19,9 +19,8 @@ from scipy.special import expit
 from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
-from mmgkeras.evaluation.auc_variance import clustered_aucs
 from mmgkeras.evaluation.bootstrap import bootstrap_metrics
-from mmgkeras.evaluation.comparison import compare_networks
+from mmgkeras.evaluation.comparison import clustered_aucs, compare_networks
 from mmgkeras.evaluation.interval import Interval
 
 Shape = Sequence[tuple[int, int, int, int]]

@@ -22,8 +22,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.config import ModelConfig
-from mmgkeras.evaluation.auc_variance import clustered_aucs
 from mmgkeras.evaluation.baselines import baseline_scores
+from mmgkeras.evaluation.comparison import clustered_aucs
 from mmgkeras.models.localisation import ACTIVATION, localising_model
 from mmgkeras.models.network import build_network
 from mmgkeras.models.pooling import log_mean_exp, mean_of_highest

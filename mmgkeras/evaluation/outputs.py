@@ -46,16 +46,8 @@ METRIC_FILES: Final = (METRICS_JSON, METRICS_CSV, MAMMOGRAMS_CSV)
 _COUNTS: Final = ("num_positives", "num_negatives", "num_unknown", "num_images", "num_patients")
 _CSV_COLUMNS: Final = ("patches", "classifier", "fold", *METRICS, *CONFUSION, *_COUNTS)
 WIDTH: Final = 80
-_SHORT_NAMES: Final = {
-    "auc": "AUC",
-    "average_precision": "PR AUC",
-    "sensitivity": "sens.",
-    "specificity": "spec.",
-    "f1": "F1",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "accuracy": "acc.",
-}
+_SHORT_NAMES: Final = ("AUC", "PR AUC", "sens.", "spec.", "F1", "PPV", "NPV", "acc.")
+"""Of `METRICS`, in their order."""
 _NAME_WIDTH: Final = 15
 _METRIC_WIDTH: Final = 8
 
@@ -238,16 +230,16 @@ def as_text(summary: Summary) -> str:
 def _selection_lines(title: str, selection: SelectionSummary) -> Iterator[str]:
     yield title
     yield from _count_lines(selection.counts)
-    yield _row("", list(_SHORT_NAMES.values()))
+    yield _row("", _SHORT_NAMES)
     if len(selection.folds) == 1:
-        yield _row(f"fold {next(iter(selection.folds))}", [number(selection.mean[name]) for name in _SHORT_NAMES])
+        yield _row(f"fold {next(iter(selection.folds))}", [number(selection.mean[name]) for name in METRICS])
     else:
         for fold, metrics in selection.folds.items():
-            yield _row(f"fold {fold}", [number(getattr(metrics, name)) for name in _SHORT_NAMES])
-        yield _row("mean of folds", [number(selection.mean[name]) for name in _SHORT_NAMES])
+            yield _row(f"fold {fold}", [number(getattr(metrics, name)) for name in METRICS])
+        yield _row("mean of folds", [number(selection.mean[name]) for name in METRICS])
         if selection.pooled is not None:
-            yield _row("pooled", [number(getattr(selection.pooled, name)) for name in _SHORT_NAMES])
-    yield _row("always no", [number(selection.always_no[name]) for name in _SHORT_NAMES])
+            yield _row("pooled", [number(getattr(selection.pooled, name)) for name in METRICS])
+    yield _row("always no", [number(selection.always_no[name]) for name in METRICS])
     best = selection.best_baseline
     if selection.baselines:
         named = "" if best is None else f" (best: {best[0]} {number(best[1])})"
@@ -304,7 +296,7 @@ def number(value: float | None) -> str:
     return NOT_AVAILABLE if value is None else f"{value:.3f}"
 
 
-def _row(name: str, cells: list[str]) -> str:
+def _row(name: str, cells: Sequence[str]) -> str:
     return f"  {name:<{_NAME_WIDTH - 2}}" + "".join(f"{cell:>{_METRIC_WIDTH}}" for cell in cells)
 
 

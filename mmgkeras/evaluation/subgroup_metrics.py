@@ -1,22 +1,30 @@
 """Metrics of parts of the patches: by what is known of the image, what is annotated, and what errors are blamed on.
 
-Owns which parts there are and when a metric of one has a meaning. Intervals are of patients drawn from all folds
+Owns which parts there are, the features of patches that they are told apart by (number and area of the marks in a
+patch, brightness; paper, 5), and when a metric of one has a meaning. Intervals are of patients drawn from all folds
 together, see `bootstrap`; they are not corrected for the number of parts.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras.evaluation.bootstrap import MIN_PATIENTS, PatientResamples
+from mmgkeras.evaluation.bootstrap import MIN_PATIENTS, PATCH, PatientResamples
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.evaluation.summary import TISSUE_FRACTION
+from mmgkeras.patches.labelling import region_overlap
+from mmgkeras.patches.region_masks import region_mask
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Region
 
+Error = Literal["missed", "false positive"]
+_CHUNK: Final = 256
 MIN_PATCHES: Final = 10
 """A part has metrics of its positives, or of its negatives, if there are so many of them, of MIN_PATIENTS patients."""
 UNKNOWN_VALUE: Final = "unknown"
@@ -156,3 +164,75 @@ def _missing(column: str) -> _Chosen:
 
 def _equal(column: str, value: str) -> _Chosen:
     return lambda frame: (frame[column].astype(str) == value).to_numpy()
+
+
+def patch_marks(store: PatchStore, regions: Sequence[Region]) -> pd.DataFrame:
+    """What is annotated in each patch of a store, one row for each row of `store.patches`.
+
+    Columns: image_id, row, col; num_marks, individual calcifications with a pixel in the patch; calcified_px, their
+    pixels in it, of overlapping marks each counted; num_envelopes, clusters that touch it. Regions of images that the
+    store does not hold are left out.
+
+    Raises:
+        InputError: if a region cannot be drawn on its image.
+    """
+    columns = ("num_marks", "calcified_px", "num_envelopes")
+    patches = store.patches[PATCH].reset_index(drop=True)
+    counts = {name: np.zeros(len(patches), dtype=np.int64) for name in columns}
+    by_image: dict[str, list[Region]] = defaultdict(list)
+    for region in regions:
+        by_image[region.image_id].append(region)
+    for image_id, rows in patches.groupby("image_id", sort=False):
+        grid = store.grid(str(image_id))
+        place = np.full((grid.rows, grid.cols), -1, dtype=np.int64)
+        place[rows["row"], rows["col"]] = rows.index
+        for region in by_image.get(str(image_id), ()):
+            covered = region_mask(region, height=grid.height, width=grid.width)
+            touched_rows, touched_cols, overlap_px = region_overlap(grid, covered)
+            is_touched = overlap_px > 0
+            at = place[np.ix_(touched_rows, touched_cols)][is_touched]
+            if region.kind == "calcification":
+                counts["num_marks"][at] += 1
+                counts["calcified_px"][at] += overlap_px[is_touched]
+            elif region.kind == "cluster":
+                counts["num_envelopes"][at] += 1
+    return patches.assign(**counts)
+
+
+def patch_brightness(store: PatchStore) -> NDArray[np.float64]:
+    """(n,) the mean grey of the breast in each patch of a store, 0 to 1 of the pixel type's range.
+
+    It is the patch's mean over the part of it that is breast, the rest taken for black; NaN where the breast covers
+    less than `TISSUE_FRACTION` of the patch.
+    """
+    tissue = store.patches["tissue"].to_numpy(dtype=np.float64)
+    brightness = np.full(len(tissue), np.nan)
+    indices = np.flatnonzero(tissue >= TISSUE_FRACTION)
+    scale = float(np.iinfo(store.pixel_type).max)
+    for start in range(0, len(indices), _CHUNK):
+        chunk = indices[start : start + _CHUNK]
+        sums = store.gather(chunk).sum(axis=(1, 2, 3), dtype=np.uint64)
+        brightness[chunk] = sums / (scale * store.patch_px**2) / tissue[chunk]
+    return np.asarray(np.minimum(brightness, 1.0))
+
+
+def describe_patches(store: PatchStore, marks: pd.DataFrame | None) -> pd.DataFrame:
+    """What may cause an error, one row for each patch of a store: its place, brightness, `marks` and the image's own.
+
+    `index` is its row in `store.patches`.
+    """
+    frame = store.patches[PATCH].reset_index(drop=True).reset_index()
+    frame["brightness"] = patch_brightness(store)
+    if marks is not None:
+        frame = frame.merge(marks, on=PATCH, how="left", validate="one_to_one")
+    return frame.merge(store.images[["image_id", "density", "view", "laterality"]], on="image_id", how="left")
+
+
+def worst_errors(predictions: pd.DataFrame, error: Error) -> pd.DataFrame:
+    """The patches that were missed, least probable first, or called by mistake, most probable first."""
+    scores, labels = predictions["probability"], predictions["label"]
+    if error == "missed":
+        wrong = predictions[(labels == CALCIFICATION) & (scores < THRESHOLD)]
+        return wrong.sort_values(["probability", *PATCH])
+    wrong = predictions[(labels == NO_CALCIFICATION) & (scores >= THRESHOLD)]
+    return wrong.sort_values(["probability", *PATCH], ascending=[False, True, True, True])

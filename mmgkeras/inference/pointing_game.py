@@ -1,6 +1,6 @@
 """Where a model looks in patches of known calcification, held against the annotated regions.
 
-Owns which patches take part and what a patch's finding is; the rule of a hit is `evaluation.pointing`'s.
+Owns which patches take part and what a patch's finding is; the rule of a hit is `evaluation.behaviour`'s.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.pointing import point_at
+from mmgkeras.evaluation.behaviour import point_at
 from mmgkeras.inference.scoring import check_fits
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.store import PatchStore

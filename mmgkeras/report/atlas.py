@@ -9,10 +9,9 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES, PatientResamples, resample_patients
+from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES, PATCH, PatientResamples, resample_patients
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.evaluation.patch_features import PLACE, Error, describe_patches, worst_errors
-from mmgkeras.evaluation.subgroup_metrics import error_groups, error_rate
+from mmgkeras.evaluation.subgroup_metrics import Error, describe_patches, error_groups, error_rate, worst_errors
 from mmgkeras.report.content import Block, Card, Cell, Gallery, Heading, Section, Table, Text, missing
 from mmgkeras.report.pictures import Pictures
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
@@ -51,7 +50,7 @@ def atlas_section(
     patches = describe_patches(study.store, marks)
     predictions = {
         study.labels[network.name]: network.first.predictions.merge(
-            patches, on=PLACE, how="left", validate="many_to_one"
+            patches, on=PATCH, how="left", validate="many_to_one"
         )
         for network in study.networks
     }

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
+from mmgkeras.evaluation.behaviour import inference_seconds
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import METRIC_NAMES
 from mmgkeras.evaluation.summary import ALL, NetworkMetrics
-from mmgkeras.evaluation.timing_metrics import inference_seconds
 from mmgkeras.patches.subset_counts import subset_counts
 from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION

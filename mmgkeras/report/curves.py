@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.froc import RATES, froc, froc_intervals, on_breast
-from mmgkeras.evaluation.roc import (
+from mmgkeras.evaluation.metrics import (
     Curve,
     curves_of_folds,
     mean_precision_recall,

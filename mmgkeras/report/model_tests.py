@@ -8,10 +8,9 @@ from typing import Final
 
 import pandas as pd
 
+from mmgkeras.evaluation.behaviour import changed_scores, pointing_scores
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
-from mmgkeras.evaluation.changed_patches import changed_scores
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.evaluation.pointing import pointing_scores
 from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
 from mmgkeras.schema import NO_CALCIFICATION
 from mmgkeras.study.read import Study

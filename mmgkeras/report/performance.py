@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from mmgkeras.evaluation.behaviour import known
 from mmgkeras.evaluation.metrics import (
     CONFUSION,
     METRIC_NAMES,
@@ -22,7 +23,6 @@ from mmgkeras.evaluation.metrics import (
 )
 from mmgkeras.evaluation.outputs import standing
 from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, summarise
-from mmgkeras.evaluation.timing_metrics import known
 from mmgkeras.report.charts import matrix_chart, strip_chart
 from mmgkeras.report.content import Block, Cell, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.report.table_files import cell_text

@@ -14,8 +14,8 @@ import numpy as np
 
 from mmgkeras import __version__
 from mmgkeras.config import Config
+from mmgkeras.evaluation.behaviour import inference_seconds, known, part_seconds
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
-from mmgkeras.evaluation.timing_metrics import inference_seconds, known, part_seconds
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.report.charts import Series, line_chart
 from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing, without_folders

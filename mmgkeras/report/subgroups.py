@@ -8,9 +8,8 @@ from typing import Final
 
 import pandas as pd
 
-from mmgkeras.evaluation.bootstrap import MIN_PATIENTS, NUM_RESAMPLES, PatientResamples, resample_patients
+from mmgkeras.evaluation.bootstrap import MIN_PATIENTS, NUM_RESAMPLES, PATCH, PatientResamples, resample_patients
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.evaluation.patch_features import PLACE
 from mmgkeras.evaluation.subgroup_metrics import (
     MIN_PATCHES,
     UNKNOWN_VALUE,
@@ -69,7 +68,7 @@ def _annotated(
     """Parts by what regions.csv has in the positives; each part's positives stand against all negatives."""
     if marks is None:
         return (missing("Type and distribution are not known: there is no data folder with regions.csv."),)
-    grouped = {name: by_annotation(frame.merge(marks, on=PLACE, how="left")) for name, frame in patches.items()}
+    grouped = {name: by_annotation(frame.merge(marks, on=PATCH, how="left")) for name, frame in patches.items()}
     return (
         _table(
             grouped,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from mmgkeras.evaluation.metrics import METRICS
+from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS
 from mmgkeras.evaluation.outputs import standing
 from mmgkeras.evaluation.summary import SelectionSummary, Summary
 from mmgkeras.files import atomic_file
@@ -17,16 +17,6 @@ from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
 MODEL_CARD: Final = "MODEL_CARD.md"
 BLANK: Final = "_to be filled in by those who trained it_"
 _OPERATING_POINT: Final = "\n## Operating point"
-_NAMES: Final[Mapping[str, str]] = {
-    "auc": "AUC",
-    "average_precision": "precision-recall AUC",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "f1": "F1",
-    "ppv": "positive predictive value",
-    "npv": "negative predictive value",
-    "accuracy": "accuracy",
-}
 _SHOWN: Final = (
     ("model", ("network", "weights")),
     ("augmentation", ()),
@@ -159,7 +149,7 @@ def _evaluation(metrics: Summary) -> str:
     counts = metrics.all_patches.counts
     header = ["| metric | tissue patches | all patches | always no (all) |", "|---|---|---|---|"]
     rows = [
-        f"| {_NAMES[name]} | {_text(metrics.tissue.mean[name])} | {_text(metrics.all_patches.mean[name])} "
+        f"| {METRIC_NAMES[name]} | {_text(metrics.tissue.mean[name])} | {_text(metrics.all_patches.mean[name])} "
         f"| {_text(metrics.all_patches.always_no[name])} |"
         for name in METRICS
     ]

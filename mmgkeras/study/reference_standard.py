@@ -9,7 +9,7 @@ import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.froc import reach_of
-from mmgkeras.evaluation.patch_features import patch_marks
+from mmgkeras.evaluation.subgroup_metrics import patch_marks
 from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.schema import Region
 from mmgkeras.study.read import Study

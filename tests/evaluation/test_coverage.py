@@ -17,7 +17,7 @@ from benchmarks.simulated_studies import (
     simulate,
     type_one_error,
 )
-from mmgkeras.evaluation.auc_variance import clustered_aucs
+from mmgkeras.evaluation.comparison import clustered_aucs
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmgkeras.evaluation.interval import Interval
-from mmgkeras.evaluation.patch_features import worst_errors
+from mmgkeras.evaluation.subgroup_metrics import worst_errors
 from mmgkeras.report.atlas import atlas_section
 from mmgkeras.report.content import Card, Frame, Gallery, Heading, Picture, Section, Table, Text
 from mmgkeras.report.pictures import Pictures, window

@@ -60,8 +60,8 @@ def test_a_model_that_was_not_evaluated_says_so() -> None:
 def test_the_metrics_of_the_test_subset_are_told_beside_always_no() -> None:
     card = model_card(METADATA, metrics=summary())
     assert "| AUC | 1.000 | 1.000 | 0.500 |" in card
-    assert "| specificity | 1.000 | 0.500 | 1.000 |" in card
-    assert "| positive predictive value | 1.000 | 0.500 | n/a |" in card
+    assert "| Specificity | 1.000 | 0.500 | 1.000 |" in card
+    assert "| PPV | 1.000 | 0.500 | n/a |" in card
     assert "| mean accuracy of a mammogram | 1.000 | 0.667 | |" in card
     assert re.search(r"\b1 images.*\b1 patients.*\b1 patches.*\b2 without.*\b1 unknown", card, flags=re.DOTALL)
     assert "(mean, AUC" not in card

@@ -1,7 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
 
-from mmgkeras.evaluation.pointing import Pointing, point_at
+from mmgkeras.evaluation.behaviour import Pointing, inference_seconds, part_seconds, point_at
 
 CENTRES_PX = np.array([0.5, 2.5])
 
@@ -47,3 +48,33 @@ def test_a_finding_that_covers_the_patch_is_always_hit() -> None:
 def test_a_patch_without_a_finding_is_refused() -> None:
     with pytest.raises(ValueError, match=r"only if it holds a pixel of the finding. Received: none"):
         point_at(np.zeros((2, 2)), finding(), centres_px=CENTRES_PX)
+
+
+NAN = np.nan
+
+
+@pytest.fixture
+def timing() -> pd.DataFrame:
+    """One cold row, and three warm ones, of which one lacks its drawing and one its inference."""
+    return pd.DataFrame(
+        {
+            "is_cold": [1, 0, 0, 0],
+            "num_patches": [10, 10, 20, 30],
+            "infer_s": [9.0, 1.0, 3.0, NAN],
+            "draw_s": [NAN, 0.5, NAN, 0.1],
+        }
+    )
+
+
+def test_cold_rows_stand_apart(timing: pd.DataFrame) -> None:
+    found = inference_seconds(timing)
+    assert found[:4] == (2.0, pytest.approx(2.9), 2.0, 9.0)
+    assert found[4:] == (2, 15)
+
+
+def test_what_was_not_measured_is_none(timing: pd.DataFrame) -> None:
+    assert inference_seconds(timing.assign(infer_s=NAN)) == (None, None, None, None, 0, None)
+
+
+def test_the_whole_is_of_mammograms_all_of_whose_parts_were_measured(timing: pd.DataFrame) -> None:
+    assert part_seconds(timing, ["infer_s", "draw_s"]) == (2.0, pytest.approx(0.3), 1.5)
