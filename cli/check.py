@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .console import echo, track
-from .options import PATH
+from .console import PATH, echo, track
 
 if TYPE_CHECKING:
     from mmgkeras.patches.check import DataReport

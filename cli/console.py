@@ -1,14 +1,16 @@
-"""What the commands print: text with nothing in it that a terminal would obey, faults in a line, progress bars.
+"""What the commands print, text with nothing in it that a terminal would obey, and types of options that they share.
 
 Results go to stdout, everything else to stderr. A fault that is not ours ends with exit code 1 and no traceback.
 """
 
 import errno
+import math
 import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -102,3 +104,21 @@ def quiet_tensorflow() -> None:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+PATH = click.Path(path_type=Path)
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers; NaN, which no comparison leaves out, is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"must be a number. Received: {value!r}", param, ctx)
+        return number
+
+
+PROBABILITY = NumberRange(0, 1, min_open=True)
+"""A threshold: above 0, at which everything would be called, and at most 1."""

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .console import echo, quiet_tensorflow, track
-from .options import PATH
+from .console import PATH, echo, quiet_tensorflow, track
 
 if TYPE_CHECKING:
     from mmgkeras.study.run_files import EpochRow

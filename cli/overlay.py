@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from .console import echo, quiet_tensorflow, track
-from .options import PATH, PROBABILITY
+from .console import PATH, PROBABILITY, echo, quiet_tensorflow, track
 
 _EXAMPLES = """\b
 Examples:

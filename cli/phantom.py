@@ -6,8 +6,7 @@ from typing import Literal, cast
 
 import click
 
-from .console import echo, track
-from .options import PATH, NumberRange
+from .console import PATH, NumberRange, echo, track
 
 
 @click.command(

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from .console import echo, track
-from .options import PATH
+from .console import PATH, echo, track
 
 _EXAMPLES = """\b
 Examples:

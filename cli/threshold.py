@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from .console import echo
-from .options import PATH, PROBABILITY
+from .console import PATH, PROBABILITY, echo
 
 _EXAMPLES = """\b
 Examples:

@@ -21,9 +21,8 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import METADATA_FILE, read_metadata
 from mmgkeras.schema import Region
 from mmgkeras.study.layout import FoldJob, read_done
-from mmgkeras.study.measurements import POINTING, SHORTCUT, TIMING, read_measurements
 from mmgkeras.study.read import read_study
-from mmgkeras.study.run_files import read_environment, read_history
+from mmgkeras.study.run_files import POINTING, SHORTCUT, TIMING, read_environment, read_history, read_measurements
 from mmgkeras.tables import read_images, read_labels, read_predictions, read_regions, write_labels, write_regions
 
 KEPT = Path(__file__).resolve().parents[2] / "tests" / "data" / "crossval-0.1.0"

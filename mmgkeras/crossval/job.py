@@ -38,8 +38,15 @@ from mmgkeras.study.layout import (
     read_crossval,
     write_done,
 )
-from mmgkeras.study.measurements import POINTING, SHORTCUT, TIMING, read_measurements, write_measurements
-from mmgkeras.study.run_files import EpochRow, read_environment
+from mmgkeras.study.run_files import (
+    POINTING,
+    SHORTCUT,
+    TIMING,
+    EpochRow,
+    read_environment,
+    read_measurements,
+    write_measurements,
+)
 from mmgkeras.tables import read_predictions, write_predictions
 from mmgkeras.training import devices as device
 from mmgkeras.training.fit import fit

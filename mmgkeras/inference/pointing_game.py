@@ -20,7 +20,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import CALCIFICATION, Grid, Kind, Region
-from mmgkeras.study.measurements import POINTING
+from mmgkeras.study.run_files import POINTING
 from mmgkeras.tables import read_regions
 
 TARGETS: Final[tuple[Kind, ...]] = ("calcification", "cluster")

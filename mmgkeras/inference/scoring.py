@@ -23,7 +23,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.metadata import patients_digest
-from mmgkeras.study.measurements import TIMING
+from mmgkeras.study.run_files import TIMING
 from mmgkeras.tables import BASELINE_PREFIX
 
 

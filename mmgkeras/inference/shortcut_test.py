@@ -19,7 +19,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import NO_CALCIFICATION, Pixels
-from mmgkeras.study.measurements import SHORTCUT
+from mmgkeras.study.run_files import SHORTCUT
 
 _Change = Callable[[Pixels], Pixels]
 _CHUNK: Final = 256

@@ -15,8 +15,7 @@ from mmgkeras.evaluation.subgroup_metrics import Error, describe_patches, error_
 from mmgkeras.report.content import Block, Card, Cell, Gallery, Heading, Section, Table, Text, missing
 from mmgkeras.report.pictures import Pictures
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
-from mmgkeras.study.read import Study
-from mmgkeras.study.reference_standard import study_regions
+from mmgkeras.study.read import Study, study_regions
 
 ANCHOR: Final = "errors"
 LIMIT: Final = 24

@@ -25,8 +25,7 @@ from mmgkeras.evaluation.targets import Targets
 from mmgkeras.report.charts import REFERENCE, Series, line_chart
 from mmgkeras.report.content import Block, Chart, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
-from mmgkeras.study.read import Study
-from mmgkeras.study.reference_standard import study_reach, study_targets
+from mmgkeras.study.read import Study, study_reach, study_targets
 
 _LOWEST_RATE: Final = 0.05
 """False positives per image at which the free-response chart begins."""

@@ -19,8 +19,8 @@ from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.report.charts import Series, line_chart
 from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing, without_folders
-from mmgkeras.study.measurements import SECONDS
 from mmgkeras.study.read import NetworkStudy, Study
+from mmgkeras.study.run_files import SECONDS
 
 _TRAINING: Final = (
     "One line for each fold. Metrics are of the augmented training samples, each scored while the network learned from "

@@ -28,8 +28,7 @@ from mmgkeras.report.probabilities import calibration_section, operating_points_
 from mmgkeras.report.provenance import provenance_section, timing_section, training_section
 from mmgkeras.report.subgroups import subgroups_section
 from mmgkeras.report.table_files import RENDERERS
-from mmgkeras.study.read import Study, read_study
-from mmgkeras.study.reference_standard import study_marks
+from mmgkeras.study.read import Study, read_study, study_marks
 
 REPORT_HTML: Final = "report.html"
 TABLES: Final = "tables"

@@ -1,6 +1,7 @@
 """A finished cross-validation as the report reads it: predictions, histories and what was measured besides.
 
-Owns which files there must be and what must agree between them. Computes no metric.
+Owns which files there must be and what must agree between them, and the reading of the reference standard: regions.csv
+in the data folder, the marks in each patch, the targets to be found. Computes no metric.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +13,29 @@ import pandas as pd
 
 from mmgkeras.config import Config
 from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.evaluation.froc import reach_of
+from mmgkeras.evaluation.subgroup_metrics import patch_marks
+from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.files import sha256_file
 from mmgkeras.patches.store import FOLDS, PatchStore
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Region
 from mmgkeras.study import layout
 from mmgkeras.study.layout import CROSSVAL_JSON, DONE_JSON, Crossval, FoldJob, read_crossval, read_done
-from mmgkeras.study.measurements import POINTING, SHORTCUT, TIMING, read_measurements
-from mmgkeras.study.run_files import ENVIRONMENT, HISTORY, Environment, read_environment, read_history
-from mmgkeras.tables import read_predictions
+from mmgkeras.study.run_files import (
+    ENVIRONMENT,
+    HISTORY,
+    POINTING,
+    SHORTCUT,
+    TIMING,
+    Environment,
+    read_environment,
+    read_history,
+    read_measurements,
+)
+from mmgkeras.tables import read_predictions, read_regions
 
 _PATCH: Final = ["fold", "image_id", "row", "col"]
+REGIONS_CSV: Final = "regions.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,3 +278,57 @@ def _open_store(path: Path, *, crossval: Crossval, folder: Path, is_named: bool)
             f"Received: {sha256_file(folds)}"
         )
     return store
+
+
+def study_regions(study: Study) -> list[Region] | None:
+    """The regions of the data folder; None where it or its regions.csv is not there.
+
+    Raises:
+        InputError: if regions.csv cannot be read.
+        InputFaultsError: every fault in it.
+    """
+    if study.data_path is None or not (study.data_path / REGIONS_CSV).is_file():
+        return None
+    return read_regions(study.data_path / REGIONS_CSV)
+
+
+def study_marks(study: Study) -> pd.DataFrame | None:
+    """`patch_marks` of a study's store; None where the store, the data folder or its regions.csv is not there.
+
+    Raises:
+        InputError: if regions.csv cannot be read or a region cannot be drawn on its image.
+        InputFaultsError: every fault in it.
+    """
+    regions = study_regions(study)
+    if study.store is None or study.data_path is None or regions is None:
+        return None
+    try:
+        return patch_marks(study.store, regions)
+    except InputError as error:
+        raise InputError(f"{study.data_path / REGIONS_CSV}: {error}") from error
+
+
+def study_targets(study: Study, predictions: pd.DataFrame) -> Targets:
+    """Targets from regions where the store's labels came from them and the data folder is there, else from labels.
+
+    Raises:
+        InputError: if regions.csv cannot be read or a region cannot be drawn on its image.
+        InputFaultsError: every fault in it.
+    """
+    store = study.store
+    if store is None or study.data_path is None or store.manifest.labels.read_from != REGIONS_CSV:
+        return targets_from_labels(predictions)
+    grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
+    return targets_from_regions(
+        predictions,
+        read_regions(study.data_path / REGIONS_CSV),
+        grids,
+        cluster_fraction=store.manifest.labels.cluster_fraction,
+    )
+
+
+def study_reach(study: Study) -> int:
+    """How far apart on the grid patches of one mark may lie, see `evaluation.froc.reach_of`; 1 without the store."""
+    if study.store is None:
+        return 1
+    return reach_of(patch_px=study.store.patch_px, stride_px=study.store.stride_px)

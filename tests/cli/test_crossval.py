@@ -1,12 +1,13 @@
 """The command's own part: its options, its table, and how the processes of its jobs end."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from mmgkeras.cli import main, worker
+from mmgkeras.cli import main
 
 from mmgkeras.config import Config
 from mmgkeras.crossval.cross_validate import Crossvalidated
@@ -15,6 +16,9 @@ from mmgkeras.crossval.summary_table import JobRow
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.evaluation.metrics import measure
 from mmgkeras.study.layout import FoldJob
+
+worker = sys.modules["mmgkeras.cli.crossval"]
+"""The module; in the package its name is the command's."""
 
 
 @pytest.fixture

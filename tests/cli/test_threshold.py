@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from mmgkeras.cli import COMMANDS, main
-from mmgkeras.cli.options import NumberRange
+from mmgkeras.cli.console import NumberRange
 
 from mmgkeras.savedmodel.metadata import read_metadata
 

@@ -12,7 +12,7 @@ from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.schema import ImageRecord, Region
-from mmgkeras.study.measurements import POINTING
+from mmgkeras.study.run_files import POINTING
 from mmgkeras.tables import write_images, write_labels, write_regions
 
 ExportModel = Callable[..., Path]

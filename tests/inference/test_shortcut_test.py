@@ -8,7 +8,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.inference.shortcut_test import CHANGES, shortcut_scores
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.study.measurements import SHORTCUT
+from mmgkeras.study.run_files import SHORTCUT
 
 ExportModel = Callable[..., Path]
 ALL = np.arange(16, dtype=np.int64)

@@ -12,7 +12,7 @@ from mmgkeras.inference.scoring import predict_store
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.study.measurements import SECONDS, TIMING
+from mmgkeras.study.run_files import SECONDS, TIMING
 
 OTHERS = ["read_s", "divide_s", "draw_s"]
 

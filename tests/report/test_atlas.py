@@ -13,8 +13,7 @@ from mmgkeras.report.atlas import atlas_section
 from mmgkeras.report.content import Card, Frame, Gallery, Heading, Picture, Section, Table, Text
 from mmgkeras.report.pictures import Pictures, window
 from mmgkeras.schema import Region
-from mmgkeras.study.read import Study
-from mmgkeras.study.reference_standard import study_marks
+from mmgkeras.study.read import Study, study_marks
 
 
 @pytest.fixture

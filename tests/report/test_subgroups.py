@@ -10,8 +10,7 @@ from mmgkeras.evaluation.subgroup_metrics import patch_brightness, patch_marks
 from mmgkeras.report.content import Section, Table, Text
 from mmgkeras.report.subgroups import subgroups_section
 from mmgkeras.schema import Region
-from mmgkeras.study.read import Study
-from mmgkeras.study.reference_standard import study_marks
+from mmgkeras.study.read import Study, study_marks
 
 
 @pytest.fixture
