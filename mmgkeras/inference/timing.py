@@ -1,7 +1,7 @@
 """How long a model takes for one mammogram: reading, dividing, inference and drawing apart (paper, 3.4.2).
 
 The paper's processing time is the inference of all patches of a mammogram; the other parts are what a reader waits for
-besides. Owns what is timed; scoring a store is `scoring`'s, and timing.csv is `study.measurements`'.
+besides. Owns what is timed; scoring a store is `scoring`'s, and timing.csv is `study.run_files`'.
 """
 
 import time
