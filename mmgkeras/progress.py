@@ -14,6 +14,10 @@ class Track(Protocol):
         ...
 
 
+def silent(_: object) -> None:
+    """Reports nothing."""
+
+
 def untracked(items: Sequence[_T], label: str) -> Iterable[_T]:  # noqa: ARG001 - the protocol's signature
     """Shows nothing."""
     return items

@@ -20,7 +20,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.files import check_apart
 from mmgkeras.locks import locks_output
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.progress import Track, untracked
+from mmgkeras.progress import Track, silent, untracked
 from mmgkeras.study.layout import (
     PREDICTIONS_CSV,
     RUN,
@@ -47,14 +47,6 @@ class Crossvalidated:
     num_done_before: int
 
 
-def _no_rows(rows: Sequence[JobRow]) -> None:
-    """Reports nothing."""
-
-
-def _no_note(text: str) -> None:
-    """Says nothing."""
-
-
 @locks_output("out")
 def crossval(
     store: Path,
@@ -70,8 +62,8 @@ def crossval(
     command: str = "",
     launch: Launch | None = None,
     track: Track = untracked,
-    report: Callable[[Sequence[JobRow]], None] = _no_rows,
-    note: Callable[[str], None] = _no_note,
+    report: Callable[[Sequence[JobRow]], None] = silent,
+    note: Callable[[str], None] = silent,
 ) -> Crossvalidated:
     """Trains and measures networks on every fold; skips jobs that are done, goes on with those that were cut.
 

@@ -22,7 +22,7 @@ from mmgkeras.inference.scoring import predict_store, unseen_patches
 from mmgkeras.inference.shortcut_test import shortcut_scores
 from mmgkeras.patches.split import fold_patches, hold_out_patients
 from mmgkeras.patches.store import FOLDS, PatchStore
-from mmgkeras.progress import Track, untracked
+from mmgkeras.progress import Track, silent, untracked
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.model_card import write_model_card
 from mmgkeras.schema import NO_CALCIFICATION
@@ -42,7 +42,6 @@ from mmgkeras.study.run_files import (
     POINTING,
     SHORTCUT,
     TIMING,
-    EpochRow,
     read_environment,
     read_measurements,
     write_measurements,
@@ -67,10 +66,6 @@ class _Place:
     track: Track
 
 
-def _silent(row: EpochRow) -> None:
-    """Reports nothing."""
-
-
 def expected_files(config: Config, *, data: Path | None) -> list[str]:
     """The files that a job makes besides its run, its model and done.json."""
     has_regions = data is not None and (data / REGIONS).exists()
@@ -84,7 +79,7 @@ def expected_files(config: Config, *, data: Path | None) -> list[str]:
 
 
 def run_job(
-    out: Path, job: FoldJob, *, devices: str | None = None, track: Track = untracked, report: Report = _silent
+    out: Path, job: FoldJob, *, devices: str | None = None, track: Track = untracked, report: Report = silent
 ) -> None:
     """Does a job of the cross-validation in a folder, or what is left of it.
 

@@ -69,17 +69,8 @@ class ImportReport:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Finding:
-    """One row of Info.txt; x, y and radius in pixels from the bottom left, None where no place is given."""
-
-    line: int
-    image_id: str
-    number: int
-    tissue: str
-    finding: str
-    severity: str | None
-    place: tuple[int, int, int] | None
+_Row = tuple[int, re.Match[str]]
+"""The line of a row of Info.txt, and its groups; x, y, radius in pixels from the bottom left, None without a place."""
 
 
 def import_mini_mias(source: Path, out: Path, *, overwrite: bool = False, track: Track = untracked) -> ImportReport:
@@ -141,13 +132,13 @@ def _is_as_imported(path: Path) -> bool:
         return False
 
 
-def _read_info(path: Path) -> tuple[dict[str, list[_Finding]], list[str]]:
+def _read_info(path: Path) -> tuple[dict[str, list[_Row]], list[str]]:
     """The findings of each film, and a line for each row that breaks the format."""
     try:
         lines = path.read_text(encoding="latin-1").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    findings: dict[str, list[_Finding]] = {}
+    findings: dict[str, list[_Row]] = {}
     skipped = []
     for number, text in enumerate(lines, start=1):
         if not _REFERENCE.match(text.strip()):
@@ -157,24 +148,10 @@ def _read_info(path: Path) -> tuple[dict[str, list[_Finding]], list[str]]:
             rule = "a row must hold reference, tissue (F, G, D), class, severity (B, M) and x, y, radius"
             skipped.append(f"{path}:{number}: {rule}. Received: {text.strip()!r}")
             continue
-        finding = _finding(number, match)
-        findings.setdefault(finding.image_id, []).append(finding)
+        findings.setdefault(match["image_id"], []).append((number, match))
     if not findings:
         raise InputError(f"{path}: must hold rows such as 'mdb001 G CIRC B 535 425 197'. Received: {len(lines)} others")
     return findings, skipped
-
-
-def _finding(line: int, match: re.Match[str]) -> _Finding:
-    place = (int(match["x"]), int(match["y"]), int(match["radius"])) if match["x"] else None
-    return _Finding(
-        line=line,
-        image_id=match["image_id"],
-        number=int(match["number"]),
-        tissue=match["tissue"],
-        finding=match["finding"],
-        severity=match["severity"],
-        place=place,
-    )
 
 
 def _find_films(source: Path) -> dict[str, Path]:
@@ -185,13 +162,14 @@ def _find_films(source: Path) -> dict[str, Path]:
     return films
 
 
-def _record(rows: Sequence[_Finding], *, path: Path, out: Path, is_located: bool) -> ImageRecord:
-    first = rows[0]
-    is_odd = first.number % 2 == 1
-    pair = first.number if is_odd else first.number - 1
-    findings = sorted({f"{row.finding} {row.severity}" if row.severity else row.finding for row in rows})
+def _record(rows: Sequence[_Row], *, path: Path, out: Path, is_located: bool) -> ImageRecord:
+    first = rows[0][1]
+    number = int(first["number"])
+    is_odd = number % 2 == 1
+    pair = number if is_odd else number - 1
+    findings = sorted({" ".join(filter(None, row.group("finding", "severity"))) for _, row in rows})
     return ImageRecord(
-        image_id=first.image_id,
+        image_id=first["image_id"],
         path=Path(os.path.relpath(path.resolve(), out.resolve())).as_posix(),
         patient_id=f"mdb{pair:03d}-{pair + 1:03d}",
         laterality="L" if is_odd else "R",
@@ -199,22 +177,24 @@ def _record(rows: Sequence[_Finding], *, path: Path, out: Path, is_located: bool
         annotation="partial" if is_located else "none",
         chest_wall="right" if is_odd else "left",
         spacing_mm=SPACING_MM,
-        density=_TISSUES[first.tissue],
+        density=_TISSUES[first["tissue"]],
         pathology="normal" if findings == ["NORM"] else "; ".join(findings),
     )
 
 
 def _regions(
-    findings: Mapping[str, Sequence[_Finding]], *, films: Mapping[str, Path], skipped: list[str], track: Track
+    findings: Mapping[str, Sequence[_Row]], *, films: Mapping[str, Path], skipped: list[str], track: Track
 ) -> tuple[list[Region], list[str]]:
     """The circles around clusters, and notes on CALC rows that give none; what is at fault goes to `skipped`."""
-    calcified = {image_id: [row for row in rows if row.finding == "CALC"] for image_id, rows in findings.items()}
-    placed = [image_id for image_id, rows in calcified.items() if any(row.place for row in rows)]
+    calcified = {
+        image_id: [(line, row) for line, row in rows if row["finding"] == "CALC"] for image_id, rows in findings.items()
+    }
+    placed = [image_id for image_id, rows in calcified.items() if any(row["x"] for _, row in rows)]
     notes = [
-        f"{row.image_id}: calcification without a place; unmarked patches are unknown"
-        for rows in calcified.values()
-        for row in rows
-        if row.place is None
+        f"{image_id}: calcification without a place; unmarked patches are unknown"
+        for image_id, rows in calcified.items()
+        for _, row in rows
+        if not row["x"]
     ]
     regions: list[Region] = []
     for image_id in track(placed, "placing clusters"):
@@ -224,32 +204,33 @@ def _regions(
         except InputError as error:
             skipped.append(str(error))
             continue
-        regions.extend(circle for circle, is_kept in zip(circles, is_on_breast, strict=True) if is_kept)
-        notes.extend(
-            f"{image_id}: the cluster at row {circle.points[0][0]:g}, column {circle.points[0][1]:g} lies in the "
-            "background; it is not used"
-            for circle, is_kept in zip(circles, is_on_breast, strict=True)
-            if not is_kept
-        )
+        for circle, is_kept in zip(circles, is_on_breast, strict=True):
+            if is_kept:
+                regions.append(circle)
+            else:
+                row, col = circle.points[0]
+                notes.append(
+                    f"{image_id}: the cluster at row {row:g}, column {col:g} lies in the background; it is not used"
+                )
     return regions, notes
 
 
-def _circles(rows: Sequence[_Finding]) -> list[Region]:
+def _circles(rows: Sequence[_Row]) -> list[Region]:
     """One film's placed clusters, from x, y of the bottom left to row, column of the top left.
 
     Raises:
         InputError: if a circle has no radius or its centre is not on the film.
     """
     regions = []
-    for number, row in enumerate(rows, start=1):
-        if row.place is None:
+    for number, (line, row) in enumerate(rows, start=1):
+        if not row["x"]:
             continue
-        x, y, radius = (float(value) for value in row.place)
-        circle = Region(row.image_id, f"c{number}", "cluster", "circle", ((SIZE_PX - y, x), (radius, radius)))
+        x, y, radius = (float(value) for value in row.group("x", "y", "radius"))
+        circle = Region(row["image_id"], f"c{number}", "cluster", "circle", ((SIZE_PX - y, x), (radius, radius)))
         try:
             check_region(circle, height=SIZE_PX, width=SIZE_PX)
         except InputError as error:
-            raise InputError(f"Info.txt:{row.line}: {error}") from error
+            raise InputError(f"Info.txt:{line}: {error}") from error
         regions.append(circle)
     return regions
 
