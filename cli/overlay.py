@@ -70,6 +70,8 @@ def overlay(
     )
     if threshold is None:
         echo(f"note: patches of at least {marked.threshold:g} are marked, the model's own threshold", err=True)
+    for note in marked.notes:
+        echo(f"note: {note}", err=True)
     for path in marked.pictures.values():
         echo(path)
     for image_id, reason in marked.skipped.items():

@@ -94,9 +94,11 @@ class ModelConfig(Section):
     """"imagenet", "none", "detector" (once `make detector` has made it), the path of a local file, .safetensors
     (resnet18) or .h5 (the others), or the folder of a model that mmgkeras exported, such as
     "saved_models/phantom/1", to go on from whole."""
-    normalisation: Literal["network", "local"] = "network"
-    """What a network sees: "network", the brightness as its pretrained weights expect it (the paper is silent), or
-    "local", around middle gray, how each pixel differs from the mean of the 9 x 9 px around it."""
+    normalisation: Literal["network", "training", "local"] = "network"
+    """What a network sees: "network", the brightness as its pretrained weights expect it; "training", less the mean of
+    the training patches, for networks whose own normalisation scales also divided by their standard deviation, as
+    MATLAB's trainNetwork does unless told otherwise (the paper is silent); or "local", around middle gray, how each
+    pixel differs from the mean of the 9 x 9 px around it."""
     pooling: Literal["average", "log_mean_exp", "top_k"] = "average"
     """How the cells of the last feature map, 32 px apart in ResNets, make one answer: the mean of their log odds, as in
     the paper, in which one small mark drowns; log(mean(exp(sharpness * log odds))) / sharpness; or the mean of the
@@ -136,18 +138,32 @@ class TrainConfig(Section):
     """Times the learning rate for the last layer, new unless `model.weights` is an exported model; the paper is silent,
     MATLAB's usual script has 10."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    tf32: bool = False
+    """Whether GPUs may round the factors of float32 products to 10 bits (TensorFloat-32): TensorFlow's own default, and
+    several times as fast; the weights then differ from those of other machines in the third digit."""
+    jit_compile: bool = False
+    """Compile the forward and backward pass with XLA: takes minutes at the start, then may be faster on GPUs."""
     batch_norm_recalibration: bool = Field(
         default=True, validation_alias=_also("batch_norm_recalibration", "population_statistics")
     )
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
     validation_patients: float = Field(default=0.0, ge=0, lt=1, strict=False)
     """The part of the training patients that is held out and watched; none in the paper."""
-    checkpoint_steps: int = Field(default=100, ge=1, le=10**9)
+    checkpoint_minutes: float = Field(default=2.0, gt=0, le=1440, strict=False)
+    """A run that is killed loses no more than this and a few steps; each epoch also ends with a checkpoint."""
+    checkpoint_steps: int | None = Field(default=None, ge=1, le=10**9)
+    """Also after so many steps of an epoch; None by time alone."""
     shuffle: Literal["every_epoch", "once"] = "every_epoch"
     """"once" repeats the first epoch's order, MATLAB's default; the paper is silent."""
     deterministic: bool = True
     """Same weights for the same seed on GPUs too, at some cost in speed."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+TRAINING_SECTIONS: Final = ("augmentation", "model", "train")
+"""What a training is made of; [patches] and [split] say how a store is to be made, and it was made before."""
+NOT_OF_WEIGHTS: Final = frozenset({"checkpoint_minutes", "checkpoint_steps"})
+"""Keys of [train] that change no weight: a run goes on with another value of them."""
 
 
 Range = Annotated[tuple[float, float], Field(strict=False)]

@@ -42,6 +42,22 @@ class TestDefaults:
             Config().train.epochs = 3  # type: ignore[misc]
 
 
+class TestPresets:
+    @pytest.mark.parametrize("network", ["resnet18", "resnet50", "resnet101"])
+    def test_the_papers_presets_normalise_by_the_training_patches_in_full_float32(self, network: str) -> None:
+        config = read_config(Path(__file__).parents[1] / "configs" / f"sakaida2023-{network}.toml")
+        assert (config.model.network, config.model.normalisation) == (network, "training")
+        assert (config.train.precision, config.train.tf32, config.train.batch_norm_recalibration) == (
+            "float32",
+            False,
+            True,
+        )
+        assert config.train.checkpoint_steps is None
+
+    def test_the_earlier_key_of_checkpoints_is_read(self) -> None:
+        assert read_config(overrides=["train.checkpoint_steps=100"]).train.checkpoint_steps == 100
+
+
 class TestReading:
     def test_file_holds_only_what_differs(self, tmp_path: Path) -> None:
         config = read_config(written(tmp_path, "[train]\nepochs = 3\n"))

@@ -100,7 +100,7 @@ def run_job(
         raise InputError(f"{out}: is not the folder of a cross-validation with the job {job.name}")
     config = crossval.config(job)
     store = _open_store(crossval)
-    device.set_seeds(config.train)  # also where the training is done: the same operations score and are timed
+    device.set_arithmetic(config.train)  # also where the training is done: the same operations score and are timed
     model = _train(out, job, crossval=crossval, config=config, devices=devices, track=track, report=report)
     classifier = load(model)
     place = _Place(

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from mmgkeras import __version__
-from mmgkeras.config import Config
+from mmgkeras.config import NOT_OF_WEIGHTS, Config
 from mmgkeras.errors import ConfigError, InputError
 from mmgkeras.files import sha256_file
 from mmgkeras.inference.scoring import hardware
@@ -222,7 +222,7 @@ def _difference(before: Mapping[str, object] | None, config: Config) -> str | No
     old, new = Config.model_validate(before).model_dump(), config.model_dump()
     for section, values in new.items():
         for key, value in values.items():
-            if old[section][key] != value and (section, key) != ("train", "seed"):
+            if old[section][key] != value and key not in NOT_OF_WEIGHTS and (section, key) != ("train", "seed"):
                 return f"{section}.{key} = {old[section][key]!r}. Received: {value!r}"
     return None
 

@@ -24,14 +24,12 @@ from mmgkeras.inference.scoring import (
 )
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
-from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
 from mmgkeras.schema import CALCIFICATION
 from mmgkeras.study.layout import PREDICTIONS_CSV
 from mmgkeras.tables import write_predictions
 
 TWINS_CSV: Final = "twins.csv"
-SPACING_TOLERANCE: Final = 0.2
-"""Beyond this relative difference of pixel sizes a model sees calcifications of a size it was not trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +128,10 @@ def _notes(classifier: Classifier, store: PatchStore, *, is_external: bool, thre
             f"{store.path} is not the store that {classifier.path} was trained on: all its patches are scored; "
             "make sure that none of its patients were trained on"
         )
-    model_mm, store_mm = metadata.spacing_mm, store.spacing_mm
-    if model_mm is not None and store_mm is not None and abs(store_mm / model_mm - 1) > SPACING_TOLERANCE:
+    if classifier.differs_in_spacing(store.spacing_mm):
         notes.append(
-            f"{classifier.path} was trained at {model_mm:g} mm a pixel and {store.path} has {store_mm:g}: "
+            f"{classifier.path} was trained at {metadata.spacing_mm:g} mm a pixel and {store.path} has "
+            f"{store.spacing_mm:g}: "
             f"over {SPACING_TOLERANCE:.0%} apart, the metrics say little"
         )
     if metadata.operating_point is not None and metadata.threshold != threshold:

@@ -4,6 +4,7 @@ Owns the names of the pictures and what becomes of an image that cannot be read.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
 from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.progress import Track, untracked
-from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
 from mmgkeras.schema import ImageRecord, ScoreMap
 from mmgkeras.tables import read_images
 
@@ -36,11 +37,19 @@ _SAFE: Final = " +,=@"
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """What came of a call: the pictures by image_id, and why other images have none; the threshold they show."""
+    """What came of a call.
+
+    Attributes:
+        threshold: that the pictures show.
+        pictures: by image_id.
+        skipped: why other images have none.
+        notes: what a reader of the pictures must know besides, one line each.
+    """
 
     threshold: float
     pictures: dict[str, Path] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def mark_folder(
@@ -76,17 +85,21 @@ def mark_folder(
 
     Raises:
         InputError: if a table or the model cannot be used, an image_id is not listed, or a picture exists and
-            `overwrite` is not set, or activation is to be drawn and the model cannot localise.
+            `overwrite` is not set, or activation is to be drawn and the model cannot localise, or the threshold is not
+            above 0 and at most 1.
     """
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(f"threshold: must be above 0 and at most 1. Received: {threshold}")
     records = _chosen(read_images(data / "images.csv"), image_ids=image_ids, path=data / "images.csv")
     places = {record.image_id: _places(record.image_id) for record in records}
     names = [name for both in places.values() for name in both]
+    by_id = {record.image_id: record for record in records}
     check_apart(out / PREVIEWS, [model, data])
     with atomic_files(out, names, label="overlay", overwrite=overwrite, is_own=_is_overlay) as folder:
         classifier = load(model)
         marked = Marked(threshold=classifier.metadata.threshold if threshold is None else threshold)
         if with_activation:
-            classifier.check_can_localise()
+            marked.notes.extend(_cell_notes(classifier))
         annotations = None if truth is None else _annotations(data, truth, classifier=classifier, stride_px=stride_px)
         for record in track(records, "draw mammograms"):
             try:
@@ -108,6 +121,7 @@ def mark_folder(
             _save(drawing.preview, folder / preview)
             _save(drawing.native, folder / native)
             marked.pictures[record.image_id] = out / native
+        marked.notes.extend(_spacing_notes(classifier, [by_id[image_id] for image_id in marked.pictures]))
         return marked
 
 
@@ -139,6 +153,31 @@ def _places(image_id: str) -> tuple[str, str]:
     """Of the picture at native resolution and of its preview, in the folder of the pictures."""
     name = f"{file_stem(image_id)}.png"
     return name, f"{PREVIEWS}/{name}"
+
+
+def _cell_notes(classifier: Classifier) -> list[str]:
+    """A line where the class activation of a patch is one number.
+
+    Raises:
+        InputError: if the model gives none.
+    """
+    if len(classifier.cell_centres_px) > 1:
+        return []
+    edge = classifier.metadata.patch_px
+    return [
+        f"{classifier.path}: its class activation has one cell for a patch of {edge} px: it says which patches are "
+        "marked, and nothing of where in them"
+    ]
+
+
+def _spacing_notes(classifier: Classifier, records: Sequence[ImageRecord]) -> list[str]:
+    """A line for each size of pixel that is not the model's."""
+    counts = Counter(record.spacing_mm for record in records if classifier.differs_in_spacing(record.spacing_mm))
+    return [
+        f"{classifier.path} was trained at {classifier.metadata.spacing_mm:g} mm a pixel and {count} of the images "
+        f"have {spacing_mm:g}: over {SPACING_TOLERANCE:.0%} apart, the marks say little"
+        for spacing_mm, count in counts.items()
+    ]
 
 
 def _annotations(data: Path, config: PatchesConfig, *, classifier: Classifier, stride_px: int | None) -> Annotations:

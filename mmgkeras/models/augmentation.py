@@ -54,7 +54,8 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
     than `num_positive_ops`. Returns (B, P, P, 1) float32 in the units of the patches, never rounded.
 
     The numbers come with the batch instead of being drawn here, so that every replica and every restart sees what
-    the pipeline decided. Each step is done on the whole batch and kept where it is wanted: no branch per patch.
+    the pipeline decided. Each step is done on the whole batch and kept where it is wanted: no branch per patch. What a
+    number stands for is looked up in float32: TensorFlow does int32 arithmetic of GPUs on the host.
     """
 
     def __init__(self, *, intensities: tuple[float, ...], **kwargs: Any) -> None:
@@ -64,14 +65,22 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
 
     def call(self, image: Any, augmentation: Any) -> Any:
         """The changed patches (B, P, P, 1) float32."""
-        geometric = ops.mod(augmentation, _NUM_GEOMETRIC)
-        factors = np.repeat(np.asarray(self.intensities, dtype=np.float32), _NUM_GEOMETRIC)
+        wanted, factor = self._looked_up(augmentation)
         # Cast first: float32 holds every 16-bit value exactly, and GPUs lack kernels that reverse uint16.
         image = ops.cast(image, "float32")
         for step, change in enumerate((_transposed, _rows_flipped, _columns_flipped)):
-            wanted = ops.take(np.asarray([steps[step] for steps in _STEPS]), geometric, axis=0)
-            image = ops.where(_per_patch(wanted), change(image), image)
-        return ops.multiply(image, _per_patch(ops.take(factors, augmentation, axis=0)))
+            image = ops.where(_per_patch(wanted[:, step]), change(image), image)
+        return ops.multiply(image, _per_patch(factor))
+
+    def _looked_up(self, augmentation: Any) -> tuple[Any, Any]:
+        """Of each operation (B,) which steps it takes, (B, 3) bool, and its factor, (B,) float32."""
+        factors = np.repeat(np.asarray(self.intensities, np.float32), _NUM_GEOMETRIC)
+        steps = np.tile(np.asarray(_STEPS, np.float32), (len(self.intensities), 1))
+        table = np.concatenate([steps, factors[:, None]], axis=1)
+        # A sum of one number and zeros is that number.
+        is_chosen = ops.one_hot(augmentation, len(table), dtype="float32")
+        chosen = ops.sum(ops.multiply(ops.expand_dims(is_chosen, -1), table), axis=1)
+        return ops.greater(chosen[:, :3], 0.5), chosen[:, 3]
 
     def compute_output_spec(self, image: Any, augmentation: Any) -> Any:  # noqa: ARG002 - the signature of `call`
         """Shape of the patches, float32."""

@@ -14,7 +14,7 @@ from mmgkeras.errors import ConfigError
 from mmgkeras.models.augmentation import Augment
 from mmgkeras.models.backbones import find_backbone
 from mmgkeras.models.pooling import NUM_CLASSES, CellClassifier
-from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, PixelType, Preprocess
+from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, PixelType, Preprocess, TrainingNormalisation
 
 HEAD: Final = "head"
 """Name of the new last layer, which the optimizer and the weights treat apart."""
@@ -54,7 +54,8 @@ def build_network(
     x = DivideByMaximum(pixel_type=pixel_type)(image)
     if config.normalisation == "local":
         x = LocalContrast()(x)
-    x = Preprocess(network=config.network)(x)
+    preprocess = TrainingNormalisation if config.normalisation == "training" else Preprocess
+    x = preprocess(network=config.network)(x)
     x = features(x)
     return keras.Model(image, _head(config)(x), name=f"{backbone.name}_patches")
 
@@ -72,6 +73,11 @@ def training_model(network: keras.Model, config: AugmentationConfig) -> keras.Mo
     for layer in chain:
         x = layer(x)
     return keras.Model({"image": image, "augmentation": augmentation}, x, name=f"{network.name}_training")
+
+
+def training_normalisation(network: keras.Model) -> TrainingNormalisation | None:
+    """The layer that normalises by the training patches; None in a network of another normalisation."""
+    return next((layer for layer in network.layers if isinstance(layer, TrainingNormalisation)), None)
 
 
 def backbone_of(network: keras.Model) -> keras.Model:

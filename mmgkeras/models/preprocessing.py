@@ -21,6 +21,7 @@ LOCAL_PX: Final = 9
 LOCAL_GAIN: Final = 8.0
 """Times which it enlarges what is left, so that it varies about as much as whole images do."""
 MIDDLE_GRAY: Final = 0.5
+_RAW_WHITE: Final = 255.0
 
 
 @keras.saving.register_keras_serializable(package="mmgkeras")
@@ -84,6 +85,49 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]  # keras has no type
     def call(self, gray: Any) -> Any:
         """The three channels, normalised."""
         return self._backbone.preprocess(ops.concatenate([ops.multiply(gray, self._backbone.white)] * 3, axis=-1))
+
+    def compute_output_spec(self, gray: Any) -> Any:
+        """Three channels, float32."""
+        return keras.KerasTensor((*gray.shape[:-1], 3), dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal layer."""
+        return {**super().get_config(), "network": self.network}
+
+
+@keras.saving.register_keras_serializable(package="mmgkeras")
+class TrainingNormalisation(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
+    """As `Preprocess`, but by the mean and the standard deviation of the training patches instead of ImageNet's.
+
+    Where a network's own normalisation divides by a deviation or a range, the pixels less the mean are divided by the
+    standard deviation (MATLAB's "zscore", which its resnet18 has); where it only takes a mean away from 0 to 255, so
+    does this layer ("zerocenter", of its resnet50 and resnet101). Both statistics are weights that no training changes.
+    """
+
+    def __init__(self, *, network: str, **kwargs: Any) -> None:
+        """Takes the name of the network as in `ModelConfig.network`."""
+        super().__init__(**{"name": "preprocess", "dtype": "float32", "trainable": False, **kwargs})
+        self.network = network
+        backbone = find_backbone(network)
+        black, white = (backbone.preprocess(np.full((1, 1, 1, 3), gray, np.float32)) for gray in (0.0, backbone.white))
+        scale = float(np.mean(ops.convert_to_numpy(white) - ops.convert_to_numpy(black)))
+        self._scale = backbone.white if scale == backbone.white == _RAW_WHITE else None
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:  # noqa: ARG002 - the signature of Keras
+        """Makes the statistics, which change nothing until they are set."""
+        self.mean = self.add_weight(shape=(), initializer="zeros", trainable=False, name="mean")
+        self.deviation = self.add_weight(shape=(), initializer="ones", trainable=False, name="deviation")
+
+    def set_statistics(self, *, mean: float, deviation: float) -> None:
+        """Takes the mean and the standard deviation of gray pixels in [0, 1]."""
+        self.mean.assign(mean)
+        self.deviation.assign(deviation)
+
+    def call(self, gray: Any) -> Any:
+        """The three channels (B, P, P, 3) float32 of gray pixels (B, P, P, 1) in [0, 1], normalised."""
+        centred = ops.subtract(gray, self.mean)
+        scaled = ops.divide(centred, self.deviation) if self._scale is None else ops.multiply(centred, self._scale)
+        return ops.concatenate([scaled] * 3, axis=-1)
 
     def compute_output_spec(self, gray: Any) -> Any:
         """Three channels, float32."""

@@ -119,6 +119,9 @@ def _load_h5(target: keras.Model, path: Path) -> None:
         raise WeightsError(
             f"{path}: is not a file of {target.name}'s weights without its classifier: {one_line(error)}"
         ) from error
+    for variable, value in zip(target.variables, target.get_weights(), strict=True):
+        if not np.isfinite(value).all():
+            raise WeightsError(f"{path}: {variable.path} must be finite. Received: infinite values or none at all")
 
 
 def _load_application(target: keras.Model, backbone: Backbone, *, patch_px: int) -> None:
@@ -166,6 +169,8 @@ def _download_manners(timeout_s: float) -> Iterator[None]:
 
 _CLASSIFIER: Final = frozenset({"fc.weight", "fc.bias"})
 _COUNTER: Final = ".num_batches_tracked"
+_FLOATS: Final = ("F64", "F32", "F16", "BF16")
+"""Types of tensors that hold weights, as safetensors calls them."""
 _TO_KERAS: Final = {4: (2, 3, 1, 0), 2: (1, 0)}
 """Axes of convolutions and of the classifier, by their number, as Keras orders torchvision's."""
 
@@ -187,7 +192,7 @@ def load_tensors(target: keras.Model, path: Path, *, head: keras.layers.Layer | 
     missing = sorted(expected.keys() - tensors.keys())
     if missing:
         raise WeightsError(f"{path}: lacks the tensor {missing[0]!r} of {target.name}, and {len(missing) - 1} more")
-    extra = sorted(name for name in tensors.keys() - expected.keys() if not name.endswith(_COUNTER))
+    extra = sorted(tensors.keys() - expected.keys())
     if extra:
         raise WeightsError(f"{path}: has the tensor {extra[0]!r}, unknown to {target.name}, and {len(extra) - 1} more")
     for name, variable in expected.items():
@@ -221,10 +226,15 @@ def _named(target: keras.Model, head: keras.layers.Layer | None) -> dict[str, An
 
 
 def _read(path: Path, *, without: frozenset[str]) -> dict[str, NDArray[np.floating]]:
-    """Every tensor of the file but those named, as numpy arrays."""
+    """Every tensor of the file but those named and the counters of batches, as numpy arrays."""
     try:
         with safe_open(path, framework="numpy") as file:
-            names = set(file.keys()) - without
+            names = sorted(name for name in set(file.keys()) - without if not name.endswith(_COUNTER))
+            types = {name: file.get_slice(name).get_dtype() for name in names}
+            odd = next((name for name in names if types[name] not in _FLOATS), None)
+            if odd is not None:
+                rule = f"the tensor {odd!r} must be of {', '.join(_FLOATS)}"
+                raise WeightsError(f"{path}: {rule}. Received: {types[odd]}")
             return {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, TypeError) as error:
         raise WeightsError(f"{path}: is not a readable safetensors file: {one_line(error)}") from error

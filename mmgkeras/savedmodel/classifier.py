@@ -21,6 +21,8 @@ from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
 
 BATCH_SIZE: Final = 64
 """Patches per call of the endpoint: the memory of a whole mammogram of overlapping patches is not needed at once."""
+SPACING_TOLERANCE: Final = 0.2
+"""Beyond this relative difference of pixel sizes a model sees calcifications of a size it was not trained on."""
 
 
 class Classifier:
@@ -49,6 +51,11 @@ class Classifier:
     def can_localise(self) -> bool:
         """Whether the model says where in a patch its answer comes from: has the endpoint `localise_patches`."""
         return LOCALISE in self._model.signatures
+
+    def differs_in_spacing(self, spacing_mm: float | None) -> bool:
+        """Whether pixels of this size are not those that the model was trained on; not where either is unknown."""
+        own_mm = self.metadata.spacing_mm
+        return own_mm is not None and spacing_mm is not None and abs(spacing_mm / own_mm - 1) > SPACING_TOLERANCE
 
     def check_can_localise(self) -> None:
         """Refuses a model without class activations.

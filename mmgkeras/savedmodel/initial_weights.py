@@ -87,11 +87,13 @@ def load_exported_weights(network: keras.Model, folder: Path) -> None:
     try:
         stored = tf.train.load_checkpoint(str(folder / _VARIABLES))
         shapes = stored.get_variable_to_shape_map()
-        if {key: shape for key, shape in shapes.items() if key.startswith("weights/")} != expected:
-            raise WeightsError(f"{folder}: its weights are not those of {network.name}")
-        arrays = [np.asarray(stored.get_tensor(key)) for key in keys]
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise WeightsError(f"{folder}: its weights cannot be read: {str(error).splitlines()[0]}") from error
+        fits = {key: shape for key, shape in shapes.items() if key.startswith("weights/")} == expected
+        arrays = [np.asarray(stored.get_tensor(key)) for key in keys] if fits else []
+    except Exception as error:  # a damaged or forged file makes TensorFlow raise whatever there is
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise WeightsError(f"{folder}: its weights cannot be read: {reason}") from error
+    if not fits:
+        raise WeightsError(f"{folder}: its weights are not those of {network.name}")
     if not all(np.isfinite(array).all() for array in arrays):
         raise WeightsError(f"{folder}: its weights are not finite")
     for array, variable in zip(arrays, network.variables, strict=True):

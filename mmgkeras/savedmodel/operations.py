@@ -21,7 +21,7 @@ Abs Add AddN AddV2 All Any ArgMax ArgMin AssignAddVariableOp AssignVariableOp Av
 BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd Bitcast BitwiseAnd BitwiseOr BitwiseXor BroadcastArgs BroadcastTo
 Bucketize Case Cast Ceil ClipByValue CombinedNonMaxSuppression Concat ConcatOffset ConcatV2 Const Conv2D
 Conv2DBackpropInput Conv3D CropAndResize Cumprod Cumsum DepthToSpace DepthwiseConv2dNative Diag DisableCopyOnRead Einsum
-Elu EmptyTensorList EnsureShape Equal Erf Exp ExpandDims Expm1 ExtractImagePatches Fill Floor FloorDiv FloorMod
+Elu EmptyTensorList EnsureShape Equal Erf Erfc Exp ExpandDims Expm1 ExtractImagePatches Fill Floor FloorDiv FloorMod
 FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 GatherNd GatherV2 Greater GreaterEqual Identity IdentityN If
 ImageProjectiveTransformV3 InvertPermutation IsFinite IsInf IsNan L2Loss LRN LeakyRelu LeftShift Less LessEqual LinSpace
 Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul MatrixBandPart MatrixDiagV3 Max MaxPool MaxPool3D MaxPoolV2

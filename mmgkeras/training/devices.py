@@ -1,4 +1,4 @@
-"""Which devices train, and how exactly: the strategy, determinism and bfloat16.
+"""Which devices train, and how exactly: the strategy, determinism, bfloat16 and TensorFloat-32.
 
 Everything here changes the state of the TensorFlow process; nothing else in training does.
 """
@@ -83,9 +83,10 @@ def use_only(name: str) -> str:
     return "GPU:0"
 
 
-def set_seeds(config: TrainConfig) -> None:
-    """Seeds every generator of the process; with `train.deterministic` also asks for operations that repeat exactly."""
+def set_arithmetic(config: TrainConfig) -> None:
+    """Seeds every generator of the process, and sets how exactly it computes: `train.deterministic`, `train.tf32`."""
     keras.utils.set_random_seed(config.seed % 2**32)
+    tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
 

@@ -10,7 +10,8 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from mmgkeras.config import Config
+from mmgkeras.config import TRAINING_SECTIONS, Config
+from mmgkeras.errors import InputError
 from mmgkeras.models.network import batch_norm_layers, build_network, training_model
 from mmgkeras.models.preprocessing import PixelType
 from mmgkeras.patches.store import PatchStore
@@ -41,11 +42,15 @@ def export_run(
         The model's folder, `<name>/<version>`.
 
     Raises:
-        InputError: if the model cannot be written.
+        InputError: if the model cannot be written, or the store is no longer what the run was begun with.
+        ConfigError: if the training diverged.
     """
     network = float32_copy(setup.network, config=config, store=store)
     if config.train.batch_norm_recalibration and batch_norm_layers(network):
         recalibrate_batch_norm(training_model(network, config.augmentation), _first_epoch(setup, track=track))
+    if not all(np.isfinite(value).all() for value in network.get_weights()):
+        raise setup.divergence(setup.num_steps)
+    _check_store(store, environment)
     metadata = ModelMetadata(
         network=config.model.network,
         patch_px=store.patch_px,
@@ -56,7 +61,7 @@ def export_run(
         test_subset=environment.test_subset,
         test_patients_sha256=environment.test_patients_sha256,
         store_checksum=store.checksum,
-        config=config.model_dump(mode="json"),
+        config=_used(config),
         started_from=environment.started_from,
     )
     path = environment.export
@@ -69,6 +74,22 @@ def export_run(
         export(network, path, metadata)
     write_environment(setup.run, environment.model_copy(update={"is_finished": True}))
     return path
+
+
+def _used(config: Config) -> dict[str, Any]:
+    """The keys that made the store, its folds and the model; the seed of the folds is not among what a store tells."""
+    return config.model_dump(mode="json", include={"patches", "split", *TRAINING_SECTIONS}, exclude={"split": {"seed"}})
+
+
+def _check_store(store: PatchStore, environment: Environment) -> None:
+    """Refuses a store whose files were changed while they were trained on: the model would claim its checksum."""
+    try:
+        checksum = PatchStore.open(store.path, verify=True).checksum
+    except InputError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{store.path}: was changed while it was trained on, nothing is exported: {reason}") from error
+    if checksum != environment.store_checksum:
+        raise InputError(f"{store.path}: was replaced while it was trained on, nothing is exported")
 
 
 def float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> keras.Model:

@@ -13,18 +13,19 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mmgkeras.config import Config, ModelConfig
+from mmgkeras.config import Config, ModelConfig, PatchesConfig
 from mmgkeras.errors import InputError
 from mmgkeras.files import check_apart
 from mmgkeras.locks import locks_output
 from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
-from mmgkeras.models.network import build_network, training_model
+from mmgkeras.models.network import build_network, training_model, training_normalisation
 from mmgkeras.models.optimizer import make_optimizer
 from mmgkeras.models.preprocessing import PixelType
 from mmgkeras.models.weights import load_weights
-from mmgkeras.patches.split import Fold, fold_patches, hold_out_patients
+from mmgkeras.patches.split import Fold, fold_patches, hold_out_patients, read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
+from mmgkeras.pipeline.pixel_statistics import pixel_statistics
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.export import next_version
 from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model, load_exported_weights
@@ -108,6 +109,7 @@ def fit(
     check_apart(export, [store])
     patch_store = PatchStore.open(store, verify=True)
     division = fold_patches(patch_store, fold)
+    config = _as_prepared(config, patch_store)
     plan, validation = _plan(patch_store, division, config=config)
     names = device.choose_devices(devices)
     if plan.batch_size % len(names):
@@ -132,11 +134,12 @@ def fit(
         )
     for place in (run, export):
         run_folder.check_writable(place)
-    device.set_seeds(config.train)
+    device.set_arithmetic(config.train)
     with device.graph_rewriting(config.train, devices=names):
         setup = _set_up(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
         if needs_initial_weights:
             _load_initial_weights(setup.network, config.model)
+            _set_normalisation(setup, track=track)
         if is_new:
             run_folder.create_run(run, config=config, environment=environment)
         progress = _restore(setup)
@@ -146,6 +149,19 @@ def fit(
         run_epochs(setup, progress, track=track, report=report)
     model = export_run(setup, patch_store, config=config, environment=environment, track=track)
     return Fitted(model, was_finished=False)
+
+
+def _as_prepared(config: Config, store: PatchStore) -> Config:
+    """The configuration with the keys of [patches] and [split] as the store was made, whatever was asked for."""
+    labels = store.manifest.labels
+    patches = PatchesConfig(
+        patch_px=store.patch_px,
+        stride_px=store.stride_px,
+        cluster_fraction=labels.cluster_fraction,
+        label_source=labels.label_source,
+    )
+    split = config.split.model_copy(update={"num_subsets": len(set(read_store_folds(store).values()))})
+    return config.model_copy(update={"patches": patches, "split": split})
 
 
 def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overwrite: bool) -> tuple[Environment, bool]:
@@ -238,6 +254,15 @@ def _load_initial_weights(network: keras.Model, config: ModelConfig) -> None:
         load_weights(network, config)
     else:
         load_exported_weights(network, folder)
+
+
+def _set_normalisation(setup: TrainingSetup, *, track: Track) -> None:
+    """Gives a network that normalises by the training patches their statistics, whatever its weights came with."""
+    layer = training_normalisation(setup.network)
+    if layer is not None:
+        intensities = setup.augmentation.intensities
+        mean, deviation = pixel_statistics(setup.store, setup.plan, intensities=intensities, track=track)
+        layer.set_statistics(mean=mean, deviation=deviation)
 
 
 def _set_up(

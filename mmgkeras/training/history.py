@@ -94,7 +94,17 @@ class EpochSamples:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "EpochSamples":
-        """The inverse of `arrays`."""
+        """The inverse of `arrays`.
+
+        Raises:
+            KeyError: if one is missing.
+            ValueError: if they are not columns of one length and of these types.
+        """
+        kinds = {name: (arrays[name].dtype, arrays[name].shape) for name in ("losses", "probabilities", "labels")}
+        shape = arrays["labels"].shape
+        types = {"losses": np.float32, "probabilities": np.float32, "labels": np.int8}
+        if len(shape) != 1 or kinds != {name: (np.dtype(kind), shape) for name, kind in types.items()}:
+            raise ValueError("losses, probabilities and labels are not the columns of one table")
         return cls(losses=arrays["losses"], probabilities=arrays["probabilities"], labels=arrays["labels"])
 
 

@@ -2,8 +2,10 @@
 
 Events of a step are flushed before the checkpoint of that step, and history.csv is written from the checkpoint's
 content after it. So what is on disk beyond the checkpoint is dropped and made again, and nothing before it is missing.
+When a checkpoint is taken depends on the clock; what the steps compute does not.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +18,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mmgkeras.config import AugmentationConfig, TrainConfig
+from mmgkeras.errors import ConfigError
 from mmgkeras.models.augmentation import Augment
 from mmgkeras.pipeline.batches import Gatherable, training_batches
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track
 from mmgkeras.schema import CALCIFICATION
 from mmgkeras.study.run_files import CHECKPOINT, HISTORY, TENSORBOARD, EpochRow, write_history
-from mmgkeras.training.checkpoint import Progress, save_checkpoint
+from mmgkeras.training.checkpoint import BackgroundWriter, Progress, Snapshot, save_checkpoint, snapshot
 from mmgkeras.training.history import Discrimination, EpochSamples, discrimination
 from mmgkeras.training.step import Output, fetch_samples, make_scorer, make_train_step, score_patches
 from mmgkeras.training.tensorboard_log import SAMPLE_COLS, SAMPLE_ROWS, Monitor, confusion_picture, patch_sheet
@@ -72,18 +75,32 @@ class TrainingSetup:
         """Of the step with this number, from 0."""
         return float(self.optimizer._learning_rate(step))
 
-    def save(self, progress: Progress) -> None:
-        """Replaces the checkpoint."""
-        save_checkpoint(
-            self.run / CHECKPOINT,
-            progress=progress,
-            model=self.network.variables,
-            optimizer=self.optimizer.variables,
+    def snapshot(self, progress: Progress) -> Snapshot:
+        """A copy of the present state.
+
+        Raises:
+            ConfigError: if a weight is not finite.
+        """
+        taken = snapshot(progress, model=self.network.variables, optimizer=self.optimizer.variables)
+        if not taken.is_finite:
+            raise self.divergence(progress.step)
+        return taken
+
+    def divergence(self, step: int) -> ConfigError:
+        """What is raised where the loss or a weight is no longer a number."""
+        return ConfigError(
+            f"train.learning_rate: {self.run} diverged by step {step} of {self.num_steps}: its loss or weights are not "
+            f"finite; give a lower rate and another folder or --overwrite. Received: {self.train.learning_rate:g}"
         )
 
 
 def run_epochs(setup: TrainingSetup, progress: Progress, *, track: Track, report: Report) -> None:
-    """Trains from where `progress` stands to the end of the last epoch; `report` gets each finished epoch's row."""
+    """Trains from where `progress` stands to the end of the last epoch; `report` gets each finished epoch's row.
+
+    Raises:
+        ConfigError: if the training diverges; the last good checkpoint is kept.
+        InputError: if something cannot be written.
+    """
     if progress.step >= setup.num_steps:
         return
     num_replicas = setup.strategy.num_replicas_in_sync
@@ -96,15 +113,20 @@ def run_epochs(setup: TrainingSetup, progress: Progress, *, track: Track, report
     # Elements go to the replicas in turn, so consecutive pieces of one batch make one step.
     iterator = iter(setup.strategy.distribute_datasets_from_function(stream))
     train_step = make_train_step(
-        setup.strategy, model=setup.model, optimizer=setup.optimizer, batch_size=setup.plan.batch_size
+        setup.strategy,
+        model=setup.model,
+        optimizer=setup.optimizer,
+        batch_size=setup.plan.batch_size,
+        jit_compile=setup.train.jit_compile,
     )
     score = make_scorer(setup.network)
-    with Monitor(setup.run / TENSORBOARD) as monitor:
+    with Monitor(setup.run / TENSORBOARD) as monitor, BackgroundWriter() as writer:
+        saver = _Saver(setup, monitor=monitor, writer=writer)
         if progress.step == 0:
             monitor.picture("augmented_patches", _augmented_sample(setup), step=0)
         while progress.step < setup.num_steps:
-            _run_epoch(setup, progress, next_step=lambda: train_step(iterator), monitor=monitor, track=track)
-            row = _close_epoch(setup, progress, score=score, monitor=monitor)
+            _run_epoch(setup, progress, next_step=lambda: train_step(iterator), saver=saver, track=track)
+            row = _close_epoch(setup, progress, score=score, saver=saver)
             report(row)
 
 
@@ -120,8 +142,36 @@ class _Clock:
         return (step - self.first_step) * batch_size / max(elapsed, 1e-9)
 
 
+class _Saver:
+    """Takes checkpoints: events first, then, beside the training, the checkpoint and what follows from it."""
+
+    def __init__(self, setup: TrainingSetup, *, monitor: Monitor, writer: BackgroundWriter) -> None:
+        self.monitor = monitor
+        self._setup = setup
+        self._writer = writer
+        self._last = time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Whether an unfinished epoch is to be saved after this number of steps."""
+        steps, minutes = self._setup.train.checkpoint_steps, self._setup.train.checkpoint_minutes
+        return (steps is not None and step % steps == 0) or time.monotonic() >= self._last + 60 * minutes
+
+    def save(self, progress: Progress, *, is_epoch_end: bool = False) -> None:
+        """Replaces the checkpoint, and at the end of an epoch history.csv; returns before they are written."""
+        self.monitor.flush()
+        taken, rows = self._setup.snapshot(progress), list(progress.history.rows)
+
+        def write() -> None:
+            save_checkpoint(self._setup.run / CHECKPOINT, taken)
+            if is_epoch_end:
+                write_history(rows, self._setup.run / HISTORY)
+
+        self._writer.do(write)
+        self._last = time.monotonic()
+
+
 def _run_epoch(
-    setup: TrainingSetup, progress: Progress, *, next_step: Callable[[], Output], monitor: Monitor, track: Track
+    setup: TrainingSetup, progress: Progress, *, next_step: Callable[[], Output], saver: _Saver, track: Track
 ) -> None:
     """Does the remaining steps of the epoch that `progress` is in; its last step is logged but not yet saved."""
     per_epoch, batch_size = setup.plan.steps_per_epoch, setup.plan.batch_size
@@ -133,20 +183,21 @@ def _run_epoch(
         pending.append(next_step())
         done = number + 1
         is_point = (done - first) % LOG_STEPS == 0 or done == end
-        is_save = done % setup.train.checkpoint_steps == 0 and done < end
+        is_save = saver.is_due(done) and done < end
         if not is_point and not is_save:
             continue
         progress.samples = progress.samples.extended(fetch_samples(setup.strategy, pending))
         progress.step = done
         pending.clear()
+        if not math.isfinite(progress.samples.loss):
+            raise setup.divergence(done)
         if is_point:
             window = progress.samples.last(((done - first - 1) % LOG_STEPS + 1) * batch_size)
             rate = window_clock.rate(step=done, batch_size=batch_size)
-            monitor.scalars(_window_scalars(setup, window, step=done, rate=rate), step=done)
+            saver.monitor.scalars(_window_scalars(setup, window, step=done, rate=rate), step=done)
             window_clock = _Clock(time.perf_counter(), done)
         if is_save:
-            monitor.flush()
-            setup.save(progress)
+            saver.save(progress)
     progress.epoch_rate = clock.rate(step=end, batch_size=batch_size)
 
 
@@ -160,10 +211,9 @@ def _window_scalars(setup: TrainingSetup, window: EpochSamples, *, step: int, ra
     }
 
 
-def _close_epoch(
-    setup: TrainingSetup, progress: Progress, *, score: Callable[[Any], Any], monitor: Monitor
-) -> EpochRow:
+def _close_epoch(setup: TrainingSetup, progress: Progress, *, score: Callable[[Any], Any], saver: _Saver) -> EpochRow:
     """Writes the epoch's metrics: events, then the checkpoint, then history.csv."""
+    monitor = saver.monitor
     samples, step = progress.samples, progress.step
     metrics = discrimination(samples.labels, samples.probabilities)
     validation = _validate(setup, score)
@@ -181,11 +231,9 @@ def _close_epoch(
     if validation:
         monitor.scalars(_named("validation/", validation), step=step)
         monitor.picture("validation/confusion", confusion_picture(validation.confusion), step=step)
-    monitor.flush()
     progress.history.rows.append(row)
     progress.samples = EpochSamples()
-    setup.save(progress)
-    write_history(progress.history.rows, setup.run / HISTORY)
+    saver.save(progress, is_epoch_end=True)
     return row
 
 
@@ -193,6 +241,8 @@ def _validate(setup: TrainingSetup, score: Callable[[Any], Any]) -> Discriminati
     if not len(setup.validation):
         return None
     probabilities = score_patches(score, setup.store, setup.validation, batch_size=setup.plan.batch_size)
+    if not np.isfinite(probabilities).all():
+        raise setup.divergence(int(setup.optimizer.iterations))
     return discrimination(setup.patch_labels[setup.validation] == CALCIFICATION, probabilities)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from mmgkeras import __version__
-from mmgkeras.config import Config, read_config, write_config
+from mmgkeras.config import NOT_OF_WEIGHTS, TRAINING_SECTIONS, Config, read_config, write_config
 from mmgkeras.errors import InputError, shown
 from mmgkeras.files import atomic_folder
 from mmgkeras.study.run_files import CONFIG, IDENTITY, RUN_FILES, Environment, write_environment
@@ -43,9 +43,9 @@ def check_same_run(run: Path, environment: Environment, *, config: Config, asked
         InputError: naming the first difference.
     """
     before = read_config(run / CONFIG).model_dump()
-    for section, values in config.model_dump().items():
+    for section, values in config.model_dump(include=set(TRAINING_SECTIONS)).items():
         for key, value in values.items():
-            if before[section][key] != value:
+            if key not in NOT_OF_WEIGHTS and before[section][key] != value:
                 raise InputError(
                     f"{run}: was begun with {section}.{key} = {shown(before[section][key])}. "
                     f"Received: {shown(value)}; "

@@ -21,7 +21,12 @@ Output = tuple[Any, Any, Any]
 
 
 def make_train_step(
-    strategy: tf.distribute.Strategy, *, model: keras.Model, optimizer: keras.optimizers.Optimizer, batch_size: int
+    strategy: tf.distribute.Strategy,
+    *,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    batch_size: int,
+    jit_compile: bool = False,
 ) -> Callable[[Any], Output]:
     """A compiled function that takes the next batch of a distributed iterator and learns from it.
 
@@ -30,17 +35,26 @@ def make_train_step(
         model: {"image", "augmentation"} to (n, 2) logits.
         optimizer: already built on the model's trainable variables.
         batch_size: of all devices together.
+        jit_compile: compile the forward and backward pass with XLA; the update, which may add up the gradients of
+            several devices, is left out.
     """
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="none")
 
-    def on_replica(inputs: dict[str, Any], labels: Any) -> Output:
+    def gradients_of(inputs: dict[str, Any], labels: Any) -> tuple[list[Any], Any, Any]:
         with tf.GradientTape() as tape:
             logits = tf.cast(model(inputs, training=True), tf.float32)
             losses = cross_entropy(labels, logits)
             # The optimizer sums the gradients of the replicas, so each gives its share of the mean.
             loss = tf.reduce_sum(losses) / batch_size
-        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
-        return losses, tf.nn.softmax(logits)[:, CALCIFICATION], labels
+        gradients = tape.gradient(loss, model.trainable_variables)
+        return gradients, losses, tf.nn.softmax(logits)[:, CALCIFICATION]
+
+    compiled = tf.function(gradients_of, jit_compile=True) if jit_compile else gradients_of
+
+    def on_replica(inputs: dict[str, Any], labels: Any) -> Output:
+        gradients, losses, probabilities = compiled(inputs, labels)
+        optimizer.apply(gradients, model.trainable_variables)
+        return losses, probabilities, labels
 
     def train_step(iterator: Any) -> Output:
         return cast(Output, strategy.run(on_replica, args=next(iterator)))

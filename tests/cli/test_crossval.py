@@ -146,4 +146,4 @@ def test_the_files_of_the_paper_are_its_protocol() -> None:
 
     for name in ("resnet18", "resnet50", "resnet101"):
         path = Path(__file__).parents[2] / "configs" / f"sakaida2023-{name}.toml"
-        assert read_config(path) == Config(model=ModelConfig(network=name))
+        assert read_config(path) == Config(model=ModelConfig(network=name, normalisation="training"))

@@ -80,5 +80,5 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     monkeypatch.setattr("keras.backend.clear_session", lambda: None)  # slow, and nothing is there to be cleared
     monkeypatch.setattr(job_module, "load", MeanClassifier)
     monkeypatch.setattr(job_module, "point", fake_point)
-    monkeypatch.setattr("mmgkeras.training.devices.set_seeds", lambda config: None)
+    monkeypatch.setattr("mmgkeras.training.devices.set_arithmetic", lambda config: None)
     return trainings

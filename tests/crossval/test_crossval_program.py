@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TIMEOUT_S = 300
+TIMEOUT_S = 3600
 STEPS_PER_EPOCH = 5
 
 
@@ -32,7 +32,7 @@ def whole_and_killed(training_store: Path, tmp_path_factory: pytest.TempPathFact
     """
     folder = tmp_path_factory.mktemp("crossval")
     config, (whole, killed) = folder / "tiny.toml", (folder / "whole", folder / "killed")
-    config.write_text('[model]\nweights = "none"\n[train]\nepochs = 3\nbatch_size = 54\n')
+    config.write_text('[model]\nweights = "none"\nwidth = 0.25\n[train]\nepochs = 3\nbatch_size = 54\n')
     alone = start(training_store, config, whole, "--placement", "per-gpu", "--devices", "CPU:0")
     process = start(training_store, config, killed)
     checkpoint = killed / "tiny" / "seed0" / "fold2" / "run" / "checkpoint.npz"

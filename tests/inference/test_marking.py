@@ -4,12 +4,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
 from mmgkeras.inference.marking import file_stem, mark_folder
+from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata
 
@@ -140,3 +142,65 @@ def test_long_ids_that_begin_alike_have_names_of_their_own() -> None:
     first, second = file_stem("x" * 300), file_stem("x" * 299 + "y")
     assert first != second
     assert max(len(first), len(second)) < 200
+
+
+def with_spacings(data: Path, spacings: dict[str, str], folder: Path) -> Path:
+    """A copy of the data whose images have these sizes of pixel, in mm."""
+    copy = Path(shutil.copytree(data, folder))
+    table = pd.read_csv(copy / "images.csv", dtype=str, keep_default_na=False)
+    table["spacing_mm"] = [spacings[image_id] for image_id in table["image_id"]]
+    table.to_csv(copy / "images.csv", index=False)
+    return copy
+
+
+def test_each_size_of_pixel_that_is_not_the_models_is_noted_once(
+    model: Path, quadrant_data: Path, tmp_path: Path
+) -> None:
+    spacings = {"a": "0.1", "b": "0.2", "c": "0.1", "d": "0.25"}
+    marked = mark_folder(model, with_spacings(quadrant_data, spacings, tmp_path / "data"), out=tmp_path / "out")
+    assert [note.partition(" was trained at ")[2].partition(":")[0] for note in marked.notes] == [
+        "0.2 mm a pixel and 2 of the images have 0.1",
+        "0.2 mm a pixel and 1 of the images have 0.25",
+    ]
+
+
+@pytest.mark.parametrize("spacing", ["0.2", "0.17", "0.24", ""])
+def test_a_size_of_pixel_near_the_models_or_unknown_is_not_noted(
+    model: Path, quadrant_data: Path, tmp_path: Path, spacing: str
+) -> None:
+    data = with_spacings(quadrant_data, dict.fromkeys("abcd", spacing), tmp_path / "data")
+    assert mark_folder(model, data, out=tmp_path / "out", image_ids=["a"]).notes == []
+
+
+def test_an_activation_of_one_cell_a_patch_is_said(
+    model: Path, quadrant_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mark_folder(model, quadrant_data, out=tmp_path / "many", image_ids=["a"], with_activation=True).notes == []
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Conv2D(2, 8)(keras.layers.Rescaling(1 / 255)(image))
+    network = keras.Model(image, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+    export(network, tmp_path / "one" / "1", load(model).metadata)
+    marked = mark_folder(
+        tmp_path / "one" / "1", quadrant_data, out=tmp_path / "out", image_ids=["a"], with_activation=True
+    )
+    (note,) = marked.notes
+    assert "one cell for a patch of 8 px" in note
+
+
+@pytest.mark.parametrize("threshold", [float("nan"), 0, -1, 1.5])
+def test_a_threshold_that_is_no_probability_is_refused(
+    model: Path, quadrant_data: Path, tmp_path: Path, threshold: float
+) -> None:
+    with pytest.raises(InputError, match=r"threshold: must be above 0 and at most 1. Received: "):
+        mark_folder(model, quadrant_data, out=tmp_path / "out", threshold=threshold)
+
+
+def test_a_model_that_answers_nan_draws_nothing(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
+    image = keras.Input((8, 8, 1), name="image")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
+    network = keras.Model(image, keras.layers.Dense(2, bias_initializer=keras.initializers.Constant(np.nan))(pooled))
+    export(network, tmp_path / "nan" / "1", load(model).metadata)
+    marked = mark_folder(tmp_path / "nan" / "1", quadrant_data, out=tmp_path / "out")
+    assert marked.pictures == {}
+    assert list(marked.skipped) == ["a", "b", "c", "d"]
+    assert "must give probabilities from 0 to 1. Received: nan" in marked.skipped["a"]

@@ -82,6 +82,37 @@ def test_positive_has_24_operations_and_negative_two():
     assert NEGATIVE_OPS == (0, 4)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="looks at TensorFlow's graph")
+def test_no_arithmetic_is_done_on_int32():
+    """GPUs have no kernels for it: the numbers would be copied to the host and waited for in every step."""
+    import tensorflow as tf
+
+    layer = Augment(intensities=INTENSITIES)
+    signature = [tf.TensorSpec((None, 6, 6, 1), tf.uint8), tf.TensorSpec((None,), tf.int32)]
+    graph = tf.function(layer, input_signature=signature).get_concrete_function().graph
+    of_int32 = {
+        operation.type
+        for operation in graph.get_operations()
+        for tensor in operation.inputs
+        if tensor.dtype == tf.int32 and "augmentation" in graph_inputs(tensor)
+    }
+    assert of_int32 <= {"Cast", "OneHot"}
+
+
+def graph_inputs(tensor):
+    """Names of the placeholders that a tensor depends on."""
+    waiting, seen, found = [tensor.op], set(), set()
+    while waiting:
+        operation = waiting.pop()
+        if operation.name in seen:
+            continue
+        seen.add(operation.name)
+        if operation.type == "Placeholder":
+            found.add(operation.name)
+        waiting.extend(source.op for source in operation.inputs)
+    return found
+
+
 def test_layer_survives_its_configuration():
     layer = Augment(intensities=INTENSITIES)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))

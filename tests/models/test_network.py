@@ -5,8 +5,15 @@ import pytest
 from mmgkeras.config import AugmentationConfig, ModelConfig
 from mmgkeras.errors import ConfigError
 from mmgkeras.models.backbones import find_backbone
-from mmgkeras.models.network import HEAD, backbone_of, batch_norm_layers, build_network, training_model
-from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, Preprocess
+from mmgkeras.models.network import (
+    HEAD,
+    backbone_of,
+    batch_norm_layers,
+    build_network,
+    training_model,
+    training_normalisation,
+)
+from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, Preprocess, TrainingNormalisation
 
 # Keras' own reading of its variables on JAX is behind numpy's.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -94,11 +101,50 @@ class TestPreprocess:
         assert found[0, 0].tolist() == [[-1.0] * 3, [1.0] * 3]
 
     @pytest.mark.parametrize(
-        "layer", [LocalContrast(), Preprocess(network="resnet50"), DivideByMaximum(pixel_type="uint8")]
+        "layer",
+        [
+            LocalContrast(),
+            Preprocess(network="resnet50"),
+            TrainingNormalisation(network="resnet50"),
+            DivideByMaximum(pixel_type="uint8"),
+        ],
     )
     def test_layer_survives_its_configuration(self, layer):
         again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
         assert again.get_config() == layer.get_config()
+
+
+class TestTrainingNormalisation:
+    def normalised(self, network):
+        layer = TrainingNormalisation(network=network)
+        gray = np.array([0.25, 0.75], dtype=np.float32).reshape(1, 1, 2, 1)
+        layer(gray)
+        layer.set_statistics(mean=0.5, deviation=0.125)
+        found = numpy_of(layer(gray))
+        assert found.shape == (1, 1, 2, 3)
+        assert (found == found[..., :1]).all()
+        return found[0, 0, :, 0].tolist()
+
+    @pytest.mark.parametrize("network", ["resnet18", "MobileNetV2", "DenseNet121"])
+    def test_networks_whose_own_preprocessing_scales_get_z_scores(self, network):
+        assert self.normalised(network) == [-2.0, 2.0]
+
+    @pytest.mark.parametrize("network", ["resnet50", "resnet101", "VGG16"])
+    def test_networks_that_only_take_a_mean_away_keep_the_scale_of_255(self, network):
+        assert self.normalised(network) == [-63.75, 63.75]
+
+    def test_statistics_are_weights_that_no_training_changes(self):
+        config = ModelConfig(weights="none", width=0.1, normalisation="training")
+        network = build_network(config, patch_px=32, pixel_type="uint8")
+        layer = training_normalisation(network)
+        assert [weight.path.split("/")[-1] for weight in layer.weights] == ["mean", "deviation"]
+        assert layer.trainable_weights == []
+        assert {id(weight) for weight in layer.weights} <= {id(variable) for variable in network.variables}
+        behind = training_model(network, AugmentationConfig())
+        assert layer in behind.layers
+        assert (
+            training_normalisation(build_network(ModelConfig(weights="none"), patch_px=32, pixel_type="uint8")) is None
+        )
 
 
 class TestNetwork:

@@ -3,6 +3,7 @@ import hashlib
 import importlib.util
 import json
 import socket
+import struct
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -30,6 +31,8 @@ from mmgkeras.models.weights import (
 # Keras' own reading of its variables on JAX is behind numpy's.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
+PATIENCE_S = 600
+"""A test that ends well must not depend on how fast the machine serves 46 MB."""
 RECIPE = Path(__file__).parent / "make_resnet18_reference.py"
 
 
@@ -143,6 +146,14 @@ class TestSafetensors:
         wrong = tensors | {"bn1.bias": np.full(64, np.nan, dtype=np.float32)}
         self.refused(resnet18, wrong, tmp_path, match="'bn1.bias' must be finite")
 
+    @pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "I8", "BOOL"])
+    def test_tensor_of_a_type_that_holds_no_weights_is_named(self, resnet18, tmp_path, kind):
+        header = json.dumps({"conv1.weight": {"dtype": kind, "shape": [4], "data_offsets": [0, 4]}}).encode()
+        path = tmp_path / "odd.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+        with pytest.raises(WeightsError, match=f"'conv1.weight' must be of F64, F32, F16, BF16. Received: {kind}$"):
+            load_weights(resnet18, ModelConfig(weights=str(path)))
+
     @pytest.mark.parametrize("content", [b"", b"not safetensors at all"])
     def test_damaged_file_is_refused(self, resnet18, tmp_path, content):
         path = tmp_path / "damaged.safetensors"
@@ -181,6 +192,16 @@ class TestLocalFile:
         load_weights(mobilenet, ModelConfig(network="MobileNetV2", weights=str(path)))
         for left, right in zip(backbone_of(mobilenet).get_weights(), other.get_weights(), strict=True):
             np.testing.assert_array_equal(left, right)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_h5_that_is_not_finite_is_refused(self, tmp_path, value):
+        network = network_of(network="MobileNetV2", weights="none")
+        other = backbone_of(network_of(network="MobileNetV2", weights="none"))
+        other.variables[3].assign(np.full(other.variables[3].shape, value, np.float32))
+        other.save_weights(tmp_path / "odd.weights.h5")
+        match = rf"odd.weights.h5: {other.variables[3].path} must be finite"
+        with pytest.raises(WeightsError, match=match):
+            load_weights(network, ModelConfig(network="MobileNetV2", weights=str(tmp_path / "odd.weights.h5")))
 
     @pytest.mark.parametrize("name", ["small.weights.h5", "small.h5"])
     def test_h5_of_another_network_is_refused(self, mobilenet, tmp_path, name):
@@ -229,7 +250,7 @@ def server(weights_file):
         def do_GET(self):
             type(self).requests += 1
             if self.path == "/silent":
-                silence.wait(timeout=10)
+                silence.wait()
             elif self.path in ("/whole", "/short"):
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
@@ -260,7 +281,7 @@ class TestDownload:
     def remote(self, server, place, weights_file, **changes):
         sha256 = hashlib.sha256(weights_file.read_bytes()).hexdigest()
         url = f"http://127.0.0.1:{server.server_port}/{place}"
-        return RemoteFile(**{"url": url, "sha256": sha256, "timeout_s": 0.5} | changes)
+        return RemoteFile(**{"timeout_s": PATIENCE_S, "url": url, "sha256": sha256} | changes)
 
     def test_file_is_kept_and_not_fetched_twice(self, server, resnet18, weights_file, tensors, tmp_path, capsys):
         remote = self.remote(server, "whole", weights_file)
@@ -285,7 +306,7 @@ class TestDownload:
             ("whole", {"sha256": "0" * 64}, "hash does not match"),
             ("missing", {}, "404"),
             ("short", {}, "retrieval incomplete"),
-            ("silent", {}, "timed out"),
+            ("silent", {"timeout_s": 0.5}, "timed out"),
         ],
     )
     def test_failed_download_says_what_to_do_and_leaves_nothing(

@@ -179,3 +179,12 @@ def test_a_folder_that_is_called_as_the_detector_is_not_taken_for_a_model(tmp_pa
         (tmp_path / name).mkdir()
     assert initial_model(ModelConfig(weights="detector")) is None
     assert initial_model(ModelConfig(weights="other")) == Path("other")
+
+
+def test_truncated_variables_are_refused(export_network, trained, tmp_path):
+    export_network(trained, tmp_path / "1")
+    path = tmp_path / "1" / "variables" / "variables.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(WeightsError, match="its weights cannot be read: ") as fault:
+        load_exported_weights(small_network(), tmp_path / "1")
+    assert "\n" not in str(fault.value)

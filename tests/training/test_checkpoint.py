@@ -4,7 +4,7 @@ import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.study.run_files import EpochRow
-from mmgkeras.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from mmgkeras.training.checkpoint import BackgroundWriter, Progress, load_checkpoint, save_checkpoint, snapshot
 from mmgkeras.training.history import EpochSamples, History
 
 
@@ -28,7 +28,7 @@ def make_progress():
 
 def save(path, *, value=3):
     model, optimizer = make_variables(value)
-    save_checkpoint(path, progress=make_progress(), model=model, optimizer=optimizer)
+    save_checkpoint(path, snapshot(make_progress(), model=model, optimizer=optimizer))
 
 
 def test_a_checkpoint_gives_everything_back(tmp_path):
@@ -92,3 +92,79 @@ def test_another_network_is_refused(tmp_path):
     other = [keras.Variable(np.zeros((3, 2), np.float32))]
     with pytest.raises(InputError, match=r"another network: .* has shape \(2, 3\), needed \(3, 2\)"):
         load_checkpoint(path, model=other, optimizer=optimizer)
+
+
+def test_a_snapshot_does_not_change_with_the_variables(tmp_path):
+    model, optimizer = make_variables(3)
+    taken = snapshot(make_progress(), model=model, optimizer=optimizer)
+    model[0].assign(np.full((2, 3), 9, np.float32))
+    save_checkpoint(tmp_path / "checkpoint.npz", taken)
+    load_checkpoint(tmp_path / "checkpoint.npz", model=model, optimizer=optimizer)
+    np.testing.assert_array_equal(model[0], np.full((2, 3), 3, np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_and_change_nothing(tmp_path, value):
+    path = tmp_path / "checkpoint.npz"
+    model, optimizer = make_variables(3)
+    model[0].assign(np.full((2, 3), value, np.float32))
+    taken = snapshot(make_progress(), model=model, optimizer=optimizer)
+    assert not taken.is_finite
+    save_checkpoint(path, taken)
+    model, optimizer = make_variables(4)
+    with pytest.raises(InputError, match=r"checkpoint.npz: .* must hold finite numbers"):
+        load_checkpoint(path, model=model, optimizer=optimizer)
+    np.testing.assert_array_equal(model[0], np.full((2, 3), 4, np.float32))
+    assert int(optimizer[0]) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": None},
+        {"history": None},
+        {"losses": None},
+        {"model/0": None},
+        {"step": np.int64(-1)},
+        {"step": np.zeros(2, np.int64)},
+        {"history": np.zeros((1, 3))},
+        {"history": np.full((1, 11), np.nan)},
+        {"labels": np.zeros(3, np.int8)},
+        {"losses": np.zeros(2, np.float64)},
+        {"model/0": np.full((2, 3), "x")},
+        {"model/7": np.zeros(1)},
+    ],
+    ids=str,
+)
+def test_a_forged_checkpoint_is_one_line(tmp_path, changes):
+    path = tmp_path / "checkpoint.npz"
+    save(path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files} | changes
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    model, optimizer = make_variables(0)
+    with pytest.raises(InputError, match=r"checkpoint.npz: ") as fault:
+        load_checkpoint(path, model=model, optimizer=optimizer)
+    assert "\n" not in str(fault.value)
+    np.testing.assert_array_equal(model[0], np.zeros((2, 3), np.float32))
+
+
+def test_pieces_are_written_in_order_and_one_at_a_time():
+    done = []
+    with BackgroundWriter() as writer:
+        for number in range(20):
+            writer.do(lambda number=number: done.append(number))
+        writer.wait()
+        assert done == list(range(20))
+
+
+def test_what_goes_wrong_in_the_background_is_raised():
+    def fail():
+        raise InputError("no space")
+
+    with BackgroundWriter() as writer:
+        writer.do(fail)
+        with pytest.raises(InputError, match="no space"):
+            writer.do(lambda: None)
+    with pytest.raises(InputError, match="no space"), BackgroundWriter() as writer:
+        writer.do(fail)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import select
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from mmgkeras.cli import main
 from mmgkeras.config import ModelConfig
 from mmgkeras.models.network import build_network
 
-COMMON = ["--fold", "1", "--set", "model.weights=none", "--set", "train.batch_size=54"]
-"""54 of 272 samples: five steps an epoch."""
+WIDTH = 0.25
+COMMON = ["--fold", "1"]
+for setting in ("model.weights=none", f"model.width={WIDTH}", "train.batch_size=54"):
+    COMMON += ["--set", setting]
+"""54 of 272 samples: five steps an epoch. A narrow network, for it learns in a fifth of the time."""
 
 
 def arguments(store, folder, *more):
@@ -72,7 +76,7 @@ def test_five_steps_of_resnet18_on_two_devices_equal_one_in_every_weight(one_and
     expected, found = saved_weights(one / "run"), saved_weights(two / "run")
     assert len(expected) == len(found) > 100
     # The last scale of each block begins at 0, so that a wrong scale of the gradient would show.
-    variables = build_network(ModelConfig(weights="none"), patch_px=32, pixel_type="uint8").variables
+    variables = build_network(ModelConfig(weights="none", width=WIDTH), patch_px=32, pixel_type="uint8").variables
     arrays = list(expected.values())  # in the order of the variables
     scales = [arrays[place] for place, variable in enumerate(variables) if variable.path.endswith("_2_bn/gamma")]
     assert len(scales) == 8
@@ -209,7 +213,7 @@ def test_a_run_starts_from_an_exported_model_whole(one_and_two, training_store, 
     folder = one_and_two[0][0]
     still = ["--set", "train.learning_rate=1e-12", "--set", "train.epochs=1"]
     finished(start(training_store, tmp_path, *still, "--set", f"model.weights={folder / 'model' / '1'}"))
-    trainable = build_network(ModelConfig(weights="none"), patch_px=32, pixel_type="uint8").variables
+    trainable = build_network(ModelConfig(weights="none", width=WIDTH), patch_px=32, pixel_type="uint8").variables
     places = [place for place, variable in enumerate(trainable) if variable.trainable]
     # The exported model differs from the checkpoint in its batch-norm statistics alone.
     expected, found = (list(saved_weights(run / "run").values()) for run in (folder, tmp_path))
@@ -228,7 +232,7 @@ def test_a_crossval_from_a_model_of_one_of_its_folds_is_one_line_and_leaves_noth
 ):
     model, out = one_and_two[0][0] / "model" / "1", tmp_path / "crossval"
     config = tmp_path / "mine.toml"
-    config.write_text(f"[model]\nweights = {json.dumps(str(model))}\n")
+    config.write_text(f"[model]\nwidth = {WIDTH}\nweights = {json.dumps(str(model))}\n")
     command = ["crossval", "--store", str(training_store), "--config", str(config), "--out", str(out)]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
@@ -305,3 +309,53 @@ def test_bfloat16_trains_and_exports_float32(training_store, tmp_path):
     assert {array.dtype.name for array in weights.values()} == {"float32"}
     graph = (tmp_path / "model" / "1" / "saved_model.pb").read_bytes()
     assert b"bfloat16" not in graph
+
+
+def test_a_training_that_diverges_is_one_line_and_exports_nothing(training_store, tmp_path):
+    more = ["--set", "train.learning_rate=1e20", "--set", "train.epochs=3"]
+    process = start(training_store, tmp_path, *more)
+    stdout, stderr = process.communicate(timeout=3600)
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
+    (line,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: train.learning_rate: {tmp_path / 'run'} diverged by step ")
+    assert line.endswith("give a lower rate and another folder or --overwrite. Received: 1e+20")
+    assert "model: " not in stdout
+    assert not list((tmp_path / "model").glob("*"))
+
+
+def test_the_model_says_what_the_store_was_made_with_and_not_what_was_never_used(one_and_two):
+    folder = one_and_two[0][0]
+    metadata = json.loads((folder / "model" / "1" / "assets.extra" / "mmgkeras.json").read_text())
+    assert metadata["config"]["patches"]["patch_px"] == metadata["patch_px"] == 32
+    assert metadata["config"]["patches"]["stride_px"] == 32
+    assert metadata["config"]["split"] == {"num_subsets": 3}
+    assert sorted(metadata["config"]) == ["augmentation", "model", "patches", "split", "train"]
+    assert "patch_px = 32" in (folder / "run" / "config.toml").read_text()
+
+
+def test_a_run_goes_on_with_another_cadence_of_checkpoints(one_and_two, training_store):
+    folder = one_and_two[0][0]
+    more = ["--set", "train.checkpoint_steps=2", "--set", "train.checkpoint_minutes=60"]
+    result = CliRunner().invoke(main, arguments(training_store, folder, *FIVE_STEPS, *more))
+    assert result.exit_code == 0, result.output
+    assert "has finished; nothing to do" in result.stderr
+
+
+def test_a_store_that_is_changed_while_it_is_trained_on_gives_no_model(training_store, tmp_path):
+    store = Path(shutil.copytree(training_store, tmp_path / "store"))
+    (shard,) = store.glob("patches-*.npy")
+    process = start(store, tmp_path, "--set", "train.epochs=1")
+    deadline_step = tmp_path / "run" / "tensorboard"
+    while process.poll() is None and not deadline_step.exists():
+        select.select([], [], [], 0.05)
+    with shard.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    _, stderr = process.communicate(timeout=3600)
+    assert process.returncode == 1
+    (line,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {store}: was changed while it was trained on, nothing is exported: {shard}: is not")
+    assert not list((tmp_path / "model").glob("*"))
