@@ -55,24 +55,30 @@ def classify_timed(
     nothing.
 
     Raises:
-        InputError: if the image of the data folder cannot be read, or is not that of the store.
+        InputError: if the image of the data folder cannot be read, or is not that of the store, or the model's answers
+            are no probabilities.
     """
     if source is None:
-        return _inferred(classifier, patches)
+        return _inferred(classifier, patches, image_id=image_id)
     grid = store.grid(image_id)
     start = time.perf_counter()
     mammogram = images.read(source.records[image_id], source.data)
     read_s = time.perf_counter() - start
     divide_s = _divided(mammogram, patches, grid=grid, store=store, data=source.data)
-    probability, seconds = _inferred(classifier, patches)
+    probability, seconds = _inferred(classifier, patches, image_id=image_id)
     start = time.perf_counter()
     draw(mammogram, ScoreMap(image_id, grid, probability.reshape(grid.rows, grid.cols)))
     return probability, {"read_s": read_s, "divide_s": divide_s, **seconds, "draw_s": time.perf_counter() - start}
 
 
-def _inferred(classifier: Classifier, patches: Pixels) -> tuple[NDArray[np.float32], dict[str, float]]:
+def _inferred(
+    classifier: Classifier, patches: Pixels, *, image_id: str
+) -> tuple[NDArray[np.float32], dict[str, float]]:
     start = time.perf_counter()
-    probability = classifier.classify(patches)
+    try:
+        probability = classifier.classify(patches)
+    except InputError as error:
+        raise InputError(f"image {image_id}: {error}") from error
     return probability, {"infer_s": time.perf_counter() - start}
 
 

@@ -108,5 +108,9 @@ def localisation_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) ->
         )
     if without:
         names = ", ".join(without)
-        body.append(missing(f"Not measured for {names}: it needs regions.csv and a model that gives activations."))
+        body.append(
+            missing(
+                f"Not measured for {names}: it needs regions.csv and a model with several cells of activation a patch."
+            )
+        )
     return Section(anchor="localisation", title="Localisation inside the patch", body=tuple(body))

@@ -17,6 +17,7 @@ class MeanClassifier:
     """A model in numpy whose probability is the mean of the patch."""
 
     can_localise = True
+    cell_centres_px = (1.5, 5.5)
 
     def __init__(self, path: Path) -> None:
         self.path = path

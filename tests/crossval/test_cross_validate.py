@@ -381,6 +381,18 @@ def test_without_the_data_folder_inference_alone_is_timed_and_that_is_said(
         crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", data=tmp_path / "gone")
 
 
+def test_an_activation_of_one_cell_a_patch_is_not_pointed_with(
+    quadrant_store, trained, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmgkeras.crossval import job
+
+    monkeypatch.setattr(job.load, "cell_centres_px", (3.5,))
+    crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,))
+    folder = tmp_path / "out" / "small" / "seed0" / "fold1"
+    assert not (folder / "pointing.csv").exists()
+    assert "one cell for a whole patch" in json.loads((folder / "done.json").read_text())["skipped"]["pointing.csv"]
+
+
 def test_patients_held_out_are_scored_too(quadrant_store, trained, tmp_path) -> None:
     write_folds(quadrant_store / "folds.csv", {"p1": "A", "p2": "A", "p3": "B", "p4": "C"}, overwrite=True)
     config = read_config(overrides=["train.validation_patients=0.5"])

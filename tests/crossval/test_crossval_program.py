@@ -57,7 +57,7 @@ def test_a_queue_that_was_killed_goes_on_where_it_was(whole_and_killed: tuple[Pa
     assert STEPS_PER_EPOCH <= second < 3 * STEPS_PER_EPOCH
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "pointing.csv", "../predictions.csv"])
+@pytest.mark.parametrize("name", ["predictions.csv", "shortcut.csv", "../predictions.csv"])
 def test_it_comes_to_the_same_files(whole_and_killed: tuple[Path, Path, str], name: str) -> None:
     whole, killed, _ = whole_and_killed
     assert (killed / name).read_bytes() == (whole / name).read_bytes()

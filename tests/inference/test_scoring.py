@@ -92,6 +92,16 @@ def test_predictions_hold_what_the_store_knows_and_the_model_says(quadrant_store
     assert scored.timing["infer_s"].gt(0).all()
 
 
+def test_an_answer_that_is_no_probability_names_the_image(
+    quadrant_store: Path, own_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = load(own_model)
+    answers = {"probability": np.array([0.5, np.nan, 0.5, 0.5], np.float32)}
+    monkeypatch.setattr(classifier, "_call", lambda *_, **__: classifier._check_answers(answers))
+    with pytest.raises(InputError, match=r"^image b: .*must give probabilities from 0 to 1. Received: nan for 1 of 4 "):
+        predict_store(classifier, PatchStore.open(quadrant_store), indices=np.arange(4, 8), fold=1)
+
+
 def test_no_patches_to_score_is_an_error(quadrant_store: Path, own_model: Path) -> None:
     with pytest.raises(InputError, match=r"has no patches to score in fold 3"):
         predict_store(load(own_model), PatchStore.open(quadrant_store), indices=np.array([], np.int64), fold=3)
