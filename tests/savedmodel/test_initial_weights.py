@@ -128,7 +128,7 @@ def test_damaged_ancestry_is_refused(make, store):
     folder = make()
     path = folder / METADATA_FILE
     path.write_text(path.read_text().replace('"started_from": []', '"started_from": [{"fold": 1}]'))
-    with pytest.raises(InputError, match="started_from.0.store_checksum is missing"):
+    with pytest.raises(InputError, match=r"started_from\.0\.store_checksum is missing"):
         check_initial_model(folder, config=CONFIG, store=store, fold=1)
 
 
