@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from mmgkeras.config import SplitConfig
 from mmgkeras.errors import InputError
 
-PATIENT_COLUMNS: Final = ("patient_id", "images", "positives", "negatives")
-
 _SCALE: Final = 2**40
 """A quantity's weight is this over its squared mean, so that equal relative deviations count equally."""
 _MAX_ROUNDS: Final = 50

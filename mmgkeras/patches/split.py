@@ -5,7 +5,7 @@ in `assign`, the counting in `subset_counts`.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -51,10 +51,6 @@ class Fold:
     train: NDArray[np.int64]
     test: NDArray[np.int64]
     proof: LeakProof
-
-    def proof_record(self) -> dict[str, int]:
-        """The proof as plain numbers, to be written down."""
-        return asdict(self.proof)
 
 
 def split_store(

@@ -1,4 +1,4 @@
-"""Counts of patients, mammograms and patches by subset and fold, for terminal and report (paper, Tables 4 to 6).
+"""Counts of patients, mammograms and patches by subset and fold, for terminal and report (paper, Tables 4 and 6).
 
 Owns counting alone. Rows with unknown labels are counted apart and neither trained on nor scored.
 """
@@ -15,16 +15,6 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 
 SUBSET_COLUMNS: Final = ("subset", "patients", "images", "yes", "no", "unknown")
-
-
-@dataclass(frozen=True, slots=True)
-class FoldCounts:
-    """One row of Table 5: patches of known label in the training and in the test set of a fold."""
-
-    train_negatives: int
-    train_positives: int
-    test_negatives: int
-    test_positives: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +45,13 @@ def subset_counts(patches: pd.DataFrame, assignment: Mapping[str, str]) -> pd.Da
     return pd.DataFrame(rows, columns=list(SUBSET_COLUMNS))
 
 
-def fold_counts(subsets: pd.DataFrame) -> list[FoldCounts]:
-    """Table 5 from Table 4 (columns yes and no, one row for each subset): fold k tests subset k, the rest trains."""
-    total_negatives, total_positives = int(subsets["no"].sum()), int(subsets["yes"].sum())
-    return [
-        FoldCounts(
-            train_negatives=total_negatives - negatives,
-            train_positives=total_positives - positives,
-            test_negatives=negatives,
-            test_positives=positives,
-        )
-        for negatives, positives in zip(subsets["no"].tolist(), subsets["yes"].tolist(), strict=True)
-    ]
-
-
 def augmented_counts(
     num_negative: int, num_positive: int, *, num_positive_ops: int = 24, num_negative_ops: int = 2
 ) -> AugmentedCounts:
-    """Table 6 from a row of Table 5: 4 rotations x 2 flips x 3 intensities of positives, 2 flips of negatives."""
+    """Table 6 from a row of Table 5, the training patches of a fold.
+
+    Positives are turned in 4 rotations x 2 flips x 3 intensities, negatives in 2 flips.
+    """
     return AugmentedCounts(negatives=num_negative * num_negative_ops, positives=num_positive * num_positive_ops)
 
 

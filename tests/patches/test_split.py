@@ -1,6 +1,7 @@
 """Patients to subsets: even, repeatable, whole; and nothing on both sides of a fold."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.patches.assign import assign_subsets
 from mmgkeras.patches.split import fold_patches, hold_out_patients, prove_no_leak, split_store
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.patches.subset_counts import FoldCounts, fold_counts, shared_patient_lines, subset_counts, subset_lines
+from mmgkeras.patches.subset_counts import shared_patient_lines, subset_counts, subset_lines
 from mmgkeras.schema import Region
 from mmgkeras.tables import read_folds, write_folds
 
@@ -246,7 +247,7 @@ class TestFoldPatches:
         other = fold_patches(store, 2)
         assert other.test.tolist() == list(range(2, 16))
         assert other.train.tolist() == [0, 1, 16, 17, 18, 19]
-        assert fold.proof_record() == {
+        assert asdict(fold.proof) == {
             "train_patients": 7,
             "test_patients": 3,
             "shared_patients": 0,
@@ -255,19 +256,14 @@ class TestFoldPatches:
             "shared_pixel_digests": 0,
         }
 
-    def test_folds_hold_what_table_5_says_of_table_4(self, store: PatchStore) -> None:
+    def test_a_fold_tests_its_row_of_table_4_and_trains_on_the_others(self, store: PatchStore) -> None:
         assignment = split_store(store, SplitConfig(num_subsets=3))
         labels = store.patches["label"].to_numpy()
-        counted = [
-            FoldCounts(
-                train_negatives=int((labels[fold.train] == 0).sum()),
-                train_positives=int((labels[fold.train] == 1).sum()),
-                test_negatives=int((labels[fold.test] == 0).sum()),
-                test_positives=int((labels[fold.test] == 1).sum()),
-            )
-            for fold in (fold_patches(store, number) for number in (1, 2, 3))
-        ]
-        assert counted == fold_counts(subset_counts(store.patches, assignment))
+        counts = subset_counts(store.patches, assignment)[["yes", "no"]].to_numpy()
+        for number, own in enumerate(counts, start=1):
+            fold = fold_patches(store, number)
+            for rows, expected in ((fold.test, own), (fold.train, counts.sum(axis=0) - own)):
+                assert [(labels[rows] == label).sum() for label in (1, 0)] == expected.tolist()
 
     def test_an_undivided_store_is_refused(self, store: PatchStore) -> None:
         with pytest.raises(InputError, match=r"folds\.csv: is missing; mmgkeras split makes it"):
