@@ -1,6 +1,7 @@
 """`mmgkeras phantom`: makes mammogram-like images with exact truth."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Literal, cast
 
@@ -45,7 +46,7 @@ def phantom(
     from mmgkeras.sources.phantom import write_phantom
 
     given = (*overrides, f"phantom.looks={looks}") if looks else overrides
-    summary = write_phantom(
+    num_images, regions = write_phantom(
         out,
         num_patients=patients,
         seed=seed,
@@ -57,7 +58,6 @@ def phantom(
         overwrite=overwrite,
         track=track,
     )
-    echo(
-        f"{out}: {summary.num_patients} patients, {summary.num_images} images, "
-        f"{summary.num_calcifications} calcifications, {summary.num_clusters} clusters"
-    )
+    kinds = Counter(region.kind for region in regions)
+    num_marks, num_clusters = kinds["calcification"], kinds["cluster"]
+    echo(f"{out}: {patients} patients, {num_images} images, {num_marks} calcifications, {num_clusters} clusters")

@@ -12,7 +12,8 @@ from mmgkeras.sources.phantom import write_phantom
 from mmgkeras.sources.phantom.calcifications import VISIBLE_SNR, signal_to_noise
 from mmgkeras.sources.phantom.cases import plan_exposures
 from mmgkeras.sources.phantom.exposure import make_image
-from mmgkeras.sources.phantom.texture import spectrum_slope
+
+from .spectrum import spectrum_slope
 
 SPACING_MM = 0.3
 

@@ -144,7 +144,7 @@ def test_the_generators_version_goes_up_when_it_gives_other_images(looks):
 
 class TestDisplay:
     def display(self, **curve):
-        return Display(black=0.0, white=1.0, fat=0.0, evened=0.0, thinnest_mm=1.0, full_mm=1.0, **curve)
+        return Display(black=0.0, white=1.0, fat=0.0, evened=0.0, full_mm=1.0, look=Look(**curve))
 
     def test_curve_is_an_s_that_keeps_the_ends_and_the_middle(self):
         gray = self.display(curve=0.6).gray(np.array([[0.0, 0.25, 0.5, 0.75]], np.float32), np.ones((1, 4), np.float32))

@@ -7,7 +7,9 @@ from mmgkeras.sources.phantom.calcifications import _chord_mm
 from mmgkeras.sources.phantom.cases import SIZE_RANGE_MM, Mark, draw_findings, plan_exposures
 from mmgkeras.sources.phantom.distractors import laid
 from mmgkeras.sources.phantom.physics import beam_at, detector_blur, noise_level, unit_noise
-from mmgkeras.sources.phantom.texture import power_law_field, spectrum_slope
+from mmgkeras.sources.phantom.texture import Raster, power_law_field
+
+from .spectrum import spectrum_slope
 
 SPHERE = Mark(
     offset_mm=(0.0, 0.0, 0.0),
@@ -46,14 +48,14 @@ def test_both_views_share_the_breasts_findings_and_nothing_else():
 @pytest.mark.parametrize("beta", [2.5, 3.1])
 def test_texture_has_the_slope_it_was_asked_for(beta):
     rng = np.random.default_rng(0)
-    fields = [power_law_field((512, 512), rng, spacing_mm=0.2, beta=beta) for _ in range(4)]
+    fields = [power_law_field(Raster((512, 512), 0.2), rng, beta=beta) for _ in range(4)]
     slopes = [spectrum_slope(field, spacing_mm=0.2) for field in fields]
     assert np.mean(slopes) == pytest.approx(beta, abs=0.15)
     assert np.mean([field.var() for field in fields]) == pytest.approx(1.0, abs=0.35)
 
 
 def test_stretched_texture_varies_less_along_its_direction():
-    field = power_law_field((400, 400), np.random.default_rng(0), spacing_mm=0.2, beta=3, angle=0.0, stretch=3.0)
+    field = power_law_field(Raster((400, 400), 0.2), np.random.default_rng(0), beta=3, angle=0.0, stretch=3.0)
     assert np.diff(field, axis=1).std() < 0.6 * np.diff(field, axis=0).std()
 
 
@@ -99,16 +101,15 @@ def test_laid_curve_has_the_asked_height_where_it_is_alone_and_twice_that_where_
     along = np.arange(0.0, 40.0, 0.1)
     across = np.full_like(along, 20.05)
     courses = [np.stack([along, across], axis=-1), np.stack([across, along], axis=-1)]
-    drawn = laid(
-        courses, [np.full(400, 3.0)] * 2, sigma_mm=0.4, shape=(round(40 / spacing_mm),) * 2, spacing_mm=spacing_mm
-    )
+    raster = Raster((round(40 / spacing_mm),) * 2, spacing_mm)
+    drawn = laid(courses, [np.full(400, 3.0)] * 2, raster, sigma_mm=0.4)
     assert drawn[round(10 / spacing_mm)].max() == pytest.approx(3.0, rel=0.05)
     assert drawn.max() == pytest.approx(6.0, rel=0.05)
 
 
 def test_curve_beside_the_image_leaves_it_empty():
     course = np.stack([np.arange(50.0, 60.0, 0.1), np.full(100, -30.0)], axis=-1)
-    assert not laid([course], [np.ones(100)], sigma_mm=0.2, shape=(40, 40), spacing_mm=0.2).any()
+    assert not laid([course], [np.ones(100)], Raster((40, 40), 0.2), sigma_mm=0.2).any()
 
 
 def test_small_calcifications_keep_their_range_of_sizes():

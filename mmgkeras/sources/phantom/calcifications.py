@@ -5,6 +5,7 @@ Owns how a mark becomes log attenuation in pixels and which pixels are its truth
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -15,11 +16,10 @@ from scipy.spatial import ConvexHull
 
 from mmgkeras.patches.region_masks import mask_region
 from mmgkeras.schema import Region
-from mmgkeras.sources.phantom.anatomy import Outline
-from mmgkeras.sources.phantom.cases import Finding, Mark, PhantomView
+from mmgkeras.sources.phantom.anatomy import Anatomy
+from mmgkeras.sources.phantom.cases import Finding, Mark
 from mmgkeras.sources.phantom.physics import SCATTER_FACTOR, Beam, detector_blur
-
-Floats = NDArray[np.float32]
+from mmgkeras.sources.phantom.texture import Floats, Raster
 
 VISIBLE_SNR: Final = 5.0
 """A mark whose blurred signal, matched against the quantum noise, has a lower ratio is left out of image and truth.
@@ -77,36 +77,21 @@ class Calcification:
         return np.asarray(self.signal >= np.float32(TRUTH_PART) * self.signal.max())
 
 
-def project(
-    findings: Sequence[Finding],
-    outline: Outline,
-    *,
-    view: PhantomView,
-    beam: Beam,
-    depth_mm: Floats,
-    spacing_mm: float,
-    blur_mm: float = 0.0,
-) -> list[Calcification]:
+def project(findings: Sequence[Finding], anatomy: Anatomy, *, beam: Beam, blur_mm: float) -> list[Calcification]:
     """The marks that lie at least 2 mm within the breast as this view shows it, each on its own window."""
-    marks = []
+    outline, depth_mm, marks = anatomy.outline, anatomy.depth_mm, []
+    spacing_mm = outline.spacing_mm
     for number, finding in enumerate(findings, start=1):
         row_mm, col_mm = outline.at(finding.depth, finding.height)
         for mark in finding.marks:
-            across = mark.offset_mm[0] if view == "CC" else 0.7 * (mark.offset_mm[0] + mark.offset_mm[1])
-            if finding.vessel is not None:
-                across = mark.offset_mm[0]
+            across = mark.offset_mm[0]
+            if finding.vessel is None and outline.view == "MLO":
+                across = 0.7 * (mark.offset_mm[0] + mark.offset_mm[1])
             centre = ((row_mm + across) / spacing_mm - 0.5, (col_mm + mark.offset_mm[2]) / spacing_mm - 0.5)
-            drawn = _drawn(
-                mark, number, centre, beam=beam, shape=depth_mm.shape, spacing_mm=spacing_mm, blur_mm=blur_mm
-            )
+            drawn = _drawn(mark, number, centre, beam=beam, raster=outline.raster, blur_mm=blur_mm)
             if drawn is not None and depth_mm[round(centre[0]), round(centre[1])] > 2.0:
                 marks.append(drawn)
     return marks
-
-
-def visible(marks: Sequence[Calcification], noise: Floats) -> list[Calcification]:
-    """Those marks that a perfect observer who knows where to look can tell from quantum noise (H, W)."""
-    return [mark for mark in marks if signal_to_noise(mark, noise) >= VISIBLE_SNR]
 
 
 def signal_to_noise(mark: Calcification, noise: Floats) -> float:
@@ -128,16 +113,8 @@ def regions_of(
         for index, mark in enumerate(members, start=1):
             size = float(np.sqrt(mark.mark.length_mm * mark.mark.width_mm))
             name = f"f{number}-c{index:02d}-{mark.mark.form}-{size:.2f}mm"
-            regions.append(
-                mask_region(
-                    image_id=image_id,
-                    region_id=name,
-                    kind="calcification",
-                    top=mark.top,
-                    left=mark.left,
-                    mask=mark.truth,
-                )
-            )
+            truth = partial(mask_region, top=mark.top, left=mark.left, mask=mark.truth)
+            regions.append(truth(image_id=image_id, region_id=name, kind="calcification"))
         pattern = findings[number - 1].pattern
         for index, points in enumerate(_envelopes(members, spacing_mm=spacing_mm), start=1):
             corners = np.array(points)
@@ -149,16 +126,10 @@ def regions_of(
 
 
 def _drawn(
-    mark: Mark,
-    finding: int,
-    centre: tuple[float, float],
-    *,
-    beam: Beam,
-    shape: tuple[int, int],
-    spacing_mm: float,
-    blur_mm: float,
+    mark: Mark, finding: int, centre: tuple[float, float], *, beam: Beam, raster: Raster, blur_mm: float
 ) -> Calcification | None:
     """The mark on a window around it; None where the window does not lie wholly in the image."""
+    shape, spacing_mm = raster
     reach = int(np.ceil((0.75 * mark.length_mm + 3 * blur_mm) / spacing_mm)) + MARGIN_PX
     top, left = round(centre[0]) - reach, round(centre[1]) - reach
     size = 2 * reach + 1

@@ -5,7 +5,6 @@ in both views: findings of several marks each. Knows nothing of pixels and contr
 part of an image has a random stream of its own, so that none changes with the number of patients or the order of work.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -112,8 +111,6 @@ def _rng(seed: int, *key: int) -> np.random.Generator:
 Form = Literal["round", "linear", "coarse", "rim", "vascular"]
 Pattern = Literal["clustered", "segmental", "linear", "regional", "diffuse", "single", "vascular"]
 
-KIND_PARTS: Final = (("macro", 0.57), ("micro", 0.35), ("vascular", 0.08))
-"""Mix of findings on the calcification images of CDD-CESM: macro 54, micro 33, vascular 8 %."""
 PATTERN_PARTS: Final[tuple[tuple[Pattern, float], ...]] = (
     ("clustered", 0.75),
     ("segmental", 0.12),
@@ -174,22 +171,6 @@ class Finding:
     height: float
     marks: tuple[Mark, ...]
     vessel: NDArray[np.float64] | None = None
-
-
-def draw_findings(rng: np.random.Generator, *, mean: float, skin_mean: float = 0.0) -> list[Finding]:
-    """All findings of one breast, of Poisson numbers of these means; some breasts have none."""
-    names = [name for name, _ in KIND_PARTS]
-    parts = [part for _, part in KIND_PARTS]
-    makers: dict[str, Callable[[np.random.Generator], Finding]] = {
-        "macro": _macro,
-        "micro": _micro,
-        "vascular": _vascular,
-    }
-    kinds = rng.choice(len(names), size=rng.poisson(mean), p=parts)
-    findings = [makers[names[kind]](child) for kind, child in zip(kinds, rng.spawn(len(kinds)), strict=True)]
-    if skin_mean:
-        findings += [_skin(child) for child in rng.spawn(int(rng.poisson(skin_mean)))]
-    return findings
 
 
 def _placed(
@@ -313,3 +294,16 @@ def _vascular(rng: np.random.Generator) -> Finding:
             marks.append(replace(mark, angle=float(heading[index] + rng.normal(0.0, 0.15))))
             at += mark.length_mm / coverage * float(rng.uniform(0.6, 1.4))
     return _placed("vascular", marks, rng, vessel=course)
+
+
+KINDS: Final = ((_macro, 0.57), (_micro, 0.35), (_vascular, 0.08))
+"""Mix of findings on the calcification images of CDD-CESM: macro 54, micro 33, vascular 8 %."""
+
+
+def draw_findings(rng: np.random.Generator, *, mean: float, skin_mean: float = 0.0) -> list[Finding]:
+    """All findings of one breast, of Poisson numbers of these means; some breasts have none."""
+    kinds = rng.choice(len(KINDS), size=rng.poisson(mean), p=[part for _, part in KINDS])
+    findings = [KINDS[kind][0](child) for kind, child in zip(kinds, rng.spawn(len(kinds)), strict=True)]
+    if skin_mean:
+        findings += [_skin(child) for child in rng.spawn(int(rng.poisson(skin_mean)))]
+    return findings

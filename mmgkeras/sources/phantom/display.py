@@ -9,7 +9,7 @@ import io
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,11 @@ from scipy import ndimage
 
 from mmgkeras.config import PhantomConfig
 from mmgkeras.sources.phantom.cases import Exposure
+from mmgkeras.sources.phantom.texture import Floats
 
-Floats = NDArray[np.float32]
-
-SHARPENED_PART: Final = 1 / 2
-LEVELS_PART: Final = 1 / 3
-JPEG_PART: Final = 1 / 3
-LINES_PART: Final = 1 / 5
-LETTERING_ON_BREAST_PART: Final = 1 / 2
+SOMETIMES: Final = {"sharpening": 1 / 2, "levels": 1 / 3, "jpeg_quality": 1 / 3, "line_gray": 1 / 5, "on_breast": 1 / 2}
+"""The part of randomised images that have these; "on_breast" is lettering there."""
+ON_LOG_SCALE: Final = ("noise", "gamma", "sharpening_mm")
 BRIGHTEST: Final = 0.97
 
 
@@ -79,48 +76,31 @@ def draw_look(exposure: Exposure, config: PhantomConfig) -> Look:
     if config.looks == "plain":
         return PLAIN
     rng = exposure.image_rng("look")
-
-    def even(limits: tuple[float, float]) -> float:
-        return float(rng.uniform(*limits))
-
-    def log(limits: tuple[float, float]) -> float:
-        return float(np.exp(rng.uniform(*np.log(np.maximum(limits, 1e-3)))))
-
-    fat_gray = even(config.fat_gray)
-    is_sharpened, has_levels, is_jpeg, has_lines, is_on_breast = rng.random(5) < (
-        SHARPENED_PART,
-        LEVELS_PART,
-        JPEG_PART,
-        LINES_PART,
-        LETTERING_ON_BREAST_PART,
-    )
+    fat_gray = float(rng.uniform(*config.fat_gray))
+    has = dict(zip(SOMETIMES, rng.random(len(SOMETIMES)) < tuple(SOMETIMES.values()), strict=True))
+    drawn: dict[str, Any] = {}
+    for name, limits in config:  # in this order, or equal seeds no longer give equal looks
+        if (
+            not isinstance(limits, tuple)
+            or name == "fat_gray"
+            or (name in ("levels", "jpeg_quality") and not has[name])
+        ):
+            continue
+        if name in ON_LOG_SCALE:
+            drawn[name] = float(np.exp(rng.uniform(*np.log(np.maximum(limits, 1e-3)))))
+        else:
+            drawn[name] = float(rng.uniform(*limits))
+    for name in ("sharpening", "line_gray"):
+        drawn[name] *= bool(has[name])
+    for name in {"lettering", "levels", "jpeg_quality"} & drawn.keys():
+        drawn[name] = round(drawn[name])
     return Look(
         findings_per_breast=config.findings_per_breast,
         skin_findings_per_breast=config.skin_findings_per_breast,
-        noise=log(config.noise),
-        noise_trend=even(config.noise_trend),
-        noise_sigma_px=even(config.noise_sigma_px),
-        blur_mm=even(config.blur_mm),
-        texture=even(config.texture),
-        skin=even(config.skin),
-        muscle=even(config.muscle),
-        needles_per_cm2=even(config.needles_per_cm2),
-        strands_per_cm2=even(config.strands_per_cm2),
-        dust_per_cm2=even(config.dust_per_cm2),
-        dark_dust=even(config.dark_dust),
         fat_gray=fat_gray,
-        dense_gray=min(fat_gray + even(config.tissue_range), BRIGHTEST),
-        evenness=even(config.evenness),
-        curve=even(config.curve),
-        gamma=log(config.gamma),
-        sharpening=even(config.sharpening) * bool(is_sharpened),
-        sharpening_mm=log(config.sharpening_mm),
-        fog=even(config.fog),
-        lettering=round(even(config.lettering)),
-        is_lettered_on_breast=bool(is_on_breast),
-        levels=round(even(config.levels)) if has_levels else None,
-        jpeg_quality=round(even(config.jpeg_quality)) if is_jpeg else None,
-        line_gray=even(config.line_gray) * bool(has_lines),
+        dense_gray=min(fat_gray + drawn.pop("tissue_range"), BRIGHTEST),
+        is_lettered_on_breast=bool(has["on_breast"]),
+        **drawn,
     )
 
 
@@ -135,33 +115,31 @@ class Display:
     Attributes:
         black, white: log attenuation, after thickness is evened out, at gray 0 and 1.
         fat: log attenuation of fat, per mm.
-        evened: part of the loss of thickness toward the skin that is made up for, 0 to 1.
-        thinnest_mm: below this thickness nothing more is made up for.
+        evened: part of the loss of thickness toward the skin that is made up for, 0 to 1; below a fifth of the full
+            thickness nothing more is made up for.
         full_mm: thickness of the breast.
-        curve, gamma: of the tone curve, as in `PhantomConfig`.
+        look: whose curve and gamma are those of the tone curve.
     """
 
     black: float
     white: float
     fat: float
     evened: float
-    thinnest_mm: float
     full_mm: float
-    curve: float = 0.0
-    gamma: float = 1.0
+    look: Look
 
     def gray(self, log_image: Floats, thickness_mm: Floats) -> Floats:
         """(H, W) gray values of 0 to 1."""
-        missing = self.full_mm - np.maximum(thickness_mm, np.float32(self.thinnest_mm))
+        missing = self.full_mm - np.maximum(thickness_mm, np.float32(0.2 * self.full_mm))
         evened = log_image + np.float32(self.evened * self.fat) * missing
         linear = (evened - np.float32(self.black)) / np.float32(self.white - self.black)
         room = 1 - SHOULDER
         shoulder = SHOULDER + room * (1 - np.exp(-np.clip(linear - SHOULDER, 0, None) / room))
         gray = np.asarray(np.clip(np.where(linear < SHOULDER, linear, shoulder), 0, 1), dtype=np.float32)
-        if self.curve:
-            gray -= np.float32(self.curve / (2 * np.pi)) * np.sin(np.float32(2 * np.pi) * gray)
-        if self.gamma != 1:
-            gray = np.clip(gray, 0, 1) ** np.float32(self.gamma)
+        if self.look.curve:
+            gray -= np.float32(self.look.curve / (2 * np.pi)) * np.sin(np.float32(2 * np.pi) * gray)
+        if self.look.gamma != 1:
+            gray = np.clip(gray, 0, 1) ** np.float32(self.look.gamma)
         return np.asarray(gray, dtype=np.float32)
 
 

@@ -15,8 +15,7 @@ from mmgkeras.sources.phantom.anatomy import ANGLE_OF_VIEW, Anatomy, Outline
 from mmgkeras.sources.phantom.cases import Exposure, Finding
 from mmgkeras.sources.phantom.display import PLAIN, Look
 from mmgkeras.sources.phantom.physics import STEEL_PER_MM
-
-Floats = NDArray[np.float32]
+from mmgkeras.sources.phantom.texture import Floats, Raster
 
 END_ON_PER_CM2: Final = 0.1
 END_ON_WIDTHS_MM: Final = (0.18, 0.28, 0.45)
@@ -44,43 +43,29 @@ class Distractors:
     dust: Floats
 
 
-def draw_distractors(
-    exposure: Exposure,
-    outline: Outline,
-    anatomy: Anatomy,
-    findings: list[Finding],
-    *,
-    look: Look,
-    spacing_mm: float,
-) -> Distractors:
+def draw_distractors(exposure: Exposure, anatomy: Anatomy, findings: list[Finding], *, look: Look) -> Distractors:
     """All distractors of one image; vessels with calcified walls are among them, their calcifications are not."""
-    shape = anatomy.depth_mm.shape
+    outline = anatomy.outline
     rng = exposure.image_rng("distractors")
     strand_rng, vessel_rng, node_rng, clip_rng, dust_rng, end_rng, fold_rng = rng.spawn(7)
-    soft = needles(exposure, outline, anatomy, strand_rng, per_cm2=look.needles_per_cm2, spacing_mm=spacing_mm)
+    soft = _needles(anatomy, strand_rng, per_cm2=look.needles_per_cm2)
     if look.strands_per_cm2:
-        flow_rng = exposure.image_rng("strands")
-        soft += flowing_strands(exposure, outline, anatomy, flow_rng, look=look, spacing_mm=spacing_mm)
-    soft += _vessels(outline, findings, vessel_rng, shape=shape, spacing_mm=spacing_mm)
-    soft += _nodes(exposure, outline, node_rng, shape=shape, spacing_mm=spacing_mm)
-    soft += _end_on(outline, anatomy, end_rng, spacing_mm=spacing_mm)
-    soft += _folds(outline, fold_rng, shape=shape, spacing_mm=spacing_mm)
+        soft += _flowing_strands(anatomy, exposure.image_rng("strands"), per_cm2=look.strands_per_cm2)
+    soft += _vessels(outline, findings, vessel_rng)
+    soft += _nodes(outline, node_rng)
+    soft += _end_on(anatomy, end_rng)
+    soft += _folds(outline, fold_rng)
     soft *= np.clip(anatomy.depth_mm / 4.0, 0, 1)
-    return Distractors(
-        soft_mm=soft,
-        metal=_clips(outline, clip_rng, shape=shape, spacing_mm=spacing_mm),
-        dust=_dust(outline, dust_rng, look=look, shape=shape, spacing_mm=spacing_mm),
-    )
+    return Distractors(soft_mm=soft, metal=_clips(outline, clip_rng), dust=_dust(outline, dust_rng, look=look))
 
 
-def _end_on(outline: Outline, anatomy: Anatomy, rng: np.random.Generator, *, spacing_mm: float) -> Floats:
+def _end_on(anatomy: Anatomy, rng: np.random.Generator) -> Floats:
     """Ducts, small vessels and ligaments that run along the beam for some millimetres: soft bright spots."""
-    shape = anatomy.depth_mm.shape
-    area_cm2 = float((anatomy.depth_mm > 0).sum()) * spacing_mm**2 / 100
-    total = np.zeros(shape, dtype=np.float32)
+    outline = anatomy.outline
+    total = np.zeros(outline.raster.shape, dtype=np.float32)
     for sigma_mm in END_ON_WIDTHS_MM:
         courses, amounts = [], []
-        for _ in range(rng.poisson(END_ON_PER_CM2 * area_cm2 / len(END_ON_WIDTHS_MM))):
+        for _ in range(rng.poisson(END_ON_PER_CM2 * anatomy.area_cm2 / len(END_ON_WIDTHS_MM))):
             start = outline.anywhere(rng)
             length = rng.uniform(0.8, 4.0) * sigma_mm
             course = draw_course(rng, start=start, length_mm=length, heading=rng.uniform(0, 6.3), bend=0.2)
@@ -88,20 +73,13 @@ def _end_on(outline: Outline, anatomy: Anatomy, rng: np.random.Generator, *, spa
             # A stretch this short does not reach the height of a long ridge.
             height = min(rng.lognormal(np.log(9.0), 0.6), 25.0) / special.erf(length / sigma_mm / np.sqrt(8))
             amounts.append(np.full(len(course), height))
-        total += laid(courses, amounts, sigma_mm=sigma_mm, shape=shape, spacing_mm=spacing_mm)
+        total += laid(courses, amounts, outline.raster, sigma_mm=sigma_mm)
     return total
 
 
-def _vessels(
-    outline: Outline,
-    findings: list[Finding],
-    rng: np.random.Generator,
-    *,
-    shape: tuple[int, int],
-    spacing_mm: float,
-) -> Floats:
+def _vessels(outline: Outline, findings: list[Finding], rng: np.random.Generator) -> Floats:
     """Veins and arteries of 1 to 3 mm, tortuous."""
-    total = np.zeros(shape, dtype=np.float32)
+    total = np.zeros(outline.raster.shape, dtype=np.float32)
     courses: list[NDArray[np.float64]] = []
     for _ in range(int(rng.integers(2, 8))):
         start = outline.at(rng.uniform(0.0, 0.7), rng.uniform(-1.0, 0.9))
@@ -114,40 +92,36 @@ def _vessels(
     for course in courses:
         width = rng.uniform(0.35, 0.9)
         fade = np.minimum(1, np.minimum(np.arange(len(course)), np.arange(len(course))[::-1]) / 60)
-        total += laid([course], [fade * 3.2 * width], sigma_mm=width, shape=shape, spacing_mm=spacing_mm)
+        total += laid([course], [fade * 3.2 * width], outline.raster, sigma_mm=width)
     return total
 
 
-def _folds(outline: Outline, rng: np.random.Generator, *, shape: tuple[int, int], spacing_mm: float) -> Floats:
+def _folds(outline: Outline, rng: np.random.Generator) -> Floats:
     """In one image of six a fold of skin near the chest wall, above or below: a pair of close bright lines."""
     if rng.random() >= 1 / 6:
-        return np.zeros(shape, dtype=np.float32)
+        return np.zeros(outline.raster.shape, dtype=np.float32)
     start = outline.at(rng.uniform(0.0, 0.1), rng.choice([-1.0, 0.8]) + rng.normal(0.0, 0.1))
     heading = -0.5 * np.sign(start[0] - outline.nipple[0]) + rng.normal(0.0, 0.2)
     course = draw_course(rng, start=start, length_mm=rng.uniform(15.0, 45.0), heading=heading, bend=0.1)
     beside = course + np.array([rng.uniform(1.0, 2.5), 0.0])
     fade = 3.0 * np.sqrt(np.linspace(1, 0, len(course)))
-    return laid([course, beside], [fade, fade], sigma_mm=0.5, shape=shape, spacing_mm=spacing_mm)
+    return laid([course, beside], [fade, fade], outline.raster, sigma_mm=0.5)
 
 
-def _nodes(
-    exposure: Exposure, outline: Outline, rng: np.random.Generator, *, shape: tuple[int, int], spacing_mm: float
-) -> Floats:
+def _nodes(outline: Outline, rng: np.random.Generator) -> Floats:
     """Lymph nodes in the axilla and rarely in the breast, and small round densities such as cysts and moles."""
+    shape, spacing_mm = outline.raster
     total = np.zeros(shape, dtype=np.float32)
-    axilla = int(rng.poisson(0.8)) if exposure.view == "MLO" else 0
+    axilla = int(rng.poisson(0.8)) if outline.view == "MLO" else 0
     places = [
         (rng.uniform(0.02, 0.2) * outline.height_mm, rng.uniform(0.1, 0.5) * outline.nipple[1]) for _ in range(axilla)
     ]
     places += [outline.at(rng.uniform(0.3, 0.9), rng.uniform(-0.8, 0.8)) for _ in range(rng.poisson(1.0))]
     for row_mm, col_mm in places:
         radius = rng.uniform(1.5, 6.0)
-        _add_ellipsoid(
-            total,
-            centre=(row_mm / spacing_mm, col_mm / spacing_mm),
-            radii=(radius / spacing_mm, radius * rng.uniform(0.6, 1.0) / spacing_mm),
-            peak=radius * rng.uniform(0.8, 1.6),
-        )
+        radii = (radius / spacing_mm, radius * rng.uniform(0.6, 1.0) / spacing_mm)
+        centre = (row_mm / spacing_mm, col_mm / spacing_mm)
+        _add_ellipsoid(total, centre=centre, radii=radii, peak=radius * rng.uniform(0.8, 1.6))
     return total
 
 
@@ -163,92 +137,74 @@ def _add_ellipsoid(image: Floats, *, centre: tuple[float, float], radii: tuple[f
     part += np.float32(peak) * np.clip(1 - squared, 0, None).astype(np.float32) ** np.float32(0.8)
 
 
-def _clips(outline: Outline, rng: np.random.Generator, *, shape: tuple[int, int], spacing_mm: float) -> Floats:
+def _clips(outline: Outline, rng: np.random.Generator) -> Floats:
     """Surgical clips in one of ten images: bent wires of 2 to 4 mm."""
     courses, amounts = [], []
     if rng.random() < 0.1:
         row_mm, col_mm = outline.at(rng.uniform(0.2, 0.8), rng.uniform(-0.7, 0.7))
         for _ in range(int(rng.integers(1, 5))):
             start = (row_mm + rng.normal(0.0, 8.0), col_mm + rng.normal(0.0, 8.0))
-            course = draw_course(
-                rng, start=start, length_mm=rng.uniform(2.0, 4.0), heading=rng.uniform(0, 6.3), bend=0.5
-            )
-            courses.append(course)
-            amounts.append(np.full(len(course), 0.15 * STEEL_PER_MM))
-    return laid(courses, amounts, sigma_mm=0.12, shape=shape, spacing_mm=spacing_mm)
+            length, heading = rng.uniform(2.0, 4.0), rng.uniform(0, 6.3)
+            courses.append(draw_course(rng, start=start, length_mm=length, heading=heading, bend=0.5))
+            amounts.append(np.full(len(courses[-1]), 0.15 * STEEL_PER_MM))
+    return laid(courses, amounts, outline.raster, sigma_mm=0.12)
 
 
-def _dust(
-    outline: Outline, rng: np.random.Generator, *, look: Look, shape: tuple[int, int], spacing_mm: float
-) -> Floats:
+def _dust(outline: Outline, rng: np.random.Generator, *, look: Look) -> Floats:
     """Dust and fibres on the detector: sharp, as they lie where the image is formed; bright, a few dark."""
+    shape = outline.raster.shape
     total = np.zeros(shape, dtype=np.float32)
     for _ in range(rng.poisson(look.dust_per_cm2 * outline.height_mm * outline.width_mm / 100)):
         row, col = int(rng.integers(1, shape[0] - 2)), int(rng.integers(1, shape[1] - 2))
         speck = np.zeros((3, 3), dtype=np.float32)
         speck.flat[rng.choice(9, int(rng.integers(1, 5)), replace=False)] = 1
-        total[row - 1 : row + 2, col - 1 : col + 2] += speck * _sign(rng, look) * rng.uniform(0.06, 0.5)
+        if look is PLAIN:
+            sign = float(rng.choice([-1.0, 1.0, 1.0, 1.0]))
+        else:
+            sign = -1.0 if rng.random() < look.dark_dust else 1.0
+        total[row - 1 : row + 2, col - 1 : col + 2] += speck * sign * rng.uniform(0.06, 0.5)
     courses, amounts = [], []
     for _ in range(rng.poisson(8.0)):
         start = (rng.uniform(0, outline.height_mm), rng.uniform(0, outline.width_mm))
         course = draw_course(rng, start=start, length_mm=rng.uniform(0.8, 6.0), heading=rng.uniform(0, 6.3), bend=0.6)
         courses.append(course)
         amounts.append(np.full(len(course), rng.uniform(0.05, 0.25)))
-    return total + laid(courses, amounts, sigma_mm=0.06, shape=shape, spacing_mm=spacing_mm)
+    return total + laid(courses, amounts, outline.raster, sigma_mm=0.06)
 
 
-def _sign(rng: np.random.Generator, look: Look) -> float:
-    """-1 for a dark speck, else 1."""
-    if look is PLAIN:
-        return float(rng.choice([-1.0, 1.0, 1.0, 1.0]))
-    return -1.0 if rng.random() < look.dark_dust else 1.0
-
-
-def needles(
-    exposure: Exposure,
-    outline: Outline,
-    anatomy: Anatomy,
-    rng: np.random.Generator,
-    *,
-    per_cm2: float,
-    spacing_mm: float,
-) -> Floats:
+def _needles(anatomy: Anatomy, rng: np.random.Generator, *, per_cm2: float) -> Floats:
     """Connective tissue: septa seen on edge, thin and deep, mostly toward the nipple, crossing each other."""
-    shape = anatomy.depth_mm.shape
-    area_cm2 = float((anatomy.depth_mm > 0).sum()) * spacing_mm**2 / 100
-    total = np.zeros(shape, dtype=np.float32)
+    outline = anatomy.outline
+    total = np.zeros(outline.raster.shape, dtype=np.float32)
     for sigma_mm, part in zip(STRAND_WIDTHS_MM, (0.5, 0.35, 0.15), strict=True):
         courses, amounts = [], []
-        for _ in range(rng.poisson(per_cm2 * area_cm2 * part)):
+        for _ in range(rng.poisson(per_cm2 * anatomy.area_cm2 * part)):
             start = outline.anywhere(rng)
             toward = np.arctan2(outline.nipple[0] - start[0], 1.2 * outline.nipple[1] - start[1])
-            heading = 0.5 * toward + 0.5 * ANGLE_OF_VIEW[exposure.view] + rng.normal(0.0, 0.55)
+            heading = 0.5 * toward + 0.5 * ANGLE_OF_VIEW[outline.view] + rng.normal(0.0, 0.55)
             course = draw_course(rng, start=start, length_mm=rng.uniform(6.0, 35.0), heading=heading, bend=0.14)
             fade = np.sin(np.linspace(0, np.pi, len(course))) ** 0.5 * (
                 1 + 0.5 * np.sin(np.linspace(0, rng.uniform(3, 20), len(course)) + rng.uniform(0, 6))
             )
             courses.append(course)
             amounts.append(fade * min(rng.lognormal(np.log(1.4), 0.8), 5.0))
-        total += laid(courses, amounts, sigma_mm=sigma_mm, shape=shape, spacing_mm=spacing_mm)
+        total += laid(courses, amounts, outline.raster, sigma_mm=sigma_mm)
     return total
 
 
-def flowing_strands(
-    exposure: Exposure, outline: Outline, anatomy: Anatomy, rng: np.random.Generator, *, look: Look, spacing_mm: float
-) -> Floats:
+def _flowing_strands(anatomy: Anatomy, rng: np.random.Generator, *, per_cm2: float) -> Floats:
     """Ligaments that run together: soft, curved, along one smooth field of directions about the way to the nipple."""
-    shape = anatomy.depth_mm.shape
-    area_cm2 = float((anatomy.depth_mm > 0).sum()) * spacing_mm**2 / 100
+    outline = anatomy.outline
     own = rng.uniform(0.05, 0.6)
     typical_mm = rng.uniform(0.2, 0.9)
     waves = _draw_waves(rng)
-    total = np.zeros(shape, dtype=np.float32)
+    total = np.zeros(outline.raster.shape, dtype=np.float32)
     for sigma_mm, part in zip(FLOW_WIDTHS_MM, (0.45, 0.35, 0.2), strict=True):
-        count = int(rng.poisson(look.strands_per_cm2 * area_cm2 * part))
+        count = int(rng.poisson(per_cm2 * anatomy.area_cm2 * part))
         if count == 0:
             continue
         starts = rng.uniform((0.0, 0.0), (outline.height_mm, outline.nipple[1]), (count, 2))
-        courses = _flow(outline, starts, rng, waves=waves, own=own, angle=ANGLE_OF_VIEW[exposure.view])
+        courses = _flow(outline, starts, rng, waves=waves, own=own)
         lengths = rng.uniform(4.0, 40.0, count)
         at_mm = np.arange(courses.shape[1]) * FLOW_STEP_MM
         fade = np.sqrt(np.clip(np.sin(np.pi * np.minimum(at_mm / lengths[:, None], 1)), 0, 1))
@@ -256,7 +212,7 @@ def flowing_strands(
         height = np.minimum(typical_mm * rng.lognormal(0.0, 0.8, (count, 1)), 5.0)
         is_drawn = fade > 0
         amounts = (fade * height)[is_drawn] * (FLOW_STEP_MM / STEP_MM)
-        total += laid([courses[is_drawn]], [amounts], sigma_mm=sigma_mm, shape=shape, spacing_mm=spacing_mm)
+        total += laid([courses[is_drawn]], [amounts], outline.raster, sigma_mm=sigma_mm)
     return total
 
 
@@ -268,23 +224,18 @@ def _draw_waves(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _flow(
-    outline: Outline,
-    starts: NDArray[np.float64],
-    rng: np.random.Generator,
-    *,
-    waves: NDArray[np.float64],
-    own: float,
-    angle: float,
+    outline: Outline, starts: NDArray[np.float64], rng: np.random.Generator, *, waves: NDArray[np.float64], own: float
 ) -> NDArray[np.float64]:
     """(N, K, 2) curves from starts (N, 2), each turned by `own` radians (deviation) against the field of directions."""
     places = starts.copy()
     turned = rng.normal(0.0, own, len(starts))
     bend = rng.normal(0.0, 0.004, len(starts))
+    along = 0.4 * ANGLE_OF_VIEW[outline.view]
     steps = []
     for number in range(round(40.0 / FLOW_STEP_MM)):
         toward = np.arctan2(outline.nipple[0] - places[:, 0], np.maximum(1.3 * outline.nipple[1] - places[:, 1], 5.0))
         phases = places @ waves[:, :2].T + waves[:, 2]
-        heading = 0.6 * toward + 0.4 * angle + (np.sin(phases) * waves[:, 3]).sum(axis=1) + turned + bend * number
+        heading = 0.6 * toward + along + (np.sin(phases) * waves[:, 3]).sum(axis=1) + turned + bend * number
         places = places + FLOW_STEP_MM * np.stack([np.sin(heading), np.cos(heading)], axis=-1)
         steps.append(places)
     return np.stack(steps, axis=1)
@@ -303,14 +254,10 @@ def draw_course(
 
 
 def laid(
-    courses: list[NDArray[np.float64]],
-    amounts: list[NDArray[np.float64]],
-    *,
-    sigma_mm: float,
-    shape: tuple[int, int],
-    spacing_mm: float,
+    courses: list[NDArray[np.float64]], amounts: list[NDArray[np.float64]], raster: Raster, *, sigma_mm: float
 ) -> Floats:
     """(H, W) curves of Gaussian profile whose peak is `amounts` along each of them; crossing curves add."""
+    shape, spacing_mm = raster
     if not courses:
         return np.zeros(shape, dtype=np.float32)
     points = np.concatenate(courses) / spacing_mm - 0.5

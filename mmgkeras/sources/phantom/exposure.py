@@ -8,12 +8,11 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmgkeras.config import PhantomConfig
 from mmgkeras.schema import Region
-from mmgkeras.sources.phantom.anatomy import Anatomy, draw_anatomy, draw_outline
-from mmgkeras.sources.phantom.calcifications import Calcification, project, regions_of, visible
+from mmgkeras.sources.phantom.anatomy import Anatomy, draw_anatomy
+from mmgkeras.sources.phantom.calcifications import VISIBLE_SNR, Calcification, project, regions_of, signal_to_noise
 from mmgkeras.sources.phantom.cases import Exposure, draw_findings
 from mmgkeras.sources.phantom.display import (
     PLAIN,
@@ -27,8 +26,7 @@ from mmgkeras.sources.phantom.display import (
 )
 from mmgkeras.sources.phantom.distractors import Distractors, draw_distractors
 from mmgkeras.sources.phantom.physics import SCATTER_FACTOR, Beam, beam_at, detector_blur, noise_level, unit_noise
-
-Floats = NDArray[np.float32]
+from mmgkeras.sources.phantom.texture import Floats
 
 PLAIN_PHANTOM: Final = PhantomConfig()
 
@@ -65,9 +63,8 @@ def make_image(exposure: Exposure, *, spacing_mm: float, config: PhantomConfig =
     findings = draw_findings(
         exposure.breast_rng(), mean=look.findings_per_breast, skin_mean=look.skin_findings_per_breast
     )
-    outline = draw_outline(exposure)
-    anatomy = draw_anatomy(exposure, outline, look=look, spacing_mm=spacing_mm)
-    distractors = draw_distractors(exposure, outline, anatomy, findings, look=look, spacing_mm=spacing_mm)
+    anatomy = draw_anatomy(exposure, look=look, spacing_mm=spacing_mm)
+    distractors = draw_distractors(exposure, anatomy, findings, look=look)
     without = _log_image(anatomy, distractors, beam, spacing_mm=spacing_mm, blur_mm=look.blur_mm)
     display = _display(without, anatomy, beam, full_mm=exposure.patient.thickness_mm, look=look, rng=rng)
     noise_of = partial(
@@ -78,16 +75,11 @@ def make_image(exposure: Exposure, *, spacing_mm: float, config: PhantomConfig =
         trend=look.noise_trend,
     )
     noise = noise_of(without)
-    marks = project(
-        findings,
-        outline,
-        view=exposure.view,
-        beam=beam,
-        depth_mm=anatomy.depth_mm,
-        spacing_mm=spacing_mm,
-        blur_mm=look.blur_mm,
-    )
-    marks = visible(marks, noise if look is PLAIN else np.hypot(noise, _gray_step(display, look)))
+    # What rounding to gray levels hides is as invisible as noise.
+    gray_step = (display.white - display.black) / min(look.levels or 255, 255)
+    hidden = noise if look is PLAIN else np.hypot(noise, gray_step)
+    marks = project(findings, anatomy, beam=beam, blur_mm=look.blur_mm)
+    marks = [mark for mark in marks if signal_to_noise(mark, hidden) >= VISIBLE_SNR]
     with_marks = without.copy()
     for mark in marks:
         with_marks[mark.place] += mark.signal
@@ -150,18 +142,4 @@ def _display(
         dark, light, evened = look.fat_gray, look.dense_gray, look.evenness
     unit = (dense - fat * full_mm) / (light - dark)
     black = fat * full_mm - dark * unit
-    return Display(
-        black=black,
-        white=black + unit,
-        fat=fat,
-        evened=evened,
-        thinnest_mm=0.2 * full_mm,
-        full_mm=full_mm,
-        curve=look.curve,
-        gamma=look.gamma,
-    )
-
-
-def _gray_step(display: Display, look: Look) -> float:
-    """The log attenuation that one gray level of the image is worth: what rounding hides is as invisible as noise."""
-    return (display.white - display.black) / min(look.levels or 255, 255)
+    return Display(black, black + unit, fat=fat, evened=evened, full_mm=full_mm, look=look)

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 ENERGIES_KEV: Final = (17.0, 20.0, 25.0)
-FAT_PER_MM: Final = (0.0777, 0.0539, 0.0384)
-"""Adipose tissue, density 0.95 g/cm3, interpolated from the tables of NIST."""
-GLAND_MINUS_FAT_PER_MM: Final = (0.044, 0.027, 0.015)
-APATITE_MINUS_GLAND_PER_MM: Final = (3.2, 2.0, 1.05)
-OXALATE_MINUS_GLAND_PER_MM: Final = (1.04, 0.65, 0.35)
-"""Differences as computed with xraydb from elemental tables."""
+PER_MM: Final = {
+    "fat": (0.0777, 0.0539, 0.0384),
+    "gland_minus_fat": (0.044, 0.027, 0.015),
+    "apatite_minus_gland": (3.2, 2.0, 1.05),
+    "oxalate_minus_gland": (1.04, 0.65, 0.35),
+}
+"""Coefficients at these energies. Fat is adipose tissue, density 0.95 g/cm3, interpolated from the tables of NIST; the
+differences are as computed with xraydb from elemental tables."""
 STEEL_PER_MM: Final = 20.0
 """A surgical clip stops the beam at any of these energies; the exact value does not matter."""
 SCATTER_FACTOR: Final = 1.2
@@ -28,9 +30,8 @@ REFERENCE_PIXEL_MM: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Beam:
-    """The coefficients of one exposure, per mm, at one effective energy in keV."""
+    """The coefficients of one exposure, per mm, at one effective energy."""
 
-    energy_kev: float
     fat: float
     gland_minus_fat: float
     apatite_minus_gland: float
@@ -39,34 +40,20 @@ class Beam:
 
 def beam_at(energy_kev: float) -> Beam:
     """The coefficients at an effective energy of 17 to 25 keV, interpolated on log scales."""
-
-    def at(table: tuple[float, ...]) -> float:
-        return float(np.exp(np.interp(np.log(energy_kev), np.log(ENERGIES_KEV), np.log(table))))
-
-    return Beam(
-        energy_kev=energy_kev,
-        fat=at(FAT_PER_MM),
-        gland_minus_fat=at(GLAND_MINUS_FAT_PER_MM),
-        apatite_minus_gland=at(APATITE_MINUS_GLAND_PER_MM),
-        oxalate_minus_gland=at(OXALATE_MINUS_GLAND_PER_MM),
-    )
-
-
-def blur_sigma_px(spacing_mm: float) -> float:
-    """The detector's blur as a Gaussian: 0.4 px for selenium with pixels below 85 um, else 0.5 px for caesium iodide.
-
-    Sources: Hoheisel 2004 (MTF above 0.40 at 7.1 /mm, 70 um); Vedantham 2000 (0.73, 0.42, 0.28 at 2, 4, 5 /mm, 100 um).
-    """
-    return 0.4 if spacing_mm < 0.085 else 0.5
+    logs = {name: np.interp(np.log(energy_kev), np.log(ENERGIES_KEV), np.log(table)) for name, table in PER_MM.items()}
+    return Beam(**{name: float(np.exp(value)) for name, value in logs.items()})
 
 
 def detector_blur(log_image: NDArray[np.float32], *, spacing_mm: float, blur_mm: float = 0.0) -> NDArray[np.float32]:
     """The image as the detector blurs it, and what follows it by a Gaussian of `blur_mm`.
 
+    The detector's is a Gaussian of 0.4 px for selenium with pixels below 85 um, else of 0.5 px for caesium iodide:
+    Hoheisel 2004 (MTF above 0.40 at 7.1 /mm, 70 um); Vedantham 2000 (0.73, 0.42, 0.28 at 2, 4, 5 /mm, 100 um).
+
     The blur is applied to the log attenuation. For small contrasts that is the same as blurring the beam, and it makes
     blurring additive: the blurred image with calcifications is that without plus the blurred calcifications, exactly.
     """
-    sigma_px = float(np.hypot(blur_sigma_px(spacing_mm), blur_mm / spacing_mm))
+    sigma_px = float(np.hypot(0.4 if spacing_mm < 0.085 else 0.5, blur_mm / spacing_mm))
     blurred: NDArray[np.float32] = ndimage.gaussian_filter(log_image, sigma_px, truncate=4.0)
     return blurred
 

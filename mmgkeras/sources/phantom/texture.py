@@ -1,99 +1,63 @@
-"""Random fields that look like breast tissue: a power-law texture, drawn toward the nipple, and fine webs.
+"""Random fields that look like breast tissue: a power-law texture, drawn toward the nipple, and bands of it.
 
 Owns spectra and fields; knows nothing of breasts. All fields are made at the size of the image by one FFT each.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+Floats = NDArray[np.float32]
+
 OUTER_SCALE_MM = 60.0
 """Above this length the spectrum is flat, so that the mean of a field does not wander with the size of the image."""
 
 
+class Raster(NamedTuple):
+    """The pixels of an image to be made: (rows, columns), and the length of a pixel's edge."""
+
+    shape: tuple[int, int]
+    spacing_mm: float
+
+
 def power_law_field(
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-    *,
-    spacing_mm: float,
-    beta: float,
-    angle: float = 0.0,
-    stretch: float = 1.0,
-) -> NDArray[np.float32]:
+    raster: Raster, rng: np.random.Generator, *, beta: float, angle: float = 0.0, stretch: float = 1.0
+) -> Floats:
     """(H, W) Gaussian field of mean 0 and variance 1 whose power falls as frequency to the power of minus `beta`.
 
     Args:
-        shape: of the field in pixels.
+        raster: of the field.
         rng: its randomness.
-        spacing_mm: length of a pixel's edge.
         beta: slope of the two-dimensional power spectrum.
         angle: direction along which structures run, in radians from the columns' axis, positive downward.
         stretch: how many times longer structures are along `angle` than across.
     """
-    down, right = _frequencies(shape, spacing_mm=spacing_mm)
-    squared = _stretched(down, right, angle=angle, stretch=stretch) + np.float32(OUTER_SCALE_MM**-2)
-    return _filtered(shape, rng, squared ** np.float32(-beta / 4))
+    squared = _squared_frequency(raster, angle=angle, stretch=stretch) + np.float32(OUTER_SCALE_MM**-2)
+    return _filtered(raster.shape, rng, squared ** np.float32(-beta / 4))
 
 
 def band_field(
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-    *,
-    spacing_mm: float,
-    length_mm: float,
-    angle: float = 0.0,
-    stretch: float = 1.0,
-) -> NDArray[np.float32]:
+    raster: Raster, rng: np.random.Generator, *, length_mm: float, angle: float = 0.0, stretch: float = 1.0
+) -> Floats:
     """(H, W) Gaussian field of variance 1 whose power lies in an octave around structures `length_mm` wide."""
-    down, right = _frequencies(shape, spacing_mm=spacing_mm)
-    squared = _stretched(down, right, angle=angle, stretch=stretch) * np.float32(length_mm**2)
-    return _filtered(shape, rng, squared * np.exp(-squared))
+    squared = _squared_frequency(raster, angle=angle, stretch=stretch) * np.float32(length_mm**2)
+    return _filtered(raster.shape, rng, squared * np.exp(-squared))
 
 
-def web(field: NDArray[np.float32], *, width: float) -> NDArray[np.float32]:
-    """(H, W) thin bright lines, 0 to 1, where a field passes through zero; `width` as a part of its deviation."""
-    return np.asarray(np.exp(-((field / np.float32(width)) ** 2)), dtype=np.float32)
-
-
-def spectrum_slope(
-    image: NDArray[np.float32], *, spacing_mm: float, band_per_mm: tuple[float, float] = (0.15, 0.7)
-) -> float:
-    """The beta of a square image (P, P): minus the slope of its radial power spectrum on log scales.
-
-    A Hann window is applied to the image less its mean; the band is that of Chen et al., Med Phys 2012.
-    """
-    size = len(image)
-    hann = np.hanning(size)
-    power = np.abs(fft.fft2((image - image.mean()) * np.outer(hann, hann))) ** 2
-    frequency = np.abs(fft.fftfreq(size, spacing_mm))
-    radius = np.hypot(frequency[:, None], frequency[None, :])
-    edges = np.geomspace(*band_per_mm, 9)
-    bins = np.digitize(radius, edges)
-    filled = [place for place in range(1, len(edges)) if np.any(bins == place)]
-    mean_radius = [np.log(radius[bins == place]).mean() for place in filled]
-    mean_power = [np.log(power[bins == place].mean()) for place in filled]
-    return -float(np.polyfit(mean_radius, mean_power, 1)[0])
-
-
-def _frequencies(shape: tuple[int, int], *, spacing_mm: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Frequencies per mm along rows (H', 1) and columns (1, W'), of the padded size that transforms fast."""
-    height, width = (fft.next_fast_len(length + 16, real=True) for length in shape)
-    down = np.asarray(fft.fftfreq(height, spacing_mm), dtype=np.float32)[:, None]
-    right = np.asarray(fft.rfftfreq(width, spacing_mm), dtype=np.float32)[None, :]
-    return down, right
-
-
-def _stretched(
-    down: NDArray[np.float32], right: NDArray[np.float32], *, angle: float, stretch: float
-) -> NDArray[np.float32]:
-    """Squared frequency, counted `stretch` times across less than along the direction of the structures."""
+def _squared_frequency(raster: Raster, *, angle: float, stretch: float) -> Floats:
+    """(H', W') per mm, of a size that transforms fast; counted `stretch` times more along the structures."""
+    height, width = (fft.next_fast_len(length + 16, real=True) for length in raster.shape)
+    down = np.asarray(fft.fftfreq(height, raster.spacing_mm), dtype=np.float32)[:, None]
+    right = np.asarray(fft.rfftfreq(width, raster.spacing_mm), dtype=np.float32)[None, :]
     along = np.float32(np.cos(angle)) * right + np.float32(np.sin(angle)) * down
     across = np.float32(np.cos(angle)) * down - np.float32(np.sin(angle)) * right
     root = np.float32(np.sqrt(stretch))
     return np.asarray((along * root) ** 2 + (across / root) ** 2, dtype=np.float32)
 
 
-def _filtered(shape: tuple[int, int], rng: np.random.Generator, transfer: NDArray[np.float32]) -> NDArray[np.float32]:
+def _filtered(shape: tuple[int, int], rng: np.random.Generator, transfer: Floats) -> Floats:
     """White noise through a filter, cut to `shape`, of mean 0 and variance 1 as expected, not as drawn."""
     height = transfer.shape[0]
     width = fft.next_fast_len(shape[1] + 16, real=True)

@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -43,16 +42,6 @@ _Written = tuple[list[Region], str]
 """The truth of an image and the SHA-256 of its pixels."""
 
 
-@dataclass(frozen=True, slots=True)
-class PhantomSummary:
-    """How much was written."""
-
-    num_patients: int
-    num_images: int
-    num_calcifications: int
-    num_clusters: int
-
-
 def write_phantom(
     folder: Path,
     *,
@@ -65,8 +54,8 @@ def write_phantom(
     num_workers: int = 1,
     overwrite: bool = False,
     track: Track = untracked,
-) -> PhantomSummary:
-    """Writes a data folder of phantom images with their exact truth, and its twins if asked to.
+) -> tuple[int, list[Region]]:
+    """Writes a data folder of phantom images with their exact truth, and its twins; how many images, and the truth.
 
     Every image depends on the seed, its patient's number, the pixel size and the configuration alone: neither on
     `num_patients` nor on `num_workers`, the number of processes.
@@ -86,13 +75,10 @@ def write_phantom(
         write = partial(_write_image, places=places, spacing_mm=spacing_mm, bits=bits, config=config)
         made = _write_all(write, exposures, num_workers=num_workers, track=track)
         regions = [region for found, _ in made for region in found]
+        records = [image_record(exposure, spacing_mm=spacing_mm) for exposure in exposures]
         for place in places:
-            tables.write_images(
-                place / "images.csv", [image_record(exposure, spacing_mm=spacing_mm) for exposure in exposures]
-            )
-        tables.write_regions(temporary / "regions.csv", regions)
-        if has_twins:
-            tables.write_regions(temporary / TWINS / "regions.csv", [])
+            tables.write_images(place / "images.csv", records)
+            tables.write_regions(place / "regions.csv", regions if place == temporary else [])
         provenance = {
             "generator_version": GENERATOR_VERSION,
             "seed": seed,
@@ -105,13 +91,7 @@ def write_phantom(
             "regions_sha256": files.sha256_file(temporary / "regions.csv"),
         }
         (temporary / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    kinds = [region.kind for region in regions]
-    return PhantomSummary(
-        num_patients=num_patients,
-        num_images=len(exposures),
-        num_calcifications=kinds.count("calcification"),
-        num_clusters=kinds.count("cluster"),
-    )
+    return len(exposures), regions
 
 
 def quantized(gray: NDArray[np.float32], *, bits: Literal[8, 16]) -> Pixels:
