@@ -19,7 +19,6 @@ from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.patches.shards import pixel_sha256
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Grid, ImageRecord, Mammogram, Side
-from mmgkeras.tables.ids import look_alikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def _look_alikes(what: str, ids: list[str]) -> list[str]:
     return [
         f"{what} ids {', '.join(ascii(one) for one in group)} differ only in Unicode form, case, width or invisible "
         "characters"
-        for group in look_alikes(ids)
+        for group in tables.look_alikes(ids)
     ]
 
 

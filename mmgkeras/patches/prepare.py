@@ -3,6 +3,7 @@
 Owns what a store is made of and what its manifest says. Memory does not grow with the store.
 """
 
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras import __version__, tables
+from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
 from mmgkeras.files import atomic_folder, check_apart
@@ -106,7 +107,7 @@ def _patch_rows(record: ImageRecord, *, labels: NDArray[np.int8], tissue: NDArra
 def _image_row(image: ReadImage) -> tuple[object, ...]:
     grid = image.grid
     size = (grid.height, grid.width, grid.chest_wall, grid.stride_px)
-    return (*tables.image_values(image.mammogram.record), *size, image.pixel_sha256, grid.rows * grid.cols)
+    return (*astuple(image.mammogram.record), *size, image.pixel_sha256, grid.rows * grid.cols)
 
 
 def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport) -> None:

@@ -19,7 +19,6 @@ from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.patches.assign import assign_subsets
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
-from mmgkeras.tables.ids import look_alikes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def split_store(
     target = store.path / FOLDS
     if target.exists() and not overwrite:
         raise InputError(f"{target}: already exists; give --overwrite to divide the patients anew")
-    alike = look_alikes(store.images["patient_id"])
+    alike = tables.look_alikes(store.images["patient_id"])
     if alike and not allow_look_alikes:
         raise InputFaultsError(
             [

@@ -6,32 +6,23 @@ told to. What a table means beyond its own rows (a region of an image that is no
 
 from mmgkeras.tables.data_tables import (
     IMAGE_COLUMNS,
-    LABEL_COLUMNS,
-    REGION_COLUMNS,
-    image_values,
+    look_alikes,
+    read_folds,
     read_images,
     read_labels,
     read_regions,
+    write_folds,
     write_images,
     write_labels,
     write_regions,
 )
-from mmgkeras.tables.folds_csv import FOLD_COLUMNS, read_folds, write_folds
-from mmgkeras.tables.predictions_csv import (
-    BASELINE_PREFIX,
-    PREDICTION_COLUMNS,
-    read_predictions,
-    write_predictions,
-)
+from mmgkeras.tables.predictions_csv import BASELINE_PREFIX, PREDICTION_COLUMNS, read_predictions, write_predictions
 
 __all__ = [
     "BASELINE_PREFIX",
-    "FOLD_COLUMNS",
     "IMAGE_COLUMNS",
-    "LABEL_COLUMNS",
     "PREDICTION_COLUMNS",
-    "REGION_COLUMNS",
-    "image_values",
+    "look_alikes",
     "read_folds",
     "read_images",
     "read_labels",

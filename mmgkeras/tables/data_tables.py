@@ -1,9 +1,14 @@
-"""images.csv, regions.csv and labels.csv, the tables of a data folder: records, regions and labels of patches."""
+"""images.csv, regions.csv and labels.csv, the tables of a data folder, and folds.csv, the subsets of its patients.
 
-from collections.abc import Iterable
-from dataclasses import fields
+Also finds ids that a person takes for one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, fields
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Final
+from unicodedata import category, normalize
 
 import numpy as np
 import pandas as pd
@@ -49,12 +54,7 @@ def write_images(path: Path, records: Iterable[ImageRecord], *, overwrite: bool 
     Raises:
         InputError: if the file exists and `overwrite` is not set, or cannot be written.
     """
-    write_table(path, columns=IMAGE_COLUMNS, rows=map(image_values, records), overwrite=overwrite)
-
-
-def image_values(record: ImageRecord) -> tuple[object, ...]:
-    """The fields of one record in the order of IMAGE_COLUMNS; None where unknown."""
-    return tuple(getattr(record, name) for name in IMAGE_COLUMNS)
+    write_table(path, columns=IMAGE_COLUMNS, rows=map(astuple, records), overwrite=overwrite)
 
 
 def _record(row: Row) -> ImageRecord:
@@ -146,12 +146,8 @@ def _points(row: Row, *, shape: Shape) -> tuple[tuple[float, float], ...]:
 
 
 def _points_text(points: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{_number_text(row)},{_number_text(col)}" for row, col in points)
-
-
-def _number_text(number: float) -> str:
-    """The shortest text that reads back as the same number, without ".0"."""
-    return repr(float(number)).removesuffix(".0")
+    """The shortest text of numbers that reads back as the same ones, without ".0"."""
+    return " ".join(",".join(repr(float(number)).removesuffix(".0") for number in point) for point in points)
 
 
 _COLUMNS: Final = {"image_id": TEXT, "row": PLACE, "col": PLACE, "label": LABEL}
@@ -181,3 +177,56 @@ def write_labels(path: Path, labels: Iterable[tuple[str, int, int, int]], *, ove
         InputError: if the file exists and `overwrite` is not set, or cannot be written.
     """
     write_table(path, columns=LABEL_COLUMNS, rows=labels, overwrite=overwrite)
+
+
+FOLD_COLUMNS: Final = ("patient_id", "subset")
+
+
+def read_folds(path: Path) -> dict[str, str]:
+    """The subset of each patient, "A" and on, in the file's order; fold k tests subset k (paper, 3.2).
+
+    Raises:
+        InputError: if the file cannot be read.
+        InputFaultsError: every missing or unknown column, empty patient_id, subset that is not a letter A to Z, and
+            patient listed twice, in two subsets or in one.
+    """
+    table = read_table(path, required=FOLD_COLUMNS)
+    assignment: dict[str, str] = {}
+    for row in table:
+        patient = row.identifier("patient_id")
+        subset = row.choice("subset", ascii_uppercase)
+        first = assignment.get(patient)
+        if first is None:
+            assignment[patient] = subset
+        elif first == subset:
+            row.add_fault(f"a patient must be listed once. Received: {shown(patient)} again")
+        else:
+            row.add_fault(f"a patient must be in one subset. Received: {shown(patient)} in {first} and {subset}")
+    table.raise_faults()
+    return assignment
+
+
+def write_folds(path: Path, assignment: Mapping[str, str], *, overwrite: bool = False) -> None:
+    """Writes folds.csv, patients in order.
+
+    Raises:
+        InputError: if the file exists and `overwrite` is not set, or cannot be written.
+    """
+    write_table(path, columns=FOLD_COLUMNS, rows=sorted(assignment.items()), overwrite=overwrite)
+
+
+_INVISIBLE: Final = frozenset({"Cc", "Cf"})
+"""Unicode categories of control and format characters, zero-width spaces and joiners among them."""
+
+
+def look_alikes(ids: Iterable[str]) -> list[tuple[str, ...]]:
+    """The groups of two and more different ids that a person takes for one, in the order of their first.
+
+    They are equal in compatibility form (NFKC), without case, invisible characters and surrounding or repeated blanks.
+    """
+    groups: dict[str, list[str]] = {}
+    for one in dict.fromkeys(ids):
+        visible = "".join(letter for letter in one if letter in "\t\n" or category(letter) not in _INVISIBLE)
+        folded = " ".join(normalize("NFKC", normalize("NFKC", visible).casefold()).split())
+        groups.setdefault(folded, []).append(one)
+    return [tuple(group) for group in groups.values() if len(group) > 1]

@@ -8,9 +8,7 @@ import csv
 import difflib
 import math
 import re
-import sys
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeVar
@@ -159,7 +157,8 @@ def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] =
         InputFaultsError: if columns are missing, unknown or twice, or a row has too few or too many fields.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file, _long_fields_allowed():
+        csv.field_size_limit(2**31 - 1)  # a mask's runs can be longer than the 128 KiB that a field has by default
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return _read(path, file, required=required, optional=optional, prefix=prefix)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -230,19 +229,6 @@ def _header_faults(
             yield f"no such column; {hint}. Received: {shown(name)}"
 
 
-@contextmanager
-def _long_fields_allowed() -> Iterator[None]:
-    """A mask's runs can be longer than the 128 KiB that the csv module allows a field by default."""
-    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-_DIGITS: Final = frozenset("0123456789-")
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """What the fields of a column must be.
@@ -271,23 +257,13 @@ def frame_of(table: Table, columns: Mapping[str, Column]) -> pd.DataFrame:
     """The columns of a table, those of the mapping that it has: text str, whole int64, other numbers float64."""
     frame = pd.DataFrame(index=range(len(table.rows)))
     for name, column in columns.items():
-        if name not in table.columns:
-            continue
-        if column.kind == "text":
-            frame[name] = pd.Series(texts(table, name), dtype="str")
-        else:
-            values: NDArray[Any] = (
-                integers(table, name)
-                if column.kind == "whole"
-                else numbers(table, name, may_be_empty=column.may_be_empty)
-            )
-            frame[name] = values
-            note_outside(table, values, name=name, low=column.low, high=column.high)
+        if name in table.columns:
+            is_text = column.kind == "text"
+            frame[name] = pd.Series(_texts(table, name), dtype="str") if is_text else _numbers(table, name, column)
     return frame
 
 
-def texts(table: Table, name: str) -> list[str]:
-    """A column of names, each there, without blanks around it and without control characters."""
+def _texts(table: Table, name: str) -> list[str]:
     values = table.column(name)
     has_control = CONTROL.search("".join(values)) is not None
     for index, value in enumerate(values):
@@ -298,45 +274,22 @@ def texts(table: Table, name: str) -> list[str]:
     return values
 
 
-def integers(table: Table, name: str) -> NDArray[np.int64]:
-    """(rows,) int64 a column of whole numbers; 0 stands in for a faulty one."""
-    values = table.column(name)
-    try:
-        if set("".join(values)) <= _DIGITS:
-            return np.array([int(value) for value in values], dtype=np.int64)
-    except (ValueError, OverflowError):
-        pass  # the faulty ones are named below
-    column = np.zeros(len(values), dtype=np.int64)
-    for index, value in enumerate(values):
-        number = whole(value)
+def _numbers(table: Table, name: str, column: Column) -> NDArray[Any]:
+    """(rows,) int64 or float64; 0 stands in for a faulty field."""
+    is_whole, low, high = column.kind == "whole", column.low, column.high
+    parse: Callable[[str], float | None] = whole if is_whole else finite
+    rule = "a whole number" if is_whole else f"a finite number{' or empty' if column.may_be_empty else ''}"
+    numbers: list[float] = []
+    for index, text in enumerate(table.column(name)):
+        number = math.nan if column.may_be_empty and not text else parse(text)
         if number is None:
-            table.add_fault(index, f"{name} must be a whole number. Received: {shown(value)}")
-        else:
-            column[index] = number
-    return column
-
-
-def numbers(table: Table, name: str, *, may_be_empty: bool = False) -> NDArray[np.float64]:
-    """(rows,) float64 a column of finite numbers; NaN where it may be empty and is; 0 stands in for a faulty one."""
-    column = np.zeros(len(table.rows), dtype=np.float64)
-    for index, value in enumerate(table.column(name)):
-        if may_be_empty and not value:
-            column[index] = math.nan
-        elif (number := finite(value)) is not None:
-            column[index] = number
-        else:
-            more = " or empty" if may_be_empty else ""
-            table.add_fault(index, f"{name} must be a finite number{more}. Received: {shown(value)}")
-    return column
-
-
-def note_outside(
-    table: Table, values: NDArray[Any], *, name: str, low: float = -math.inf, high: float = math.inf
-) -> None:
-    """Notes each value that does not lie in [low, high]; NaN is no value."""
+            table.add_fault(index, f"{name} must be {rule}. Received: {shown(text)}")
+        numbers.append(0 if number is None else number)
+    values = np.array(numbers, dtype=np.int64 if is_whole else np.float64)
     allowed = f"at least {low:,.10g}" if high == math.inf else f"from {low:,.10g} to {high:,.10g}"
     for index in np.flatnonzero((values < low) | (values > high)):
         table.add_fault(int(index), f"{name} must be {allowed}. Received: {values[index]}")
+    return values
 
 
 def note_duplicates(table: Table, keys: Sequence[Hashable], *, rule: str) -> None:
