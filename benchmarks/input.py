@@ -50,7 +50,8 @@ class Store:
         self.paths = sorted(folder.glob("*.npy"))
         sizes = [len(np.load(path, mmap_mode="r")) for path in self.paths]
         self.num_patches = sum(sizes)
-        self._reader = ShardReader(self.paths, patches_per_shard=sizes[0])
+        shape = (self.num_patches, PATCH_PX, PATCH_PX, 1)
+        self._reader = ShardReader(self.paths, patches_per_shard=sizes[0], shape=shape, pixel_type="uint8")
 
     def gather(self, indices: NDArray[np.int64], *, out: Pixels | None = None) -> Pixels:
         """As of a patch store."""

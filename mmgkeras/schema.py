@@ -290,3 +290,12 @@ class Metrics:
 def _num_steps(length_px: int, *, patch_px: int, stride_px: int) -> int:
     """Number of patches that cover a length: one, and one more for each begun stride beyond the first patch."""
     return 1 + max(0, -(-(length_px - patch_px) // stride_px))
+
+
+def fault_of_points(shape: Shape, count: int) -> str | None:
+    """What is wrong with a number of points of a shape, if anything."""
+    least = {"point": 1, "polygon": 3, "mask": 3}.get(shape, 2)
+    has_more = shape in ("polygon", "mask")
+    if count == least or (count > least and has_more):
+        return None
+    return f"a {shape} must have {least}{' or more' if has_more else ''} points. Received: {count}"

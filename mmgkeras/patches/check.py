@@ -101,8 +101,10 @@ def check_data(
     """
     records, annotations = _read_tables(data, config)
     report = DataReport(records, annotations, remarks=list(annotations.notes))
-    report.remarks += _look_alikes("patient", [record.patient_id for record in records])
-    report.remarks += _look_alikes("image", [record.image_id for record in records])
+    for what in ("patient", "image"):
+        for group in tables.look_alikes(getattr(record, f"{what}_id") for record in records):
+            ids = ", ".join(map(ascii, group))
+            report.remarks.append(f"{what} ids {ids} differ only in Unicode form, case, width or invisible characters")
     report.unknown = annotations.faults_of_unknown_images({record.image_id for record in records})
     first_with: dict[str, ImageRecord] = {}
     for record in track(records, label):
@@ -119,14 +121,6 @@ def check_data(
     if len(report.pixel_types) > 1:
         report.remarks.append("8-bit and deeper images are mixed: a store promotes the 8-bit ones x257")
     return report
-
-
-def _look_alikes(what: str, ids: list[str]) -> list[str]:
-    return [
-        f"{what} ids {', '.join(ascii(one) for one in group)} differ only in Unicode form, case, width or invisible "
-        "characters"
-        for group in tables.look_alikes(ids)
-    ]
 
 
 def _read_tables(data: Path, config: PatchesConfig) -> tuple[list[ImageRecord], Annotations]:

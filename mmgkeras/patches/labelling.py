@@ -62,8 +62,24 @@ def label_patches(
 
 def region_overlap(grid: Grid, covered: RegionMask) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """The rows (r,) and columns (c,) of patches that a region's window touches, and (r, c) its pixels in each."""
-    rows, cols = _reach(grid, covered)
-    return rows, cols, _overlap_px(grid, covered, rows=rows, cols=cols)
+    height, width = covered.mask.shape
+    rows = _steps(grid, covered.top + grid.pad_top, length_px=height, num_steps=grid.rows)
+    cols = _steps(grid, covered.left + grid.pad_left, length_px=width, num_steps=grid.cols)
+    sums = np.zeros((height + 1, width + 1), dtype=np.int64)
+    sums[1:, 1:] = covered.mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+    tops = rows * grid.stride_px - grid.pad_top - covered.top
+    lefts = cols * grid.stride_px - grid.pad_left - covered.left
+    top, bottom = np.clip(tops, 0, height), np.clip(tops + grid.patch_px, 0, height)
+    left, right = np.clip(lefts, 0, width), np.clip(lefts + grid.patch_px, 0, width)
+    overlap_px = sums[np.ix_(bottom, right)] - sums[np.ix_(top, right)] - sums[np.ix_(bottom, left)]
+    return rows, cols, np.asarray(overlap_px + sums[np.ix_(top, left)])
+
+
+def _steps(grid: Grid, start_px: int, *, length_px: int, num_steps: int) -> NDArray[np.int64]:
+    """Which patches along one axis meet the pixels from `start_px`, counted from the padded edge."""
+    first = max(0, (start_px - grid.patch_px) // grid.stride_px + 1)
+    last = min(num_steps - 1, (start_px + length_px - 1) // grid.stride_px)
+    return np.arange(first, last + 1)
 
 
 def positive_patches(grid: Grid, region: Region, *, cluster_fraction: float) -> NDArray[np.bool_]:
@@ -91,39 +107,6 @@ def _touched(
         smaller_area_px = min(int(covered.mask.sum()), grid.patch_px**2)
         made_positive = overlap_px >= cluster_fraction * smaller_area_px
     return np.ix_(rows, cols), overlap_px, made_positive
-
-
-def _reach(grid: Grid, covered: RegionMask) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows and columns of patches that the mask's window touches."""
-    height, width = covered.mask.shape
-    top, left = covered.top + grid.pad_top, covered.left + grid.pad_left
-    return (
-        _steps(top, height, patch_px=grid.patch_px, stride_px=grid.stride_px, num_steps=grid.rows),
-        _steps(left, width, patch_px=grid.patch_px, stride_px=grid.stride_px, num_steps=grid.cols),
-    )
-
-
-def _steps(start_px: int, length_px: int, *, patch_px: int, stride_px: int, num_steps: int) -> NDArray[np.int64]:
-    """Which patches along one axis meet the pixels from `start_px`, counted from the padded edge."""
-    first = max(0, (start_px - patch_px) // stride_px + 1)
-    last = min(num_steps - 1, (start_px + length_px - 1) // stride_px)
-    return np.arange(first, last + 1)
-
-
-def _overlap_px(
-    grid: Grid, covered: RegionMask, *, rows: NDArray[np.int64], cols: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """(len(rows), len(cols)) how many of the region's pixels each patch holds, from a table of summed areas."""
-    height, width = covered.mask.shape
-    sums = np.zeros((height + 1, width + 1), dtype=np.int64)
-    sums[1:, 1:] = covered.mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    tops = rows * grid.stride_px - grid.pad_top - covered.top
-    lefts = cols * grid.stride_px - grid.pad_left - covered.left
-    top, bottom = np.clip(tops, 0, height), np.clip(tops + grid.patch_px, 0, height)
-    left, right = np.clip(lefts, 0, width), np.clip(lefts + grid.patch_px, 0, width)
-    return np.asarray(
-        sums[np.ix_(bottom, right)] - sums[np.ix_(top, right)] - sums[np.ix_(bottom, left)] + sums[np.ix_(top, left)]
-    )
 
 
 ReadFrom = Literal["labels.csv", "regions.csv", "nothing"]

@@ -10,7 +10,6 @@ from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
@@ -24,7 +23,7 @@ from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import STORE_FILES, PatchStore
 from mmgkeras.patches.store_tables import PATCH_COLUMNS, STORE_IMAGE_COLUMNS, label_counts, spacing_facts
 from mmgkeras.progress import Track, untracked
-from mmgkeras.schema import Grid, ImageRecord, Pixels
+from mmgkeras.schema import Pixels
 from mmgkeras.tables.cells import to_cells
 
 _SPACING_RATIO: Final = 1.2
@@ -86,28 +85,16 @@ class _Contents:
             return
         record, grid = image.mammogram.record, image.grid
         labels = report.annotations.labels(record, grid)
+        rows, cols = np.indices(labels.shape)
+        # The part of each patch, padding included, that is breast.
+        tissue = np.asarray(grid.cut(image.tissue).mean(axis=(2, 3), dtype=np.float64), dtype=np.float32)
+        values = (record.image_id, record.patient_id, rows.ravel(), cols.ravel(), labels.ravel(), tissue.ravel())
         self.writer.append(cast(Pixels, grid.cut(image.mammogram.pixels).reshape(-1, grid.patch_px, grid.patch_px)))
-        self.patches.append(_patch_rows(record, labels=labels, tissue=_tissue_fractions(grid, image.tissue)))
-        self.images.append(_image_row(image))
+        self.patches.append(pd.DataFrame(dict(zip(PATCH_COLUMNS, values, strict=True))))
+        size = (grid.height, grid.width, grid.chest_wall, grid.stride_px)
+        self.images.append((*astuple(record), *size, image.pixel_sha256, labels.size))
         if image.chest_wall not in (None, record.chest_wall_side):
             self.turned.append(record.image_id)
-
-
-def _tissue_fractions(grid: Grid, tissue: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(rows, cols) the part of each patch, padding included, that is breast."""
-    return np.asarray(grid.cut(tissue).mean(axis=(2, 3), dtype=np.float64), dtype=np.float32)
-
-
-def _patch_rows(record: ImageRecord, *, labels: NDArray[np.int8], tissue: NDArray[np.float32]) -> pd.DataFrame:
-    rows, cols = np.indices(labels.shape)
-    values = (record.image_id, record.patient_id, rows.ravel(), cols.ravel(), labels.ravel(), tissue.ravel())
-    return pd.DataFrame(dict(zip(PATCH_COLUMNS, values, strict=True)))
-
-
-def _image_row(image: ReadImage) -> tuple[object, ...]:
-    grid = image.grid
-    size = (grid.height, grid.width, grid.chest_wall, grid.stride_px)
-    return (*astuple(image.mammogram.record), *size, image.pixel_sha256, grid.rows * grid.cols)
 
 
 def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport) -> None:
@@ -130,7 +117,12 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         },
         "pixel_type": str(contents.writer.dtype),
         "patches_per_shard": contents.writer.patches_per_shard,
-        "counts": _counts(frame, patches),
+        "counts": {
+            "images": len(frame),
+            "patients": int(frame["patient_id"].nunique()),
+            "patches": len(patches),
+            **label_counts(patches["label"]),
+        },
         "spacing_mm": spacing_facts(pd.to_numeric(frame["spacing_mm"])),
         "skipped_images": [
             {"image_id": image_id, "reason": fault.replace(f"{data}/", "")} for image_id, fault in report.image_faults
@@ -141,15 +133,6 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
     }
     manifest["notes"] = [*report.annotations.notes, *_notes(manifest)]
     write_json(folder / MANIFEST, sealed(manifest))
-
-
-def _counts(frame: pd.DataFrame, patches: pd.DataFrame) -> dict[str, int]:
-    return {
-        "images": len(frame),
-        "patients": int(frame["patient_id"].nunique()),
-        "patches": len(patches),
-        **label_counts(patches["label"]),
-    }
 
 
 def _notes(manifest: dict[str, Any]) -> list[str]:

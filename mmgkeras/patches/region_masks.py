@@ -12,18 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.schema import Kind, Region, Shape
+from mmgkeras.schema import Kind, Region, Shape, fault_of_points
 
 _Points = tuple[tuple[float, float], ...]
-_NUM_POINTS: Final[dict[Shape, tuple[int, int | None]]] = {
-    "box": (2, 2),
-    "circle": (2, 2),
-    "ellipse": (2, 2),
-    "polygon": (3, None),
-    "point": (1, 1),
-    "mask": (3, None),
-}
-"""The fewest and the most points of each shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +65,8 @@ def check_region(region: Region, *, height: int, width: int) -> None:
             not positive (or, of a circle, unequal), a mask's box or runs that are not whole, ordered and inside.
     """
     name = f"image {region.image_id}, region {region.region_id}"
-    fewest, most = _NUM_POINTS[region.shape]
-    count = len(region.points)
-    if count < fewest or (most is not None and count > most):
-        allowed = f"{fewest}" if fewest == most else f"{fewest} or more"
-        raise InputError(f"{name}: a {region.shape} has {allowed} points. Received: {count}")
+    if fault := fault_of_points(region.shape, len(region.points)):
+        raise InputError(f"{name}: {fault}")
     if region.shape == "mask":
         _check_mask(region.points, name=name, height=height, width=width)
         return

@@ -114,20 +114,18 @@ class ShardWriter:
 class ShardReader:
     """Patches by their number over all shards, memory-mapped: pages are the kernel's, not the process's."""
 
-    def __init__(
-        self, paths: Sequence[Path], *, patches_per_shard: int, num_patches: int, patch_px: int, pixel_type: str
-    ) -> None:
-        """Maps the shards in order; each but the last holds `patches_per_shard` patches.
+    def __init__(self, paths: Sequence[Path], *, patches_per_shard: int, shape: Sequence[int], pixel_type: str) -> None:
+        """Maps the shards of `shape` (N, P, P, 1) in order; each but the last holds `patches_per_shard` patches.
 
         Raises:
             InputError: if one cannot be read or its header promises something else.
         """
-        self._shards: list[NDArray[Any]] = []
-        self._patches_per_shard = patches_per_shard
-        self._num_patches = num_patches
-        for number, path in enumerate(paths):
-            length = min(patches_per_shard, num_patches - number * patches_per_shard)
-            self._shards.append(_mapped(path, shape=(length, patch_px, patch_px, 1), pixel_type=pixel_type))
+        self._patches_per_shard, self._num_patches = patches_per_shard, shape[0]
+        lengths = (min(patches_per_shard, shape[0] - first) for first in range(0, shape[0], patches_per_shard))
+        self._shards = [
+            _mapped(path, shape=(length, *shape[1:]), pixel_type=pixel_type)
+            for path, length in zip(paths, lengths, strict=True)
+        ]
 
     def gather(self, indices: NDArray[np.integer], *, out: Pixels | None = None) -> Pixels:
         """(n, P, P, 1) the patches of indices (n,), in their order.

@@ -23,8 +23,8 @@ from mmgkeras.files import sha256_file
 from mmgkeras.json_files import read_json
 from mmgkeras.patches.manifest import IMAGES, MANIFEST, PATCHES, FileFacts, StoreManifest
 from mmgkeras.patches.shards import ShardReader
-from mmgkeras.patches.store_tables import read_store_images, read_store_patches
-from mmgkeras.schema import Grid, Pixels, Side
+from mmgkeras.patches.store_tables import grids_of, read_store_images, read_store_patches
+from mmgkeras.schema import Grid, Pixels
 
 FOLDS: Final = "folds.csv"
 STORE_FILES: Final = (MANIFEST, IMAGES, PATCHES, FOLDS, "patches-*.npy")
@@ -109,8 +109,7 @@ class PatchStore:
         Raises:
             KeyError: if the store has no such image.
         """
-        height, width, side = self._grids[image_id]
-        return Grid(height, width, self.patch_px, self.stride_px, side)
+        return self._grids[image_id]
 
     def gather(self, indices: NDArray[np.integer], *, out: Pixels | None = None) -> Pixels:
         """(n, P, P, 1) raw pixels of the patches `indices` (n,), rows of `patches`, in the order asked for.
@@ -123,19 +122,17 @@ class PatchStore:
         return self._shards.gather(indices, out=out)
 
     @cached_property
+    def _grids(self) -> dict[str, Grid]:
+        return dict(zip(self.images["image_id"], grids_of(self.images, self.manifest), strict=True))
+
+    @cached_property
     def _shards(self) -> ShardReader:
         return ShardReader(
             [self.path / name for name in self.manifest.shards],
             patches_per_shard=self.manifest.patches_per_shard,
-            num_patches=self.manifest.counts.patches,
-            patch_px=self.patch_px,
+            shape=(self.manifest.counts.patches, self.patch_px, self.patch_px, 1),
             pixel_type=self.pixel_type,
         )
-
-    @cached_property
-    def _grids(self) -> dict[str, tuple[int, int, Side]]:
-        columns = (self.images[name].tolist() for name in ("image_id", "height", "width", "chest_wall_side"))
-        return {image_id: (height, width, side) for image_id, height, width, side in zip(*columns, strict=True)}
 
 
 def _file_fault(path: Path, file: FileFacts, *, verify: bool) -> str | None:

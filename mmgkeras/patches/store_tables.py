@@ -11,31 +11,21 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError, shown
 from mmgkeras.patches.manifest import StoreManifest
 from mmgkeras.schema import ANNOTATIONS, CALCIFICATION, LATERALITIES, NO_CALCIFICATION, SIDES, UNKNOWN, VIEWS, Grid
-from mmgkeras.tables import IMAGE_COLUMNS
 from mmgkeras.tables.cells import from_cells
+from mmgkeras.tables.data_tables import IMAGE_COLUMNS, REQUIRED
 from mmgkeras.tables.rows import CONTROL
 
-STORE_IMAGE_COLUMNS: Final = (
-    *IMAGE_COLUMNS,
-    "height",
-    "width",
-    "chest_wall_side",
-    "stride_px",
-    "pixel_sha256",
-    "num_patches",
-)
+_OF_GRID: Final = ("height", "width", "chest_wall_side", "stride_px", "pixel_sha256", "num_patches")
+STORE_IMAGE_COLUMNS: Final = (*IMAGE_COLUMNS, *_OF_GRID)
 PATCH_COLUMNS: Final = ("image_id", "patient_id", "row", "col", "label", "tissue")
 
 _AGAIN: Final = "prepare the store again"
-_REQUIRED_TEXT: Final = ("image_id", "path", "patient_id", "laterality", "view", "annotation")
-_PATCH_TYPES: Final = {"image_id": "str", "patient_id": "str", "row": "int64", "col": "int64", "label": "int8"} | {
-    "tissue": "float32"
-}
+_OPTIONAL: Final = IMAGE_COLUMNS[len(REQUIRED) :]
+_PATCH_TYPES: Final = dict(zip(PATCH_COLUMNS, ("str", "str", "int64", "int64", "int8", "float32"), strict=True))
 _IMAGE_TYPES: Final = (
     dict.fromkeys(STORE_IMAGE_COLUMNS, "str")
     | dict.fromkeys(("spacing_mm", "age"), "float64")
@@ -58,8 +48,7 @@ def read_store_images(path: Path, manifest: StoreManifest) -> pd.DataFrame:
     Raises:
         InputError: if the file cannot be read, a field breaks its rule, or the images are not those of store.json.
     """
-    empty = {name: [""] for name in IMAGE_COLUMNS if name not in _REQUIRED_TEXT}
-    images = _read(path, types=_IMAGE_TYPES, na_values=empty)
+    images = _read(path, types=_IMAGE_TYPES, na_values={name: [""] for name in _OPTIONAL})
     for name, kind in _IMAGE_TYPES.items():
         if kind == "str":
             _check(path, images, name, _text_is_right(images[name], name=name))
@@ -70,9 +59,12 @@ def read_store_images(path: Path, manifest: StoreManifest) -> pd.DataFrame:
         _check(path, images, name, images[name].between(1, _MAX_EDGE_PX))
     _check(path, images, "image_id", ~images["image_id"].duplicated())
     _check(path, images, "stride_px", images["stride_px"] == manifest.grid.stride_px)
-    _check(path, images, "num_patches", images["num_patches"] == np.prod(_grid_shapes(images, manifest), axis=1))
-    counts, spacing = manifest.counts, spacing_facts(images["spacing_mm"])
-    same_spacing = all(_is_close(getattr(manifest.spacing_mm, name), value) for name, value in spacing.items())
+    grids = grids_of(images, manifest)
+    _check(path, images, "num_patches", images["num_patches"] == [grid.rows * grid.cols for grid in grids])
+    counts, found = manifest.counts, spacing_facts(images["spacing_mm"])
+    told = [getattr(manifest.spacing_mm, name) for name in found]
+    spacings = np.array([told, list(found.values())], np.float64)  # NaN for None
+    same_spacing = np.allclose(spacings[0], spacings[1], rtol=1e-6, atol=0, equal_nan=True)
     if (counts.images, counts.patients) != (len(images), images["patient_id"].nunique()) or not same_spacing:
         raise InputError(f"{path}: holds other images than store.json counts; {_AGAIN}")
     return images
@@ -88,13 +80,11 @@ def read_store_patches(path: Path, manifest: StoreManifest, *, images: pd.DataFr
     patches = _read(path, types=_PATCH_TYPES)
     num_patches = images["num_patches"].to_numpy()
     if not len(patches) == num_patches.sum() == manifest.counts.patches:
-        rule = (
-            f"must have {manifest.counts.patches:,} rows, as store.json says, and {num_patches.sum():,} by images.csv"
-        )
-        raise InputError(f"{path}: {rule}. Received: {len(patches):,}; {_AGAIN}")
+        rule = f"{manifest.counts.patches:,} rows, as store.json says, and {num_patches.sum():,} by images.csv"
+        raise InputError(f"{path}: must have {rule}. Received: {len(patches):,}; {_AGAIN}")
     image = np.repeat(np.arange(len(images)), num_patches)
     place = np.arange(len(patches)) - np.repeat(np.cumsum(num_patches) - num_patches, num_patches)
-    cols = _grid_shapes(images, manifest)[image, 1]
+    cols = np.array([grid.cols for grid in grids_of(images, manifest)], np.int64)[image]
     for name in ("image_id", "patient_id"):
         _check(path, patches, name, patches[name].to_numpy() == images[name].to_numpy()[image])
     _check(path, patches, "row", patches["row"].to_numpy() == place // cols)
@@ -115,11 +105,9 @@ def label_counts(labels: "pd.Series[Any]") -> dict[str, int]:
 def spacing_facts(spacing_mm: "pd.Series[float]") -> dict[str, Any]:
     """Median, least and greatest pixel edge in mm, None where no image tells it, and how many do not."""
     known = spacing_mm.dropna()
-    statistics = {"median": known.median(), "min": known.min(), "max": known.max()}
-    return {
-        **{name: float(value) if len(known) else None for name, value in statistics.items()},
-        "num_unknown": len(spacing_mm) - len(known),
-    }
+    facts = {"median": known.median(), "min": known.min(), "max": known.max()}
+    told = {name: float(value) if len(known) else None for name, value in facts.items()}
+    return {**told, "num_unknown": len(spacing_mm) - len(known)}
 
 
 def _read(
@@ -138,7 +126,7 @@ def _read(
 
 
 def _text_is_right(column: "pd.Series[Any]", *, name: str) -> list[bool]:
-    is_optional = name in IMAGE_COLUMNS and name not in _REQUIRED_TEXT
+    is_optional = name in _OPTIONAL
     allowed = _ALLOWED.get(name)
 
     def is_right(text: object) -> bool:
@@ -155,14 +143,11 @@ def _text_is_right(column: "pd.Series[Any]", *, name: str) -> list[bool]:
     return [is_right(text) for text in column]
 
 
-def _grid_shapes(images: pd.DataFrame, manifest: StoreManifest) -> NDArray[np.int64]:
-    """(images, 2) the rows and columns of each image's grid."""
-    edges = (images[name].tolist() for name in ("height", "width", "chest_wall_side"))
-    grids = (
-        Grid(height, width, manifest.grid.patch_px, manifest.grid.stride_px, side)
-        for height, width, side in zip(*edges, strict=True)
-    )
-    return np.array([(grid.rows, grid.cols) for grid in grids], np.int64).reshape(-1, 2)
+def grids_of(images: pd.DataFrame, manifest: StoreManifest) -> list[Grid]:
+    """How each image was divided."""
+    edges = zip(*(images[name].tolist() for name in ("height", "width", "chest_wall_side")), strict=True)
+    grid = manifest.grid
+    return [Grid(height, width, grid.patch_px, grid.stride_px, side) for height, width, side in edges]
 
 
 def _check(path: Path, frame: pd.DataFrame, name: str, is_right: Any) -> None:
@@ -171,9 +156,3 @@ def _check(path: Path, frame: pd.DataFrame, name: str, is_right: Any) -> None:
     if wrong.size:
         received = frame[name].iloc[wrong[0]]
         raise InputError(f"{path}: row {wrong[0] + 1}: {name} is wrong. Received: {shown(received)}; {_AGAIN}")
-
-
-def _is_close(manifest: float | None, tables: float | None) -> bool:
-    if manifest is None or tables is None:
-        return manifest is tables
-    return bool(np.isclose(manifest, tables, rtol=1e-6, atol=0))

@@ -1,11 +1,10 @@
-"""Counts of patients, mammograms and patches by subset and fold, for terminal and report (paper, Tables 4 and 6).
+"""Counts of patients, mammograms and patches by subset and fold, for terminal and report (paper, Table 4).
 
 Owns counting alone. Rows with unknown labels are counted apart and neither trained on nor scored.
 """
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import pandas as pd
@@ -15,14 +14,6 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 
 SUBSET_COLUMNS: Final = ("subset", "patients", "images", "yes", "no", "unknown")
-
-
-@dataclass(frozen=True, slots=True)
-class AugmentedCounts:
-    """The augmented columns of one row of Table 6."""
-
-    negatives: int
-    positives: int
 
 
 def subset_counts(patches: pd.DataFrame, assignment: Mapping[str, str]) -> pd.DataFrame:
@@ -43,16 +34,6 @@ def subset_counts(patches: pd.DataFrame, assignment: Mapping[str, str]) -> pd.Da
         for subset, group in patches.groupby(subsets)
     ]
     return pd.DataFrame(rows, columns=list(SUBSET_COLUMNS))
-
-
-def augmented_counts(
-    num_negative: int, num_positive: int, *, num_positive_ops: int = 24, num_negative_ops: int = 2
-) -> AugmentedCounts:
-    """Table 6 from a row of Table 5, the training patches of a fold.
-
-    Positives are turned in 4 rotations x 2 flips x 3 intensities, negatives in 2 flips.
-    """
-    return AugmentedCounts(negatives=num_negative * num_negative_ops, positives=num_positive * num_positive_ops)
 
 
 Row = tuple[str | int | None, ...]
@@ -81,13 +62,10 @@ def demographics(images: pd.DataFrame, assignment: Mapping[str, str]) -> tuple[R
 
 def _age_rows(groups: Sequence[pd.DataFrame]) -> list[Row]:
     ages = [group.groupby("patient_id", sort=False)["age"].first() for group in groups]
-    told = [age.dropna() for age in ages]
-    rows: list[Row] = []
-    if any(len(age) for age in told):
-        rows.append(("age, median (range)", "", *(_range(age) for age in told)))
-    rows.append(("age", "patients, unknown", *(len(age) - len(known) for age, known in zip(ages, told, strict=True))))
-    rows.insert(0, ("patients", "", *(len(age) for age in ages)))
-    return rows
+    rows: list[Row] = [("patients", "", *(len(age) for age in ages))]
+    if any(age.notna().any() for age in ages):
+        rows.append(("age, median (range)", "", *(_range(age.dropna()) for age in ages)))
+    return [*rows, ("age", "patients, unknown", *(int(age.isna().sum()) for age in ages))]
 
 
 def _range(ages: pd.Series) -> str | None:
@@ -107,10 +85,6 @@ def _value_rows(groups: Sequence[pd.DataFrame], *, column: str, name: str) -> li
     if _UNKNOWN in total.index or not known:
         rows.append((name, _UNKNOWN, *(int((part == _UNKNOWN).sum()) for part in values)))
     return rows
-
-
-_WIDTH = 80
-_INDENT = " " * 12
 
 
 def summary_lines(store: PatchStore) -> list[str]:
@@ -133,7 +107,8 @@ def summary_lines(store: PatchStore) -> list[str]:
         *(("skipped", text) for text in store.manifest.skipped_annotations),
         *(("note", text) for text in store.manifest.notes),
     ]
-    return [line for name, text in facts for line in _wrapped(name, text)]
+    wrapper = textwrap.TextWrapper(80, subsequent_indent=" " * 12, break_long_words=False, break_on_hyphens=False)
+    return [line for name, text in facts for line in wrapper.wrap(f"{name:<12}{text}")]
 
 
 def subset_lines(store: PatchStore, assignment: Mapping[str, str]) -> list[str]:
@@ -158,9 +133,3 @@ def shared_patient_lines(store: PatchStore) -> list[str]:
 
 def _cell(value: str | int) -> str:
     return f"{value:>10,}" if isinstance(value, int) else f"{value:>10}"
-
-
-def _wrapped(name: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        f"{name:<12}{text}", _WIDTH, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
-    )

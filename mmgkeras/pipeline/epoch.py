@@ -14,7 +14,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.patches.subset_counts import AugmentedCounts, augmented_counts
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 
 
@@ -71,19 +70,19 @@ class EpochPlan:
             )
 
     @property
-    def counts(self) -> AugmentedCounts:
-        """Samples of each class in an epoch before it is cut to whole batches (Table 6)."""
-        return augmented_counts(
-            self._num_negatives,
-            len(self.positives),
-            num_positive_ops=self.num_positive_ops,
-            num_negative_ops=len(self.negative_ops),
-        )
+    def num_positive_samples(self) -> int:
+        """Positives in an epoch, each under every operation (Table 6)."""
+        return len(self.positives) * self.num_positive_ops
+
+    @property
+    def num_negative_samples(self) -> int:
+        """Negatives in an epoch before it is cut to whole batches (Table 6)."""
+        return self._num_negatives * len(self.negative_ops)
 
     @property
     def num_samples(self) -> int:
         """The size of an epoch before it is cut to whole batches."""
-        return self.counts.positives + self.counts.negatives
+        return self.num_positive_samples + self.num_negative_samples
 
     @property
     def _num_negatives(self) -> int:
@@ -102,7 +101,7 @@ class EpochPlan:
         Returns:
             (n,) int64 places in the store, (n,) int32 operation ids, (n,) int32 labels, 1 calcification and 0 none.
         """
-        num_positive_ids = self.counts.positives
+        num_positive_ids = self.num_positive_samples
         is_positive = ids < num_positive_ids
         positive, positive_op = np.divmod(np.where(is_positive, ids, 0), self.num_positive_ops)
         rest = np.where(is_positive, 0, ids - num_positive_ids)
@@ -136,7 +135,7 @@ class EpochPlan:
         seed = tf.constant(self.seed, tf.int64)
         order = epoch if self.shuffle == "every_epoch" else tf.zeros_like(epoch)
         ids = shuffled(positions, seed=tf.stack([seed, order]), size=self.num_samples)
-        first, num_turns = self.counts.positives, len(self.negative_ops)
+        first, num_turns = self.num_positive_samples, len(self.negative_ops)
         turn = tf.maximum(ids - first, 0)
         negative = turn
         if self._num_negatives < len(self.negatives):
@@ -145,7 +144,10 @@ class EpochPlan:
             negative = drawn * num_turns + turn % num_turns
         if self.scheme == "symmetric":
             # A third, of a seed that is never another's, says with which operation.
-            op = shuffled(turn, seed=tf.stack([-1 - seed, epoch]), size=self.counts.negatives) % self.num_positive_ops
+            op = (
+                shuffled(turn, seed=tf.stack([-1 - seed, epoch]), size=self.num_negative_samples)
+                % self.num_positive_ops
+            )
             negative = negative * self.num_positive_ops + op
         return tf.where(ids < first, ids, first + negative)
 

@@ -47,8 +47,8 @@ def pixel_statistics(
     plain = (Fraction(1), Fraction(1))
     num_pixels, total, squares = Fraction(0), Fraction(0), Fraction(0)
     parts = (
-        (plan.positives, plan.counts.positives, darkened),
-        (plan.negatives, plan.counts.negatives, darkened if plan.scheme == "symmetric" else plain),
+        (plan.positives, plan.num_positive_samples, darkened),
+        (plan.negatives, plan.num_negative_samples, darkened if plan.scheme == "symmetric" else plain),
     )
     for indices, num_samples, (first, second) in parts:
         sums = _sums(store, indices, track=track)

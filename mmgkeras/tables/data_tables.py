@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import shown
-from mmgkeras.schema import ANNOTATIONS, KINDS, LATERALITIES, SHAPES, SIDES, VIEWS, ImageRecord, Region, Shape
+from mmgkeras.schema import ANNOTATIONS, KINDS, LATERALITIES, SHAPES, SIDES, VIEWS, ImageRecord, Region, fault_of_points
 from mmgkeras.tables.rows import LABEL, PLACE, TEXT, Row, finite, frame_of, note_duplicates, read_table, write_table
 
 REQUIRED: Final = ("image_id", "path", "patient_id", "laterality", "view", "annotation")
@@ -76,8 +76,6 @@ def _record(row: Row) -> ImageRecord:
 
 
 REGION_COLUMNS: Final = ("image_id", "region_id", "kind", "shape", "points")
-_MIN_POINTS: Final[dict[Shape, int]] = {"box": 2, "circle": 2, "ellipse": 2, "polygon": 3, "point": 1, "mask": 3}
-_ANY_NUMBER: Final = ("polygon", "mask")
 _MAX_NUMBER: Final = 10**9
 
 
@@ -119,30 +117,20 @@ def write_regions(path: Path, regions: Iterable[Region], *, overwrite: bool = Fa
 
 def _region(row: Row) -> Region:
     shape = row.choice("shape", SHAPES)
-    return Region(
-        image_id=row.identifier("image_id"),
-        region_id=row.identifier("region_id"),
-        kind=row.choice("kind", KINDS),
-        shape=shape,
-        points=_points(row, shape=shape),
-    )
-
-
-def _points(row: Row, *, shape: Shape) -> tuple[tuple[float, float], ...]:
-    points = []
+    image_id, region_id, kind = row.identifier("image_id"), row.identifier("region_id"), row.choice("kind", KINDS)
+    points: list[tuple[float, float]] = []
     for pair in row.values["points"].split():
         numbers = [finite(text) for text in pair.split(",")]
         known = [number for number in numbers if number is not None and abs(number) <= _MAX_NUMBER]
         if len(numbers) != 2 or len(known) != 2:
             rule = f'points must be pairs of numbers, none beyond {_MAX_NUMBER:,}, such as "10,20 30,40"'
             row.add_fault(f"{rule}. Received: {shown(pair)}")
-            return ()
+            break
         points.append((known[0], known[1]))
-    least = _MIN_POINTS[shape]
-    if len(points) < least or (len(points) > least and shape not in _ANY_NUMBER):
-        more = " or more" if shape in _ANY_NUMBER else ""
-        row.add_fault(f"a {shape} must have {least}{more} points. Received: {len(points)}")
-    return tuple(points)
+    else:
+        if fault := fault_of_points(shape, len(points)):
+            row.add_fault(fault)
+    return Region(image_id, region_id, kind, shape, tuple(points))
 
 
 def _points_text(points: Iterable[tuple[float, float]]) -> str:

@@ -287,8 +287,8 @@ def _numbers(table: Table, name: str, column: Column) -> NDArray[Any]:
         numbers.append(0 if number is None else number)
     values = np.array(numbers, dtype=np.int64 if is_whole else np.float64)
     allowed = f"at least {low:,.10g}" if high == math.inf else f"from {low:,.10g} to {high:,.10g}"
-    for index in np.flatnonzero((values < low) | (values > high)):
-        table.add_fault(int(index), f"{name} must be {allowed}. Received: {values[index]}")
+    for place in np.flatnonzero((values < low) | (values > high)):
+        table.add_fault(int(place), f"{name} must be {allowed}. Received: {values[place]}")
     return values
 
 

@@ -156,11 +156,11 @@ class TestCheckRegion:
     @pytest.mark.parametrize(
         ("wrong", "rule"),
         [
-            (region("box", (0, 0)), "a box has 2 points. Received: 1"),
-            (region("circle", (0, 0)), "a circle has 2 points. Received: 1"),
-            (region("polygon", (0, 0), (1, 1)), "a polygon has 3 or more points. Received: 2"),
-            (region("point", (0, 0), (1, 1)), "a point has 1 points. Received: 2"),
-            (region("mask", (0, 0), (1, 1)), "a mask has 3 or more points. Received: 2"),
+            (region("box", (0, 0)), "a box must have 2 points. Received: 1"),
+            (region("circle", (0, 0)), "a circle must have 2 points. Received: 1"),
+            (region("polygon", (0, 0), (1, 1)), "a polygon must have 3 or more points. Received: 2"),
+            (region("point", (0, 0), (1, 1)), "a point must have 1 points. Received: 2"),
+            (region("mask", (0, 0), (1, 1)), "a mask must have 3 or more points. Received: 2"),
             (region("box", (0, 0), (8, 3)), "each point of the box must lie in the image of 8 rows and 6 columns"),
             (region("box", (0, 0), (8, 3)), "Received: row 8, column 3"),
             (region("polygon", (0, 0), (1, 1), (2, -0.6)), "Received: row 2, column -0.6"),

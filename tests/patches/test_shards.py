@@ -50,8 +50,7 @@ def open_reader(folder, writer):
     return ShardReader(
         shard_paths(folder),
         patches_per_shard=writer.patches_per_shard,
-        num_patches=writer.num_patches,
-        patch_px=2,
+        shape=(writer.num_patches, 2, 2, 1),
         pixel_type=str(writer.dtype),
     )
 

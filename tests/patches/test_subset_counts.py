@@ -1,33 +1,9 @@
-"""Counts of subsets, and the paper's Table 6 from its Table 5, number by number."""
+"""Counts of subsets."""
 
 import pandas as pd
 import pytest
 
-from mmgkeras.patches.subset_counts import (
-    AugmentedCounts,
-    augmented_counts,
-    demographics,
-    subset_counts,
-)
-
-TRAINING_OF_TABLE_5 = [(10668, 835), (11019, 898), (11691, 791), (11031, 833), (11671, 759)]
-"""Negatives and positives of each fold."""
-TABLE_6 = [
-    AugmentedCounts(negatives=21336, positives=20040),
-    AugmentedCounts(negatives=22038, positives=21552),
-    AugmentedCounts(negatives=23382, positives=18984),
-    AugmentedCounts(negatives=22062, positives=19992),
-    AugmentedCounts(negatives=23342, positives=18216),
-]
-
-
-def test_table_6_follows_from_table_5() -> None:
-    assert [augmented_counts(negatives, positives) for negatives, positives in TRAINING_OF_TABLE_5] == TABLE_6
-
-
-def test_other_numbers_of_operations_count_accordingly() -> None:
-    counts = augmented_counts(10, 3, num_positive_ops=8, num_negative_ops=1)
-    assert counts == AugmentedCounts(negatives=10, positives=24)
+from mmgkeras.patches.subset_counts import demographics, subset_counts
 
 
 def test_subsets_are_counted_by_patient_image_and_label() -> None:

@@ -31,18 +31,23 @@ def whole_epoch(plan, epoch):
     return np.concatenate([plan.ids(first + step).numpy() for step in range(plan.steps_per_epoch)])
 
 
-def test_the_first_fold_of_the_paper_has_the_counts_of_table_6():
-    plan = EpochPlan(
-        positives=np.arange(835),
-        negatives=np.arange(10668),
-        num_positive_ops=24,
-        negative_ops=(0, 4),
-        batch_size=128,
-        seed=0,
-    )
-    assert (plan.counts.positives, plan.counts.negatives) == (20040, 21336)
-    assert plan.num_samples == 41376
-    assert plan.steps_per_epoch == 323
+# Training positives and negatives of each fold in the paper's Table 5, and in its Table 6.
+PAPER_COUNTS = [
+    ((835, 10668), (20040, 21336)),
+    ((898, 11019), (21552, 22038)),
+    ((791, 11691), (18984, 23382)),
+    ((833, 11031), (19992, 22062)),
+    ((759, 11671), (18216, 23342)),
+]
+
+
+@pytest.mark.parametrize(("counts", "samples"), PAPER_COUNTS)
+def test_table_6_follows_from_table_5(counts, samples):
+    places = {"positives": np.arange(counts[0]), "negatives": np.arange(counts[1])}
+    plan = dataclasses.replace(make_plan(batch_size=2), **places, batch_size=128)
+    assert (plan.num_positive_samples, plan.num_negative_samples) == samples
+    assert plan.num_samples == sum(samples)
+    assert plan.steps_per_epoch == sum(samples) // 128
 
 
 def test_ids_stand_for_patch_operation_and_label_by_hand():
@@ -155,7 +160,9 @@ def test_symmetric_ids_stand_for_patch_operation_and_label_by_hand():
 
 def test_symmetric_negatives_take_part_twice_and_positives_as_in_the_paper():
     plan = symmetric_plan(batch_size=2)
-    assert plan.counts == make_plan(batch_size=2).counts
+    like = make_plan(batch_size=2)
+    assert plan.num_positive_samples == like.num_positive_samples
+    assert plan.num_negative_samples == like.num_negative_samples
     for epoch in (0, 1):
         ids = whole_epoch(plan, epoch)
         np.testing.assert_array_equal(np.sort(ids[ids < 24 * 3]), np.arange(24 * 3))
