@@ -63,7 +63,7 @@ def read(
         raise InputError(f"{path / 'images.csv'}: lists no image {image_id}")
     pixels = images.read_pixels(path)
     if laterality is None:
-        side = images.estimate_chest_wall(pixels)
+        side = images.estimate_chest_wall(images.tissue_mask(pixels))
         if side is None:
             raise InputError(f"{path}: its pixels do not tell the chest wall's side; give laterality, 'L' or 'R'")
         laterality = "R" if side == "right" else "L"

@@ -2,6 +2,6 @@
 
 from mmgkeras.images.reader import read, read_pixels
 from mmgkeras.images.samples import MAX_PIXELS
-from mmgkeras.images.tissue import chest_wall_of_tissue, estimate_chest_wall, tissue_mask
+from mmgkeras.images.tissue import estimate_chest_wall, tissue_mask
 
-__all__ = ["MAX_PIXELS", "chest_wall_of_tissue", "estimate_chest_wall", "read", "read_pixels", "tissue_mask"]
+__all__ = ["MAX_PIXELS", "estimate_chest_wall", "read", "read_pixels", "tissue_mask"]

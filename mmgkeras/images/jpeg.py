@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
+from PIL.ExifTags import Base
 from PIL.JpegImagePlugin import JpegImageFile
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.samples import check_size, check_upright, damaged, gray_of, pillow_faults, shown
+from mmgkeras.images.samples import check_size, check_upright, damaged, gray_of, pillow_faults
 from mmgkeras.schema import Pixels
 
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -31,7 +32,6 @@ _FRAMES: Final = {
 }
 """Markers that begin a frame, and what is not supported of them."""
 _MAX_SCANS: Final = 64
-_ORIENTATION: Final = 0x0112
 
 
 def decode_jpeg(data: bytes) -> Pixels:
@@ -43,7 +43,7 @@ def decode_jpeg(data: bytes) -> Pixels:
     """
     samples = decode_stream(data)
     with pillow_faults():
-        orientation = JpegImageFile(BytesIO(data)).getexif().get(_ORIENTATION, 1)
+        orientation = JpegImageFile(BytesIO(data)).getexif().get(Base.Orientation, 1)
     check_upright(orientation)
     return gray_of(samples, has_alpha=False)
 
@@ -62,7 +62,7 @@ def decode_stream(data: bytes, *, shape: tuple[int, int, int] | None = None) -> 
             data, colorspace="GRAY" if received[2] == 1 else "RGB", strict=True
         )
     except ValueError as error:
-        raise damaged(shown(error)) from error
+        raise damaged(error) from error
     return samples
 
 

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngImageFile
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.samples import check_size, check_upright, damaged, gray_of, pillow_faults, shown
+from mmgkeras.images.samples import check_size, check_upright, damaged, gray_of, pillow_faults
 from mmgkeras.schema import Pixels
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -25,7 +26,6 @@ _PASSES: Final = (
     ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
 )
 """First column and row, and steps along columns and rows, of each pass: without interlacing, and with Adam7."""
-_ORIENTATION: Final = 0x0112
 
 
 def decode_png(data: bytes) -> Pixels:
@@ -38,7 +38,7 @@ def decode_png(data: bytes) -> Pixels:
     bits = _verify(data)
     with pillow_faults():
         image = PngImageFile(BytesIO(data))
-        check_upright(image.getexif().get(_ORIENTATION, 1))
+        check_upright(image.getexif().get(Base.Orientation, 1))
         image.load()
     if image.mode == "P":
         image = image.convert("RGBA")
@@ -63,7 +63,7 @@ def _verify(data: bytes) -> int:
     try:
         received = len(stream.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"), expected + 1))
     except zlib.error as error:
-        raise damaged(shown(error)) from error
+        raise damaged(error) from error
     if received != expected or not stream.eof:
         raise damaged(f"{expected:,} bytes of pixels expected. Received: {received:,}, or no end after them")
     return bits

@@ -23,17 +23,15 @@ _PILLOW_FAULTS: Final = (OSError, SyntaxError, ValueError, TypeError, LookupErro
 _LONGEST: Final = 80
 
 
-def damaged(reason: str) -> InputError:
+def damaged(reason: str | Exception) -> InputError:
     """The error of a file whose bytes do not hold together."""
-    return InputError(f"is damaged or cut short: {reason}")
+    return InputError(f"is damaged or cut short: {shown(reason) if isinstance(reason, Exception) else reason}")
 
 
 def shown(value: object, *, longest: int = _LONGEST) -> str:
-    """What may be printed of a value that comes from outside: one line, no control characters, its middle left out."""
+    """What may be printed of a value that comes from outside: one line, its middle left out."""
     text = " ".join(str(value).split()) or type(value).__name__
-    if len(text) > longest:
-        text = f"{text[: longest // 2]}...{text[-(longest // 2) :]}"
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return text if len(text) <= longest else f"{text[: longest // 2]}...{text[-(longest // 2) :]}"
 
 
 @contextmanager
@@ -44,7 +42,7 @@ def pillow_faults() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except _PILLOW_FAULTS as error:
-        raise damaged(shown(error)) from error
+        raise damaged(error) from error
 
 
 def check_size(width: int, height: int) -> None:
@@ -66,10 +64,8 @@ def check_upright(orientation: int) -> None:
         InputError: for any other value.
     """
     if orientation != 1:
-        raise InputError(
-            "must be stored as shown, for annotations are in stored pixels. "
-            f"Received: EXIF orientation {shown(orientation)}, allowed: 1 or none"
-        )
+        rule = "must be stored as shown, for annotations are in stored pixels"
+        raise InputError(f"{rule}. Received: EXIF orientation {shown(orientation)}, allowed: 1 or none")
 
 
 def gray_of(samples: NDArray[Any], *, has_alpha: bool) -> NDArray[Any]:

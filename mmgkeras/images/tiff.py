@@ -21,7 +21,7 @@ from PIL.TiffTags import lookup
 
 from mmgkeras.errors import InputError
 from mmgkeras.images.jpeg import decode_stream
-from mmgkeras.images.samples import check_size, check_upright, damaged, full_range, gray_of, shown
+from mmgkeras.images.samples import check_size, check_upright, damaged, full_range, gray_of
 from mmgkeras.schema import Pixels
 
 _TYPES: Final = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
@@ -88,14 +88,12 @@ class _Directory:
         (num_tags,) = self._unpack(count, start)
         position = start + struct.calcsize(count)
         self._entries: dict[int, tuple[int, int, int]] = {}
-        previous = 0
         for _ in range(num_tags):
             tag, kind, length = self._unpack(entry, position)
-            if tag <= previous:
+            if tag <= (previous := next(reversed(self._entries), 0)):
                 raise damaged(f"its tags are not in ascending order: {tag} follows {previous}")
             position += struct.calcsize(f"<{entry}")
             self._entries[tag] = kind, length, position - struct.calcsize(self._offset)
-            previous = tag
         if self._unpack(self._offset, position) != (0,):
             raise InputError("must hold one image. Received: a TIFF of several pages")
         self.used = [(0, 16 if is_big else 8), (start, position + struct.calcsize(self._offset))]
@@ -239,7 +237,7 @@ def _expand(raw: bytes, compression: int, *, num_bytes: int) -> bytes:
             expanded = stream.decompress(raw, num_bytes + 1)
             is_ended = stream.eof
     except (TiffError, PackbitsError, zlib.error) as error:
-        raise damaged(shown(error)) from error
+        raise damaged(error) from error
     if len(expanded) != num_bytes or not is_ended:
         raise damaged(f"{num_bytes:,} bytes of pixels expected. Received: {len(expanded):,}, or no end after them")
     return expanded

@@ -80,19 +80,12 @@ def _otsu(values: NDArray[np.float32]) -> float:
 
 def _largest_part(candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest connected part of the opened candidates with its holes filled; nothing of nothing."""
-    opened = ndimage.minimum_filter(candidates, size=_OPENING_PX, mode="constant", cval=0)
-    opened = ndimage.maximum_filter(opened, size=_OPENING_PX, mode="constant", cval=0)
+    opened = ndimage.grey_opening(candidates, size=_OPENING_PX, mode="constant", cval=0)
     parts, count = ndimage.label(opened if opened.any() else candidates)
     if count == 0:
         return candidates
-    return _filled(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
-
-
-def _filled(part: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The part and every gap in it that does not reach the image's edge."""
-    gaps, _ = ndimage.label(~part)
-    outside = np.unique(np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]]))
-    return ~np.isin(gaps, outside[outside > 0])
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return np.asarray(ndimage.binary_fill_holes(largest), dtype=np.bool_)
 
 
 _STRIP: Final = 0.05
@@ -101,25 +94,20 @@ _RATIO: Final = 1.5
 """How many times more tissue the chest-wall side must hold than the other."""
 
 
-def estimate_chest_wall(pixels: Pixels) -> Side | None:
-    """The side on which the breast of pixels (H, W), display polarity, ends in a long straight edge.
+def estimate_chest_wall(tissue: NDArray[np.bool_]) -> Side | None:
+    """The side on which the breast, the `tissue_mask` (H, W) of an image, ends in a long straight edge.
 
     Strips of 5 % of the breast's width are compared at its left and right end: at the chest wall the breast is cut
     off over most of its height, at the other end only the nipple is left. The strips lie at the breast's ends, not
     the image's, for films are often padded. None where neither strip holds 1.5 times the tissue of the other, or
     where there is no breast.
     """
-    return chest_wall_of_tissue(tissue_mask(pixels))
-
-
-def chest_wall_of_tissue(mask: NDArray[np.bool_]) -> Side | None:
-    """What `estimate_chest_wall` says of the image whose `tissue_mask` is (H, W) this one."""
-    columns = np.flatnonzero(mask.any(axis=0))
+    columns = np.flatnonzero(tissue.any(axis=0))
     if columns.size == 0:
         return None
     first, last = columns[0], columns[-1] + 1
     strip = max(1, round(_STRIP * (last - first)))
-    left, right = int(mask[:, first : first + strip].sum()), int(mask[:, last - strip : last].sum())
+    left, right = int(tissue[:, first : first + strip].sum()), int(tissue[:, last - strip : last].sum())
     if left >= _RATIO * right:
         return "left"
     return "right" if right >= _RATIO * left else None

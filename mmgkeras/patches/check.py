@@ -145,7 +145,7 @@ def _read(record: ImageRecord, *, data: Path, config: PatchesConfig) -> ReadImag
         mammogram=mammogram,
         grid=Grid(height, width, config.patch_px, config.stride_px or config.patch_px, record.chest_wall_side),
         tissue=tissue,
-        chest_wall=images.chest_wall_of_tissue(tissue),
+        chest_wall=images.estimate_chest_wall(tissue),
         pixel_sha256=pixel_sha256(mammogram.pixels),
     )
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmgkeras.errors import InputError
-from mmgkeras.images import estimate_chest_wall, read_pixels
+from mmgkeras.images import estimate_chest_wall, read_pixels, tissue_mask
 from mmgkeras.schema import Region
 from mmgkeras.sources.mini_mias import ImportReport, import_mini_mias
 from mmgkeras.tables import read_images, read_regions
@@ -209,4 +209,4 @@ class TestRealFilms:
     @pytest.mark.parametrize("number", LOCATED)
     def test_pixels_put_the_chest_wall_where_the_importer_does(self, real_films: Path, number: int) -> None:
         pixels = read_pixels(real_films / "pgm" / f"mdb{number:03d}.pgm")
-        assert estimate_chest_wall(pixels) == ("right" if number % 2 else "left")
+        assert estimate_chest_wall(tissue_mask(pixels)) == ("right" if number % 2 else "left")
