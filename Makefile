@@ -40,8 +40,11 @@ detector: .venv/installed
 	[ -f $(DETECTOR)/store/folds.csv ] || $(MMGKERAS) split --store $(DETECTOR)/store --config configs/detector.toml
 	$(MMGKERAS) fit --store $(DETECTOR)/store --fold 1 --config configs/detector.toml --set train.seed=$(SEED) \
 	    --run $(DETECTOR)/run --export $(DETECTOR)/saved_models/detector
+	for looks in randomised plain; do [ -d $(DETECTOR)/unseen-$$looks ] || $(MMGKERAS) phantom --looks $$looks \
+	    --out $(DETECTOR)/unseen-$$looks --config configs/detector.toml --patients 20 --seed 900 --spacing-mm 0.2; done
 	.venv/bin/python benchmarks/pack_detector.py --model $(DETECTOR)/saved_models/detector/1 \
-	    --data $(DETECTOR)/data --out mmgkeras/models/detector_weights
+	    --data $(DETECTOR)/data --unseen $(DETECTOR)/unseen-randomised --unseen $(DETECTOR)/unseen-plain \
+	    --out mmgkeras/models/detector_weights
 
 test: lint
 	.venv/bin/python -m pytest -n $(JOBS) --expected-skips tests/expected_skips.txt $(COVERAGE)

@@ -1,46 +1,117 @@
 """Writes the detector's weights from its training: the last step of `make detector`.
 
-    python benchmarks/pack_detector.py --model detector/saved_models/detector/1 \
-        --data detector/data --out mmgkeras/models/detector_weights
+    python benchmarks/pack_detector.py --model detector/saved_models/detector/1 --data detector/data \
+        --unseen detector/unseen-plain --out mmgkeras/models/detector_weights
 
-Takes an exported model and the phantoms that it learned from, and writes detector.safetensors
-(float16) and detector.json: settings, seed, the version of the phantoms' generator, the checksums of
-phantoms, patch store and weights. In the package's own folder, where `model.weights = "detector"`
-looks for them, they are shipped with it.
+Takes an exported model, the phantoms that it learned from, and phantoms of other seeds on which its thresholds are
+chosen. Writes detector.safetensors (float16) and detector.json: settings, seed, the version of the phantoms'
+generator, the checksums of phantoms, patch store and weights, and how many false marks an image it makes at which
+threshold. In the package's own folder, where `model.weights = "detector"` and `mmgkeras predict` look for them, they
+are shipped with it.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mmgkeras import images
 from mmgkeras.config import ModelConfig
+from mmgkeras.inference.detection import detect
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import WEIGHTS, save_detector
+from mmgkeras.patches.region_masks import region_mask
+from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.initial_weights import load_exported_weights
 from mmgkeras.savedmodel.metadata import read_metadata
+from mmgkeras.schema import Region
 from mmgkeras.sources.phantom import PROVENANCE
+from mmgkeras.tables import read_images, read_regions
 
 LARGEST_MB = 24
+PER_IMAGE = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+THRESHOLDS = 1 / (1 + np.exp(-np.linspace(8, -6, 141)))
+NEAR_MM = 3.0
+"""A mark this near to a finding belongs to it: a patch may hold a finding at its edge."""
 
 
-def pack(model: Path, data: Path, out: Path) -> int:
+def count_marks(classifier: Classifier, data: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
+    """False marks of all images by threshold, findings hit by threshold, the number of findings and of images.
+
+    A finding is a cluster region, or a calcification that lies in none. A false mark is one that comes near no finding.
+    """
+    regions: dict[str, list[Region]] = {}
+    for region in read_regions(data / "regions.csv"):
+        regions.setdefault(region.image_id, []).append(region)
+    false_marks, hits = np.zeros(len(THRESHOLDS), np.int64), np.zeros(len(THRESHOLDS), np.int64)
+    records, num_findings = read_images(data / "images.csv"), 0
+    for record in records:
+        mean = detect(classifier, images.read(record, data)).score_map.stitch()
+        masks = [filled(region, mean.shape) for region in regions.get(record.image_id, [])]
+        findings, count = ndimage.label(np.any(masks, axis=0) if masks else np.zeros(mean.shape, bool))
+        near_px = round(NEAR_MM / (record.spacing_mm or NEAR_MM))
+        near = ndimage.maximum_filter(findings > 0, size=2 * near_px + 1)
+        num_findings += count
+        for place, threshold in enumerate(THRESHOLDS):
+            marks, number = ndimage.label(mean >= threshold)
+            false_marks[place] += number - len(np.unique(marks[near & (marks > 0)]))
+            hits[place] += len(np.unique(findings[(marks > 0) & (findings > 0)]))
+    return false_marks, hits, num_findings, len(records)
+
+
+def filled(region: Region, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(H, W) the pixels of a region."""
+    mask = np.zeros(shape, dtype=np.bool_)
+    covered = region_mask(region, height=shape[0], width=shape[1])
+    tall, wide = covered.mask.shape
+    mask[covered.top : covered.top + tall, covered.left : covered.left + wide] = covered.mask
+    return mask
+
+
+def operating_points(model: Path, folders: list[Path]) -> list[dict[str, float]]:
+    """For each number of false marks an image the lowest threshold that keeps to it, and the findings hit there."""
+    classifier = load(model)
+    counts = [count_marks(classifier, folder) for folder in folders]
+    false_marks, hits, num_findings, num_images = (sum(parts) for parts in zip(*counts, strict=True))
+    rates = np.maximum.accumulate(false_marks) / num_images
+    points = []
+    for per_image in PER_IMAGE:
+        place = int(np.flatnonzero(rates <= per_image)[-1])
+        points.append(
+            {
+                "per_image": per_image,
+                "threshold": float(THRESHOLDS[place]),
+                "sensitivity": float(hits[place] / num_findings),
+            }
+        )
+    return points
+
+
+def pack(model: Path, data: Path, out: Path, *, unseen: list[Path]) -> int:
     """Writes both files; gives the bytes of the weights."""
     metadata = read_metadata(model)
     config = ModelConfig(**metadata.config["model"])
     network = build_network(config, patch_px=metadata.patch_px, pixel_type=metadata.pixel_type)
     load_exported_weights(network, model)
     out.mkdir(parents=True, exist_ok=True)
+    judged_on = [described(folder) for folder in unseen]
     provenance = {
-        "patch_px": metadata.patch_px,
-        "spacing_mm": metadata.spacing_mm,
-        "mmgkeras_version": metadata.mmgkeras_version,
-        "store_checksum": metadata.store_checksum,
-        "held_out_fold": metadata.fold,
-        "config": metadata.config,
+        "metadata": metadata.model_dump(mode="json"),
         "phantom": json.loads((data / PROVENANCE).read_text(encoding="utf-8")),
+        "false_marks": operating_points(model, unseen),
+        "judged_on": "phantoms that it has not seen: " + " and ".join(judged_on),
     }
     save_detector(network, config, out, provenance=provenance)
     return (out / WEIGHTS).stat().st_size
+
+
+def described(folder: Path) -> str:
+    """Seed, number and looks of phantoms, in words."""
+    phantom = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    return f"{phantom['patients']} patients, {phantom['phantom']['looks']} looks, seed {phantom['seed']}"
 
 
 def main() -> None:
@@ -48,9 +119,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--unseen", type=Path, action="append", required=True, help="repeatable")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    megabytes = pack(options.model, options.data, options.out) / 1e6
+    megabytes = pack(options.model, options.data, options.out, unseen=options.unseen) / 1e6
     print(f"{options.out}: weights of {megabytes:.1f} MB")
     if megabytes > LARGEST_MB:
         raise SystemExit(f"the weights must have at most {LARGEST_MB} MB")

@@ -14,6 +14,7 @@ from .fit import fit
 from .import_ import import_
 from .overlay import overlay
 from .phantom import phantom
+from .predict import predict
 from .prepare import prepare
 from .report import report
 from .split import split
@@ -27,6 +28,7 @@ def main() -> None:
 
 
 COMMANDS: tuple[click.Command, ...] = (
+    predict,
     phantom,
     import_,
     check,

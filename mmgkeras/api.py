@@ -33,7 +33,7 @@ def read(
     *,
     image_id: str | None = None,
     laterality: "Laterality | None" = None,
-    view: "View" = "other",
+    view: "View | None" = None,
     spacing_mm: float | None = None,
 ) -> "Mammogram":
     """A mammogram, its pixels (H, W) uint8 or uint16 as stored, display polarity.
@@ -41,16 +41,16 @@ def read(
     Args:
         image: an image file; or a data folder, whose images.csv says the rest; or a mammogram, which is given back.
         image_id: which image of a data folder.
-        laterality: the breast of an image file; None to take the side at which the pixels show the chest wall.
-        view: of an image file.
+        laterality: the breast of an image file; None for what its name says (`p7_L_CC`), else its pixels.
+        view: of an image file; None for what its name says.
         spacing_mm: edge of a pixel of an image file; None if unknown.
 
     Raises:
-        InputError: if the image cannot be read or is not listed, or the pixels do not tell the side.
+        InputError: if the image cannot be read or is not listed, or neither name nor pixels tell the side.
     """
     from mmgkeras import images
     from mmgkeras.errors import InputError
-    from mmgkeras.schema import ImageRecord, Mammogram
+    from mmgkeras.schema import Mammogram
     from mmgkeras.tables import read_images
 
     if isinstance(image, Mammogram):
@@ -61,14 +61,7 @@ def read(
             if record.image_id == image_id:
                 return images.read(record, path)
         raise InputError(f"{path / 'images.csv'}: lists no image {image_id}")
-    pixels = images.read_pixels(path)
-    if laterality is None:
-        side = images.estimate_chest_wall(images.tissue_mask(pixels))
-        if side is None:
-            raise InputError(f"{path}: its pixels do not tell the chest wall's side; give laterality, 'L' or 'R'")
-        laterality = "R" if side == "right" else "L"
-    record = ImageRecord(path.stem, str(path), path.stem, laterality, view, "none", spacing_mm=spacing_mm)
-    return Mammogram(pixels, record)
+    return images.read_single(path, laterality=laterality, view=view, spacing_mm=spacing_mm).mammogram
 
 
 def prepare(

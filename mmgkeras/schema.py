@@ -219,15 +219,26 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class ScoreMap:
-    """What a model says of one mammogram: its grid and the probability of calcification (rows, cols) float32.
+    """What a model says of one mammogram.
 
-    `seconds` is the time that the inference of all its patches took, None where it was not measured.
+    Attributes:
+        image_id: of the mammogram.
+        grid: of the mammogram, or of it at the model's own pixel size.
+        probabilities: (rows, cols) float32, of calcification.
+        seconds: that the inference of all its patches took, None where it was not measured.
+        breast: (height, width) of the grid, where marks may lie; None for everywhere.
     """
 
     image_id: str
     grid: Grid
     probabilities: NDArray[np.float32]
     seconds: float | None = None
+    breast: NDArray[np.bool_] | None = None
+
+    def stitch(self) -> NDArray[np.float32]:
+        """(height, width) of the grid: each pixel's mean over the patches that cover it; 0 off the breast."""
+        mean = self.grid.stitch(self.probabilities)
+        return mean if self.breast is None else np.where(self.breast, mean, np.float32(0))
 
 
 @dataclass(frozen=True, slots=True)

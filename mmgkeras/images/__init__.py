@@ -1,7 +1,19 @@
 """Image files to mammograms, and what their pixels say of side and breast. Knows no regions and no patches."""
 
 from mmgkeras.images.reader import read, read_pixels
+from mmgkeras.images.resampling import resample
 from mmgkeras.images.samples import MAX_PIXELS
-from mmgkeras.images.tissue import estimate_chest_wall, tissue_mask
+from mmgkeras.images.single import Single, read_single
+from mmgkeras.images.tissue import breast_alone, estimate_chest_wall, tissue_mask
 
-__all__ = ["MAX_PIXELS", "estimate_chest_wall", "read", "read_pixels", "tissue_mask"]
+__all__ = [
+    "MAX_PIXELS",
+    "Single",
+    "breast_alone",
+    "estimate_chest_wall",
+    "read",
+    "read_pixels",
+    "read_single",
+    "resample",
+    "tissue_mask",
+]

@@ -36,6 +36,21 @@ def tissue_mask(pixels: Pixels) -> NDArray[np.bool_]:
     largest connected part is the breast, and its holes belong to it. Labels, tape and film edges apart from it are
     background. An image brighter than 15 % throughout is all breast; an image of zeros has none.
     """
+    return _breast(pixels)[0]
+
+
+def breast_alone(pixels: Pixels) -> tuple[Pixels, NDArray[np.bool_]]:
+    """The pixels (H, W) with nothing outside the breast brighter than the edge of the breast, and its `tissue_mask`.
+
+    Lettering, markers and tape beside the breast are gone; the fog of a film stays, so that no new edge appears.
+    """
+    breast, threshold = _breast(pixels)
+    limit = pixels.dtype.type(max(threshold, 0))
+    return np.where(breast, pixels, np.minimum(pixels, limit)), breast
+
+
+def _breast(pixels: Pixels) -> tuple[NDArray[np.bool_], float]:
+    """The mask, and the gray value above which a pixel was candidate."""
     step = max(1, -(-max(pixels.shape) // _WORKING_PX))
     means = _block_means(pixels, step=step)
     bright = float(np.percentile(means, _BRIGHT_PERCENTILE)) or float(means.max())
@@ -44,7 +59,7 @@ def tissue_mask(pixels: Pixels) -> NDArray[np.bool_]:
     threshold = min(_fog(means, breast=surely) + _MARGIN * bright, limit)
     breast = _largest_part(means > threshold)
     enlarged = breast.repeat(step, axis=0).repeat(step, axis=1)
-    return np.ascontiguousarray(enlarged[: pixels.shape[0], : pixels.shape[1]])
+    return np.ascontiguousarray(enlarged[: pixels.shape[0], : pixels.shape[1]]), threshold
 
 
 def _fog(means: NDArray[np.float32], *, breast: NDArray[np.bool_]) -> float:

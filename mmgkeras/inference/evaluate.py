@@ -25,6 +25,7 @@ from mmgkeras.inference.scoring import (
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
+from mmgkeras.savedmodel.detector import model_folder
 from mmgkeras.schema import CALCIFICATION
 from mmgkeras.study.layout import PREDICTIONS_CSV
 from mmgkeras.tables import write_predictions
@@ -53,7 +54,7 @@ def evaluate(
     """Measures models on the patches that they have not seen; writes the predictions and their metrics into a folder.
 
     Args:
-        models: folders of SavedModels, each of another fold.
+        models: folders of SavedModels, each of another fold, or "detector".
         store: the patch store they were trained on, or an external one.
         out: the folder that gets predictions.csv, metrics.json, metrics.csv, mammograms.csv, and twins.csv if asked.
         twins: a store of the same images without calcification.
@@ -65,6 +66,7 @@ def evaluate(
         InputError: if a file is there and `overwrite` is not set, a model or the store cannot be used, or two models
             are of one fold.
     """
+    models = [model_folder(model) for model in models]
     inputs = [*models, store, *([] if twins is None else [twins])]
     check_apart(out / METRICS_JSON, inputs)
     names = (PREDICTIONS_CSV, TWINS_CSV, *METRIC_FILES)

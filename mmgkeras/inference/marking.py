@@ -18,11 +18,13 @@ from mmgkeras import images
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_files, check_apart
+from mmgkeras.inference.detection import on_breast
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
 from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
+from mmgkeras.savedmodel.detector import model_folder
 from mmgkeras.schema import ImageRecord, ScoreMap
 from mmgkeras.tables import read_images
 
@@ -68,7 +70,7 @@ def mark_folder(
     """Draws what a model says of mammograms: `out/<name>.png` at native resolution and `out/previews/<name>.png`.
 
     Args:
-        model: a SavedModel's folder.
+        model: a SavedModel's folder, or "detector".
         data: folder with images.csv, and regions.csv or labels.csv where the truth is drawn.
         out: folder of the pictures.
         image_ids: which to draw; all if empty.
@@ -90,12 +92,13 @@ def mark_folder(
     """
     if threshold is not None and not 0 < threshold <= 1:
         raise InputError(f"threshold: must be above 0 and at most 1. Received: {threshold}")
+    model = model_folder(model)
     records = _chosen(read_images(data / "images.csv"), image_ids=image_ids, path=data / "images.csv")
     places = {record.image_id: _places(record.image_id) for record in records}
     names = [name for both in places.values() for name in both]
     by_id = {record.image_id: record for record in records}
     check_apart(out / PREVIEWS, [model, data])
-    with atomic_files(out, names, label="overlay", overwrite=overwrite, is_own=_is_overlay) as folder:
+    with atomic_files(out, names, label="overlay", overwrite=overwrite, is_own=is_overlay) as folder:
         classifier = load(model)
         marked = Marked(threshold=classifier.metadata.threshold if threshold is None else threshold)
         if with_activation:
@@ -108,6 +111,7 @@ def mark_folder(
                     score_map, activation = classifier.localise_mammogram(mammogram, stride_px=stride_px)
                 else:
                     score_map, activation = classifier.score(mammogram, stride_px=stride_px), None
+                score_map = on_breast(score_map, images.tissue_mask(mammogram.pixels))
                 options = DrawOptions(
                     threshold=marked.threshold,
                     truth=None if annotations is None else _truth(annotations, record, score_map),
@@ -118,8 +122,8 @@ def mark_folder(
                 marked.skipped[record.image_id] = "; ".join(str(error).splitlines())
                 continue
             native, preview = places[record.image_id]
-            _save(drawing.preview, folder / preview)
-            _save(drawing.native, folder / native)
+            save_picture(drawing.preview, folder / preview)
+            save_picture(drawing.native, folder / native)
             marked.pictures[record.image_id] = out / native
         marked.notes.extend(_spacing_notes(classifier, [by_id[image_id] for image_id in marked.pictures]))
         return marked
@@ -199,14 +203,15 @@ def _truth(annotations: Annotations, record: ImageRecord, score_map: ScoreMap) -
     return Truth(annotations.regions.get(record.image_id, ()), annotations.labels(record, score_map.grid))
 
 
-def _save(picture: Image.Image, path: Path) -> None:
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG that says by what it was made; makes its folder."""
     path.parent.mkdir(exist_ok=True)
     text = PngInfo()
     text.add_text(*_MADE_BY)
     picture.save(path, format="PNG", compress_level=_COMPRESSION, pnginfo=text)
 
 
-def _is_overlay(path: Path) -> bool:
+def is_overlay(path: Path) -> bool:
     """Whether a picture says that it was made here: a mammogram of that name is not to be replaced."""
     try:
         with Image.open(path, formats=["PNG"]) as picture:

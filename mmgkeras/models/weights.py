@@ -302,25 +302,35 @@ def save_detector(network: keras.Model, config: ModelConfig, folder: Path, *, pr
     (folder / PROVENANCE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
-def load_detector(network: keras.Model, config: ModelConfig, *, folder: Path) -> None:
-    """Gives a network, head included, the detector's weights.
+def check_detector(folder: Path) -> dict[str, Any]:
+    """What `save_detector` wrote beside the weights.
 
     Raises:
-        ConfigError: if the network is of another kind.
         WeightsError: if the files are not there, damaged, or do not belong together.
     """
     try:
         described = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
         digest = sha256_file(folder / WEIGHTS)
-        model, expected = described[MODEL], described[DIGEST]
+        expected, _ = described[DIGEST], described[MODEL]
     except FileNotFoundError as error:
         raise WeightsError(
-            f"model.weights: the detector is not there, {error.filename} is missing; make detector trains it"
+            f"the detector is not there, {error.filename} is missing; make detector trains it"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{folder / PROVENANCE}: cannot be read: {error}") from error
     if digest != expected:
         raise WeightsError(f"{folder / WEIGHTS}: is not the file that {PROVENANCE} describes, its checksum differs")
+    return dict(described)
+
+
+def load_detector(network: keras.Model, config: ModelConfig, *, folder: Path) -> None:
+    """Gives a network, head included, the detector's weights.
+
+    Raises:
+        ConfigError: if the network is of another kind.
+        WeightsError: as `check_detector`.
+    """
+    model = check_detector(folder)[MODEL]
     for key in FIXED_KEYS:
         if getattr(config, key) != model[key]:
             raise ConfigError(f"model.{key}: the detector has {model[key]!r}. Received: {getattr(config, key)!r}")

@@ -57,7 +57,7 @@ def draw(mammogram: Mammogram, score_map: ScoreMap, *, options: DrawOptions = DE
 
     Args:
         mammogram: as read.
-        score_map: what a model says of it.
+        score_map: what a model says of it, on a grid of the image or of it resampled.
         options: what is drawn.
 
     Raises:
@@ -75,8 +75,11 @@ def draw_with_preview(mammogram: Mammogram, score_map: ScoreMap, *, options: Dra
         InputError: if a region of the truth cannot be drawn on the image.
     """
     height, width = mammogram.pixels.shape
-    if (score_map.grid.height, score_map.grid.width) != (height, width):
-        raise ValueError(f"The grid must be of the image, {height} x {width}. Received: {score_map.grid}")
+    grid = score_map.grid
+    is_same = (grid.height, grid.width) == (height, width)
+    is_resampled = abs(grid.height / height - 1) > 0.01  # both lengths were then rounded to whole pixels
+    if not is_same and not (is_resampled and abs(height * grid.width - width * grid.height) <= (height + width) / 2):
+        raise ValueError(f"The grid must be of the image, {height} x {width}. Received: {grid}")
     pixels = mark_pixels(
         mammogram.pixels,
         score_map,

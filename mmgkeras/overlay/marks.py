@@ -9,7 +9,7 @@ to.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from mmgkeras.patches.region_masks import cells_of_pixels, region_mask
 from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Grid, Pixels, Region, ScoreMap
 
 Colour = tuple[int, int, int]
+_T = TypeVar("_T", bound=np.generic)
 
 WEAK: Final[Colour] = (255, 226, 64)
 STRONG: Final[Colour] = (255, 64, 16)
@@ -58,13 +59,16 @@ def mark_pixels(
     activation of the patches, the cells of a mark are tinted by `activation.cell_strengths`.
 
     Raises:
-        ValueError: if the activation is not that of the score map's patches.
+        ValueError: if the activation is not that of the score map's patches, or the truth is to be drawn on a score map
+            of another pixel size.
         InputError: if a region of the truth cannot be drawn on the image.
     """
     canvas = np.repeat(to_eight_bits(pixels)[..., None], 3, axis=2).astype(np.float32)
     width_px = line_width(pixels.shape)
     _draw_scores(canvas, score_map, threshold=threshold, activation=activation, width_px=width_px)
     if truth is not None:
+        if (score_map.grid.height, score_map.grid.width) != pixels.shape:
+            raise ValueError("The truth can be drawn only on patches of the image's own pixels")
         _draw_unknown(canvas, score_map.grid, truth.labels, width_px=width_px)
         _draw_truth(canvas, score_map.grid, truth, width_px=width_px)
     return np.rint(canvas).astype(np.uint8)
@@ -91,6 +95,14 @@ def ramp(strengths: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.asarray(weak + strengths[..., None] * (strong - weak), dtype=np.float32)
 
 
+def enlarge(values: NDArray[_T], shape: tuple[int, int]) -> NDArray[_T]:
+    """The values (h, w) of a grid at another pixel size on the pixels of an image of this shape (H, W)."""
+    if values.shape == shape:
+        return values
+    rows, cols = (np.arange(length) * size // length for length, size in zip(shape, values.shape, strict=True))
+    return values[np.ix_(rows, cols)]
+
+
 def dashes(shape: tuple[int, int], *, length_px: int) -> NDArray[np.bool_]:
     """(H, W) a checkerboard of squares: a line that is drawn only on it is dashed, whichever way it runs."""
     rows, cols = np.ogrid[: shape[0], : shape[1]]
@@ -106,8 +118,8 @@ def _draw_scores(
     width_px: int,
 ) -> None:
     """Tints and outlines what reaches the threshold: each patch alone, or levels of the mean where patches overlap."""
-    grid = score_map.grid
-    mean = grid.stitch(score_map.probabilities)
+    grid, shape = score_map.grid, (canvas.shape[0], canvas.shape[1])
+    mean = score_map.stitch()
     is_marked = mean >= threshold
     strengths = strength(mean, threshold=threshold)
     if grid.stride_px == grid.patch_px:
@@ -116,11 +128,14 @@ def _draw_scores(
     else:
         parts = np.where(is_marked, np.minimum(np.floor(strengths * _NUM_LEVELS), _NUM_LEVELS - 1) + 1, 0)
         marks = ndimage.label(is_marked)[0]
+    cells = None
+    if activation is not None:
+        cells = enlarge(cell_strengths(grid, activation, is_marked=is_marked, parts=marks.astype(np.int64)), shape)
+    is_marked, strengths, parts = (enlarge(values, shape) for values in (is_marked, strengths, parts))
     is_line = _edges(parts, width_px=width_px) & is_marked
     low, high = np.array([TINT_OPACITY, LINE_OPACITY]).T
     opacity = low[0] + strengths * (high[0] - low[0])
-    if activation is not None:
-        cells = cell_strengths(grid, activation, is_marked=is_marked, parts=marks.astype(np.int64))
+    if cells is not None:
         is_peak = cells > 0.5
         is_cell_line = _edges(is_peak, width_px=max(1, width_px // 2)) & is_peak
         opacity = np.where(is_cell_line, CELL_LINE_OPACITY, CELL_OPACITY * cells)

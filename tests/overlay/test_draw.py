@@ -117,6 +117,17 @@ def test_a_score_map_of_another_image_is_refused() -> None:
         draw(mammogram(300, 400), scores(300, 401))
 
 
+@pytest.mark.parametrize(("height", "width"), [(150, 200), (100, 133), (420, 560)])
+def test_a_score_map_of_the_resampled_image_is_drawn_on_the_image(height: int, width: int) -> None:
+    assert draw(mammogram(300, 400), scores(height, width)).width == 400
+
+
+@pytest.mark.parametrize(("height", "width"), [(150, 203), (400, 300), (300, 200)])
+def test_a_score_map_of_another_shape_is_refused(height: int, width: int) -> None:
+    with pytest.raises(ValueError, match="The grid must be of the image"):
+        draw(mammogram(300, 400), scores(height, width))
+
+
 def marked_preview() -> Image.Image:
     """Of 400 x 640 pixels at half size: patches just at, above and below the threshold, what is known, a scale bar."""
     score_map = scores(400, 640, patch_px=100)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,25 @@ def test_only_patches_at_the_threshold_or_above_are_marked() -> None:
     assert (picture[20:, :20] == GRAY).all()
     assert (picture[:20, 20:] != GRAY).any(axis=2).all()
     assert (picture[20:, 20:] != GRAY).any(axis=2).all()
+
+
+def test_scores_of_the_resampled_image_are_drawn_where_they_belong() -> None:
+    picture = mark_pixels(gray(80, 60), score_map([[0.0], [1.0]], height=40, width=20), threshold=0.5)
+    assert (picture[:40] == GRAY).all()
+    assert (picture[40:] != GRAY).any(axis=2).all()
+    with pytest.raises(ValueError, match="only on patches of the image's own pixels"):
+        mark_pixels(
+            gray(80, 40), score_map([[0.0], [1.0]], height=40, width=20), threshold=0.5, truth=truth([[0], [0]])
+        )
+
+
+def test_nothing_is_marked_off_the_breast() -> None:
+    breast = np.zeros((40, 40), np.bool_)
+    breast[5:30, :30] = True
+    scores = replace(score_map([[1.0, 1.0], [1.0, 1.0]]), breast=breast)
+    assert (scores.stitch() > 0).tolist() == breast.tolist()
+    picture = mark_pixels(gray(), scores, threshold=0.5)
+    assert ((picture != GRAY).any(axis=2) == breast).all()
 
 
 def test_colour_and_opacity_grow_from_the_threshold_to_certainty() -> None:

@@ -1,0 +1,39 @@
+"""Pixels of another size: the area resampling of the detector. Nothing else here resamples a mammogram."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mmgkeras.schema import Pixels
+
+
+def resample(pixels: Pixels, *, factor: float) -> Pixels:
+    """Pixels (H, W) at `factor` times as many pixels a length, of the same type: (round(H f), round(W f)), at least 1.
+
+    Fewer pixels are means of the areas that they cover, parts of pixels included; more are interpolated linearly.
+
+    Args:
+        pixels: uint8 or uint16.
+        factor: above 0, such as 0.1 / 0.2 from 0.1 mm to 0.2 mm a pixel.
+    """
+    height, width = (max(1, round(length * factor)) for length in pixels.shape)
+    if (height, width) == pixels.shape:
+        return pixels
+    if factor < 1:
+        resized = _means(_means(pixels, height).T, width).T
+    else:
+        image = Image.fromarray(pixels.astype(np.float32))
+        resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    rounded: Pixels = np.rint(resized).astype(pixels.dtype)
+    return rounded
+
+
+def _means(values: NDArray[np.number], length: int) -> NDArray[np.float64]:
+    """(length, ...) the means of `length` equal parts of the first axis: differences of its running sum."""
+    size = len(values)
+    total = np.zeros((size + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=total[1:])
+    edges = np.linspace(0, size, length + 1)
+    below = np.minimum(edges.astype(np.int64), size - 1)
+    at_edges = total[below] + (edges - below)[:, None] * values[below]
+    return np.diff(at_edges, axis=0) * (length / size)

@@ -1,0 +1,87 @@
+"""An image file that no table describes: which breast it shows, and at which edge its chest wall lies.
+
+Owns the order in which that is found: what the user says, the file's name, the pixels.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from mmgkeras.errors import InputError
+from mmgkeras.images.reader import read_pixels
+from mmgkeras.images.tissue import estimate_chest_wall, tissue_mask
+from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, View
+
+SideFrom = Literal["the option", "the name", "the pixels"]
+
+_VIEWS: Final = tuple(view for view in VIEWS if view.isupper())
+_WORDS: Final = re.compile(r"[A-Za-z]+")
+_SAYS: Final = re.compile(rf"(L|LEFT|R|RIGHT)?({'|'.join(_VIEWS)})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """A mammogram from a file alone.
+
+    Attributes:
+        mammogram: its image_id and patient_id are the file's name without suffix, its annotation "none".
+        side_from: where the laterality was found.
+        hangs_mirrored: whether the pixels show the chest wall at the edge that is not the standard one.
+    """
+
+    mammogram: Mammogram
+    side_from: SideFrom
+    hangs_mirrored: bool
+
+
+def read_single(
+    path: Path, *, laterality: Laterality | None = None, view: View | None = None, spacing_mm: float | None = None
+) -> Single:
+    """The mammogram of one file.
+
+    Args:
+        path: of a file that `read_pixels` takes.
+        laterality: the breast; None for what the name says (`p7_L_CC`, `RMLO`, `left`), else the pixels.
+        view: the projection; None for what the name says, else "other".
+        spacing_mm: edge of a pixel; None if unknown.
+
+    Raises:
+        InputError: as `read_pixels`, and if neither name nor pixels tell the side.
+    """
+    pixels = read_pixels(path)
+    named, named_view = side_and_view(path.stem)
+    wall = estimate_chest_wall(tissue_mask(pixels))
+    side_from: SideFrom = "the option" if laterality else "the name" if named else "the pixels"
+    side = laterality or named or (None if wall is None else "R" if wall == "right" else "L")
+    if side is None:
+        raise InputError(f"{path}: neither its name nor its pixels tell which breast it shows; say L or R")
+    hangs_mirrored = wall is not None and wall != ("right" if side == "R" else "left")
+    record = ImageRecord(
+        image_id=path.stem,
+        path=str(path),
+        patient_id=path.stem,
+        laterality=side,
+        view=view or named_view,
+        annotation="none",
+        chest_wall=wall if hangs_mirrored else None,
+        spacing_mm=spacing_mm,
+    )
+    return Single(Mammogram(pixels, record), side_from, hangs_mirrored)
+
+
+def side_and_view(stem: str) -> tuple[Laterality | None, View]:
+    """What a file's name says: the breast where one word of it does, or all that do agree, and the view, else "other".
+
+    Words are runs of letters: L, R, left, right, alone or joined to a view as in `LCC` and `RMLO`.
+    """
+    sides: set[Laterality] = set()
+    views: list[View] = []
+    for word in _WORDS.findall(stem):
+        matched = _SAYS.fullmatch(word.upper())
+        if matched is None:
+            continue
+        if matched[1]:
+            sides.add("L" if matched[1].startswith("L") else "R")
+        views += [view for view in _VIEWS if view == matched[2]]
+    return (sides.pop() if len(sides) == 1 else None), (views[0] if views else "other")

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmgkeras.errors import InputError
+from mmgkeras.images import read_single
+from mmgkeras.images.single import side_and_view
+
+
+def breast(*, wall: str) -> np.ndarray:
+    """(200, 120) a half disc whose straight edge is at the wall."""
+    rows, cols = np.ogrid[:200, :120]
+    is_breast = (rows - 100) ** 2 + cols**2 < 80**2
+    pixels = np.where(is_breast, 120, 0).astype(np.uint8)
+    return pixels if wall == "left" else pixels[:, ::-1]
+
+
+@pytest.mark.parametrize(
+    ("stem", "expected"),
+    [
+        ("p7_L_CC", ("L", "CC")),
+        ("R_MLO", ("R", "MLO")),
+        ("0012 RMLO (copy)", ("R", "MLO")),
+        ("case-left-cc", ("L", "CC")),
+        ("Right", ("R", "other")),
+        ("mlo", (None, "MLO")),
+        ("L_R", (None, "other")),
+        ("lobe", (None, "other")),
+        ("film12", (None, "other")),
+    ],
+)
+def test_a_name_says_side_and_view(stem: str, expected: tuple[str | None, str]) -> None:
+    assert side_and_view(stem) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "laterality", "expected"),
+    [
+        ("x.png", None, ("L", "the pixels", False)),
+        ("x_R_CC.png", None, ("R", "the name", True)),
+        ("x_R_CC.png", "L", ("L", "the option", False)),
+    ],
+)
+def test_the_option_goes_before_the_name_and_that_before_the_pixels(
+    tmp_path: Path, name: str, laterality: str | None, expected: tuple[str, str, bool]
+) -> None:
+    Image.fromarray(breast(wall="left")).save(tmp_path / name)
+    single = read_single(tmp_path / name, laterality=laterality)  # type: ignore[arg-type]
+    assert (single.mammogram.record.laterality, single.side_from, single.hangs_mirrored) == expected
+    assert single.mammogram.record.chest_wall_side == "left"
+
+
+def test_an_image_that_tells_nothing_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64), 100, np.uint8)).save(tmp_path / "x.png")
+    with pytest.raises(InputError, match=r"x.png: neither its name nor its pixels tell which breast"):
+        read_single(tmp_path / "x.png")
+    assert read_single(tmp_path / "x.png", laterality="R").mammogram.record.chest_wall_side == "right"

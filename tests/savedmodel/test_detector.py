@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mmgkeras.config import Config, ModelConfig
+from mmgkeras.errors import InputError, WeightsError
+from mmgkeras.models.network import build_network
+from mmgkeras.models.weights import PROVENANCE, save_detector
+from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.detector import model_folder, read_detector
+from mmgkeras.savedmodel.metadata import ModelMetadata
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+CONFIG = ModelConfig(network="resnet18", weights="none", width=0.25, normalisation="local", pooling="log_mean_exp")
+FALSE_MARKS = [
+    {"per_image": 0.1, "threshold": 0.9, "sensitivity": 0.4},
+    {"per_image": 1.0, "threshold": 0.5, "sensitivity": 0.8},
+]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    keras.utils.set_random_seed(3)
+    metadata = ModelMetadata(
+        network="resnet18",
+        patch_px=64,
+        stride_px=48,
+        pixel_type="uint8",
+        spacing_mm=0.2,
+        fold=1,
+        test_subset="A",
+        test_patients_sha256="1" * 64,
+        store_checksum="0" * 64,
+        config=Config(model=CONFIG).model_dump(mode="json"),
+    )
+    provenance = {
+        "metadata": metadata.model_dump(mode="json"),
+        "phantom": {"seed": 101},
+        "false_marks": FALSE_MARKS,
+        "judged_on": "phantoms",
+    }
+    save_detector(build_network(CONFIG, patch_px=64, pixel_type="uint8"), CONFIG, folder, provenance=provenance)
+    return folder
+
+
+def test_the_word_is_the_detector_exported_once_and_any_other_name_is_a_folder(weights: Path, tmp_path: Path) -> None:
+    folder = model_folder(Path("detector"), cache=tmp_path, weights=weights)
+    written = (folder / "saved_model.pb").stat().st_mtime_ns
+    assert model_folder(Path("detector"), cache=tmp_path, weights=weights) == folder
+    assert (folder / "saved_model.pb").stat().st_mtime_ns == written
+    assert model_folder(Path("mine/1"), cache=tmp_path, weights=weights) == Path("mine/1")
+
+
+def test_the_exported_one_takes_8_and_16_bits_alike(weights: Path, tmp_path: Path) -> None:
+    classifier = load(model_folder(Path("detector"), cache=tmp_path, weights=weights))
+    patches = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
+    eight, sixteen = classifier.classify(patches), classifier.classify(patches.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(eight, sixteen)
+    assert classifier.can_localise
+    assert (classifier.metadata.spacing_mm, classifier.metadata.stride_px) == (0.2, 48)
+
+
+def test_its_threshold_is_that_of_half_a_false_mark_an_image(weights: Path, tmp_path: Path) -> None:
+    record = read_detector(weights)
+    assert record.threshold(0.1) == pytest.approx(0.9)
+    assert record.threshold(1.0) == pytest.approx(0.5)
+    assert record.threshold(50) == pytest.approx(0.5)
+    assert 0.5 < record.threshold(0.5) < 0.9
+    classifier = load(model_folder(Path("detector"), cache=tmp_path, weights=weights))
+    assert classifier.metadata.threshold == pytest.approx(record.threshold(0.5))
+
+
+def test_a_damaged_record_is_one_line(weights: Path, tmp_path: Path) -> None:
+    for path in weights.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    described = json.loads((tmp_path / PROVENANCE).read_text())
+    (tmp_path / PROVENANCE).write_text(json.dumps(described | {"false_marks": []}))
+    with pytest.raises(InputError, match=r"detector.json: false_marks"):
+        read_detector(tmp_path)
+
+
+def test_without_weights_the_line_says_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="make detector trains it"):
+        model_folder(Path("detector"), weights=tmp_path)
