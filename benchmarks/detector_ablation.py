@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from transfer import SPECIFICITY, choose_patches, model_scores
+from transfer import POOLINGS, SPECIFICITY, choose_patches, model_scores
 
 from mmgkeras.config import read_config
 from mmgkeras.evaluation.metrics import auc
@@ -28,7 +28,6 @@ CONFIG = Path("configs/detector.toml")
 UNSEEN_SEED = 900
 UNSEEN_PATIENTS = 20
 TRAINING_SEED = 101
-POOLINGS = {"average": "average", "log_mean_exp": "log-mean-exp", "top_k": "mean of 3 highest cells"}
 
 
 @dataclass(frozen=True)

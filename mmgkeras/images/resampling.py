@@ -1,5 +1,7 @@
 """Pixels of another size: the area resampling of the detector. Nothing else here resamples a mammogram."""
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,12 +22,11 @@ def resample(pixels: Pixels, *, factor: float) -> Pixels:
     if (height, width) == pixels.shape:
         return pixels
     if factor < 1:
-        resized = _means(_means(pixels, height).T, width).T
+        resized: NDArray[np.floating] = _means(_means(pixels, height).T, width).T
     else:
         image = Image.fromarray(pixels.astype(np.float32))
         resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-    rounded: Pixels = np.rint(resized).astype(pixels.dtype)
-    return rounded
+    return cast(Pixels, np.rint(resized).astype(pixels.dtype))
 
 
 def _means(values: NDArray[np.number], length: int) -> NDArray[np.float64]:
@@ -36,4 +37,4 @@ def _means(values: NDArray[np.number], length: int) -> NDArray[np.float64]:
     edges = np.linspace(0, size, length + 1)
     below = np.minimum(edges.astype(np.int64), size - 1)
     at_edges = total[below] + (edges - below)[:, None] * values[below]
-    return np.diff(at_edges, axis=0) * (length / size)
+    return np.asarray(np.diff(at_edges, axis=0) * (length / size))
