@@ -55,7 +55,7 @@ def read_single(
     side_from: SideFrom = "the option" if laterality else "the name" if named else "the pixels"
     side = laterality or named or (None if wall is None else "R" if wall == "right" else "L")
     if side is None:
-        raise InputError(f"{path}: neither its name nor its pixels tell which breast it shows; say L or R")
+        raise InputError(f"{path}: neither its name nor its pixels tell which breast it shows; give laterality, L or R")
     hangs_mirrored = wall is not None and wall != ("right" if side == "R" else "left")
     record = ImageRecord(
         image_id=path.stem,
