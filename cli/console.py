@@ -7,6 +7,7 @@ import errno
 import math
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import click
 
 _T = TypeVar("_T")
+_SILENT_S = 60.0
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
@@ -71,8 +73,8 @@ def printable(text: str) -> str:
 
 
 def track(items: Sequence[_T], label: str) -> Iterable[_T]:
-    """Passes items on under a bar; one line at the end where stderr is not a terminal."""
-    return _bar(items, label) if sys.stderr.isatty() else _line(items, label)
+    """Passes items on under a bar; where stderr is not a terminal, with a line a minute and one at the end."""
+    return _bar(items, label) if sys.stderr.isatty() else _lines(items, label)
 
 
 def _bar(items: Sequence[_T], label: str) -> Iterator[_T]:
@@ -80,8 +82,15 @@ def _bar(items: Sequence[_T], label: str) -> Iterator[_T]:
         yield from bar
 
 
-def _line(items: Sequence[_T], label: str) -> Iterator[_T]:
-    yield from items
+def _lines(items: Sequence[_T], label: str) -> Iterator[_T]:
+    start = told = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - told >= _SILENT_S:
+            told = now
+            left = (now - start) / done * (len(items) - done) / 60
+            echo(f"{label}: {done:,} of {len(items):,}, about {max(1, round(left))} min left", err=True)
+        yield item
     echo(f"{label}: {len(items)}", err=True)
 
 

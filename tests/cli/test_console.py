@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 from mmgkeras.cli import main
-from mmgkeras.cli.console import UserErrorGroup, echo, printable
+from mmgkeras.cli.console import UserErrorGroup, echo, printable, track
 
 from mmgkeras.errors import InputError
 
@@ -106,3 +106,17 @@ def test_missing_home_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_commands_are_listed_in_the_order_of_the_work() -> None:
     assert list(main.commands)[:3] == ["phantom", "import", "check"]
+
+
+def test_off_a_terminal_progress_is_a_line_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("mmgkeras.cli.console.time.monotonic", lambda: next(seconds))
+    assert list(track(range(10), "reading images")) == list(range(10))
+    assert capsys.readouterr().err == (
+        "reading images: 2 of 10, about 5 min left\n"
+        "reading images: 5 of 10, about 2 min left\n"
+        "reading images: 8 of 10, about 1 min left\n"
+        "reading images: 10\n"
+    )
