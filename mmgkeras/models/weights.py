@@ -29,6 +29,10 @@ from mmgkeras.models.network import backbone_of
 
 _CACHE: Final = "~/.keras/models"
 _TIMEOUT_S: Final = 20.0
+_INSTEAD: Final = (
+    'fetch that file elsewhere and set model.weights to its path, or to "detector" (learned from phantoms, resnet18) '
+    'or "none" (random)'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,7 @@ def _load_application(target: keras.Model, backbone: Backbone, *, patch_px: int)
             source = backbone.build(patch_px=patch_px, weights="imagenet")
     except Exception as error:  # Keras raises a bare Exception for whatever goes wrong with a download.
         raise WeightsError(
-            f"model.weights: the ImageNet weights of {backbone.name} cannot be downloaded: {one_line(error)}; "
-            "fetch that file elsewhere and set model.weights to its path"
+            f"model.weights: ImageNet weights of {backbone.name} cannot be downloaded: {one_line(error)}; {_INSTEAD}"
         ) from error
     target.set_weights(source.get_weights())
 
@@ -149,8 +152,7 @@ def _downloaded(remote: RemoteFile, path: Path) -> Path:
                 keras.utils.get_file(temporary.name, remote.url, file_hash=remote.sha256, cache_subdir=folder)
         except Exception as error:  # Keras raises a bare Exception for whatever goes wrong with a download.
             raise WeightsError(
-                f"model.weights: {remote.url} cannot be downloaded: {one_line(error.__context__ or error)}; "
-                "fetch that file elsewhere and set model.weights to its path"
+                f"model.weights: {remote.url} cannot be downloaded: {one_line(error.__context__ or error)}; {_INSTEAD}"
             ) from error
     return path
 

@@ -316,7 +316,7 @@ class TestDownload:
         with pytest.raises(WeightsError, match=reason) as raised:
             load_weights(resnet18, ModelConfig(), cache=tmp_path, resnet18=remote)
         assert str(raised.value).startswith(f"model.weights: {remote.url} cannot be downloaded: ")
-        assert str(raised.value).endswith("; fetch that file elsewhere and set model.weights to its path")
+        assert str(raised.value).endswith('(learned from phantoms, resnet18) or "none" (random)')
         assert "\n" not in str(raised.value)
         assert list(tmp_path.iterdir()) == []
         assert socket.getdefaulttimeout() is None
@@ -358,7 +358,7 @@ class TestDownload:
 
         monkeypatch.setattr(Backbone, "build", build)
         match = (
-            "model.weights: the ImageNet weights of MobileNetV2 cannot be downloaded: .*https://example.org/notop.h5.*"
+            "model.weights: ImageNet weights of MobileNetV2 cannot be downloaded: .*https://example.org/notop.h5.*"
             "; fetch that file elsewhere and set model.weights to its path"
         )
         with pytest.raises(WeightsError, match=match):
