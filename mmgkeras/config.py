@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmgkeras.errors import ConfigError, shown
-from mmgkeras.json_files import Text, describe_fault, possible_path
+from mmgkeras.json_files import Text, describe_fault, possible_path, read_limited
 
 _MAX_BYTES: Final = 64 * 1024
 _MAX_DOTS: Final = 200
@@ -257,9 +257,7 @@ def read_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> C
     Raises:
         ConfigError: for a file that is not there or not TOML, an unknown key, a value out of range.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = _read_toml(path)
+    values = {} if path is None else _read_toml(path)
     for override in overrides:
         _apply(values, override)
     try:
@@ -285,14 +283,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: if it cannot be read or is not TOML.
     """
+    data = read_limited(path, max_bytes=_MAX_BYTES, kind=ConfigError)
     try:
-        if path.exists() and not path.is_file():
-            raise ConfigError(f"{path}: cannot be read: it is not a file")
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigError(f"{path}: must have at most {_MAX_BYTES:,} bytes. Received: {path.stat().st_size:,}")
-        return _parse_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+        return _parse_toml(data.decode())
     except ValueError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
 

@@ -8,8 +8,9 @@ be alone with its output holds its `locks.output_lock`.
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -18,9 +19,7 @@ from mmgkeras.errors import InputError, errors_of_writing
 from mmgkeras.locks import (
     ASIDE,
     COMMIT,
-    PARTIAL,
-    committing_name,
-    is_hidden_name,
+    HIDDEN,
     leftovers,
     output_lock,
     parents_made,
@@ -29,8 +28,8 @@ from mmgkeras.locks import (
     temporary_beside,
 )
 
-_NOBODYS: Final = (".DS_Store", "Thumbs.db", ".nfs*")
-"""Names that a file browser or file system puts into any folder."""
+_NOBODYS: Final = re.compile(rf"\.DS_Store|Thumbs\.db|\.nfs.*|{HIDDEN.pattern}")
+"""Names that a file browser or file system puts into any folder, and those of unfinished outputs."""
 
 
 @contextmanager
@@ -41,13 +40,15 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         InputError: if `path` exists and `overwrite` is not set, or it cannot be written.
     """
     _refuse_existing(path, overwrite=overwrite)
-    with parents_made(path, named=path), errors_of_writing(path):
-        _remove_partial(path)
-        with temporary_beside(path, is_folder=False) as temporary:
-            yield temporary
-            _sync(temporary)
-            temporary.replace(path)
-            _sync(path.parent)
+    with (
+        parents_made(path, named=path),
+        errors_of_writing(path),
+        temporary_beside(path, is_folder=False) as temporary,
+    ):
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
 
 
 @contextmanager
@@ -69,20 +70,19 @@ def atomic_folder(path: Path, *, overwrite: bool = False, owned: Sequence[str] =
     with errors_of_writing(path):
         place = _own_place(path)
     with parents_made(place, named=path), errors_of_writing(path):
-        recover_folder(place)
+        for aside in leftovers(place, ASIDE):  # of a process that died before it had replaced it, or after
+            if place.exists():
+                remove(aside)
+            else:
+                aside.rename(place)
         _refuse_existing(place, overwrite=overwrite, named=path)
         _refuse_foreign(place, owned, named=path)
-        _remove_partial(place)
         with temporary_beside(place, is_folder=True) as temporary:
             yield temporary
             _sync_tree(temporary)
             _refuse_existing(place, overwrite=overwrite, named=path)
-            if place.exists():
-                _refuse_foreign(place, owned, named=path)  # what came into it while the block ran
-                with set_aside(place):
-                    temporary.rename(place)
-                    _sync(place.parent)
-            else:
+            _refuse_foreign(place, owned, named=path)  # what came into it while the block ran
+            with set_aside(place) if place.exists() else nullcontext():
                 temporary.rename(place)
                 _sync(place.parent)
 
@@ -121,11 +121,10 @@ def atomic_files(
             _refuse_existing(folder / name, overwrite=overwrite)
             if is_own is not None and (folder / name).exists() and not is_own(folder / name):
                 raise InputError(f"{folder / name}: was not made by this command as it is; name another place")
-        _remove_partial(key)
         with temporary_beside(key, is_folder=True) as temporary:
             yield temporary
             _sync_tree(temporary)
-            committing = committing_name(temporary)
+            committing = temporary.with_suffix(f".{COMMIT}")
             stale = [name for name in names if not (temporary / name).exists()]
             temporary.rename(committing)
             _sync(folder)
@@ -165,17 +164,6 @@ def check_apart(output: Path, inputs: Iterable[Path]) -> None:
                 raise InputError(f"{output}: {how} {source}, which is read; name another place")
 
 
-def recover_folder(path: Path) -> None:
-    """Puts back the folder that a dead process set aside and did not replace; removes one that it did."""
-    if not path.parent.is_dir():
-        return
-    for aside in leftovers(path, ASIDE):
-        if path.exists():
-            remove(aside)
-        else:
-            aside.rename(path)
-
-
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
@@ -209,22 +197,13 @@ def _refuse_foreign(folder: Path, owned: Sequence[str], *, named: Path) -> None:
         raise InputError(f"{named}: is not a folder; name another place")
     files = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
     names = [path.relative_to(folder).as_posix() for path in files]
-    names = [name for name in names if not _is_nobodys(name.rpartition("/")[2])]
+    names = [name for name in names if not _NOBODYS.fullmatch(name.rpartition("/")[2])]
     if names and (not owned or owned[0] not in names):
         what = f"it has no {owned[0]}" if owned else "it is not empty"
         raise InputError(f"{named}: is not this command's to replace, {what}; name another place")
     for name in names:
         if not any(fnmatchcase(name, pattern) for pattern in owned):
             raise InputError(f"{named}: holds {name}, which this command did not make; move it or name another place")
-
-
-def _is_nobodys(name: str) -> bool:
-    return is_hidden_name(name) or any(fnmatchcase(name, pattern) for pattern in _NOBODYS)
-
-
-def _remove_partial(path: Path) -> None:
-    for left in leftovers(path, PARTIAL):
-        remove(left)
 
 
 def _move_in(committing: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Final, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from mmgkeras.errors import InputError, shown
+from mmgkeras.errors import InputError, MmgError, shown
 from mmgkeras.files import atomic_file
 
 MAX_BYTES: Final = 64 * 2**20
@@ -19,11 +19,12 @@ MAX_BYTES: Final = 64 * 2**20
 _MAX_NAME_BYTES: Final = 255
 _MAX_PATH: Final = 1000
 _PathOrText = TypeVar("_PathOrText", str, Path)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What no text holds: a terminal acts on it, and a file's name ends at it."""
 
 
 def _plain(text: str) -> str:
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         raise ValueError("must hold no control character")
     return text
 
@@ -74,29 +75,33 @@ def read_json(path: Path, model: type[_Model], *, hint: str = "") -> _Model:
     Raises:
         InputError: if the file cannot be read, is not JSON, or breaks a rule of the model.
     """
+    return validated(model, read_limited(path, max_bytes=MAX_BYTES), place=str(path), hint=hint)
+
+
+def read_limited(path: Path, *, max_bytes: int, kind: type[MmgError] = InputError) -> bytes:
+    """The bytes of a file that is expected to be small.
+
+    Raises:
+        MmgError: of this kind, if it cannot be read or is larger.
+    """
     try:
-        if not path.is_file():
-            path.stat()
-            raise InputError(f"{path}: cannot be read: it is not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: must have at most {MAX_BYTES:,} bytes. Received: {path.stat().st_size:,}")
-        data = path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise kind(f"{path}: cannot be read: it is not a file")
+        if path.stat().st_size > max_bytes:
+            raise kind(f"{path}: must have at most {max_bytes:,} bytes. Received: {path.stat().st_size:,}")
+        return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        raise InputError(f"{path}: {fault_line(error)}{hint and '; '}{hint}") from error
+        raise kind(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def validated(model: type[_Model], values: object, *, place: str, hint: str = "") -> _Model:
-    """The model of plain values; `place` begins the message of a fault, `hint` ends it.
+    """The model of plain values, or of the bytes of JSON; `place` begins the message of a fault, `hint` ends it.
 
     Raises:
-        InputError: if they break a rule of the model.
+        InputError: if they are not JSON or break a rule of the model.
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate_json(values) if isinstance(values, bytes) else model.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{place}: {fault_line(error)}{hint and '; '}{hint}") from error
 

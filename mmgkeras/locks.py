@@ -26,7 +26,8 @@ PARTIAL: Final = "partial"
 ASIDE: Final = "old"
 COMMIT: Final = "commit"
 _LOCK: Final = "lock"
-_HIDDEN: Final = re.compile(rf"\..+\.([0-9a-f]{{16}}\.({PARTIAL}|{ASIDE}|{COMMIT})|{_LOCK})")
+HIDDEN: Final = re.compile(rf"\..+\.([0-9a-f]{{16}}\.({PARTIAL}|{ASIDE}|{COMMIT})|{_LOCK})")
+"""Names that this module gives: a file of such a name may be ours, and is no one's work."""
 _LONGEST_STEM: Final = 200
 """Bytes of a name that can be put into a hidden one; file systems take 255."""
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF})
@@ -91,7 +92,12 @@ def parents_made(path: Path, *, named: Path) -> Iterator[None]:
 
 @contextmanager
 def temporary_beside(path: Path, *, is_folder: bool) -> Iterator[Path]:
-    """Yields a new empty file or folder beside `path`, which goes when the block ends unless it was renamed."""
+    """Yields a new empty file or folder beside `path`, which goes when the block ends unless it was renamed.
+
+    Those that dead processes left go first.
+    """
+    for left in leftovers(path, PARTIAL):
+        remove(left)
     while True:
         temporary = _hidden(path, f"{secrets.token_hex(8)}.{PARTIAL}")
         if is_folder:
@@ -112,7 +118,7 @@ def temporary_beside(path: Path, *, is_folder: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def set_aside(path: Path) -> Iterator[Path]:
+def set_aside(path: Path) -> Iterator[None]:
     """Renames a folder to a hidden name for as long as the block takes, and removes it then; back, if the block fails.
 
     A process that dies in between leaves the hidden folder, which `leftovers` finds.
@@ -123,7 +129,7 @@ def set_aside(path: Path) -> Iterator[Path]:
         _lock(descriptor)
         try:
             path.rename(aside)
-            yield aside
+            yield
         except BaseException:
             if aside.exists() and not path.exists():
                 aside.rename(path)
@@ -133,21 +139,11 @@ def set_aside(path: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def committing_name(temporary: Path) -> Path:
-    """The name of a temporary folder once all of it is to take its place."""
-    return temporary.with_suffix(f".{COMMIT}")
-
-
 def leftovers(path: Path, kind: str) -> list[Path]:
     """What dead processes left of `path`, of one kind, the latest first; what a living one holds is not among it."""
     pattern = re.compile(rf"{re.escape(_hidden(path, '').name)}[0-9a-f]{{16}}\.{kind}")
     found = [entry for entry in path.parent.iterdir() if pattern.fullmatch(entry.name) and _is_abandoned(entry, kind)]
     return sorted(found, key=_changed, reverse=True)
-
-
-def is_hidden_name(name: str) -> bool:
-    """Whether a file's name is one that this module gives: it may be ours, and is no one's work."""
-    return _HIDDEN.fullmatch(name) is not None
 
 
 def remove(path: Path) -> None:

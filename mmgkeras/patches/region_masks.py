@@ -28,6 +28,12 @@ class RegionMask:
     left: int
     mask: NDArray[np.bool_]
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Where `mask` lies in the image."""
+        height, width = self.mask.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
 
 def region_mask(region: Region, *, height: int, width: int) -> RegionMask:
     """The pixels of a region in an image (height, width): those with their centre inside or on the outline.

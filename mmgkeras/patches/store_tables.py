@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError, shown
+from mmgkeras.json_files import CONTROL
 from mmgkeras.patches.manifest import StoreManifest
 from mmgkeras.schema import ANNOTATIONS, CALCIFICATION, LATERALITIES, NO_CALCIFICATION, SIDES, UNKNOWN, VIEWS, Grid
 from mmgkeras.tables.cells import from_cells
 from mmgkeras.tables.data_tables import IMAGE_COLUMNS, REQUIRED
-from mmgkeras.tables.rows import CONTROL
 
 _OF_GRID: Final = ("height", "width", "chest_wall_side", "stride_px", "pixel_sha256", "num_patches")
 STORE_IMAGE_COLUMNS: Final = (*IMAGE_COLUMNS, *_OF_GRID)

@@ -31,7 +31,7 @@ from mmgkeras import __version__
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_files, check_apart, sha256_file
 from mmgkeras.images import read_pixels, tissue_mask
-from mmgkeras.patches.region_masks import check_region, region_mask
+from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.tables import write_images, write_regions
@@ -103,7 +103,9 @@ def import_mini_mias(source: Path, out: Path, *, overwrite: bool = False, track:
         ]
         write_regions(folder / _TABLES[1], regions)
         write_images(folder / _TABLES[0], records)
-        _write_marker(folder)
+        digests = {name: sha256_file(folder / name) for name in _TABLES}
+        values = {"source": "mini-MIAS", "mmgkeras_version": __version__, "sha256": digests}
+        (folder / IMPORT_JSON).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         return ImportReport(
             num_images=len(records), num_regions=len(regions), skipped=tuple(skipped), notes=(*_NOTES, *notes)
         )
@@ -115,12 +117,6 @@ _NOTES: Final = (
     "films are stored mirrored and left so: chest_wall is right on odd films, left on even ones",
     "circles are around clusters, and nobody marked every calcification: annotation is partial or none",
 )
-
-
-def _write_marker(folder: Path) -> None:
-    digests = {name: sha256_file(folder / name) for name in _TABLES}
-    values = {"source": "mini-MIAS", "mmgkeras_version": __version__, "sha256": digests}
-    (folder / IMPORT_JSON).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def _is_as_imported(path: Path) -> bool:
@@ -199,58 +195,40 @@ def _regions(
     regions: list[Region] = []
     for image_id in track(placed, "placing clusters"):
         try:
-            circles = _circles(calcified[image_id])
-            is_on_breast = _are_on_breast(circles, path=films[image_id])
+            circles = _circles(calcified[image_id], path=films[image_id])
         except InputError as error:
             skipped.append(str(error))
             continue
-        for circle, is_kept in zip(circles, is_on_breast, strict=True):
-            if is_kept:
-                regions.append(circle)
-            else:
-                row, col = circle.points[0]
-                notes.append(
-                    f"{image_id}: the cluster at row {row:g}, column {col:g} lies in the background; it is not used"
-                )
+        regions += [circle for circle, is_on_breast in circles if is_on_breast]
+        for row, col in (circle.points[0] for circle, is_on_breast in circles if not is_on_breast):
+            place = f"the cluster at row {row:g}, column {col:g}"
+            notes.append(f"{image_id}: {place} lies in the background; it is not used")
     return regions, notes
 
 
-def _circles(rows: Sequence[_Row]) -> list[Region]:
+def _circles(rows: Sequence[_Row], *, path: Path) -> list[tuple[Region, bool]]:
     """One film's placed clusters, from x, y of the bottom left to row, column of the top left.
 
+    And whether each is as bright as breast, by medians: some places lie outside it or at its very edge.
+
     Raises:
-        InputError: if a circle has no radius or its centre is not on the film.
+        InputError: if a circle has no radius or its centre is not on the film, or the film cannot be read or is not of
+            the size for which Info.txt's places hold.
     """
-    regions = []
+    circles = []
     for number, (line, row) in enumerate(rows, start=1):
         if not row["x"]:
             continue
         x, y, radius = (float(value) for value in row.group("x", "y", "radius"))
         circle = Region(row["image_id"], f"c{number}", "cluster", "circle", ((SIZE_PX - y, x), (radius, radius)))
         try:
-            check_region(circle, height=SIZE_PX, width=SIZE_PX)
+            circles.append((circle, region_mask(circle, height=SIZE_PX, width=SIZE_PX)))
         except InputError as error:
             raise InputError(f"Info.txt:{line}: {error}") from error
-        regions.append(circle)
-    return regions
-
-
-def _are_on_breast(circles: Sequence[Region], *, path: Path) -> list[bool]:
-    """Whether each circle is as bright as breast, by medians: some places lie outside it or at its very edge.
-
-    Raises:
-        InputError: if the film cannot be read or is not of the size for which Info.txt's places hold.
-    """
     pixels = read_pixels(path)
     if pixels.shape != (SIZE_PX, SIZE_PX):
         height, width = pixels.shape
         raise InputError(f"{path}: a film must be of {SIZE_PX} x {SIZE_PX} pixels. Received: {height} x {width}")
     breast = tissue_mask(pixels)
     least = _DARKEST_BREAST * np.median(pixels[breast]) if breast.any() else np.inf
-    results = []
-    for circle in circles:
-        covered = region_mask(circle, height=SIZE_PX, width=SIZE_PX)
-        height, width = covered.mask.shape
-        window = pixels[covered.top : covered.top + height, covered.left : covered.left + width]
-        results.append(bool(np.median(window[covered.mask]) >= least))
-    return results
+    return [(circle, bool(np.median(pixels[covered.window][covered.mask]) >= least)) for circle, covered in circles]

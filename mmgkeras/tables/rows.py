@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError, InputFaultsError, shown
 from mmgkeras.files import atomic_file
+from mmgkeras.json_files import CONTROL
 from mmgkeras.tables.cells import from_cell, to_cell
 
 _T = TypeVar("_T", bound=str)
 
-CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""What no field holds: a terminal acts on it, and a file's name ends at it."""
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _NUMERALS: Final = re.compile(r"[-+.eE0-9]{1,400}")
 

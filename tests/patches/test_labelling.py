@@ -160,8 +160,7 @@ def test_labels_equal_the_rule_applied_to_cut_masks(data: st.DataObject) -> None
     for one in regions:
         covered = region_mask(one, height=grid.height, width=grid.width)
         image = np.zeros((grid.height, grid.width), dtype=np.int64)
-        rows, cols = covered.mask.shape
-        image[covered.top : covered.top + rows, covered.left : covered.left + cols] = covered.mask
+        image[covered.window] = covered.mask
         held = grid.cut(image).sum(axis=(2, 3))
         expected[held > 0] = -1
         if one.kind == "calcification":

@@ -23,8 +23,7 @@ def drawn(region_: Region, *, height: int, width: int) -> list[str]:
 
 def whole(covered: RegionMask, *, height: int, width: int) -> np.ndarray:
     image = np.zeros((height, width), dtype=np.bool_)
-    rows, cols = covered.mask.shape
-    image[covered.top : covered.top + rows, covered.left : covered.left + cols] = covered.mask
+    image[covered.window] = covered.mask
     return image
 
 

@@ -212,15 +212,9 @@ def draw_lettering(
     look: Look,
     spacing_mm: float,
 ) -> None:
-    """Writes what the look asks for into images of one exposure, alike, where no calcification lies.
+    """Writes what the look asks for into images (H, W) of one exposure, alike and in place, where no mark lies.
 
-    Args:
-        images: (H, W) each, changed in place.
-        exposure: whose random stream is taken.
-        marks: where calcifications lie in the images.
-        depth_mm: (H, W) distance from the skin, to tell the breast from the background.
-        look: how many words there are, and whether they may lie on the breast.
-        spacing_mm: of a pixel.
+    `depth_mm` (H, W), the distance from the skin, tells the breast from the background.
     """
     rng = exposure.image_rng("lettering")
     is_taken = np.zeros(depth_mm.shape, dtype=bool)

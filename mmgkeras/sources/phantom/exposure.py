@@ -5,7 +5,7 @@ Owns the chain from attenuation to gray values and the twin without calcificatio
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -98,10 +98,9 @@ def make_image(exposure: Exposure, *, spacing_mm: float, config: PhantomConfig =
 
 def _mirrored(image: PhantomImage) -> PhantomImage:
     """The image turned left to right."""
-    maps = (image.pixels, image.twin, image.noise_free, image.twin_noise_free, image.noise)
-    pixels, twin, noise_free, twin_noise_free, noise = (np.ascontiguousarray(values[:, ::-1]) for values in maps)
-    marks = [mark.mirrored(pixels.shape[1]) for mark in image.marks]
-    return PhantomImage(pixels, twin, noise_free, twin_noise_free, noise, marks, image.regions)
+    names = ("pixels", "twin", "noise_free", "twin_noise_free", "noise")
+    maps: dict[str, Any] = {name: np.ascontiguousarray(getattr(image, name)[:, ::-1]) for name in names}
+    return replace(image, marks=[mark.mirrored(image.pixels.shape[1]) for mark in image.marks], **maps)
 
 
 def _finished(
