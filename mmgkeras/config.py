@@ -22,11 +22,6 @@ _MAX_DOTS: Final = 200
 """In one line: the time and memory of the parser grow with the square of a key's dots."""
 
 
-def _also(name: str, earlier: str) -> AliasChoices:
-    """A key that was called otherwise in earlier versions, whose files are still read."""
-    return AliasChoices(name, earlier)
-
-
 class Section(BaseModel):
     """A table of the configuration file; its keys are fixed and its values do not change."""
 
@@ -40,8 +35,8 @@ class PatchesConfig(Section):
     stride_px: int | None = Field(default=None, ge=1, le=4096)
     """None for `patch_px`: no overlap, as in the paper."""
     cluster_fraction: float = Field(
-        default=0.5, gt=0, le=1, validation_alias=_also("cluster_fraction", "envelope_fraction")
-    )
+        default=0.5, gt=0, le=1, validation_alias=AliasChoices("cluster_fraction", "envelope_fraction")
+    )  # the second name is that of earlier versions, whose files are still read
     """A patch is positive if it holds this part of a cluster region, or a cluster region covers this part of it."""
     label_source: Literal["annotated", "assumed"] = "annotated"
     """"assumed" takes unmarked patches of images whose pathology is "normal" as free of calcification."""
@@ -144,7 +139,7 @@ class TrainConfig(Section):
     jit_compile: bool = False
     """Compile the forward and backward pass with XLA: takes minutes at the start, then may be faster on GPUs."""
     batch_norm_recalibration: bool = Field(
-        default=True, validation_alias=_also("batch_norm_recalibration", "population_statistics")
+        default=True, validation_alias=AliasChoices("batch_norm_recalibration", "population_statistics")
     )
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
     validation_patients: float = Field(default=0.0, ge=0, lt=1, strict=False)

@@ -140,13 +140,13 @@ class Grid:
 
     @property
     def rows(self) -> int:
-        """Number of patches from top to bottom."""
-        return _num_steps(self.height, patch_px=self.patch_px, stride_px=self.stride_px)
+        """Number of patches from top to bottom: one, and one more for each begun stride beyond the first patch."""
+        return 1 + max(0, -(-(self.height - self.patch_px) // self.stride_px))
 
     @property
     def cols(self) -> int:
         """Number of patches from left to right."""
-        return _num_steps(self.width, patch_px=self.patch_px, stride_px=self.stride_px)
+        return 1 + max(0, -(-(self.width - self.patch_px) // self.stride_px))
 
     @property
     def pad_top(self) -> int:
@@ -296,11 +296,6 @@ class Metrics:
     def num_negatives(self) -> int:
         """Number of patches without."""
         return self.tn + self.fp
-
-
-def _num_steps(length_px: int, *, patch_px: int, stride_px: int) -> int:
-    """Number of patches that cover a length: one, and one more for each begun stride beyond the first patch."""
-    return 1 + max(0, -(-(length_px - patch_px) // stride_px))
 
 
 def fault_of_points(shape: Shape, count: int) -> str | None:

@@ -6,12 +6,10 @@ Owns the format and the checksum over it. That the tables and shards agree with 
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mmgkeras.files import sha256_file
 from mmgkeras.json_files import Count, FilePath, JsonModel, PatchPx, Sha256, SpacingMm, Text
 from mmgkeras.patches.labelling import ReadFrom
 from mmgkeras.patches.shards import shard_name
@@ -129,8 +127,3 @@ def manifest_checksum(manifest: Mapping[str, Any]) -> str:
 def sealed(values: Mapping[str, Any]) -> StoreManifest:
     """The manifest of these values, with its checksum."""
     return StoreManifest.model_validate_json(json.dumps({**values, "checksum": manifest_checksum(values)}))
-
-
-def describe_file(path: Path) -> dict[str, Any]:
-    """What the manifest says of a file: its size in bytes and its SHA-256."""
-    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}

@@ -14,11 +14,11 @@ import pandas as pd
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
-from mmgkeras.files import atomic_folder, check_apart
+from mmgkeras.files import atomic_folder, check_apart, sha256_file
 from mmgkeras.json_files import write_json
 from mmgkeras.locks import output_lock
 from mmgkeras.patches.check import DataReport, ReadImage, check_data
-from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, describe_file, sealed
+from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, sealed
 from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import STORE_FILES, PatchStore
 from mmgkeras.patches.store_tables import PATCH_COLUMNS, STORE_IMAGE_COLUMNS, label_counts, spacing_facts
@@ -103,7 +103,7 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
     frame = pd.DataFrame(contents.images, columns=list(STORE_IMAGE_COLUMNS))
     to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
     to_cells(frame).to_csv(folder / IMAGES, index=False, lineterminator="\n")
-    files = {path.name: describe_file(path) for path in sorted(folder.iterdir())}
+    written = sorted(folder.iterdir())
     manifest: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "mmgkeras_version": __version__,
@@ -129,7 +129,7 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         ],
         "skipped_annotations": [row.replace(f"{data}/", "") for row in report.unknown],
         "chest_wall_differs": contents.turned,
-        "files": files,
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in written},
     }
     manifest["notes"] = [*report.annotations.notes, *_notes(manifest)]
     write_json(folder / MANIFEST, sealed(manifest))

@@ -4,15 +4,13 @@ Owns the drawing of every shape of `schema.Region` and its rules, and which pixe
 no labels.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.schema import Kind, Region, Shape, fault_of_points
+from mmgkeras.schema import Kind, Region, fault_of_points
 
 _Points = tuple[tuple[float, float], ...]
 
@@ -53,7 +51,12 @@ def region_mask(region: Region, *, height: int, width: int) -> RegionMask:
     if top <= bottom and left <= right:
         rows = np.arange(top, bottom + 1, dtype=np.float64)
         cols = np.arange(left, right + 1, dtype=np.float64)
-        mask = _DRAW[region.shape](region.points, rows, cols)
+        if region.shape == "polygon":
+            mask = _draw_polygon(region.points, rows, cols)
+        elif region.shape in ("circle", "ellipse"):
+            mask = _draw_ellipse(region.points, rows, cols)
+        else:
+            mask = np.ones((rows.size, cols.size), dtype=np.bool_)
         if mask.any():
             return RegionMask(top=top, left=left, mask=mask)
     row, col = (int(np.floor(place + 0.5)) for place in _middle(region))
@@ -152,11 +155,6 @@ def _middle(region: Region) -> tuple[float, float]:
     return float(rows.mean()), float(cols.mean())
 
 
-def _draw_all(_: _Points, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """A box is its whole extent."""
-    return np.ones((rows.size, cols.size), dtype=np.bool_)
-
-
 def _draw_ellipse(points: _Points, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Multiplied out, so that pixels on the outline of whole numbers are decided without rounding."""
     (row, col), (along_rows, along_cols) = points
@@ -185,15 +183,6 @@ def _draw_polygon(points: _Points, rows: NDArray[np.float64], cols: NDArray[np.f
         np.add.at(crossings, ((met[counted] - top).astype(int), (np.ceil(at[counted]) - left).astype(int)), 1)
     inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
     return np.asarray(inside | outline)
-
-
-_DRAW: Final[dict[Shape, Callable[[_Points, NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]]] = {
-    "box": _draw_all,
-    "point": _draw_all,
-    "circle": _draw_ellipse,
-    "ellipse": _draw_ellipse,
-    "polygon": _draw_polygon,
-}
 
 
 def cells_of_pixels(centres_px: NDArray[np.floating], *, patch_px: int) -> NDArray[np.int64]:

@@ -65,7 +65,7 @@ def _record(row: Row) -> ImageRecord:
         laterality=row.choice("laterality", LATERALITIES),
         view=row.choice("view", VIEWS),
         annotation=row.choice("annotation", ANNOTATIONS),
-        chest_wall=row.optional_choice("chest_wall", SIDES),
+        chest_wall=row.choice("chest_wall", SIDES) if row.values.get("chest_wall") else None,
         spacing_mm=row.optional_number("spacing_mm", above=0, at_most=MAX_SPACING_MM),
         density=row.optional_text("density"),
         birads=row.optional_text("birads"),

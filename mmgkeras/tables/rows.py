@@ -102,10 +102,6 @@ class Row:
         self.add_fault(f"{name} must be one of {', '.join(allowed)}. Received: {shown(value)}")
         return allowed[0]
 
-    def optional_choice(self, name: str, allowed: Sequence[_T]) -> _T | None:
-        """One of the allowed words, or None where the field is empty or the column is missing."""
-        return self.choice(name, allowed) if self.values.get(name) else None
-
     def optional_text(self, name: str) -> str | None:
         """The field, or None where it is empty or the column is missing."""
         value = self.values.get(name, "")
