@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmgkeras.errors import ConfigError, shown
-from mmgkeras.json_files import Text, describe_fault, possible_path, read_limited
+from mmgkeras.json_files import Text, describe_fault, home_path, possible_path, read_limited
 
 _MAX_BYTES: Final = 64 * 1024
 _MAX_DOTS: Final = 200
@@ -77,6 +77,11 @@ class AugmentationConfig(Section):
         return self
 
 
+def _without_home(weights: str) -> str:
+    path = Path(weights)
+    return weights if home_path(path) == path else str(home_path(path))
+
+
 class ModelConfig(Section):
     """Which network, and what it starts from (paper, 3.3)."""
 
@@ -85,7 +90,7 @@ class ModelConfig(Section):
     width: float = Field(default=1.0, gt=0, le=1, strict=False)
     """Times the number of filters in every layer of resnet18: 0.5 has a quarter of its weights and about a third of
     its time. Other networks, and weights from elsewhere, have 1 alone."""
-    weights: Annotated[Text, AfterValidator(possible_path)] = "imagenet"
+    weights: Annotated[Text, AfterValidator(possible_path), AfterValidator(_without_home)] = "imagenet"
     """"imagenet", "none", "detector" (once `make detector` has made it), the path of a local file, .safetensors
     (resnet18) or .h5 (the others), or the folder of a model that mmgkeras exported, such as
     "saved_models/phantom/1", to go on from whole."""

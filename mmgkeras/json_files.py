@@ -1,10 +1,13 @@
 """JSON files as pydantic models: their one reader, their one writer, and the one line that names a fault in them.
 
-Owns the rules that hold for every such file: strict types, finite numbers, no control characters in a text.
+Owns the rules that hold for every such file: strict types, finite numbers, no control characters in a text, and no
+folder of the machine: paths are relative to the file, so that both can be moved and nobody's home is named.
 """
 
 import json
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
@@ -21,6 +24,9 @@ _MAX_PATH: Final = 1000
 _PathOrText = TypeVar("_PathOrText", str, Path)
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """What no text holds: a terminal acts on it, and a file's name ends at it."""
+_ABSOLUTE: Final = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\",;]+[/\\])*(?=[^\s/\\:'\",;])")
+_HOME: Final = "~"
+_UP: Final = ".."
 
 
 def _plain(text: str) -> str:
@@ -42,6 +48,60 @@ def possible_path(path: _PathOrText) -> _PathOrText:
     if len(str(path)) > _MAX_PATH:
         raise ValueError(f"must have at most {_MAX_PATH:,} characters")
     return path
+
+
+def written_path(path: Path, folder: Path) -> Path:
+    """The path as a file in `folder` names it: ../..., or ~/... where the way from there leads into the home folder."""
+    place, base = path.parent.resolve() / path.name, folder.resolve()
+    from_home = home_path(place)
+    if from_home != place and home_path(base / place.name) == base / place.name:
+        return from_home
+    relative = Path(os.path.relpath(place, base))
+    return relative if relative.parts[:1] == (_UP,) else Path(_UP, base.name, relative)
+
+
+def read_path(written: Path, folder: Path) -> Path:
+    """The inverse of `written_path`, absolute; what earlier versions wrote, with neither .. nor ~, stays as it is."""
+    if written.parts[:1] == (_UP,):
+        return Path(os.path.normpath(folder.resolve() / written))
+    return expanded(written)
+
+
+def home_path(path: Path) -> Path:
+    """An absolute path below the home folder as ~/..., which does not say whose that is; any other as it is."""
+    home = _home()
+    for place in () if home is None else (home, home.resolve()):
+        if place in path.parents:
+            return Path(_HOME) / path.relative_to(place)
+    return path
+
+
+def expanded(path: Path) -> Path:
+    """The inverse of `home_path`."""
+    home = _home()
+    return home.joinpath(*path.parts[1:]) if path.parts[:1] == (_HOME,) and home is not None else path
+
+
+def without_folders(text: str) -> str:
+    """Text from outside without the folders of absolute paths: those are nobody else's affair."""
+    return _ABSOLUTE.sub("", text)
+
+
+def command_without_folders(command: str) -> str:
+    """A command with the last part of each absolute path in it."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # quotation marks that are not closed
+        words = command.split()
+    return shlex.join(without_folders(Path(word).name if Path(word).is_absolute() else word) for word in words)
+
+
+def _home() -> Path | None:
+    try:
+        home = Path.home()
+    except RuntimeError:  # the system knows of none
+        return None
+    return home if home != Path(home.anchor) else None
 
 
 Text = Annotated[str, AfterValidator(_plain)]

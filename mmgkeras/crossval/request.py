@@ -16,6 +16,7 @@ from mmgkeras.config import NOT_OF_WEIGHTS, Config
 from mmgkeras.errors import ConfigError, InputError
 from mmgkeras.files import sha256_file
 from mmgkeras.inference.scoring import hardware
+from mmgkeras.json_files import command_without_folders
 from mmgkeras.patches.manifest import IMAGES
 from mmgkeras.patches.split import fold_patches, read_store_folds
 from mmgkeras.patches.store import FOLDS, PatchStore
@@ -124,7 +125,7 @@ def find_data(store: PatchStore, data: Path | None) -> Path | None:
         if not (data / IMAGES).is_file():
             raise InputError(f"{data}: is no data folder, it has no {IMAGES}")
         return data.absolute()
-    return _if_there(store.manifest.source)
+    return _if_there(store.source)
 
 
 def ask(
@@ -155,7 +156,7 @@ def ask(
             something else.
     """
     asked = Crossval(
-        command=command,
+        command=command_without_folders(command),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         store=StoreFacts(
             path=store.path.absolute(), checksum=store.checksum, folds_sha256=sha256_file(store.path / FOLDS)

@@ -24,6 +24,7 @@ from safetensors.numpy import save
 from mmgkeras.config import ModelConfig
 from mmgkeras.errors import ConfigError, WeightsError
 from mmgkeras.files import atomic_file, sha256_file
+from mmgkeras.json_files import expanded
 from mmgkeras.models.backbones import Backbone, find_backbone
 from mmgkeras.models.network import backbone_of
 
@@ -81,7 +82,7 @@ def load_weights(
     backbone = find_backbone(config.network)
     target = backbone_of(network)
     if config.weights != "imagenet":
-        _load_local(target, backbone, path=Path(config.weights))
+        _load_local(target, backbone, path=expanded(Path(config.weights)))
     elif backbone.application is None:
         folder = _home_cache() if cache is None else cache
         load_tensors(target, _downloaded(resnet18, folder / "resnet18.tv_in1k.safetensors"))

@@ -15,7 +15,7 @@ from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
 from mmgkeras.files import atomic_folder, check_apart, sha256_file
-from mmgkeras.json_files import write_json
+from mmgkeras.json_files import without_folders, write_json, written_path
 from mmgkeras.locks import output_lock
 from mmgkeras.patches.check import DataReport, ReadImage, check_data
 from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, sealed
@@ -98,7 +98,7 @@ class _Contents:
 
 
 def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport) -> None:
-    """Writes the tables and, last, the manifest; paths in it are relative to the data folder."""
+    """Writes the tables and, last, the manifest; paths in it are relative, to the data folder or to the store."""
     patches = pd.concat(contents.patches, ignore_index=True)
     frame = pd.DataFrame(contents.images, columns=list(STORE_IMAGE_COLUMNS))
     to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
@@ -108,7 +108,7 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         "format_version": FORMAT_VERSION,
         "mmgkeras_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source": str(data),
+        "source": written_path(data, folder).as_posix(),
         "grid": {"patch_px": config.patch_px, "stride_px": config.stride_px or config.patch_px},
         "labels": {
             "read_from": report.annotations.read_from,
@@ -125,9 +125,10 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         },
         "spacing_mm": spacing_facts(pd.to_numeric(frame["spacing_mm"])),
         "skipped_images": [
-            {"image_id": image_id, "reason": fault.replace(f"{data}/", "")} for image_id, fault in report.image_faults
+            {"image_id": image_id, "reason": without_folders(fault.replace(f"{data}/", ""))}
+            for image_id, fault in report.image_faults
         ],
-        "skipped_annotations": [row.replace(f"{data}/", "") for row in report.unknown],
+        "skipped_annotations": [without_folders(row.replace(f"{data}/", "")) for row in report.unknown],
         "chest_wall_differs": contents.turned,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in written},
     }

@@ -4,6 +4,7 @@ Owns how patches lie over files; knows neither images nor labels.
 """
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -126,6 +127,7 @@ class ShardReader:
             _mapped(path, shape=(length, *shape[1:]), pixel_type=pixel_type)
             for path, length in zip(paths, lengths, strict=True)
         ]
+        self._files = [(path, path.stat().st_size) for path in paths]
 
     def gather(self, indices: NDArray[np.integer], *, out: Pixels | None = None) -> Pixels:
         """(n, P, P, 1) the patches of indices (n,), in their order.
@@ -136,6 +138,7 @@ class ShardReader:
 
         Raises:
             IndexError: for an index below 0 or beyond the last patch.
+            InputError: if a shard is no longer as long as it was.
         """
         indices = np.asarray(indices, dtype=np.int64)
         if indices.size and not 0 <= indices.min() <= indices.max() < self._num_patches:
@@ -144,13 +147,25 @@ class ShardReader:
         first = self._shards[0]
         patches = np.empty((len(indices), *first.shape[1:]), dtype=first.dtype) if out is None else out
         if len(self._shards) == 1:
+            self._refuse_shorter(0)
             return _take(first, places, out=patches)
         for number in np.unique(numbers):
+            self._refuse_shorter(number)
             chosen = np.flatnonzero(numbers == number)
             chosen = chosen[np.argsort(places[chosen], kind="stable")]
             part = np.empty((len(chosen), *first.shape[1:]), dtype=first.dtype)
             patches[chosen] = _take(self._shards[number], places[chosen], out=part)
         return patches
+
+    def _refuse_shorter(self, number: int) -> None:
+        """Reading what was cut off a mapped file would end the process without a word (SIGBUS)."""
+        path, size = self._files[number]
+        try:
+            now = os.stat(path).st_size  # noqa: PTH116 - before every batch; Path.stat takes three times as long
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read any more: {error.strerror or error}") from error
+        if now != size:
+            raise InputError(f"{path}: was changed while it was read: it must have {size:,} bytes. Received: {now:,}")
 
 
 def _mapped(path: Path, *, shape: tuple[int, ...], pixel_type: str) -> NDArray[Any]:

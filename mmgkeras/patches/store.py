@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.files import sha256_file
-from mmgkeras.json_files import read_json
+from mmgkeras.json_files import read_json, read_path
 from mmgkeras.patches.manifest import IMAGES, MANIFEST, PATCHES, FileFacts, StoreManifest
 from mmgkeras.patches.shards import ShardReader
 from mmgkeras.patches.store_tables import grids_of, read_store_images, read_store_patches
@@ -99,6 +99,11 @@ class PatchStore:
         return self.manifest.checksum
 
     @property
+    def source(self) -> Path:
+        """The data folder that it was made of; it need not be there any more."""
+        return read_path(self.manifest.source, self.path)
+
+    @property
     def num_bytes(self) -> int:
         """The size of all files that hold data."""
         return sum(file.bytes for file in self.manifest.files.values())
@@ -118,6 +123,7 @@ class PatchStore:
 
         Raises:
             IndexError: for an index below 0 or beyond the last patch.
+            InputError: if a shard was cut or taken away meanwhile.
         """
         return self._shards.gather(indices, out=out)
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 from mmgkeras import __version__
 from mmgkeras.config import Config
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.report.content import Answer, Block, Checklist, Heading, Section, Table, Text, without_folders
+from mmgkeras.json_files import without_folders
+from mmgkeras.report.content import Answer, Block, Checklist, Heading, Section, Table, Text
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 

@@ -3,14 +3,14 @@
 Owns the types. Text is text, never HTML: the templates escape it.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
 from mmgkeras.evaluation.interval import Interval
+from mmgkeras.json_files import without_folders
 
 Cell = str | int | float | Interval | None
 """What stands in a table; None is written "n/a", a float with three decimals, an `Interval` with its bounds."""
@@ -166,14 +166,6 @@ class Section:
     anchor: str
     title: str
     body: tuple[Block, ...] = ()
-
-
-_ABSOLUTE: Final = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\",;]+[/\\])*(?=[^\s/\\:'\",;])")
-
-
-def without_folders(text: str) -> str:
-    """Text from outside without the folders of absolute paths: those are nobody else's affair."""
-    return _ABSOLUTE.sub("", text)
 
 
 def missing(text: str) -> Text:

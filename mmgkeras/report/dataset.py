@@ -9,6 +9,7 @@ from typing import Final
 import pandas as pd
 
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
+from mmgkeras.json_files import without_folders
 from mmgkeras.patches.manifest import SkippedImage
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
@@ -24,7 +25,6 @@ from mmgkeras.report.content import (
     Table,
     Text,
     missing,
-    without_folders,
 )
 from mmgkeras.schema import CALCIFICATION, LATERALITIES, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study

@@ -15,8 +15,9 @@ from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS, THRESHOLD
 from mmgkeras.evaluation.operating_point import CrossFittedPoints, cross_fitted_operating_points, reached_intervals
 from mmgkeras.evaluation.patient_table import FALSE_POSITIVES_PER_IMAGE
 from mmgkeras.evaluation.summary import SELECTIONS, TISSUE, TISSUE_FRACTION, selected
+from mmgkeras.json_files import without_folders
 from mmgkeras.report.charts import REFERENCE, Series, line_chart
-from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing, without_folders
+from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing
 from mmgkeras.study.read import NetworkStudy, Study
 
 SENSITIVITIES: Final = (0.8, 0.9, 0.95)

@@ -5,7 +5,6 @@ with is told by the store; the keys of a configuration that a cross-validation d
 """
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +15,10 @@ from mmgkeras import __version__
 from mmgkeras.config import Config
 from mmgkeras.evaluation.behaviour import inference_seconds, known, part_seconds
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
+from mmgkeras.json_files import command_without_folders, without_folders
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.report.charts import Series, line_chart
-from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing, without_folders
+from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing
 from mmgkeras.study.read import NetworkStudy, Study
 from mmgkeras.study.run_files import SECONDS
 
@@ -108,7 +108,7 @@ def provenance_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> S
 def _facts(study: Study, *, num_resamples: int) -> Table:
     crossval = study.crossval
     facts = {
-        "command": _words(crossval.command),
+        "command": command_without_folders(crossval.command),
         "begun": crossval.created,
         "folds": ", ".join(map(str, study.folds)),
         "seeds": ", ".join(map(str, sorted(crossval.seeds))),
@@ -148,15 +148,6 @@ def _store_facts(study: Study) -> Table:
 def _facts_table(name: str, title: str, facts: Mapping[str, Any], *, note: str = "") -> Table:
     rows = tuple((what, None if value is None else without_folders(str(value))) for what, value in facts.items())
     return Table(name=name, title=title, columns=("What", "Value"), rows=rows, note=note)
-
-
-def _words(command: str) -> str:
-    """A command without the folders of absolute paths."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # quotation marks that are not closed
-        words = command.split()
-    return shlex.join(without_folders(_name(word)) for word in words)
 
 
 def _name(path: str) -> str:

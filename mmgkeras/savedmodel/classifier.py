@@ -5,7 +5,8 @@ stores, labels and tables.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
@@ -171,12 +172,25 @@ class Classifier:
         if len(raw) == 0:
             return tuple(np.zeros((0, *run.structured_outputs[name].shape[1:]), np.float32) for name in outputs)
         parts = []
-        for start in range(0, len(raw), self._batch_size):
-            part = run(**{INPUT: tf.constant(raw[start : start + self._batch_size])})
-            parts.append([part[name].numpy() for name in outputs])
+        with self._arithmetic():
+            for start in range(0, len(raw), self._batch_size):
+                part = run(**{INPUT: tf.constant(raw[start : start + self._batch_size])})
+                parts.append([part[name].numpy() for name in outputs])
         answers = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
         self._check_answers(dict(zip(outputs, answers, strict=True)))
         return answers
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """GPUs round to TensorFloat-32 where they did so in the model's training; TensorFlow's default is to."""
+        before = tf.config.experimental.tensor_float_32_execution_enabled()
+        tf.config.experimental.enable_tensor_float_32_execution(
+            self.metadata.config.get("train", {}).get("tf32") is True
+        )
+        try:
+            yield
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(before)
 
     def _check_answers(self, answers: Mapping[str, NDArray[np.float32]]) -> None:
         """Refuses what is no probability, or no number, before it is drawn or written."""

@@ -4,8 +4,10 @@ Owns the endpoints' names, inputs and outputs. They are always called by name: t
 SavedModel has is never relied on. Versions are numbered folders, of which TF Serving takes the highest.
 """
 
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +33,7 @@ CENTRES: Final = "cell_centres_px"
 """A function of the SavedModel, not of a server: where the cells of the activation lie, as in `ActivationMap`."""
 _ALIAS: Final = "serving_default"
 _Endpoint = Callable[[tf.Tensor], dict[str, tf.Tensor]]
+_PLACE_IN_GRAPH: Final = re.compile(r"^\{\{[^}]*\}\} ?| \[Op:\w+\]$")
 
 
 def export(network: keras.Model, path: Path, metadata: ModelMetadata) -> None:
@@ -66,10 +69,24 @@ def export(network: keras.Model, path: Path, metadata: ModelMetadata) -> None:
         setattr(module, name, endpoint)
     if localiser is not None:
         setattr(module, CENTRES, _constant(cell_centres_px(network)))
-    with atomic_folder(path) as folder:
+    with atomic_folder(path) as folder, errors_of_tensorflow(path):
         tf.saved_model.save(module, str(folder), signatures={**endpoints, _ALIAS: endpoints[ENDPOINT]})
         write_metadata(metadata, folder)
         write_model_card(folder)
+
+
+@contextmanager
+def errors_of_tensorflow(path: Path) -> Iterator[None]:
+    """Turns what TensorFlow says against writing to `path` into one line.
+
+    Raises:
+        InputError: for any error of an operation in the block.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = _PLACE_IN_GRAPH.sub("", str(error.message).partition("\n")[0]) or type(error).__name__
+        raise InputError(f"{path}: cannot be written: {reason}") from error
 
 
 def _classifying(network: keras.Model) -> _Endpoint:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from mmgkeras.config import Config, ModelConfig
 from mmgkeras.errors import InputError, WeightsError
 from mmgkeras.files import sha256_file
+from mmgkeras.json_files import expanded
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
@@ -28,7 +29,7 @@ _KEY: Final = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 def initial_model(config: ModelConfig) -> Path | None:
     """The folder of the model that gives the initial weights; None where `model.weights` means something else."""
-    folder = Path(config.weights)
+    folder = expanded(Path(config.weights))
     return folder if config.weights not in _KEYWORDS and folder.is_dir() else None
 
 

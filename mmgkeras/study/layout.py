@@ -21,7 +21,19 @@ from pydantic import AfterValidator, Field
 from mmgkeras.config import Config
 from mmgkeras.errors import InputError, shown
 from mmgkeras.files import sha256_file
-from mmgkeras.json_files import FilePath, FoldNumber, JsonModel, Seed, Sha256, Text, read_json, validated, write_json
+from mmgkeras.json_files import (
+    FilePath,
+    FoldNumber,
+    JsonModel,
+    Seed,
+    Sha256,
+    Text,
+    read_json,
+    read_path,
+    validated,
+    write_json,
+    written_path,
+)
 
 CROSSVAL_JSON: Final = "crossval.json"
 DONE_JSON: Final = "done.json"
@@ -196,6 +208,9 @@ def read_crossval(out: Path) -> Crossval | None:
     if not path.exists():
         raise InputError(f"{out}: is not the folder of a cross-validation: it has no {CROSSVAL_JSON}; {hint}")
     crossval = read_json(path, Crossval, hint=hint)
+    store = crossval.store.model_copy(update={"path": read_path(crossval.store.path, out)})
+    data = None if crossval.data is None else read_path(crossval.data, out)
+    crossval = crossval.model_copy(update={"store": store, "data": data})
     for key, values in (("folds", crossval.folds), ("seeds", crossval.seeds), ("networks", list(crossval.configs))):
         if len(set(values)) < len(getattr(crossval, key)):
             raise InputError(f"{path}: {key}: must name each once. Received: {shown(values)}; {hint}")
@@ -205,12 +220,14 @@ def read_crossval(out: Path) -> Crossval | None:
 
 
 def write_crossval(out: Path, crossval: Crossval) -> None:
-    """Replaces crossval.json.
+    """Replaces crossval.json; places in it are relative to the folder.
 
     Raises:
         InputError: if it cannot be written.
     """
-    write_json(out / CROSSVAL_JSON, crossval)
+    store = crossval.store.model_copy(update={"path": written_path(crossval.store.path, out)})
+    data = None if crossval.data is None else written_path(crossval.data, out)
+    write_json(out / CROSSVAL_JSON, crossval.model_copy(update={"store": store, "data": data}))
 
 
 def read_done(out: Path, job: FoldJob) -> Done | None:

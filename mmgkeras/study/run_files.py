@@ -17,7 +17,19 @@ from pydantic import Field
 
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_file
-from mmgkeras.json_files import Count, FilePath, FoldNumber, JsonModel, Seed, Sha256, Text, read_json, write_json
+from mmgkeras.json_files import (
+    Count,
+    FilePath,
+    FoldNumber,
+    JsonModel,
+    Seed,
+    Sha256,
+    Text,
+    read_json,
+    read_path,
+    write_json,
+    written_path,
+)
 from mmgkeras.patches.split import LeakProof
 from mmgkeras.tables.cells import to_cells
 from mmgkeras.tables.rows import FLAG, LABEL, PART, PLACE, TEXT, Column, frame_of, read_table
@@ -111,16 +123,18 @@ def read_environment(run: Path) -> Environment | None:
         return None
     if not (run / ENVIRONMENT).exists():
         raise InputError(f"{run}: is not a run folder, it has no {ENVIRONMENT}; name another place")
-    return read_json(run / ENVIRONMENT, Environment, hint="name another place for the run")
+    environment = read_json(run / ENVIRONMENT, Environment, hint="name another place for the run")
+    return environment.model_copy(update={"export": read_path(environment.export, run)})
 
 
 def write_environment(run: Path, environment: Environment) -> None:
-    """Replaces environment.json.
+    """Replaces environment.json; the model's place in it is relative to the run.
 
     Raises:
         InputError: if it cannot be written.
     """
-    write_json(run / ENVIRONMENT, environment)
+    export = written_path(environment.export, run)
+    write_json(run / ENVIRONMENT, environment.model_copy(update={"export": export}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ All of it follows from the last checkpoint, so that a run killed here comes to t
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from mmgkeras.config import TRAINING_SECTIONS, Config
 from mmgkeras.errors import InputError
@@ -78,7 +80,32 @@ def export_run(
 
 def _used(config: Config) -> dict[str, Any]:
     """The keys that made the store, its folds and the model; the seed of the folds is not among what a store tells."""
-    return config.model_dump(mode="json", include={"patches", "split", *TRAINING_SECTIONS}, exclude={"split": {"seed"}})
+    shown = config.model.model_copy(update={"weights": _named(config.model.weights)})
+    return config.model_copy(update={"model": shown}).model_dump(
+        mode="json", include={"patches", "split", *TRAINING_SECTIONS}, exclude={"split": {"seed"}}
+    )
+
+
+def _named(weights: str) -> str:
+    """Initial weights without the folders that only this machine has: the file, or NAME/VERSION of a model."""
+    path = Path(weights)
+    if not path.is_absolute() and path.parts[:1] not in (("..",), ("~",)):
+        return weights
+    return Path(*path.parts[-2:] if path.name.isdecimal() else path.parts[-1:]).as_posix()
+
+
+@contextmanager
+def store_watched(store: PatchStore, environment: Environment) -> Iterator[None]:
+    """Says of an error inside TensorFlow that the store was changed, where that is the reason.
+
+    Raises:
+        InputError: if it was.
+    """
+    try:
+        yield
+    except tf.errors.OpError:
+        _check_store(store, environment)
+        raise
 
 
 def _check_store(store: PatchStore, environment: Environment) -> None:

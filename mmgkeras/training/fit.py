@@ -46,7 +46,7 @@ from mmgkeras.study.run_files import (
 from mmgkeras.training import devices as device
 from mmgkeras.training import run_folder
 from mmgkeras.training.checkpoint import Progress, load_checkpoint
-from mmgkeras.training.export_run import export_run
+from mmgkeras.training.export_run import export_run, store_watched
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import Report, TrainingSetup, run_epochs
 from mmgkeras.training.tensorboard_log import drop_later_events
@@ -146,8 +146,10 @@ def fit(
         start = RunStart(step=progress.step, devices=tuple(names), versions=run_folder.versions())
         environment = environment.model_copy(update={"starts": (*environment.starts, start)})
         write_environment(run, environment)
-        run_epochs(setup, progress, track=track, report=report)
-    model = export_run(setup, patch_store, config=config, environment=environment, track=track)
+        with store_watched(patch_store, environment):
+            run_epochs(setup, progress, track=track, report=report)
+    with store_watched(patch_store, environment):
+        model = export_run(setup, patch_store, config=config, environment=environment, track=track)
     return Fitted(model, was_finished=False)
 
 
@@ -174,7 +176,8 @@ def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overw
     if earlier is None or overwrite:
         return asked, True
     run_folder.check_same_run(run, earlier, config=config, asked=asked)
-    model = earlier.export if earlier.export.parent == export else asked.export
+    is_there = earlier.export.parent.resolve() == export.resolve()
+    model = export / earlier.export.name if is_there else asked.export
     is_finished = earlier.is_finished and model.exists()
     return earlier.model_copy(update={"export": model, "is_finished": is_finished}), False
 

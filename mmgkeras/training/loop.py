@@ -5,7 +5,6 @@ content after it. So what is on disk beyond the checkpoint is dropped and made a
 When a checkpoint is taken depends on the clock; what the steps compute does not.
 """
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,8 @@ from mmgkeras.training.tensorboard_log import SAMPLE_COLS, SAMPLE_ROWS, Monitor,
 
 LOG_STEPS: Final = 10
 """Steps between two points of the curves, and between two waits for the devices."""
+LARGEST_LOSS: Final = 87.3
+"""Minus the logarithm of the smallest normal float32: on average surer of what is wrong than a probability can say."""
 
 Report = Callable[[EpochRow], None]
 
@@ -86,11 +87,11 @@ class TrainingSetup:
             raise self.divergence(progress.step)
         return taken
 
-    def divergence(self, step: int) -> ConfigError:
-        """What is raised where the loss or a weight is no longer a number."""
+    def divergence(self, step: int, *, what: str = "a weight or an answer is not finite") -> ConfigError:
+        """What is raised where the loss is beyond reason, or a weight no longer a number."""
         return ConfigError(
-            f"train.learning_rate: {self.run} diverged by step {step} of {self.num_steps}: its loss or weights are not "
-            f"finite; give a lower rate and another folder or --overwrite. Received: {self.train.learning_rate:g}"
+            f"train.learning_rate: {self.run} diverged by step {step} of {self.num_steps}: {what}; give a lower rate "
+            f"and another folder or --overwrite. Received: {self.train.learning_rate:g}"
         )
 
 
@@ -189,8 +190,9 @@ def _run_epoch(
         progress.samples = progress.samples.extended(fetch_samples(setup.strategy, pending))
         progress.step = done
         pending.clear()
-        if not math.isfinite(progress.samples.loss):
-            raise setup.divergence(done)
+        loss = progress.samples.last(LOG_STEPS * batch_size).loss
+        if not loss <= LARGEST_LOSS:  # NaN is not
+            raise setup.divergence(done, what=f"the loss of its last steps is {loss:.3g}")
         if is_point:
             window = progress.samples.last(((done - first - 1) % LOG_STEPS + 1) * batch_size)
             rate = window_clock.rate(step=done, batch_size=batch_size)

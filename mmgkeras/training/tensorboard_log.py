@@ -8,6 +8,7 @@ Every event of a step is on disk before the checkpoint of that step is. An event
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,6 +20,7 @@ from PIL import Image, ImageDraw
 
 from mmgkeras.files import atomic_file
 from mmgkeras.locks import remove
+from mmgkeras.savedmodel.export import errors_of_tensorflow
 
 SAMPLE_ROWS: Final = 4
 SAMPLE_COLS: Final = 8
@@ -32,12 +34,13 @@ _NAMED_BY_HOST: Final = re.compile(
 
 
 class Monitor:
-    """Writes events into a folder; nothing is on disk for certain before `flush`."""
+    """Writes events into a folder, or says in one line why not; nothing is on disk for certain before `flush`."""
 
     def __init__(self, folder: Path) -> None:
         """Begins a new event file."""
         self._folder = folder
-        self._writer = tf.summary.create_file_writer(str(folder))
+        with errors_of_tensorflow(folder):
+            self._writer = tf.summary.create_file_writer(str(folder))
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -47,24 +50,26 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Closes the file, and takes the machine's name out of the file's."""
-        self._writer.close()
+        with errors_of_tensorflow(self._folder) if kind is None else suppress(tf.errors.OpError):
+            self._writer.close()
         _drop_host_names(self._folder)
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
         """Writes values by tag at a step; those that are not finite are left out."""
-        with self._writer.as_default(step=step):
+        with errors_of_tensorflow(self._folder), self._writer.as_default(step=step):
             for tag, value in values.items():
                 if np.isfinite(value):
                     tf.summary.scalar(tag, value)
 
     def picture(self, tag: str, pixels: NDArray[np.uint8], *, step: int) -> None:
         """Writes one gray picture (H, W) at a step."""
-        with self._writer.as_default(step=step):
+        with errors_of_tensorflow(self._folder), self._writer.as_default(step=step):
             tf.summary.image(tag, pixels[np.newaxis, :, :, np.newaxis])
 
     def flush(self) -> None:
         """Returns when everything so far is in the file."""
-        self._writer.flush()
+        with errors_of_tensorflow(self._folder):
+            self._writer.flush()
 
 
 def patch_sheet(patches: NDArray[np.float32], *, maximum: int) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmgkeras.errors import InputError
 from mmgkeras.patches.shards import ShardReader, ShardWriter, pixel_sha256, promote, shard_name
 
 
@@ -85,3 +86,21 @@ class TestPixelSha256:
         pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
         assert pixel_sha256(pixels) != pixel_sha256(pixels.reshape(3, 2))
         assert pixel_sha256(pixels) != pixel_sha256(pixels + 1)
+
+
+@pytest.mark.parametrize("max_bytes", [24, 1000])
+def test_a_shard_that_is_cut_or_taken_away_while_it_is_read_is_named(tmp_path: Path, max_bytes: int) -> None:
+    with ShardWriter(tmp_path, patch_px=2, max_bytes=max_bytes) as writer:
+        writer.append(patches_of(1, 2, 3, 4))
+    paths = shard_paths(tmp_path)
+    reader = ShardReader(
+        paths, patches_per_shard=writer.patches_per_shard, num_patches=4, patch_px=2, pixel_type="uint8"
+    )
+    assert reader.gather(np.array([3, 0]))[:, 0, 0, 0].tolist() == [4, 1]
+    with paths[-1].open("r+b") as file:
+        file.truncate(130)
+    with pytest.raises(InputError, match=r"patches-0000\d.npy: was changed while it was read: .* Received: 130$"):
+        reader.gather(np.array([3, 0]))
+    paths[-1].unlink()
+    with pytest.raises(InputError, match=r"patches-0000\d.npy: cannot be read any more: No such file"):
+        reader.gather(np.array([3, 0]))

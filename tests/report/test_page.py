@@ -22,7 +22,6 @@ from mmgkeras.report.content import (
     Section,
     Table,
     Text,
-    without_folders,
 )
 from mmgkeras.report.page import page
 from mmgkeras.report.table_files import LONG_ROWS
@@ -130,17 +129,3 @@ def test_a_picture_keeps_its_shape_and_has_its_frames() -> None:
     assert (drawn["width"], drawn["height"], drawn["viewbox"]) == ("75", "150", "0 0 8 16")
     (frame,) = elements.named("rect")
     assert frame == {"class": "place", "x": "1", "y": "2", "width": "3", "height": "4"}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("/home/ada/store", "store"),
-        ("--store=/home/ada/store --out out", "--store=store --out out"),
-        ("cannot be read: /srv/x/a.png: damaged", "cannot be read: a.png: damaged"),
-        (r"C:\Users\ada\a.png", "a.png"),
-        ("data/a.png, 3/4 of 1 mm / px and/or ../store", "data/a.png, 3/4 of 1 mm / px and/or ../store"),
-    ],
-)
-def test_folders_of_absolute_paths_are_left_out(text: str, expected: str) -> None:
-    assert without_folders(text) == expected

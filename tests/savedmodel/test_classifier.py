@@ -248,3 +248,21 @@ def test_an_answer_that_is_no_probability_is_one_line_with_the_image(
         InputError, match=rf"^one: .*1: must give probabilities from 0 to 1. Received: {shown} for 2 of"
     ):
         load(folder).score(mammogram(np.zeros((4, 8), np.uint8), laterality="L"))
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_it_rounds_as_in_its_training_whatever_the_process_is_set_to(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    copy = Path(shutil.copytree(model_path, tmp_path / "1"))
+    values = json.loads((copy / METADATA_FILE).read_text())
+    (copy / METADATA_FILE).write_text(json.dumps({**values, "config": {"train": {"tf32": allowed}}}))
+    classifier, seen = load(copy), []
+    is_enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    run = classifier._model.signatures["classify_patches"]
+    signatures = {"classify_patches": lambda **inputs: (seen.append(is_enabled()), run(**inputs))[1]}
+    monkeypatch.setattr(classifier, "_model", type("Model", (), {"signatures": signatures}))
+    before = is_enabled()
+    classifier.classify(np.zeros((1, 4, 4, 1), np.uint8))
+    assert seen == [allowed]
+    assert is_enabled() == before

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import select
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from mmgkeras.cli import main
 
 from mmgkeras.config import ModelConfig
 from mmgkeras.models.network import build_network
+from mmgkeras.training import fit, loop
 
 WIDTH = 0.25
 COMMON = ["--fold", "1"]
@@ -342,20 +342,52 @@ def test_a_run_goes_on_with_another_cadence_of_checkpoints(one_and_two, training
     assert "has finished; nothing to do" in result.stderr
 
 
-def test_a_store_that_is_changed_while_it_is_trained_on_gives_no_model(training_store, tmp_path):
-    store = Path(shutil.copytree(training_store, tmp_path / "store"))
-    (shard,) = store.glob("patches-*.npy")
-    process = start(store, tmp_path, "--set", "train.epochs=1")
-    deadline_step = tmp_path / "run" / "tensorboard"
-    while process.poll() is None and not deadline_step.exists():
-        select.select([], [], [], 0.05)
+def turn_a_bit(shard):
     with shard.open("r+b") as file:
         file.seek(-1, 2)
         last = file.read(1)
         file.seek(-1, 2)
         file.write(bytes([last[0] ^ 1]))
-    _, stderr = process.communicate(timeout=3600)
-    assert process.returncode == 1
-    (line,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith(f"error: {store}: was changed while it was trained on, nothing is exported: {shard}: is not")
+
+
+def cut(shard):
+    with shard.open("r+b") as file:
+        file.truncate(5000)
+
+
+CHANGES = {"bit": (turn_a_bit, "is not as it was written"), "cut": (cut, "must have"), "gone": (Path.unlink, "No such")}
+
+
+@pytest.mark.parametrize(
+    ("name", "when"),
+    [
+        ("bit", "after the last"),
+        ("cut", "before the first step"),
+        ("cut", "after the last"),
+        ("gone", "before the first step"),
+    ],
+)
+def test_a_store_that_is_changed_while_it_is_trained_on_gives_no_model(
+    training_store, tmp_path, monkeypatch, name, when
+):
+    change, reason = CHANGES[name]
+    store = Path(shutil.copytree(training_store, tmp_path / "store"))
+    (shard,) = store.glob("patches-*.npy")
+    module, function = (loop, "_augmented_sample") if when == "before the first step" else (fit, "run_epochs")
+    before = getattr(module, function)
+
+    def changed(*args, **kwargs):
+        result = before(*args, **kwargs)
+        change(shard)
+        return result
+
+    monkeypatch.setattr(module, function, changed)
+    settings = ["train.epochs=1", "train.batch_size=128", "train.deterministic=false"]
+    settings += ["train.batch_norm_recalibration=false"] if name == "bit" else []
+    more = [part for setting in settings for part in ("--set", setting)]
+    result = CliRunner().invoke(main, arguments(store, tmp_path, *more))
+    assert result.exit_code == 1, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {store}: was changed while it was trained on, nothing is exported: {shard}: ")
+    assert reason in line
     assert not list((tmp_path / "model").glob("*"))

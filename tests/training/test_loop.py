@@ -127,6 +127,22 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(set_up):
     assert path.read_bytes() == before or kept.step > 8
 
 
+def test_a_loss_beyond_reason_is_divergence_though_it_is_finite(set_up):
+    good = set_up("run", epochs=1)
+    run(good)
+    before = (good.run / "checkpoint.npz").read_bytes()
+    bad = set_up("run", learning_rate=0.1, learning_rate_drop_factor=1.0, l2=0.0)
+    progress = load_checkpoint(
+        good.run / "checkpoint.npz", model=bad.network.variables, optimizer=bad.optimizer.variables
+    )
+    bad.network.layers[-1].kernel.assign(1e4 * bad.network.layers[-1].kernel)
+    with pytest.raises(
+        ConfigError, match=r"run diverged by step \d+ of 16: the loss of its last steps is [\d.e+]+; give"
+    ):
+        run(bad, progress)
+    assert (good.run / "checkpoint.npz").read_bytes() == before
+
+
 def test_weights_that_are_not_finite_are_never_saved(set_up):
     setup = set_up("run")
     run(setup)

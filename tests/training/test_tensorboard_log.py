@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from mmgkeras.errors import InputError
 from mmgkeras.training.tensorboard_log import Monitor, confusion_picture, drop_later_events, patch_sheet, read_records
 
 
@@ -24,6 +25,15 @@ def steps_in(folder):
         for event in EventFileLoader(str(path)).Load()
         if event.HasField("summary")
     ]
+
+
+def test_events_that_cannot_be_written_are_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"^\S+/file/events: cannot be written: [^\n{]+$"),
+        Monitor(tmp_path / "file" / "events") as monitor,
+    ):
+        monitor.flush()
 
 
 def test_events_after_the_checkpoint_are_dropped(tmp_path):
