@@ -376,7 +376,7 @@ def test_without_the_data_folder_inference_alone_is_timed_and_that_is_said(
     regions.rename(data / "regions.csv")
     crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), data=data)
     assert (folder / "pointing.csv").exists()
-    assert json.loads((tmp_path / "out" / "crossval.json").read_text())["data"] == str(data)
+    assert json.loads((tmp_path / "out" / "crossval.json").read_text())["data"] == "../data"
     with pytest.raises(InputError, match=r"gone: is no data folder, it has no images.csv"):
         crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", data=tmp_path / "gone")
 

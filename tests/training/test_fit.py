@@ -251,6 +251,9 @@ def test_a_run_begun_from_a_model_that_was_replaced_is_refused(one_and_two, trai
     assert origin["store_checksum"] == environment["store_checksum"]
     metadata = json.loads((tmp_path / "model" / "1" / "assets.extra" / "mmgkeras.json").read_text())
     assert metadata["started_from"] == [origin]
+    assert metadata["config"]["model"]["weights"] == "start/1"
+    for name in ("assets.extra/mmgkeras.json", "MODEL_CARD.md", "../../run/environment.json"):
+        assert str(tmp_path) not in (tmp_path / "model" / "1" / name).read_text()
     # As if killed before the first checkpoint, and the model then trained anew.
     (tmp_path / "run" / "checkpoint.npz").unlink()
     origin["variables_sha256"] = "0" * 64

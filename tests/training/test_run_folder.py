@@ -33,10 +33,12 @@ def make_run(folder, **changes):
 
 def test_a_run_says_what_it_was_given(tmp_path):
     run = make_run(tmp_path)
-    assert read_environment(run) == ENVIRONMENT
+    model = Path("model/1").absolute()
+    assert read_environment(run) == changed(export=model)
     run_folder.check_same_run(run, ENVIRONMENT, config=Config(), asked=ENVIRONMENT)
-    write_environment(run, changed(is_finished=True))
-    assert read_environment(run) == changed(is_finished=True)
+    write_environment(run, changed(is_finished=True, export=tmp_path / "model" / "1"))
+    assert read_environment(run) == changed(is_finished=True, export=tmp_path / "model" / "1")
+    assert str(tmp_path) not in (run / "environment.json").read_text()
 
 
 def test_no_folder_and_an_empty_folder_are_no_run(tmp_path):
