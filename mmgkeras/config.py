@@ -18,6 +18,7 @@ from mmgkeras.errors import ConfigError, shown
 from mmgkeras.json_files import Text, describe_fault, home_path, possible_path, read_limited
 
 _MAX_BYTES: Final = 64 * 1024
+_MAX_FAULTS: Final = 100
 _MAX_DOTS: Final = 200
 """In one line: the time and memory of the parser grow with the square of a key's dots."""
 
@@ -65,9 +66,9 @@ class AugmentationConfig(Section):
     """
     intensities: tuple[float, ...] = Field(default=(1.0, 0.5, 0.75), min_length=1, max_length=100, strict=False)
     """Factors on the pixel values of positives, each times 4 rotations and 2 flips; the first must be 1."""
-    negatives_per_positive: float | None = Field(default=None, gt=0, le=10**6, strict=False)
+    negatives_per_positive: float | None = Field(default=None, gt=0, le=10**6)
     """At most so many negative patches for each positive one, drawn anew every epoch; None for all, as in the paper."""
-    min_negative_tissue: float = Field(default=0.0, ge=0, le=1, strict=False)
+    min_negative_tissue: float = Field(default=0.0, ge=0, le=1)
     """Negatives on which the breast covers less of the patch are not trained on; the paper keeps even black ones."""
 
     @model_validator(mode="after")
@@ -87,7 +88,7 @@ class ModelConfig(Section):
 
     network: Text = "resnet18"
     """resnet18, resnet50, resnet101, or the name of a class of keras.applications such as "DenseNet121"."""
-    width: float = Field(default=1.0, gt=0, le=1, strict=False)
+    width: float = Field(default=1.0, gt=0, le=1)
     """Times the number of filters in every layer of resnet18: 0.5 has a quarter of its weights and about a third of
     its time. Other networks, and weights from elsewhere, have 1 alone."""
     weights: Annotated[Text, AfterValidator(possible_path), AfterValidator(_without_home)] = "imagenet"
@@ -103,7 +104,7 @@ class ModelConfig(Section):
     """How the cells of the last feature map, 32 px apart in ResNets, make one answer: the mean of their log odds, as in
     the paper, in which one small mark drowns; log(mean(exp(sharpness * log odds))) / sharpness; or the mean of the
     `pooling_top_k` highest."""
-    pooling_sharpness: float = Field(default=1.0, gt=0, le=100, strict=False)
+    pooling_sharpness: float = Field(default=1.0, gt=0, le=100)
     """Of "log_mean_exp". 1: the odds of a patch are the mean of its cells' odds. Toward 0 it becomes the average,
     toward infinity the highest cell."""
     pooling_top_k: int = Field(default=3, ge=1, le=10**6)
@@ -147,9 +148,9 @@ class TrainConfig(Section):
         default=True, validation_alias=AliasChoices("batch_norm_recalibration", "population_statistics")
     )
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
-    validation_patients: float = Field(default=0.0, ge=0, lt=1, strict=False)
+    validation_patients: float = Field(default=0.0, ge=0, lt=1)
     """The part of the training patients that is held out and watched; none in the paper."""
-    checkpoint_minutes: float = Field(default=2.0, gt=0, le=1440, strict=False)
+    checkpoint_minutes: float = Field(default=2.0, gt=0, le=1440)
     """A run that is killed loses no more than this and a few steps; each epoch also ends with a checkpoint."""
     checkpoint_steps: int | None = Field(default=None, ge=1, le=10**9)
     """Also after so many steps of an epoch; None by time alone."""
@@ -179,9 +180,9 @@ class PhantomConfig(Section):
     looks: Literal["plain", "randomised"] = "plain"
     """"plain": one digital detector and one display. "randomised": every image has a look of its own, drawn from ranges
     that go beyond what is real, so that a network trained on them does not rely on any of it."""
-    findings_per_breast: float = Field(default=6.0, ge=0, le=50, strict=False)
+    findings_per_breast: float = Field(default=6.0, ge=0, le=50)
     """Mean number; about 2.8 give the prevalence of the paper, more give a network more to learn from an image."""
-    skin_findings_per_breast: float = Field(default=0.3, ge=0, le=50, strict=False)
+    skin_findings_per_breast: float = Field(default=0.3, ge=0, le=50)
     """Mean number of groups of small ring-shaped calcifications as of the skin; general knowledge."""
     noise: Range = (0.25, 1.4)
     """Times the plain noise, drawn on a log scale [mini-MIAS: about 0.35]."""
@@ -264,7 +265,11 @@ def read_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> C
         return Config.model_validate(values)
     except ValidationError as error:
         where = path if path is not None else "configuration"
-        raise ConfigError("\n".join(f"{where}: {_one_line(fault)}" for fault in error.errors())) from error
+        faults = error.errors()
+        more = [f"{where}: and {len(faults) - _MAX_FAULTS:,} more faults"] if len(faults) > _MAX_FAULTS else []
+        raise ConfigError(
+            "\n".join([*(f"{where}: {_one_line(fault)}" for fault in faults[:_MAX_FAULTS]), *more])
+        ) from error
 
 
 def write_config(config: Config, path: Path) -> None:

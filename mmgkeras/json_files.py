@@ -19,6 +19,7 @@ from mmgkeras.files import atomic_file
 
 MAX_BYTES: Final = 64 * 2**20
 """A larger JSON file is none of ours."""
+_MAX_KEYS: Final = 500_000
 _MAX_NAME_BYTES: Final = 255
 _MAX_PATH: Final = 1000
 _PathOrText = TypeVar("_PathOrText", str, Path)
@@ -135,7 +136,10 @@ def read_json(path: Path, model: type[_Model], *, hint: str = "") -> _Model:
     Raises:
         InputError: if the file cannot be read, is not JSON, or breaks a rule of the model.
     """
-    return validated(model, read_limited(path, max_bytes=MAX_BYTES), place=str(path), hint=hint)
+    data = read_limited(path, max_bytes=MAX_BYTES)
+    if data.count(b'":') > _MAX_KEYS:
+        raise InputError(f"{path}: must have at most {_MAX_KEYS:,} keys{hint and '; '}{hint}")
+    return validated(model, data, place=str(path), hint=hint)
 
 
 def read_limited(path: Path, *, max_bytes: int, kind: type[MmgError] = InputError) -> bytes:

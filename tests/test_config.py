@@ -160,3 +160,21 @@ class TestRefused:
 
 def test_stride_defaults_to_the_patch() -> None:
     assert PatchesConfig().stride_px is None
+
+
+@pytest.mark.parametrize("text", ['"1_0"', '"\uff11"', '"1"', "true", "nan"])
+def test_a_number_is_never_text(text: str) -> None:
+    for key in ("train.checkpoint_minutes", "model.pooling_sharpness", "augmentation.negatives_per_positive"):
+        with pytest.raises(ConfigError, match=rf"{key}: Input should be a (valid|finite) number"):
+            read_config(overrides=[f"{key}={text}"])
+        read_config(overrides=[f"{key}=1"])
+
+
+def test_a_file_of_thousands_of_unknown_keys_is_told_in_a_hundred_lines(tmp_path: Path) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text("".join(f"a{number} = 1\n" for number in range(300)))
+    with pytest.raises(ConfigError) as caught:
+        read_config(path)
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 101
+    assert lines[-1] == f"{path}: and 200 more faults"

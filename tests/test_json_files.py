@@ -1,14 +1,18 @@
 """Paths in JSON files: relative, so that a folder can be moved and nobody's home is named."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from mmgkeras.config import ModelConfig
+from mmgkeras.errors import InputError
 from mmgkeras.json_files import (
+    JsonModel,
     command_without_folders,
     expanded,
     home_path,
+    read_json,
     read_path,
     without_folders,
     written_path,
@@ -103,3 +107,10 @@ def test_a_command_is_shown_without_folders(command: str, shown: str) -> None:
 )
 def test_folders_of_absolute_paths_are_left_out(text: str, expected: str) -> None:
     assert without_folders(text) == expected
+
+
+def test_a_file_of_a_million_keys_is_not_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "store.json"
+    path.write_text(json.dumps(dict.fromkeys(map(str, range(10**6)), 0)).replace('": ', '":'))
+    with pytest.raises(InputError, match=r"store.json: must have at most 500,000 keys; prepare it again$"):
+        read_json(path, JsonModel, hint="prepare it again")

@@ -1,5 +1,6 @@
 """The CSV tables: what they hold comes back equal, and every fault is named with its file, line and rule."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -327,3 +328,18 @@ def test_ids_that_a_person_takes_for_one_fold_to_one(one: str, other: str) -> No
 
 def test_ids_that_differ_to_the_eye_stay_apart() -> None:
     assert look_alikes(["P1", "P01", "P-1", "P_1", "P 1", "P1a", "Pl"]) == []
+
+
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "images.csv")
+    with pytest.raises(InputError, match=r"images.csv: cannot be read: it is not a file"):
+        read_images(tmp_path / "images.csv")
+
+
+def test_a_table_of_nothing_but_faults_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "images.csv"
+    path.write_text("image_id,path,patient_id,laterality,view,annotation\n" + ",,,,,\n" * 3000)
+    with pytest.raises(InputFaultsError) as caught:
+        read_images(path)
+    assert len(caught.value.faults) == 1000
+    assert caught.value.faults[-1] == f"{path}: has 999 faults so far; the rest of it was not read"

@@ -34,7 +34,7 @@ from mmgkeras.study.run_files import Environment, EpochRow, RunCounts, write_env
 from mmgkeras.tables import write_images, write_regions
 
 OUT = "out"
-THRESHOLD_COMMAND = "export"
+THRESHOLD_COMMAND = "threshold"
 _OF_DATA = ("phantom", "import", "prepare", "split")
 """Names of the commands that need no model."""
 _CHANGING_KEYS = frozenset(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmgkeras import tables
 from mmgkeras.config import SplitConfig
 from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.json_files import Count
 from mmgkeras.patches.assign import assign_subsets
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
@@ -25,12 +26,12 @@ from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 class LeakProof:
     """What the guard counted on the two sides; the shared numbers are 0, or there would be no fold."""
 
-    train_patients: int
-    test_patients: int
-    shared_patients: int
-    train_images: int
-    test_images: int
-    shared_pixel_digests: int
+    train_patients: Count
+    test_patients: Count
+    shared_patients: Count
+    train_images: Count
+    test_images: Count
+    shared_pixel_digests: Count
 
 
 @dataclass(frozen=True, eq=False, slots=True)

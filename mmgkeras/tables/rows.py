@@ -25,6 +25,7 @@ from mmgkeras.tables.cells import from_cell, to_cell
 _T = TypeVar("_T", bound=str)
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_MOST_FAULTS: Final = 999
 _NUMERALS: Final = re.compile(r"[-+.eE0-9]{1,400}")
 
 
@@ -47,8 +48,15 @@ class Table:
     faults: list[str] = field(default_factory=list)
 
     def add_fault(self, index: int, message: str) -> None:
-        """Notes what is wrong with row `index`, from 0."""
+        """Notes what is wrong with row `index`, from 0.
+
+        Raises:
+            InputFaultsError: if that makes more than anyone reads.
+        """
         self.faults.append(f"{self.path}:{self.lines[index]}: {message}")
+        if len(self.faults) >= _MOST_FAULTS:
+            self.faults.append(f"{self.path}: has {_MOST_FAULTS} faults so far; the rest of it was not read")
+            self.raise_faults()
 
     def raise_faults(self) -> None:
         """Ends the reading if anything was wrong.
@@ -152,6 +160,8 @@ def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] =
         InputFaultsError: if columns are missing, unknown or twice, or a row has too few or too many fields.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot be read: it is not a file")
         csv.field_size_limit(2**31 - 1)  # a mask's runs can be longer than the 128 KiB that a field has by default
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read(path, file, required=required, optional=optional, prefix=prefix)

@@ -93,9 +93,7 @@ def test_a_shard_that_is_cut_or_taken_away_while_it_is_read_is_named(tmp_path: P
     with ShardWriter(tmp_path, patch_px=2, max_bytes=max_bytes) as writer:
         writer.append(patches_of(1, 2, 3, 4))
     paths = shard_paths(tmp_path)
-    reader = ShardReader(
-        paths, patches_per_shard=writer.patches_per_shard, num_patches=4, patch_px=2, pixel_type="uint8"
-    )
+    reader = ShardReader(paths, patches_per_shard=writer.patches_per_shard, shape=(4, 2, 2, 1), pixel_type="uint8")
     assert reader.gather(np.array([3, 0]))[:, 0, 0, 0].tolist() == [4, 1]
     with paths[-1].open("r+b") as file:
         file.truncate(130)
