@@ -14,8 +14,10 @@ from mmgkeras.errors import ConfigError, InputError, InputFaultsError, shown
 NUMBER = 16
 NAMES = (
     *(f"{name}{kind}" for name in ("store.json", "patches.csv", "images.csv") for kind in ("", ", forged")),
-    *("patches-00000.npy", "patches-00000.npy, forged", "folds.csv", "crossval.json", "done.json", "predictions.csv"),
-    *("timing.csv", "shortcut.csv", "pointing.csv", "environment.json", "history.csv", "mmgkeras.json", "config.toml"),
+    *("patches-00000.npy", "patches-00000.npy, forged", "folds.csv", "folds.csv, forged", "crossval.json"),
+    *("done.json", "predictions.csv"),
+    *("timing.csv", "shortcut.csv", "pointing.csv", "environment.json", "history.csv", "mmgkeras.json"),
+    *("mmgkeras.json, forged", "checkpoint.npz", "config.toml"),
     *("images.csv of data", "regions.csv", "labels.csv"),
 )
 

@@ -9,6 +9,7 @@ import csv
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,10 +19,11 @@ from mmgkeras.cli import main
 
 from benchmarks.campaign.scenarios import make_data
 from benchmarks.campaign.trials import Ended, Trial, run_command
+from mmgkeras.errors import MmgError
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.report import write_report
 from mmgkeras.tables import read_images, read_regions
-from mmgkeras.tables.data_tables import IMAGE_COLUMNS, REGION_COLUMNS, image_values
+from mmgkeras.tables.data_tables import IMAGE_COLUMNS, REGION_COLUMNS
 
 FORMULAS = ("=1+1", "+1+cmd|' /C calc'!A0", "-2+3+x", "@SUM(A1)", "\t=1", '=HYPERLINK("http://x","y")', "'=1", "''+1x")
 TAGS = (
@@ -58,9 +60,14 @@ def injection_trials(scratch: Path) -> Iterator[Trial]:
     for kind, texts in kinds.items():
         for number, text in enumerate(texts):
             for field in FIELDS:
-                name = f"injection: {kind} {number} as {field}"
-                yield Trial(name, partial(_through_commands, text, field=field, scratch=scratch))
+                run = partial(_through_commands, text, field=field, scratch=scratch)
+                yield Trial(f"injection: {kind} {number} as {field}", run)
             yield Trial(f"injection: {kind} {number} in a report", partial(_through_report, text, scratch=scratch))
+
+
+def _may_be_refused(text: str) -> bool:
+    """Ids hold no control characters and begin with no blank; all other text they may hold."""
+    return text in CONTROLS or text != text.strip()
 
 
 def _through_commands(text: str, *, field: str, scratch: Path) -> str | None:
@@ -78,8 +85,8 @@ def _through_commands(text: str, *, field: str, scratch: Path) -> str | None:
             if fault := _fault_of_output(ended):
                 return f"{command[0]}: {fault}"
             if ended.code:
-                break
-        return _fault_of_files(folder / "store") if (folder / "store").exists() else None
+                return None if _may_be_refused(text) else f"{command[0]} refuses it: {ended.output[-500:]}"
+        return _fault_of_files(folder / "store")
 
 
 def _through_report(text: str, *, scratch: Path) -> str | None:
@@ -92,11 +99,11 @@ def _through_report(text: str, *, scratch: Path) -> str | None:
         _inject(data, text, fields=["image_id", "patient_id", "density", "pathology", "vendor"])
         try:
             store = conftest.make_store(data, folder / "store", patch_px=16, num_folds=3)
-        except Exception as error:
-            return None if str(error).isprintable() or "\n" in str(error) else f"its message: {error!r}"
+        except MmgError as error:
+            return None if _may_be_refused(text) else f"is refused: {error}"
         conftest.make_crossval(folder / "study", PatchStore.open(store.path), data=data, networks={"net": "resnet18"})
         write_report(folder / "study", out=folder / "report", num_resamples=10)
-        return _fault_of_files(folder)
+        return _fault_of_files(folder / "store") or _fault_of_files(folder / "report")
 
 
 def _inject(data: Path, text: str, *, fields: Sequence[str]) -> None:
@@ -110,7 +117,7 @@ def _inject(data: Path, text: str, *, fields: Sequence[str]) -> None:
         writer = csv.DictWriter(file, IMAGE_COLUMNS)
         writer.writeheader()
         for record in records:
-            values = dict(zip(IMAGE_COLUMNS, image_values(record), strict=True))
+            values = asdict(record)
             values |= {field: text for field in fields if field in ("density", "pathology", "vendor")}
             values |= {field: named(field, str(values[field])) for field in ("image_id", "patient_id")}
             if "path" in fields:
@@ -135,9 +142,9 @@ def _fault_of_output(ended: Ended) -> str | None:
 
 
 def _fault_of_files(folder: Path) -> str | None:
-    """What in the tables and pages of a folder would be run; the data folder's own are the user's."""
+    """What in the tables and pages of a folder would be run."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix == ".csv" and path.parent.name != "data":
+        if path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8") as file:
                 cells = [cell for row in csv.reader(file) for cell in row]
             bad = [cell for cell in cells if cell[:1] in tuple("=+-@\t\r") and not _NUMBER.fullmatch(cell)]

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.campaign.files import KEPT, Target, faults_of_message, make_targets
-from benchmarks.campaign.mutations import forge
 from benchmarks.campaign.trials import Trial
 from mmgkeras.config import Config, read_config
 from mmgkeras.errors import MmgError
@@ -37,7 +36,9 @@ def number_trials(scratch: Path) -> Iterator[Trial]:
     with TemporaryDirectory(dir=scratch) as name:
         targets = [(place, target) for place, target in enumerate(make_targets(KEPT, Path(name)))]
     for place, target in targets:
-        if target.path.suffix in (".csv", ".json") and (target.forged or "store/" not in str(target.path)):
+        if target.path.suffix in (".csv", ".json") and not (
+            target.forge is None and target.path.parent.name == "store"
+        ):
             yield Trial(f"numbers: {target.name}", partial(_try_file, place, scratch=scratch))
 
 
@@ -55,14 +56,14 @@ def _try_file(place: int, *, scratch: Path) -> str | None:
         os.chdir(name)
         target = make_targets(KEPT, Path(name))[place]
         variants = _of_table if target.path.suffix == ".csv" else _of_json
-        manifest = target.path.with_name("store.json").read_bytes() if target.forged else b""
+        redone = target.redone.read_bytes() if target.redone else b""
         for what, content, must_refuse in variants(target):
             target.path.write_bytes(content)
-            if target.forged:
-                forge(target.forged)
+            if target.forge:
+                target.forge()
             fault = _read(target.read, must_refuse=must_refuse)
-            if target.forged:
-                (target.forged / "store.json").write_bytes(manifest)
+            if target.redone:
+                target.redone.write_bytes(redone)
             if fault:
                 return f"{what}: {fault}"
     return None
@@ -70,7 +71,7 @@ def _try_file(place: int, *, scratch: Path) -> str | None:
 
 def _of_json(target: Target) -> Iterator[tuple[str, bytes, bool]]:
     values = json.loads(target.path.read_bytes())
-    redone = ("files", "checksum") if target.forged else ()
+    redone = ("files", "checksum") if target.forge else ()
     for path, value in [(path, value) for path, value in _numbers(values) if path[0] not in redone]:
         for text in (*JSON_NONE, *ODD):
             *parents, last = path

@@ -18,7 +18,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.study.layout import Crossval, NetworkFacts, StoreFacts
 from mmgkeras.study.read import NetworkStudy, SeedStudy, Study
-from mmgkeras.tables import PREDICTION_COLUMNS, write_folds, write_images, write_predictions, write_regions
+from mmgkeras.tables import PREDICTION_COLUMNS, read_folds, write_folds, write_images, write_predictions, write_regions
 
 NETWORKS = {"sakaida2023-resnet18": "resnet18", "sakaida2023-resnet50": "resnet50"}
 DIGEST = "0" * 64
@@ -103,7 +103,7 @@ def make_crossval(
 ) -> Path:
     """The folder that `mmgkeras crossval` would leave, of scores that tell the labels somewhat apart."""
     networks = networks or NETWORKS
-    folds = pd.read_csv(store.path / "folds.csv").set_index("patient_id")["subset"]
+    folds = pd.Series(read_folds(store.path / "folds.csv"))
     numbers = {subset: number for number, subset in enumerate(sorted(folds.unique()), start=1)}
     of_patch = store.patches["patient_id"].map(folds).map(numbers).to_numpy()
     scores = _difficulty(store)
