@@ -90,7 +90,8 @@ def _as(path: Path, name: str) -> Path:
     """The folder of a file that was given the name that its reader looks for."""
     place = path.with_name(name)
     place.parent.mkdir(parents=True, exist_ok=True)
-    path.rename(place)
+    if path.exists() or path.is_symlink():
+        path.rename(place)
     return path.parent
 
 
@@ -248,7 +249,7 @@ def _npz() -> bytes:
         path = Path(name) / "a.npz"
         with (
             zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
-            file.open("step.npy", "w") as part,
+            file.open("step.npy", "w", force_zip64=True) as part,
         ):
             header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (375000000,)}\n"
             part.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
