@@ -40,7 +40,8 @@ def read_predictions(path: Path) -> pd.DataFrame:
     table = read_table(path, required=PREDICTION_COLUMNS, prefix=BASELINE_PREFIX)
     untrained = [name for name in table.columns if name.startswith(BASELINE_PREFIX)]
     frame = frame_of(table, _COLUMNS | dict.fromkeys(untrained, Column("number")))
-    _note_repeated_patches(table, frame)
+    keys = list(zip(*(frame[name].tolist() for name in ("fold", "image_id", "row", "col")), strict=True))
+    note_duplicates(table, keys, rule="a patch (fold, image_id, row, col) must appear once")
     _note_shared_images(table, frame)
     table.raise_faults()
     return frame.astype({"label": np.int8})
@@ -63,16 +64,9 @@ def write_predictions(path: Path, frame: pd.DataFrame, *, overwrite: bool = Fals
         to_cells(frame).to_csv(temporary, columns=columns, index=False, lineterminator="\n")
 
 
-def _note_repeated_patches(table: Table, frame: pd.DataFrame) -> None:
-    keys = list(zip(*(frame[name].tolist() for name in ("fold", "image_id", "row", "col")), strict=True))
-    note_duplicates(table, keys, rule="a patch (fold, image_id, row, col) must appear once")
-
-
 def _note_shared_images(table: Table, frame: pd.DataFrame) -> None:
     owners: dict[str, str] = {}
     for index, (image, patient) in enumerate(zip(frame["image_id"], frame["patient_id"], strict=True)):
         if owners.setdefault(image, patient) != patient:
-            message = (
-                f"image {shown(image)} must have one patient. Received: {shown(owners[image])} and {shown(patient)}"
-            )
-            table.add_fault(index, message)
+            patients = f"{shown(owners[image])} and {shown(patient)}"
+            table.add_fault(index, f"image {shown(image)} must have one patient. Received: {patients}")

@@ -159,16 +159,18 @@ def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] =
         InputError: if the file cannot be read or is not CSV in UTF-8.
         InputFaultsError: if columns are missing, unknown or twice, or a row has too few or too many fields.
     """
+    before = csv.field_size_limit(2**31 - 1)  # a mask's runs can be longer than the 128 KiB of a field by default
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: cannot be read: it is not a file")
-        csv.field_size_limit(2**31 - 1)  # a mask's runs can be longer than the 128 KiB that a field has by default
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _read(path, file, required=required, optional=optional, prefix=prefix)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: must be UTF-8 text. Received: {error}") from error
+    finally:
+        csv.field_size_limit(before)
 
 
 def write_table(
