@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from mmgkeras.config import PatchesConfig
 from mmgkeras.evaluation.baselines import BASELINE_SCORES, baseline_scores
 from mmgkeras.images.tissue import tissue_mask
 from mmgkeras.patches.labelling import label_patches
@@ -45,7 +46,7 @@ def cut_image(exposure: Exposure, *, spacing_mm: float, patch_px: int) -> Patche
     record = image_record(exposure, spacing_mm=spacing_mm)
     pixels, twin = (quantized(grey, bits=8) for grey in (image.pixels, image.twin))
     grid = Grid(*pixels.shape, patch_px=patch_px, stride_px=patch_px, chest_wall=record.chest_wall_side)
-    labels = label_patches(grid, image.regions, record=record, cluster_fraction=0.5, label_source="annotated")
+    labels = label_patches(grid, image.regions, record=record, config=PatchesConfig())
     return Patches(
         pixels=grid.cut(pixels).reshape(-1, patch_px, patch_px),
         twins=grid.cut(twin).reshape(-1, patch_px, patch_px),

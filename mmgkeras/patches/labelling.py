@@ -21,12 +21,7 @@ from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Grid, Imag
 
 
 def label_patches(
-    grid: Grid,
-    regions: Sequence[Region],
-    *,
-    record: ImageRecord,
-    cluster_fraction: float,
-    label_source: Literal["annotated", "assumed"],
+    grid: Grid, regions: Sequence[Region], *, record: ImageRecord, config: PatchesConfig
 ) -> NDArray[np.int8]:
     """(rows, cols) 1 for calcification, 0 for none, -1 for unknown: one label a patch.
 
@@ -38,22 +33,15 @@ def label_patches(
     also 0 if the reader called the whole image normal (`record.is_called_normal`), which nobody confirmed by marks.
     Otherwise it is -1: on an image with some calcification marked or known, others may be unmarked.
 
-    Args:
-        grid: how the image divides.
-        regions: those of this image alone.
-        record: the image's row of images.csv.
-        cluster_fraction: of a cluster region's or the patch's area, above 0 and at most 1.
-        label_source: whether normal images without annotation may give patches without calcification.
-
     Raises:
         InputError: if a region cannot be drawn on the image.
     """
-    is_assumed = label_source == "assumed" and record.is_called_normal
+    is_assumed = config.label_source == "assumed" and record.is_called_normal
     is_clear = record.annotation == "complete" or is_assumed
     labels = np.full((grid.rows, grid.cols), NO_CALCIFICATION if is_clear else UNKNOWN, dtype=np.int8)
     is_positive = np.zeros(labels.shape, dtype=np.bool_)
     for region in regions:
-        place, overlap_px, made_positive = _touched(grid, region, cluster_fraction=cluster_fraction)
+        place, overlap_px, made_positive = _touched(grid, region, cluster_fraction=config.cluster_fraction)
         labels[place] = np.where(overlap_px > 0, UNKNOWN, labels[place])
         is_positive[place] |= made_positive
     labels[is_positive] = CALCIFICATION
@@ -169,13 +157,7 @@ class Annotations:
 
         A patch that labels.csv does not list is what an unmarked one is by the image's annotation.
         """
-        labels = label_patches(
-            grid,
-            self.regions.get(record.image_id, ()),
-            record=record,
-            cluster_fraction=self.config.cluster_fraction,
-            label_source=self.config.label_source,
-        )
+        labels = label_patches(grid, self.regions.get(record.image_id, ()), record=record, config=self.config)
         listed = self.patch_labels.get(record.image_id)
         if listed is not None:
             labels[listed["row"].to_numpy(), listed["col"].to_numpy()] = listed["label"].to_numpy()

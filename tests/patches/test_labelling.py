@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
 from mmgkeras.patches.labelling import label_patches, positive_patches
 from mmgkeras.patches.region_masks import mask_region, region_mask
@@ -23,9 +24,8 @@ def region(kind: Kind, shape: Shape, *points: tuple[float, float]) -> Region:
     return Region(image_id="i", region_id="r", kind=kind, shape=shape, points=points)
 
 
-def labels(*regions: Region, grid: Grid = GRID, **changes: Any) -> list[list[int]]:
-    options: dict[str, Any] = {"record": record(), "cluster_fraction": 0.5, "label_source": "annotated"}
-    result = label_patches(grid, regions, **(options | changes))
+def labels(*regions: Region, grid: Grid = GRID, of: ImageRecord | None = None, **settings: Any) -> list[list[int]]:
+    result = label_patches(grid, regions, record=of or record(), config=PatchesConfig(**settings))
     assert result.dtype == np.int8
     return result.tolist()
 
@@ -109,12 +109,12 @@ class TestUnmarked:
         ],
     )
     def test_unmarked_patch(self, annotation: Annotation, pathology: str, label_source: str, expected: int) -> None:
-        found = labels(record=record(annotation, pathology), label_source=label_source)
+        found = labels(of=record(annotation, pathology), label_source=label_source)
         assert found == [[expected] * 3] * 2
 
     def test_marked_patches_of_a_partly_annotated_image_are_positive(self) -> None:
         mark = region("calcification", "point", (0, 0))
-        assert labels(mark, record=record("partial")) == [[1, -1, -1], [-1, -1, -1]]
+        assert labels(mark, of=record("partial")) == [[1, -1, -1], [-1, -1, -1]]
 
 
 class TestGrids:
