@@ -73,9 +73,9 @@ class PointingScores(NamedTuple):
     above_chance: Interval | None
 
 
-def pointing_scores(pointing: pd.DataFrame, *, num_resamples: int, seed: int = 0) -> PointingScores:
+def pointing_scores(pointing: pd.DataFrame, *, num_resamples: int) -> PointingScores:
     """The scores of a frame with the columns of pointing.csv, with intervals over patients."""
-    resamples = resample_patients(pointing, num_resamples=num_resamples, seed=seed)
+    resamples = resample_patients(pointing, num_resamples=num_resamples)
     places = resamples.places(pointing["patient_id"])
     hits = pointing["is_hit"].to_numpy(dtype=np.float64)
     chance = pointing["chance"].to_numpy(dtype=np.float64)
@@ -99,18 +99,15 @@ class ChangedScores(NamedTuple):
     logit_difference: Interval | None
 
 
-def changed_scores(
-    scores: pd.DataFrame, *, reference: str, num_resamples: int, seed: int = 0
-) -> dict[str, ChangedScores]:
+def changed_scores(scores: pd.DataFrame, *, reference: str, num_resamples: int) -> dict[str, ChangedScores]:
     """The scores under each change of a frame with the columns of shortcut.csv and fold.
 
     Args:
         scores: of the patches as they are and changed.
         reference: the name of the change that changes nothing.
         num_resamples: sets of patients drawn.
-        seed: of the drawing.
     """
-    resamples = resample_patients(scores, num_resamples=num_resamples, seed=seed)
+    resamples = resample_patients(scores, num_resamples=num_resamples)
     by_change = {str(name): part.set_index(["fold", *PATCH]) for name, part in scores.groupby("change", sort=False)}
     before = by_change[reference]["probability"]
     return {name: _compare(part, None if name == reference else before, resamples) for name, part in by_change.items()}

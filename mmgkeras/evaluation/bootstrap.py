@@ -28,7 +28,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from mmgkeras.evaluation.interval import Interval, effective_number, stretch, symmetric_interval, unit_interval
-from mmgkeras.evaluation.metrics import THRESHOLD, mean, spread
+from mmgkeras.evaluation.metrics import mean, spread
 from mmgkeras.evaluation.patient_table import (
     BOOTSTRAPPED,
     FALSE_POSITIVES_PER_IMAGE,
@@ -59,32 +59,17 @@ class BootstrapMetrics:
         pooled: of all folds' patches in one set: it ranks scores of different models. Of mammogram_accuracy, the mean
             over all mammograms (paper, Table 10). All None where a patch was scored by several models.
         fold_spread: standard deviation over folds, None with a single one.
-        num_resamples: sets of patients drawn.
-        num_redrawn: sets drawn again because a fold was left without patches of a label that it has.
     """
 
     fold_mean: Mapping[str, Interval | None]
     pooled: Mapping[str, Interval | None]
     fold_spread: Mapping[str, float | None]
-    num_resamples: int
-    num_redrawn: int
-
-
-@dataclass(frozen=True, slots=True)
-class Resamples:
-    """`weights` (R, U) of each unit, a patient in a fold, in each resample, and how many resamples were drawn again."""
-
-    weights: Floats
-    num_redrawn: int
 
 
 def bootstrap_metrics(
     predictions: pd.DataFrame,
     *,
     num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-    threshold: float = THRESHOLD,
-    confidence: float = 0.95,
     folds: Sequence[int] | None = None,
     metrics: Collection[str] = BOOTSTRAPPED,
 ) -> BootstrapMetrics:
@@ -92,32 +77,27 @@ def bootstrap_metrics(
 
     Args:
         predictions: the selection of patches that is asked about: all, or those on tissue.
-        num_resamples: sets of patients to draw.
-        seed: of the drawing; the same seed and patients give the same sets.
-        threshold: a probability of at least this says calcification.
-        confidence: the share of intervals that hold the truth.
+        num_resamples: sets of patients to draw; the same patients give the same sets.
         folds: that there should be; None for those of the frame. A fold without a patch leaves no fold means.
         metrics: some of BOOTSTRAPPED and FALSE_POSITIVES_PER_IMAGE.
     """
     expected = sorted({int(fold) for fold in predictions["fold"].unique()} if folds is None else set(folds))
-    table = tabulate_patients(predictions, threshold=threshold, metrics=metrics)
-    resamples = resample_table(table, num_resamples=num_resamples, seed=seed)
+    table = tabulate_patients(predictions, metrics=metrics)
+    weights = resample_table(table, num_resamples=num_resamples)
     shares_patients = len(np.unique(table.patients)) < len(table.patients)
     pools = not (shares_patients and predictions.duplicated(PATCH).any())
-    bound = partial(_bound, table, resamples=resamples, confidence=confidence)
+    bound = partial(_bound, table, weights=weights)
     return BootstrapMetrics(
         fold_mean={name: bound(name, parts=expected) for name in metrics},
         pooled={name: bound(name, parts=[None]) if pools else None for name in metrics},
         fold_spread={name: spread(estimates(table, name, expected)) for name in metrics},
-        num_resamples=num_resamples,
-        num_redrawn=resamples.num_redrawn,
     )
 
 
-def resample_table(table: PatientTable, *, num_resamples: int, seed: int) -> Resamples:
-    """Resamples of the units of a table that leave no fold without patches of a label that it has."""
+def resample_table(table: PatientTable, *, num_resamples: int) -> Floats:
+    """Weights (R, U) of the units of a table that leave no fold without patches of a label that it has."""
     needed = (table.positives, table.negatives)
-    return draw_resamples(table.folds, table.patients, needed=needed, num_resamples=num_resamples, seed=seed)
+    return draw_resamples(table.folds, table.patients, needed=needed, num_resamples=num_resamples)
 
 
 def draw_resamples(
@@ -126,9 +106,10 @@ def draw_resamples(
     *,
     needed: Sequence[Floats] = (),
     num_resamples: int,
-    seed: int,
-) -> Resamples:
-    """As many patients as there are, with replacement, in each set of folds that share patients.
+) -> Floats:
+    """How often each unit, a patient in a fold, is in each resample: weights (R, U), the same at every call.
+
+    As many patients are drawn as there are, with replacement, in each set of folds that share patients.
 
     Folds of a cross-validation share none, and each is drawn by itself. Where several models scored the same patients,
     a patient is drawn once for all of them.
@@ -138,11 +119,9 @@ def draw_resamples(
         patients: (U,) of the units, numbered from 0.
         needed: each (U,), counts: a set that leaves a fold without any, where it has some, is drawn again.
         num_resamples: sets of patients to draw.
-        seed: of the drawing; the same seed and patients give the same sets.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     weights = np.empty((num_resamples, len(folds)))
-    num_redrawn = 0
     for stratum in _strata(folds, patients):
         drawn_from, places = np.unique(patients[stratum], return_inverse=True)
         parts = [stratum[folds[stratum] == fold] for fold in np.unique(folds[stratum])]
@@ -157,8 +136,7 @@ def draw_resamples(
                 for counts in needed:
                     lacks |= (of_part @ counts[part] == 0) & bool(counts[part].any())
             missing = missing[lacks]
-            num_redrawn += len(missing)
-    return Resamples(weights, num_redrawn)
+    return weights
 
 
 def _strata(folds: NDArray[np.integer], patients: NDArray[np.integer]) -> list[NDArray[np.int64]]:
@@ -191,18 +169,18 @@ def deviations(drawn: Floats, shares: Floats, *, num_folds: int = 1) -> Floats:
     return np.asarray((drawn - centre) * stretch(shares, num_folds=num_folds))
 
 
-def metric_deviations(table: PatientTable, name: str, resamples: Resamples, *, parts: Sequence[int | None]) -> Floats:
+def metric_deviations(table: PatientTable, name: str, weights: Floats, *, parts: Sequence[int | None]) -> Floats:
     """(R,) the deviations of the mean of a metric over the parts: folds, or None for all in one set."""
     num_folds = len(np.unique(table.folds))
     moved = [
         deviations(
-            table.metric(name, resamples.weights, fold=fold),
+            table.metric(name, weights, fold=fold),
             table.shares(name, fold=fold),
             num_folds=num_folds if fold is None else 1,
         )
         for fold in parts
     ]
-    return np.asarray(sum(moved, start=np.zeros(len(resamples.weights))) / len(parts))
+    return np.asarray(sum(moved, start=np.zeros(len(weights))) / len(parts))
 
 
 def degrees_of_freedom(table: PatientTable, name: str, *, parts: Sequence[int | None]) -> float:
@@ -222,18 +200,15 @@ def standard_error(deviated: Floats) -> float:
     return float(np.sqrt(np.mean(known**2)))
 
 
-def _bound(
-    table: PatientTable, name: str, *, resamples: Resamples, parts: Sequence[int | None], confidence: float
-) -> Interval | None:
+def _bound(table: PatientTable, name: str, *, weights: Floats, parts: Sequence[int | None]) -> Interval | None:
     estimate = mean(estimates(table, name, parts))
     if estimate is None:
         return None
     bounds = symmetric_interval if name == FALSE_POSITIVES_PER_IMAGE else unit_interval
     return bounds(
         estimate,
-        se=standard_error(metric_deviations(table, name, resamples, parts=parts)),
+        se=standard_error(metric_deviations(table, name, weights, parts=parts)),
         degrees=degrees_of_freedom(table, name, parts=parts),
-        confidence=confidence,
     )
 
 
@@ -298,12 +273,12 @@ class PatientResamples:
         return _part_interval(float(numbers.mean()), drawn, num_patients=int((counts > 0).sum()), bounds=bounds)
 
 
-def resample_patients(predictions: pd.DataFrame, *, num_resamples: int, seed: int = 0) -> PatientResamples:
+def resample_patients(predictions: pd.DataFrame, *, num_resamples: int) -> PatientResamples:
     """Resamples of all patients of a frame with patient_id, of all folds together."""
     patients = np.array(sorted(set(predictions["patient_id"])), dtype=object)
     count = len(patients)
-    drawn = draw_resamples(np.zeros(count, np.int64), np.arange(count), num_resamples=num_resamples, seed=seed)
-    return PatientResamples(patients=patients, weights=drawn.weights)
+    weights = draw_resamples(np.zeros(count, np.int64), np.arange(count), num_resamples=num_resamples)
+    return PatientResamples(patients, weights)
 
 
 def _part_interval(estimate: float, drawn: Floats, *, num_patients: int, bounds: _Bounds) -> Interval:

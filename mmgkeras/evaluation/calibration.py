@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, special
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import brier_score_loss
 
 from mmgkeras.evaluation.bootstrap import resample_patients
 from mmgkeras.evaluation.interval import Interval
@@ -232,7 +230,7 @@ def measure_calibration(
     curve = _curve(is_positive, probability, patients=patients, num_resamples=num_resamples)
     distances = [point.num_patches * abs(point.mean_predicted - point.observed.estimate) for point in curve]
     return Calibration(
-        brier=float(brier_score_loss(is_positive, probability)),
+        brier=float(np.mean((probability - is_positive) ** 2)),
         ece=float(sum(distances) / len(probability)),
         in_the_large=_fit_intercept(is_positive, logits),
         slope=None if line is None else line[1],
@@ -307,16 +305,17 @@ def _measured(parts: list[pd.DataFrame], probabilities: list[Floats], *, num_res
 def _curve(
     is_positive: NDArray[np.bool_], probability: Floats, *, patients: NDArray[np.object_], num_resamples: int
 ) -> tuple[CurvePoint, ...]:
-    observed, predicted = calibration_curve(is_positive, probability, n_bins=NUM_BINS, strategy="quantile")
-    # The bins of scikit-learn: a probability on an edge falls into the bin below, and empty ones are left out.
+    # As in scikit-learn, a probability on an edge falls into the bin below, and empty bins are left out.
     edges = np.percentile(probability, np.linspace(0, 100, NUM_BINS + 1))
-    _, bins = np.unique(np.searchsorted(edges[1:-1], probability), return_inverse=True)
+    _, bins, counts = np.unique(np.searchsorted(edges[1:-1], probability), return_inverse=True, return_counts=True)
+    predicted = np.bincount(bins, weights=probability) / counts
     resamples = resample_patients(pd.DataFrame({"patient_id": patients}), num_resamples=num_resamples)
     places = resamples.places(patients.tolist())
-    rates = [resamples.rate(is_positive[bins == number], places[bins == number]) for number in range(len(observed))]
+    rates = [resamples.rate(is_positive[bins == number], places[bins == number]) for number in range(len(counts))]
     return tuple(
-        CurvePoint(mean_predicted=float(x), observed=rate or Interval(float(y)), num_patches=int(count))
-        for x, y, rate, count in zip(predicted, observed, rates, np.bincount(bins), strict=True)
+        CurvePoint(mean_predicted=float(x), observed=rate, num_patches=int(count))
+        for x, rate, count in zip(predicted, rates, counts, strict=True)
+        if rate is not None
     )
 
 

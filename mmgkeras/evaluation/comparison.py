@@ -58,21 +58,19 @@ class CorrelatedAucs:
     num_means: int
     effective: float
 
-    def interval(self, place: int, *, confidence: float = 0.95) -> Interval:
+    def interval(self, place: int) -> Interval:
         """One area with bounds on the logit scale, by a t distribution."""
         se = float(np.sqrt(self.covariance[place, place]))
-        degrees = self.effective - self.num_means
-        return unit_interval(float(self.aucs[place]), se=se, degrees=degrees, confidence=confidence)
+        return unit_interval(float(self.aucs[place]), se=se, degrees=self.effective - self.num_means)
 
-    def compare(self, first: int, second: int, *, confidence: float = 0.95) -> Difference:
+    def compare(self, first: int, second: int) -> Difference:
         """The first area less the second, by their places from 0, tested by a t distribution."""
         pair = self.covariance[np.ix_([first, second], [first, second])]
         # Rounding can leave the variance of a score less itself a hair beside 0.
         variance = pair[0, 0] + pair[1, 1] - 2 * pair[0, 1]
         se = 0.0 if variance <= 1e-12 * pair[0, 0] else float(np.sqrt(variance))
         degrees = satterthwaite(self.contributions[first] - self.contributions[second], num_means=self.num_means)
-        estimate = float(self.aucs[first] - self.aucs[second])
-        return difference(estimate, se=se, degrees=degrees, confidence=confidence)
+        return difference(float(self.aucs[first] - self.aucs[second]), se=se, degrees=degrees)
 
 
 def clustered_aucs(labels: NDArray[np.integer], scores: Floats, clusters: NDArray[Any]) -> CorrelatedAucs:
@@ -192,13 +190,12 @@ class Comparison:
 
 
 def compare_networks(
-    predictions: Mapping[str, pd.DataFrame], *, confidence: float = 0.95, folds: Sequence[int] | None = None
+    predictions: Mapping[str, pd.DataFrame], *, folds: Sequence[int] | None = None
 ) -> tuple[Comparison, ...]:
     """Each pair of networks, in the order of the mapping; none for fewer than two.
 
     Args:
         predictions: by the network's name, frames with the columns of predictions.csv, of the same selection.
-        confidence: the share of intervals that hold the truth.
         folds: that there should be; None for those of the frames.
 
     Raises:
@@ -211,7 +208,7 @@ def compare_networks(
     frame, names = next(iter(known.values())), list(known)
     scores = np.stack([one["probability"].to_numpy() for one in known.values()])
     tests = [
-        correct([None if areas is None else areas.compare(a, b, confidence=confidence) for a, b in pairs])
+        correct([None if areas is None else areas.compare(a, b) for a, b in pairs])
         for areas in (mean_areas(frame, scores, folds=folds), _pooled_areas(frame, scores))
     ]
     return tuple(

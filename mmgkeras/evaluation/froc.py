@@ -6,7 +6,7 @@ or above the threshold, and a false positive is one with a patch labelled 0 and 
 labelled 0 at or above the threshold is one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import KDTree
 
-from mmgkeras.evaluation.bootstrap import deviations, draw_resamples, standard_error
+from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES, deviations, draw_resamples, standard_error
 from mmgkeras.evaluation.interval import Interval, effective_number, unit_interval
-from mmgkeras.evaluation.metrics import mean
 from mmgkeras.evaluation.targets import Targets
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 
@@ -35,26 +34,16 @@ class Froc:
     Attributes:
         points: (false positives an image, sensitivity) of all folds together at one threshold, where the sensitivity
             rises, from (0, 0) to sensitivity 1; between two points it is that of the left one.
-        at: the highest sensitivity with at most so many false positives an image, all folds at one threshold; None
+        pooled: the highest sensitivity with at most so many false positives an image, all folds at one threshold; None
             without targets or images.
         fold_mean: the same with a threshold for each fold, mean over folds; None if a fold has no target or no image.
-        num_targets: that can be hit.
         num_images: with at least one patch labelled 0, for on no other a false positive could be seen.
     """
 
     points: tuple[tuple[float, float], ...]
-    at: Mapping[float, float | None]
-    fold_mean: Mapping[float, float | None]
-    num_targets: int
-    num_images: int
-
-
-@dataclass(frozen=True, slots=True)
-class FrocIntervals:
-    """Intervals of `Froc.fold_mean` and `Froc.at`, by the false positives an image; None where these are None."""
-
-    fold_mean: Mapping[float, Interval | None]
     pooled: Mapping[float, Interval | None]
+    fold_mean: Mapping[float, Interval | None]
+    num_images: int
 
 
 def on_breast(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -67,93 +56,46 @@ def reach_of(*, patch_px: int, stride_px: int) -> int:
     return max(1, patch_px // stride_px)
 
 
-def num_marks(predictions: pd.DataFrame, *, threshold: float, reach: int = 1) -> int:
-    """The connected sets of patches at or above the threshold, in all images of all folds."""
-    called = predictions[predictions["probability"] >= threshold]
-    count = 0
-    for _, patches in called.groupby(["fold", "image_id"], sort=False):
-        one, other = _neighbours(patches, reach=reach)
-        links = coo_array((np.ones(len(one)), (one, other)), shape=(len(patches), len(patches)))
-        count += connected_components(links, directed=False, return_labels=False)
-    return count
-
-
-def froc(predictions: pd.DataFrame, targets: Targets, *, reach: int | None = 1, rates: Sequence[float] = RATES) -> Froc:
-    """The free-response curve of predictions.
+def froc(
+    predictions: pd.DataFrame, targets: Targets, *, reach: int | None = 1, num_resamples: int = NUM_RESAMPLES
+) -> Froc:
+    """The free-response curve of predictions, with intervals of patients drawn within each fold as in `bootstrap`.
 
     A target is hit when any of its patches scores at or above the threshold. Patches of unknown label, and positive
     ones of no target, count nowhere. Where marks grow together at a lower threshold, as many count as there were:
-    a lower threshold never takes a false positive away.
+    a lower threshold never takes a false positive away. A draw of a fold that has targets but none in the draw, or
+    images but none, is made again.
 
     Args:
         predictions: with the columns of predictions.csv.
         targets: made of the same predictions.
         reach: how many rows or columns apart patches of one mark may lie, see `reach_of`; None counts by patches.
-        rates: false positives an image at which the sensitivity is told.
-    """
-    counts, of_folds = _counts(predictions, targets, reach=reach), _counts_of_folds(predictions, targets, reach=reach)
-    pooled = _sensitivities(counts, counts.each_once, rates=rates)
-    by_fold = [_sensitivities(one, one.each_once, rates=rates) for one in of_folds]
-    return Froc(
-        points=_points(counts),
-        at={rate: _number(pooled[0, index]) for index, rate in enumerate(rates)},
-        fold_mean={rate: mean([_number(fold[0, index]) for fold in by_fold]) for index, rate in enumerate(rates)},
-        num_targets=len(targets.items),
-        num_images=int(counts.images.sum()),
-    )
-
-
-def froc_intervals(
-    predictions: pd.DataFrame,
-    targets: Targets,
-    *,
-    reach: int | None = 1,
-    num_resamples: int = 2000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    rates: Sequence[float] = RATES,
-) -> FrocIntervals:
-    """Intervals of the sensitivities of `froc`, of patients drawn within each fold, made as in `bootstrap`.
-
-    A draw of a fold that has targets but none in the draw, or images but none, is made again.
-
-    Args:
-        predictions: with the columns of predictions.csv.
-        targets: made of the same predictions.
-        reach: as of `froc`.
         num_resamples: number of draws.
-        seed: of the draws.
-        confidence: of the intervals.
-        rates: false positives an image at which the sensitivity is told.
     """
-    counts, of_folds = _counts(predictions, targets, reach=reach), _counts_of_folds(predictions, targets, reach=reach)
+    counts = _counts(predictions, targets, reach=reach)
     num_targets = np.bincount(counts.owners, minlength=counts.images.size).astype(np.float64)
-    resamples = draw_resamples(
-        counts.folds, counts.patients, needed=(num_targets, counts.images), num_resamples=num_resamples, seed=seed
+    weights = draw_resamples(
+        counts.folds, counts.patients, needed=(num_targets, counts.images), num_resamples=num_resamples
     )
-    # The patients of `counts` are ordered by fold, so that those of the folds lie side by side.
-    ends = np.cumsum([one.images.size for one in of_folds])[:-1]
-    weights, shares = np.split(resamples.weights, ends, axis=1), np.split(num_targets, ends)
-    moved = [
-        deviations(_sensitivities(one, drawn, rates=rates), share)
-        for one, drawn, share in zip(of_folds, weights, shares, strict=True)
-    ]
-    pooled = _sensitivities(counts, resamples.weights, rates=rates)
-    moved_pooled = deviations(pooled, num_targets, num_folds=len(shares))
-    degrees = sum(effective_number(share) - 1 for share in shares)
-    estimates = froc(predictions, targets, reach=reach, rates=rates)
+    once = np.ones((1, counts.images.size))
+    # Patients of other folds count 0 times in a fold.
+    folds = [counts.folds == fold for fold in np.unique(counts.folds)]
+    degrees = sum(effective_number(num_targets * fold) - 1 for fold in folds)
+    means = np.mean([_sensitivities(counts, once * fold) for fold in folds], axis=0)
+    moved = [deviations(_sensitivities(counts, weights * fold), num_targets * fold) for fold in folds]
+    moved_pooled = deviations(_sensitivities(counts, weights), num_targets, num_folds=len(folds))
 
-    def intervals(of_rates: Mapping[float, float | None], moved: _Floats) -> dict[float, Interval | None]:
+    def intervals(estimates: _Floats, moved: _Floats) -> dict[float, Interval | None]:
         return {
-            rate: None
-            if estimate is None
-            else unit_interval(estimate, se=standard_error(one), degrees=degrees, confidence=confidence)
-            for (rate, estimate), one in zip(of_rates.items(), moved.T, strict=True)
+            rate: None if np.isnan(value) else unit_interval(float(value), se=standard_error(one), degrees=degrees)
+            for rate, value, one in zip(RATES, estimates[0], moved.T, strict=True)
         }
 
-    return FrocIntervals(
-        fold_mean=intervals(estimates.fold_mean, np.mean(moved, axis=0)),
-        pooled=intervals(estimates.at, moved_pooled),
+    return Froc(
+        points=_points(counts),
+        pooled=intervals(_sensitivities(counts, once), moved_pooled),
+        fold_mean=intervals(means, np.mean(moved, axis=0)),
+        num_images=int(counts.images.sum()),
     )
 
 
@@ -180,18 +122,6 @@ class _Counts:
     images: _Floats
     false_positives: _Floats
     owners: NDArray[np.int64]
-
-    @property
-    def each_once(self) -> _Floats:
-        """(1, P) the weights of the data themselves."""
-        return np.ones((1, self.images.size))
-
-
-def _counts_of_folds(predictions: pd.DataFrame, targets: Targets, *, reach: int | None) -> list[_Counts]:
-    return [
-        _counts(part, Targets(targets.kind, tuple(one for one in targets.items if one.fold == fold)), reach=reach)
-        for fold, part in predictions.groupby("fold")
-    ]
 
 
 def _counts(predictions: pd.DataFrame, targets: Targets, *, reach: int | None) -> _Counts:
@@ -306,8 +236,8 @@ def _scores_of_targets(
     return scores, np.array([patches[0][0] for patches in found], dtype=np.int64)
 
 
-def _sensitivities(counts: _Counts, weights: _Floats, *, rates: Sequence[float]) -> _Floats:
-    """(R, rates) the highest sensitivity with at most so many false positives an image; NaN without targets or images.
+def _sensitivities(counts: _Counts, weights: _Floats) -> _Floats:
+    """(R, RATES) the highest sensitivity with at most so many false positives an image; NaN without targets or images.
 
     A target counts when a threshold at its own score does not admit more. `weights` (R, P) says how often each patient
     counts.
@@ -316,7 +246,7 @@ def _sensitivities(counts: _Counts, weights: _Floats, *, rates: Sequence[float])
     num_targets, num_images = weights_of_targets.sum(axis=1), weights @ counts.images
     false_positives = weights @ counts.false_positives
     found = np.stack(
-        [(weights_of_targets * (false_positives <= rate * num_images[:, None])).sum(axis=1) for rate in rates], axis=1
+        [(weights_of_targets * (false_positives <= rate * num_images[:, None])).sum(axis=1) for rate in RATES], axis=1
     )
     sensitivities = np.full(found.shape, np.nan)
     is_there = (num_targets > 0) & (num_images > 0)
@@ -331,7 +261,3 @@ def _points(counts: _Counts) -> tuple[tuple[float, float], ...]:
     rates, numbers = np.unique(counts.false_positives.sum(axis=0) / num_images, return_counts=True)
     points = zip(rates.tolist(), (numbers.cumsum() / num_targets).tolist(), strict=True)
     return ((0.0, 0.0), *points)
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

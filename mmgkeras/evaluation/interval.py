@@ -5,18 +5,19 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
-from scipy.stats import t as student
+from scipy.special import expit, logit, stdtr, stdtrit
 
 LEVEL: Final = 0.05
 """Of a two-sided p below this, two metrics are said to differ."""
+_UPPER: Final = (1 + 0.95) / 2
+"""The quantile of the upper bound of a 95 % interval."""
 MAX_LOGIT_REACH: Final = 3.0
 """An interval that reaches further on the logit scale, from 0.5 to below 0.05 and above 0.95, says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and the bounds of its confidence interval, 95 % unless said otherwise.
+    """An estimate and the bounds of its 95 % confidence interval.
 
     Attributes:
         estimate: the metric of the data themselves.
@@ -87,7 +88,7 @@ def satterthwaite(contributions: NDArray[np.floating], *, num_means: int = 1) ->
     return max(1.0, 3 * float(squares.sum()) ** 2 / total - num_means) if total > 0 else 1.0
 
 
-def unit_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:
+def unit_interval(estimate: float, *, se: float, degrees: float) -> Interval:
     """The interval of a metric from 0 to 1: symmetric on the logit scale, so that it stays inside and leans inwards.
 
     Args:
@@ -95,34 +96,33 @@ def unit_interval(estimate: float, *, se: float, degrees: float, confidence: flo
         se: its standard error, on its own scale; none (0) leaves no bounds either.
         degrees: of freedom of the t distribution, about the number of patients behind the standard error less one;
             below 1 there are no bounds. Nor are there where they reach further than MAX_LOGIT_REACH.
-        confidence: the share of intervals that hold the truth.
     """
     if not 0 < estimate < 1 or not 0 < se < np.inf or degrees < 1:
         return Interval(estimate)
     centre = logit(estimate)
-    reach = student.ppf((1 + confidence) / 2, degrees) * se / (estimate * (1 - estimate))
+    reach = stdtrit(degrees, _UPPER) * se / (estimate * (1 - estimate))
     if reach > MAX_LOGIT_REACH:
         return Interval(estimate)
     return Interval(estimate, float(expit(centre - reach)), float(expit(centre + reach)))
 
 
-def symmetric_interval(estimate: float, *, se: float, degrees: float, confidence: float = 0.95) -> Interval:
+def symmetric_interval(estimate: float, *, se: float, degrees: float) -> Interval:
     """The interval of a metric of any size; arguments as for `unit_interval`."""
     if not 0 < se < np.inf or degrees < 1:
         return Interval(estimate)
-    reach = float(student.ppf((1 + confidence) / 2, degrees)) * se
+    reach = float(stdtrit(degrees, _UPPER)) * se
     return Interval(estimate, estimate - reach, estimate + reach)
 
 
-def difference(estimate: float, *, se: float, degrees: float = np.inf, confidence: float = 0.95) -> Difference:
+def difference(estimate: float, *, se: float, degrees: float = np.inf) -> Difference:
     """A difference tested against 0, with symmetric bounds; arguments as for `unit_interval`.
 
     Where nothing differs and nothing varies, p is 1.
     """
     if se == 0 and estimate == 0:
         return Difference(Interval(estimate, estimate, estimate), se=se, statistic=0.0, p=1.0)
-    interval = symmetric_interval(estimate, se=se, degrees=degrees, confidence=confidence)
+    interval = symmetric_interval(estimate, se=se, degrees=degrees)
     if interval.low is None:
         return Difference(interval, se=None, statistic=None, p=None)
     statistic = estimate / se
-    return Difference(interval, se=se, statistic=statistic, p=float(2 * student.sf(abs(statistic), degrees)))
+    return Difference(interval, se=se, statistic=statistic, p=float(2 * stdtr(degrees, -abs(statistic))))

@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 
@@ -125,28 +124,16 @@ def auc(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> float | No
     """The area under the ROC curve of scores (N,) for labels (N,) of 1 and 0; None unless both are there."""
     if not (np.any(labels == CALCIFICATION) and np.any(labels == NO_CALCIFICATION)):
         return None
-    return float(roc_auc_score(labels, scores))
+    negatives, positives = _reached(labels, scores)
+    return float(np.trapezoid(positives, negatives) / (positives[-1] * negatives[-1]))
 
 
 def average_precision(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> float | None:
     """The area under the precision-recall curve of scores (N,) for labels (N,) of 1 and 0; None without a 1."""
     if not np.any(labels == CALCIFICATION):
         return None
-    return float(average_precision_score(labels, scores))
-
-
-def sensitivity_at(
-    labels: NDArray[np.integer], scores: NDArray[np.floating], *, specificity: float = SPECIFICITY
-) -> float | None:
-    """The highest sensitivity of scores (N,) at a threshold of at least this specificity; None unless both labels are.
-
-    A positive is found where no more than the other part of the negatives score as high as it does.
-    """
-    positives, negatives = scores[labels == CALCIFICATION], scores[labels == NO_CALCIFICATION]
-    if not positives.size or not negatives.size:
-        return None
-    _, reached = placements(positives, negatives, groups=np.zeros(len(negatives), dtype=np.int64), num_groups=1)
-    return float(np.mean(reached[:, 0] <= (1 - specificity) * len(negatives) + ROUNDING))
+    recall, precision = precision_recall_points(labels, scores)
+    return float(np.sum(np.diff(recall) * precision[1:]))
 
 
 def within_image_pairs(patches: pd.DataFrame) -> pd.DataFrame:
@@ -229,9 +216,11 @@ def curves_of_folds(
 
 
 def roc_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
-    """False positive rate and sensitivity at every threshold, ascending."""
-    false_positive_rate, sensitivity, _ = roc_curve(labels, scores)
-    return np.asarray(false_positive_rate), np.asarray(sensitivity)
+    """False positive rate and sensitivity, ascending, at every threshold at which the curve bends, and at its ends."""
+    negatives, positives = _reached(labels, scores)
+    bends = (np.diff(negatives, 2) != 0) | (np.diff(positives, 2) != 0)
+    is_kept = np.concatenate([[True], bends, [True]])
+    return negatives[is_kept] / negatives[-1], positives[is_kept] / positives[-1]
 
 
 def mean_roc(curves: Sequence[Curve]) -> Curve:
@@ -244,8 +233,9 @@ def mean_roc(curves: Sequence[Curve]) -> Curve:
 
 def precision_recall_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
     """Recall, ascending, and precision; between two points the precision is that of the right one."""
-    precision, recall, _ = precision_recall_curve(labels, scores)
-    return np.asarray(recall)[::-1], np.asarray(precision)[::-1]
+    negatives, positives = _reached(labels, scores)
+    precision = positives[1:] / (positives + negatives)[1:]
+    return positives / positives[-1], np.append(1.0, precision)
 
 
 def mean_precision_recall(curves: Sequence[Curve]) -> Curve:
@@ -253,6 +243,17 @@ def mean_precision_recall(curves: Sequence[Curve]) -> Curve:
     grid = np.unique(np.concatenate([x for x, _ in curves]))
     mean = np.mean([_precision_at(x, y, at=grid[1:]) for x, y in curves], axis=0)
     return np.repeat(grid, 2)[1:-1], np.repeat(mean, 2)
+
+
+def _reached(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The negatives and the positives at or above each threshold: none, then one threshold for each different score.
+
+    scikit-learn has these curves too; its import and its checks take longer than all the rest of a small report.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    positives = np.cumsum(labels[order] == CALCIFICATION)[ends]
+    return np.append(0, ends + 1 - positives), np.append(0, positives)
 
 
 def _precision_at(x: NDArray[np.float64], y: NDArray[np.float64], *, at: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ fold, never that fold's test patients. They stand beside the paper's own decisio
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
@@ -16,7 +16,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import bootstrap_metrics
 from mmgkeras.evaluation.froc import num_negative_images
 from mmgkeras.evaluation.interval import Interval
-from mmgkeras.evaluation.metrics import METRICS, mean, mean_metrics, measure
+from mmgkeras.evaluation.metrics import METRICS, measure
 from mmgkeras.evaluation.patient_table import FALSE_POSITIVES_PER_IMAGE
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 
@@ -73,23 +73,17 @@ class FittingSets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrossFittedPoints:
-    """Thresholds chosen for each fold on other patients, and what they reach on its test patients.
+class CrossFittedThresholds:
+    """Thresholds chosen for each fold on other patients than those it tests.
 
     Attributes:
-        kind, target: what they were chosen for.
+        by_fold: by the number of the fold; empty where one cannot be chosen.
         fitted_on: which other patients; None where there are none.
-        folds: by the number of the fold.
-        mean: over folds, each metric of `evaluation.metrics.METRICS`, false_positives_per_image and threshold; empty
-            without folds.
-        reason: why there are no folds; empty where there are.
+        reason: why there are none; empty where there are.
     """
 
-    kind: Kind
-    target: float
+    by_fold: Mapping[int, float] = field(default_factory=dict)
     fitted_on: FittedOn | None = None
-    folds: Mapping[int, Reached] = field(default_factory=dict)
-    mean: Mapping[str, float | None] = field(default_factory=dict)
     reason: str = ""
 
 
@@ -153,17 +147,14 @@ def measure_at(predictions: pd.DataFrame, *, threshold: float) -> Reached:
     return Reached(threshold=threshold, metrics=metrics, false_positives_per_image=rate)
 
 
-def cross_fitted_operating_points(
+def cross_fitted_thresholds(
     predictions: pd.DataFrame,
     *,
     validation: pd.DataFrame | None,
     sensitivity: float | None = None,
     false_positives_per_image: float | None = None,
-) -> CrossFittedPoints:
-    """For each fold, the threshold chosen on other patients and what it reaches on the fold's own.
-
-    The other patients are those held out of the fold's training where there are such, else those of the other folds:
-    see `fitting_sets`. One of the two targets is given, as in `choose_threshold`.
+) -> CrossFittedThresholds:
+    """For each fold, the threshold chosen on other patients: see `fitting_sets` and `choose_threshold`.
 
     Args:
         predictions: of the test subsets, with the columns of predictions.csv.
@@ -175,40 +166,26 @@ def cross_fitted_operating_points(
         InputError: if a patient whom a fold tests would be used for it.
         ValueError: if not one of the targets is given, or it is out of range.
     """
-    kind, target = _target(sensitivity=sensitivity, false_positives_per_image=false_positives_per_image)
     sets = fitting_sets(predictions, validation=validation)
-    if sets.fitted_on is None:
-        return CrossFittedPoints(kind=kind, target=target, reason=sets.reason)
-    folds = {}
+    thresholds = {}
     for fold, part in sets.by_fold.items():
         try:
-            threshold = choose_threshold(
+            thresholds[fold] = choose_threshold(
                 part, sensitivity=sensitivity, false_positives_per_image=false_positives_per_image
             )
         except InputError as error:
-            return CrossFittedPoints(kind=kind, target=target, reason=f"fold {fold}: {error}")
-        folds[fold] = measure_at(predictions[predictions["fold"] == fold], threshold=threshold)
-    means = mean_reached(list(folds.values()))
-    return CrossFittedPoints(kind=kind, target=target, fitted_on=sets.fitted_on, folds=folds, mean=means)
-
-
-def mean_reached(folds: Sequence[Reached]) -> dict[str, float | None]:
-    """The mean over folds of each metric, of false_positives_per_image and of threshold."""
-    return mean_metrics([one.metrics for one in folds]) | {
-        "false_positives_per_image": mean([one.false_positives_per_image for one in folds]),
-        "threshold": mean([one.threshold for one in folds]),
-    }
+            return CrossFittedThresholds(reason=f"fold {fold}: {error}")
+    return CrossFittedThresholds(by_fold=thresholds, fitted_on=sets.fitted_on, reason=sets.reason)
 
 
 def reached_intervals(
-    predictions: pd.DataFrame, thresholds: Mapping[int, float], *, num_resamples: int, seed: int = 0
+    predictions: pd.DataFrame, thresholds: Mapping[int, float], *, num_resamples: int
 ) -> Mapping[str, Interval | None]:
-    """Intervals over patients of the means over folds of `mean_reached`, the threshold of each fold held fixed."""
+    """Means over folds of what the thresholds reach, held fixed in each fold, with intervals over patients."""
     called = predictions["probability"] >= predictions["fold"].map(dict(thresholds))
     decided = predictions.assign(probability=called.astype(np.float64))
     names = (*METRICS[2:], FALSE_POSITIVES_PER_IMAGE)
-    found = bootstrap_metrics(decided, num_resamples=num_resamples, seed=seed, folds=list(thresholds), metrics=names)
-    return found.fold_mean
+    return bootstrap_metrics(decided, num_resamples=num_resamples, folds=list(thresholds), metrics=names).fold_mean
 
 
 def _target(*, sensitivity: float | None, false_positives_per_image: float | None) -> tuple[Kind, float]:

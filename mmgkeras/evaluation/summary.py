@@ -14,7 +14,7 @@ import pandas as pd
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import PATCH, BootstrapMetrics, bootstrap_metrics, estimates
 from mmgkeras.evaluation.comparison import mean_areas
-from mmgkeras.evaluation.interval import Difference, Interval
+from mmgkeras.evaluation.interval import Difference
 from mmgkeras.evaluation.metrics import (
     SENSITIVITY_AT_SPECIFICITY,
     THRESHOLD,
@@ -26,7 +26,6 @@ from mmgkeras.evaluation.metrics import (
     measure_mammograms,
 )
 from mmgkeras.evaluation.patient_table import tabulate_patients
-from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 from mmgkeras.tables import BASELINE_PREFIX
 
@@ -125,22 +124,12 @@ class Summary:
 class SelectionMetrics:
     """The metrics of one network on one selection of patches: `summary` without intervals, `bootstrap` with."""
 
-    predictions: pd.DataFrame
     summary: SelectionSummary
     bootstrap: BootstrapMetrics
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkMetrics:
-    """The same of one network on every selection, by the names in SELECTIONS."""
-
-    name: str
-    selections: Mapping[str, SelectionMetrics]
-
-    def fold_mean(self, selection: str, metric: str) -> Interval | None:
-        """The mean over folds of one metric; None where a fold lacks it."""
-        part = self.selections.get(selection)
-        return None if part is None else part.bootstrap.fold_mean.get(metric)
+Measured = Mapping[str, Mapping[str, SelectionMetrics]]
+"""By the network's name, and by the names in SELECTIONS, of which one without a patch of known label is missing."""
 
 
 def summarise(
@@ -175,29 +164,18 @@ def selected(predictions: pd.DataFrame, selection: str) -> pd.DataFrame:
     return predictions[predictions["tissue"] >= TISSUE_FRACTION] if selection == TISSUE else predictions
 
 
-def measure_selections(predictions: pd.DataFrame, *, num_resamples: int, seed: int = 0) -> dict[str, SelectionMetrics]:
+def measure_selections(predictions: pd.DataFrame, *, num_resamples: int) -> dict[str, SelectionMetrics]:
     """The metrics of predictions of any folds on every selection that has patches of known label."""
     summary = summarise(predictions)
     folds = _folds(predictions)
     return {
         name: SelectionMetrics(
-            predictions=part,
             summary=summary.selection(name),
-            bootstrap=bootstrap_metrics(part, num_resamples=num_resamples, seed=seed, folds=folds),
+            bootstrap=bootstrap_metrics(part, num_resamples=num_resamples, folds=folds),
         )
         for name in SELECTIONS
         if ((part := selected(predictions, name))["label"] >= 0).any()
     }
-
-
-def measure_networks(
-    predictions: Mapping[str, pd.DataFrame], *, num_resamples: int, track: Track = untracked
-) -> tuple[NetworkMetrics, ...]:
-    """The metrics of each network, by its name, in the order of the mapping."""
-    return tuple(
-        NetworkMetrics(name=name, selections=measure_selections(predictions[name], num_resamples=num_resamples))
-        for name in track(list(predictions), "resample patients")
-    )
 
 
 def without_assumed(predictions: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
@@ -238,6 +216,7 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
     counts = measure(unique, threshold=threshold)
     accuracies = measure_mammograms(patches, threshold=threshold)["accuracy"].dropna()
     baselines = _baseline_aucs(parts)
+    table = tabulate_patients(patches, metrics=(WITHIN_IMAGE_AUC, SENSITIVITY_AT_SPECIFICITY))
     return SelectionSummary(
         folds=by_fold,
         mean=mean_metrics(list(by_fold.values())),
@@ -247,13 +226,9 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
         baselines=baselines,
         mammogram_accuracy=float(accuracies.mean()) if len(accuracies) else None,
         above_best=_above_best(patches, baselines, folds=folds),
-        within_image_auc=_fold_mean(patches, WITHIN_IMAGE_AUC, folds=folds),
-        sensitivity_at_98_specificity=_fold_mean(patches, SENSITIVITY_AT_SPECIFICITY, folds=folds),
+        within_image_auc=mean(estimates(table, WITHIN_IMAGE_AUC, folds)),
+        sensitivity_at_98_specificity=mean(estimates(table, SENSITIVITY_AT_SPECIFICITY, folds)),
     )
-
-
-def _fold_mean(patches: pd.DataFrame, name: str, *, folds: Sequence[int]) -> float | None:
-    return mean(estimates(tabulate_patients(patches, metrics=(name,)), name, folds))
 
 
 def _best(baselines: Mapping[str, float | None]) -> tuple[str, float] | None:

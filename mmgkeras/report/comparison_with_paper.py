@@ -14,7 +14,7 @@ from typing import Any, Final
 from mmgkeras.evaluation.behaviour import inference_seconds
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.metrics import METRIC_NAMES
-from mmgkeras.evaluation.summary import ALL, NetworkMetrics
+from mmgkeras.evaluation.summary import ALL, Measured
 from mmgkeras.patches.subset_counts import subset_counts
 from mmgkeras.report.content import Block, Cell, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
@@ -30,7 +30,7 @@ _Numbers = Mapping[str, Mapping[str, float]]
 """Of each network, by `model.network`, the paper's value of each metric."""
 
 
-def paper_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
+def paper_section(study: Study, measured: Measured) -> Section:
     """Tables 1 and 3 to 10; those that count the data are folded where the data differ from the paper's."""
     paper = paper_numbers()
     auc, accuracy = (
@@ -167,12 +167,12 @@ def _training_note(study: Study) -> str:
 
 
 def _metrics_table(
-    number: int, title: str, study: Study, measured: Sequence[NetworkMetrics], *, paper: _Numbers, note: str = ""
+    number: int, title: str, study: Study, measured: Measured, *, paper: _Numbers, note: str = ""
 ) -> Table:
     """Rows of each network and each metric that the paper has in this table."""
     rows: list[tuple[Cell, ...]] = []
-    for network, trained in zip(measured, study.networks, strict=True):
-        part, theirs = network.selections[ALL].bootstrap, paper.get(trained.config.model.network, {})
+    for network in study.networks:
+        part, theirs = measured[network.name][ALL].bootstrap, paper.get(network.config.model.network, {})
         for name in next(iter(paper.values())):
             # Table 10 is the mean over all mammograms, not over folds.
             ours = (part.pooled if name == "mammogram_accuracy" else part.fold_mean).get(name)

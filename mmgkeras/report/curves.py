@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.froc import RATES, froc, froc_intervals, on_breast
+from mmgkeras.evaluation.froc import RATES, froc, on_breast
 from mmgkeras.evaluation.metrics import (
     Curve,
     curves_of_folds,
@@ -76,15 +76,13 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
     if not targets.items:
         text = "No region holds a positive patch: there is no target to be found."
         return Section(anchor="froc", title="Free-response ROC", body=(missing(text),))
-    reach = study_reach(study)
     series, rows = [], []
-    for counted, apart in (("marks", reach), ("patches", None)):
+    for counted, apart in (("marks", study_reach(study)), ("patches", None)):
         for style, (name, patches) in enumerate(predictions.items()):
-            intervals = froc_intervals(patches, targets, reach=apart, num_resamples=num_resamples)
-            for how, values in (("mean over folds", intervals.fold_mean), ("one threshold for all", intervals.pooled)):
+            measured = froc(patches, targets, reach=apart, num_resamples=num_resamples)
+            for how, values in (("mean over folds", measured.fold_mean), ("one threshold for all", measured.pooled)):
                 rows.append((counted, name, how, *(values[rate] for rate in RATES)))
             if counted == "marks":
-                measured = froc(patches, targets, reach=reach)
                 rates, sensitivities = (np.array(values) for values in zip(*measured.points, strict=True))
                 x, y = np.append(rates, max(10.0, rates[-1])), np.append(sensitivities, sensitivities[-1])
                 series.append(Series(label=study.labels[name], x=x, y=y, style=style, form="step"))

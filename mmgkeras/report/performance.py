@@ -22,7 +22,7 @@ from mmgkeras.evaluation.metrics import (
     spread,
 )
 from mmgkeras.evaluation.outputs import standing
-from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, NetworkMetrics, summarise
+from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, Measured, summarise
 from mmgkeras.report.charts import matrix_chart, strip_chart
 from mmgkeras.report.content import Block, Cell, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.report.table_files import cell_text
@@ -42,7 +42,7 @@ _INTERVALS: Final = (
 )
 
 
-def headline_section(study: Study, measured: Sequence[NetworkMetrics], *, num_resamples: int) -> Section:
+def headline_section(study: Study, measured: Measured, *, num_resamples: int) -> Section:
     """The metrics to quote, tissue patches first, beside the baselines; then pooled."""
     body: list[Block] = [Text(text, "lead") for text in _lead(measured)]
     body.append(
@@ -64,7 +64,7 @@ def headline_section(study: Study, measured: Sequence[NetworkMetrics], *, num_re
     return Section(anchor="headline", title="Performance", body=tuple(body))
 
 
-def spread_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
+def spread_section(study: Study, measured: Measured) -> Section:
     """How far folds and seeds lie apart."""
     body: list[Block] = [_folds_table(measured, selection) for selection in SELECTIONS]
     seeds = sorted({seed for network in study.networks for seed in network.seeds})
@@ -77,9 +77,9 @@ def spread_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
     return Section(anchor="spread", title="Spread over folds and seeds", body=tuple(body))
 
 
-def mammograms_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
+def mammograms_section(study: Study) -> Section:
     """The accuracy of each mammogram: the paper's Figure 2, and the table behind it."""
-    frames = {network.name: measure_mammograms(network.selections[ALL].predictions) for network in measured}
+    frames = {network.name: measure_mammograms(network.first.predictions) for network in study.networks}
     groups = [(study.labels[name], frame["accuracy"].to_numpy()) for name, frame in frames.items()]
     lowest = min((values[np.isfinite(values)].min(initial=1.0) for _, values in groups), default=1.0)
     low = float(np.floor(lowest * 20) / 20)
@@ -105,24 +105,24 @@ def mean_over(folds: Sequence[int]) -> str:
     return f"Mean over {len(folds)} folds" if len(folds) > 1 else f"Fold {folds[0]} alone"
 
 
-def confusion_section(study: Study, measured: Sequence[NetworkMetrics]) -> Section:
+def confusion_section(study: Study, measured: Measured) -> Section:
     """Decisions at the paper's threshold, all folds together as pictures and fold by fold as a table."""
     pictures = []
     for selection, name in SELECTIONS.items():
-        for network in measured:
-            if selection in network.selections:
-                counts = network.selections[selection].summary.counts
+        for network, parts in measured.items():
+            if selection in parts:
+                counts = parts[selection].summary.counts
                 pictures.append(
                     matrix_chart(
                         **{sign: getattr(counts, sign) for sign in CONFUSION},
-                        title=f"Confusion matrix of {network.name}, {name}",
-                        caption=f"{study.labels[network.name]}, {name}, sum over folds.",
+                        title=f"Confusion matrix of {network}, {name}",
+                        caption=f"{study.labels[network]}, {name}, sum over folds.",
                     )
                 )
     rows = [
-        (network.name, selection, f"fold {fold}", *(getattr(metrics, sign) for sign in CONFUSION))
-        for network in measured
-        for selection, part in network.selections.items()
+        (network, selection, f"fold {fold}", *(getattr(metrics, sign) for sign in CONFUSION))
+        for network, parts in measured.items()
+        for selection, part in parts.items()
         for fold, metrics in part.summary.folds.items()
     ]
     table = Table(
@@ -134,25 +134,24 @@ def confusion_section(study: Study, measured: Sequence[NetworkMetrics]) -> Secti
     return Section(anchor="confusion", title="Confusion matrices", body=(Charts(tuple(pictures)), table))
 
 
-def _lead(measured: Sequence[NetworkMetrics]) -> Iterator[str]:
+def _lead(measured: Measured) -> Iterator[str]:
     """One sentence for each network, and where it stands beside no training."""
-    for network in measured:
-        auc = network.fold_mean(TISSUE, "auc")
+    for network, parts in measured.items():
+        auc = parts[TISSUE].bootstrap.fold_mean["auc"] if TISSUE in parts else None
         if auc is None:
-            yield f"{network.name}: no AUC on tissue patches, for a fold lacks one of the classes there."
+            yield f"{network}: no AUC on tissue patches, for a fold lacks one of the classes there."
             continue
-        beside = standing(network.selections[TISSUE].summary)
-        text = f"{network.name}: AUC {cell_text(auc)} on tissue patches of patients that the model has not seen"
+        beside = standing(parts[TISSUE].summary)
+        text = f"{network}: AUC {cell_text(auc)} on tissue patches of patients that the model has not seen"
         yield f"{text}, {beside}.".replace(" -", " \u2212") if beside else f"{text}."
 
 
-def _counts_table(measured: Sequence[NetworkMetrics]) -> Table:
+def _counts_table(measured: Measured) -> Table:
     rows = []
-    for selection, name in SELECTIONS.items():
-        if selection in measured[0].selections:
-            counts = measured[0].selections[selection].summary.counts
-            sizes = (counts.num_positives, counts.num_negatives, counts.num_unknown, counts.num_images)
-            rows.append((name.capitalize(), *sizes, counts.num_patients))
+    for selection, part in next(iter(measured.values())).items():
+        counts = part.summary.counts
+        sizes = (counts.num_positives, counts.num_negatives, counts.num_unknown, counts.num_images)
+        rows.append((SELECTIONS[selection].capitalize(), *sizes, counts.num_patients))
     return Table(
         name="counts",
         title="What the metrics stand on",
@@ -179,8 +178,8 @@ def metrics_table(
     )
 
 
-def _mean_table(measured: Sequence[NetworkMetrics], selection: str, *, title: str) -> Table:
-    parts = {network.name: network.selections[selection] for network in measured if selection in network.selections}
+def _mean_table(measured: Measured, selection: str, *, title: str) -> Table:
+    parts = {name: parts[selection] for name, parts in measured.items() if selection in parts}
     rows: dict[str, Mapping[str, Cell]] = {name: part.bootstrap.fold_mean for name, part in parts.items()}
     for part in list(parts.values())[:1]:
         rows["always no"] = part.summary.always_no
@@ -196,8 +195,8 @@ def _mean_table(measured: Sequence[NetworkMetrics], selection: str, *, title: st
     )
 
 
-def _baseline_tables(measured: Sequence[NetworkMetrics]) -> Iterator[Table]:
-    selections = measured[0].selections
+def _baseline_tables(measured: Measured) -> Iterator[Table]:
+    selections = next(iter(measured.values()))
     names = list(dict.fromkeys(name for part in selections.values() for name in part.summary.baselines))
     if names:
         yield Table(
@@ -209,13 +208,12 @@ def _baseline_tables(measured: Sequence[NetworkMetrics]) -> Iterator[Table]:
         )
 
 
-def _pooled_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:
-    parts = {network.name: network.selections[selection] for network in measured if selection in network.selections}
-    rows = {name: part.bootstrap.pooled for name, part in parts.items()}
+def _pooled_table(measured: Measured, selection: str) -> Table:
+    rows = {name: parts[selection].bootstrap.pooled for name, parts in measured.items() if selection in parts}
     return metrics_table(rows, name=f"pooled_{selection}", title=f"Pooled over folds, {SELECTIONS[selection]}", note="")
 
 
-def _kinds_of_auc_table(measured: Sequence[NetworkMetrics]) -> Table:
+def _kinds_of_auc_table(measured: Measured) -> Table:
     return Table(
         name="kinds_of_auc",
         title="The AUC by which patches are compared, and the sensitivity at a fixed specificity",
@@ -225,15 +223,15 @@ def _kinds_of_auc_table(measured: Sequence[NetworkMetrics]) -> Table:
         ),
         rows=tuple(
             (
-                network.name,
+                network,
                 selection,
                 part.bootstrap.fold_mean["auc"],
                 part.bootstrap.pooled["auc"],
                 part.bootstrap.fold_mean[WITHIN_IMAGE_AUC],
                 part.bootstrap.fold_mean[SENSITIVITY_AT_SPECIFICITY],
             )
-            for network in measured
-            for selection, part in network.selections.items()
+            for network, parts in measured.items()
+            for selection, part in parts.items()
         ),
         note="Mean over folds: a positive against each negative of its fold; the one to quote. Pooled: against each "
         "negative of all folds, scored by other models. Within each mammogram: against the negatives of the same "
@@ -242,18 +240,18 @@ def _kinds_of_auc_table(measured: Sequence[NetworkMetrics]) -> Table:
     )
 
 
-def _folds_table(measured: Sequence[NetworkMetrics], selection: str) -> Table:
+def _folds_table(measured: Measured, selection: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for network in measured:
-        part = network.selections.get(selection)
-        if part is None:
+    for network, parts in measured.items():
+        if selection not in parts:
             continue
+        part = parts[selection]
         rows.extend(
-            (network.name, f"fold {fold}", *(getattr(metrics, name) for name in METRICS))
+            (network, f"fold {fold}", *(getattr(metrics, name) for name in METRICS))
             for fold, metrics in part.summary.folds.items()
         )
         spread = part.bootstrap.fold_spread
-        rows.append((network.name, "standard deviation", *(spread.get(name) for name in METRICS)))
+        rows.append((network, "standard deviation", *(spread.get(name) for name in METRICS)))
     note = "The standard deviation over folds mixes differences of patients and models; it is no error of the mean."
     return _spread_table(
         rows, name=f"folds_{selection}", of="Fold", title=f"Each fold, {SELECTIONS[selection]}", note=note

@@ -12,7 +12,7 @@ import pandas as pd
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
 from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS, THRESHOLD
-from mmgkeras.evaluation.operating_point import CrossFittedPoints, cross_fitted_operating_points, reached_intervals
+from mmgkeras.evaluation.operating_point import CrossFittedThresholds, cross_fitted_thresholds, reached_intervals
 from mmgkeras.evaluation.patient_table import FALSE_POSITIVES_PER_IMAGE
 from mmgkeras.evaluation.summary import SELECTIONS, TISSUE, TISSUE_FRACTION, selected
 from mmgkeras.json_files import without_folders
@@ -193,7 +193,7 @@ def _reached(patches: pd.DataFrame, thresholds: Mapping[int, float], *, num_resa
 
 def _operating_rows(
     network: NetworkStudy, selection: str, *, num_resamples: int
-) -> tuple[list[tuple[Cell, ...]], list[CrossFittedPoints]]:
+) -> tuple[list[tuple[Cell, ...]], list[CrossFittedThresholds]]:
     """A row for each target, n/a where no threshold is chosen, and the points behind them, which say why."""
     patches, validation = network.first.predictions, network.first.validation
     rows: list[tuple[Cell, ...]] = []
@@ -201,16 +201,15 @@ def _operating_rows(
     targets = [("sensitivity", value) for value in SENSITIVITIES]
     targets += [("false_positives_per_image", value) for value in FALSE_POSITIVES]
     for kind, value in targets:
-        points = cross_fitted_operating_points(
+        points = cross_fitted_thresholds(
             selected(patches, selection),
             validation=None if validation is None else selected(validation, selection),
             **{kind: value},
         )
         reached: tuple[Cell, ...] = (None,) * (2 + len(METRICS[2:]))
         if not points.reason:
-            thresholds = {fold: point.threshold for fold, point in points.folds.items()}
-            of_folds = _reached(selected(patches, selection), thresholds, num_resamples=num_resamples)
-            reached = (points.mean["threshold"], *of_folds)
+            of_folds = _reached(selected(patches, selection), points.by_fold, num_resamples=num_resamples)
+            reached = (float(np.mean(list(points.by_fold.values()))), *of_folds)
         name = f"sensitivity {value:g}" if kind == "sensitivity" else f"{value:g} FP per image"
         rows.append((name, *reached))
         found.append(points)

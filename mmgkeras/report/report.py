@@ -10,7 +10,7 @@ from typing import Final
 
 from mmgkeras import __version__
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
-from mmgkeras.evaluation.summary import measure_networks
+from mmgkeras.evaluation.summary import measure_selections
 from mmgkeras.files import atomic_folder, check_apart
 from mmgkeras.locks import output_lock
 from mmgkeras.progress import Track, untracked
@@ -81,8 +81,10 @@ def build_sections(
         InputError: if a file that a section needs cannot be used.
     """
     external = external_section(externals, num_resamples=num_resamples)
-    predictions = {network.name: network.first.predictions for network in study.networks}
-    measured = measure_networks(predictions, num_resamples=num_resamples, track=track)
+    measured = {
+        network.name: measure_selections(network.first.predictions, num_resamples=num_resamples)
+        for network in track(study.networks, "resample patients")
+    }
     marks = study_marks(study)
     builders: list[_Builder] = [
         partial(headline_section, study, measured, num_resamples=num_resamples),
@@ -95,7 +97,7 @@ def build_sections(
         partial(froc_section, study, num_resamples=num_resamples),
         partial(calibration_section, study, num_resamples=num_resamples),
         partial(operating_points_section, study, num_resamples=num_resamples),
-        partial(mammograms_section, study, measured),
+        partial(mammograms_section, study),
         partial(confusion_section, study, measured),
         partial(subgroups_section, study, marks=marks, num_resamples=num_resamples),
         partial(assumed_section, study, num_resamples=num_resamples),

@@ -74,29 +74,15 @@ def test_copies_of_every_patch_change_no_interval() -> None:
             assert (second.low, second.high) == (pytest.approx(first.low), pytest.approx(first.high))
 
 
-def test_the_same_seed_draws_the_same_patients_in_any_order_of_the_patches() -> None:
+def test_the_same_patients_are_drawn_in_any_order_of_the_patches() -> None:
     frame = predictions()
     shuffled = frame.sample(frac=1, random_state=3)
     first, second = bootstrap_metrics(frame, num_resamples=100), bootstrap_metrics(shuffled, num_resamples=100)
-    other = bootstrap_metrics(frame, num_resamples=100, seed=1)
     for name in BOOTSTRAPPED:
-        a, b, c = first.fold_mean[name], second.fold_mean[name], other.fold_mean[name]
+        a, b = first.fold_mean[name], second.fold_mean[name]
         assert a is not None
         assert b is not None
-        assert c is not None
         assert a.low == pytest.approx(b.low)
-        assert a.low != pytest.approx(c.low, rel=1e-9)
-
-
-def test_more_confidence_widens_the_interval() -> None:
-    frame = predictions()
-    narrow = bootstrap_metrics(frame, num_resamples=100, confidence=0.8, metrics=["auc"]).fold_mean["auc"]
-    wide = bootstrap_metrics(frame, num_resamples=100, confidence=0.99, metrics=["auc"]).fold_mean["auc"]
-    assert narrow is not None
-    assert wide is not None
-    assert narrow.low is not None
-    assert wide.low is not None
-    assert wide.low < narrow.low < narrow.estimate
 
 
 def test_patients_are_drawn_within_their_fold_and_a_fold_keeps_both_labels() -> None:
@@ -104,25 +90,23 @@ def test_patients_are_drawn_within_their_fold_and_a_fold_keeps_both_labels() -> 
     # One patient of fold 1 and two of fold 2 have positives.
     positive = frame["patient_id"].isin(["p000", "p001", "p004", "p002"]) & (frame["col"] % 2 == 0)
     table = tabulate_patients(frame.assign(label=positive.astype(np.int8)))
-    resamples = resample_table(table, num_resamples=300, seed=0)
+    # Four patients leave one of them out in (3/4)^4 = 32 % of the draws: these are drawn again.
+    weights = resample_table(table, num_resamples=300)
     for fold in (1, 2, 3):
         part = table.units(fold)
-        assert (resamples.weights[:, part].sum(axis=1) == 4).all()
-        assert (resamples.weights[:, part] @ table.positives[part] > 0).all()
-        assert (resamples.weights[:, part] @ table.negatives[part] > 0).all()
-    # Four patients leave one of them out in (3/4)^4 = 32 % of the draws.
-    assert resamples.num_redrawn > 100
-    assert bootstrap_metrics(frame.assign(label=positive.astype(np.int8)), num_resamples=300).num_redrawn > 100
+        assert (weights[:, part].sum(axis=1) == 4).all()
+        assert (weights[:, part] @ table.positives[part] > 0).all()
+        assert (weights[:, part] @ table.negatives[part] > 0).all()
 
 
 def test_patients_that_several_models_scored_are_drawn_once_for_all() -> None:
     frame = predictions(num_folds=1)
     table = tabulate_patients(pd.concat([frame, frame.assign(fold=2), predictions(num_folds=1).assign(fold=3)]))
-    weights = resample_table(table, num_resamples=20, seed=0).weights
+    weights = resample_table(table, num_resamples=20)
     np.testing.assert_array_equal(weights[:, table.units(1)], weights[:, table.units(2)])
     np.testing.assert_array_equal(weights[:, table.units(1)], weights[:, table.units(3)])
     alone = tabulate_patients(predictions())
-    apart = resample_table(alone, num_resamples=20, seed=0).weights
+    apart = resample_table(alone, num_resamples=20)
     assert not np.array_equal(apart[:, alone.units(1)], apart[:, alone.units(2)])
 
 
@@ -206,13 +190,13 @@ def eight() -> pd.DataFrame:
 
 
 def test_every_resample_has_as_many_patients_as_there_are(eight: pd.DataFrame) -> None:
-    resamples = resample_patients(eight, num_resamples=50, seed=1)
+    resamples = resample_patients(eight, num_resamples=50)
     assert resamples.patients.tolist() == [f"p{number}" for number in range(8)]
     assert (resamples.weights.sum(axis=1) == 8).all()
 
 
-def test_same_seed_same_resamples(eight: pd.DataFrame) -> None:
-    first, second = (resample_patients(eight, num_resamples=5, seed=3) for _ in range(2))
+def test_resamples_are_the_same_each_time(eight: pd.DataFrame) -> None:
+    first, second = (resample_patients(eight, num_resamples=5) for _ in range(2))
     assert np.array_equal(first.weights, second.weights)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.froc import froc, froc_intervals, num_marks, on_breast, reach_of
+from mmgkeras.evaluation.froc import Froc, froc, on_breast, reach_of
 from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.schema import Grid, Kind, Region, Shape
 
@@ -16,6 +16,11 @@ def predictions(rows: list[Row]) -> pd.DataFrame:
     """(image_id, patient_id, fold, row, col, label, probability)."""
     names = ["image_id", "patient_id", "fold", "row", "col", "label", "probability"]
     return pd.DataFrame(rows, columns=names).assign(tissue=1.0)
+
+
+def pooled(result: Froc) -> dict[float, float | None]:
+    """The sensitivity by false positives an image, all folds at one threshold."""
+    return {rate: None if one is None else one.estimate for rate, one in result.pooled.items()}
 
 
 FIRST_FOLD: list[Row] = [
@@ -58,26 +63,29 @@ def test_the_curve_of_a_case_by_hand() -> None:
     # there is none, at 0.6 three on three images, at 0.5 four.
     frame = predictions(FIRST_FOLD)
     result = froc(frame, targets_from_labels(frame), reach=None)
-    assert (result.num_targets, result.num_images) == (3, 3)
+    assert result.num_images == 3
     expected = ((0, 0), (0, 1 / 3), (1, 2 / 3), (4 / 3, 1))
     assert result.points == pytest.approx(np.array(expected))
-    assert result.at == pytest.approx({0.5: 1 / 3, 1: 2 / 3, 2: 1, 4: 1})
-    assert result.fold_mean == result.at
+    assert pooled(result) == pytest.approx({0.5: 1 / 3, 1: 2 / 3, 2: 1, 4: 1})
+    for rate, mean in result.fold_mean.items():
+        assert mean is not None
+        assert mean.estimate == pooled(result)[rate]
 
 
 def test_the_mean_of_folds_has_a_threshold_for_each_and_the_pooled_curve_one_for_all() -> None:
     frame = predictions(FIRST_FOLD + SECOND_FOLD)
     result = froc(frame, targets_from_labels(frame), reach=None)
     # The second fold finds its target, 0.2, at one false positive on one image.
-    assert result.fold_mean == pytest.approx({0.5: (1 / 3 + 0) / 2, 1: (2 / 3 + 1) / 2, 2: 1, 4: 1})
+    means = {rate: one.estimate for rate, one in result.fold_mean.items() if one is not None}
+    assert means == pytest.approx({0.5: (1 / 3 + 0) / 2, 1: (2 / 3 + 1) / 2, 2: 1, 4: 1})
     # Pooled on four images: 0 at 0.9, 3 / 4 at 0.6, 4 / 4 at 0.5, 6 / 4 at 0.2.
     assert result.points == pytest.approx(np.array([(0, 0), (0, 0.25), (0.75, 0.5), (1, 0.75), (1.5, 1)]))
-    assert result.at == pytest.approx({0.5: 0.25, 1: 0.75, 2: 1, 4: 1})
+    assert pooled(result) == pytest.approx({0.5: 0.25, 1: 0.75, 2: 1, 4: 1})
 
 
 def test_a_negative_that_scores_as_the_target_does_is_a_false_positive() -> None:
     frame = predictions([("a", "p", 1, 0, 0, 1, 0.4), ("a", "p", 1, 5, 5, 0, 0.4)])
-    assert froc(frame, targets_from_labels(frame), reach=None).at == {0.5: 0, 1: 1, 2: 1, 4: 1}
+    assert pooled(froc(frame, targets_from_labels(frame), reach=None)) == {0.5: 0, 1: 1, 2: 1, 4: 1}
 
 
 def test_an_image_scored_by_two_models_counts_in_each_fold() -> None:
@@ -93,8 +101,7 @@ def test_without_targets_or_without_negatives_there_is_no_curve() -> None:
         frame = predictions([("a", "p", 1, 0, 0, label, 0.4)])
         result = froc(frame, targets_from_labels(frame), reach=None)
         assert result.points == ()
-        assert set(result.at.values()) == set(result.fold_mean.values()) == {None}
-        assert set(froc_intervals(frame, targets_from_labels(frame), reach=None).pooled.values()) == {None}
+        assert set(result.pooled.values()) == set(result.fold_mean.values()) == {None}
 
 
 def test_the_curve_is_what_every_threshold_in_turn_gives() -> None:
@@ -111,7 +118,7 @@ def test_the_curve_is_what_every_threshold_in_turn_gives() -> None:
     peaks = [max(score[target.image_id, *patch] for patch in target.patches) for target in targets.items]
     negatives = frame.loc[frame["label"] == 0, "probability"].to_numpy()
     result = froc(frame, targets, reach=None)
-    for rate, sensitivity in result.at.items():
+    for rate, sensitivity in pooled(result).items():
         reached = [
             np.mean(np.array(peaks) >= threshold)
             for threshold in np.linspace(0, 1, 101)
@@ -162,20 +169,22 @@ def test_intervals_that_span_nearly_everything_are_not_given() -> None:
     rows += [("b", "q", 1, 2, col, 0, 0.5) for col in range(100)]
     frame = predictions(rows)
     targets = targets_from_labels(frame)
-    intervals = froc_intervals(frame, targets, reach=None, num_resamples=200, rates=(1.0,))
-    for interval in (intervals.fold_mean[1.0], intervals.pooled[1.0]):
+    result = froc(frame, targets, reach=None, num_resamples=200)
+    for interval in (result.fold_mean[1.0], result.pooled[1.0]):
         assert interval is not None
         assert interval.estimate == 0.5
         assert (interval.low, interval.high) == (None, None)
-    assert froc_intervals(frame, targets, reach=None, num_resamples=200, rates=(1.0,)) == intervals
+    assert froc(frame, targets, reach=None, num_resamples=200) == result
 
 
 def test_a_draw_without_a_target_is_made_again() -> None:
-    rows: list[Row] = [("a", "p", 1, 0, 0, 1, 0.9), ("b", "q", 1, 0, 0, 1, 0.1)]
-    rows += [(f"n{number}", f"n{number}", 1, 0, 0, 0, 0.5) for number in range(5)]
+    # In each fold two of seven patients have a target: (5/7)^7 = 9 % of the draws would leave both out.
+    rows: list[Row] = []
+    for fold in range(1, 9):
+        rows += [(f"{fold}a", f"{fold}p", fold, 0, 0, 1, 0.9), (f"{fold}b", f"{fold}q", fold, 0, 0, 1, 0.1)]
+        rows += [(f"{fold}{number}", f"{fold}{number}", fold, 0, 0, 0, 0.5) for number in range(5)]
     frame = predictions(rows)
-    targets = targets_from_labels(frame)
-    interval = froc_intervals(frame, targets, reach=None, num_resamples=100, confidence=0.5).fold_mean[0.5]
+    interval = froc(frame, targets_from_labels(frame), reach=None, num_resamples=100).fold_mean[0.5]
     assert interval is not None
     assert interval.estimate == 0.5
     assert interval.low is not None
@@ -184,7 +193,7 @@ def test_a_draw_without_a_target_is_made_again() -> None:
 
 def test_one_patient_alone_has_no_interval() -> None:
     frame = predictions([("a", "p", 1, 0, 0, 1, 0.9), ("a", "p", 1, 5, 0, 0, 0.1)])
-    interval = froc_intervals(frame, targets_from_labels(frame), reach=None, num_resamples=10).pooled[1.0]
+    interval = froc(frame, targets_from_labels(frame), reach=None, num_resamples=10).pooled[1.0]
     assert interval is not None
     assert (interval.low, interval.estimate, interval.high) == (None, 1, None)
 
@@ -202,36 +211,38 @@ def grid(scores: list[list[float]], labels: list[list[int]], *, image: str = "a"
 def test_a_connected_set_of_patches_is_one_mark() -> None:
     # From 0.9 down: a mark at 0.9, one at 0.8; they meet by a corner at 0.7. The target is hit at 0.6.
     frame = grid([[0.9, 0.1, 0.1, 0.6], [0.1, 0.7, 0.1, 0.1], [0.8, 0.1, 0.1, 0.1]], [[0, 0, 0, 1], [0] * 4, [0] * 4])
-    assert [num_marks(frame, threshold=t) for t in (0.9, 0.8, 0.7, 0.6, 0.1)] == [1, 2, 1, 2, 1]
     targets = targets_from_labels(frame)
     # At 0.8 there were two false marks, and two they remain.
-    assert froc(frame, targets).at == {0.5: 0, 1: 0, 2: 1, 4: 1}
-    assert froc(frame, targets, reach=None).at == {0.5: 0, 1: 0, 2: 0, 4: 1}
+    assert pooled(froc(frame, targets)) == {0.5: 0, 1: 0, 2: 1, 4: 1}
+    assert pooled(froc(frame, targets, reach=None)) == {0.5: 0, 1: 0, 2: 0, 4: 1}
 
 
 def test_a_mark_that_meets_a_target_is_no_false_one() -> None:
     # The negative joins the mark on the target that is higher; in the second row it was a false mark of its own first.
     for scores, expected in (([0.8, 0.9, 0.1], 1), ([0.9, 0.8, 0.1], 0)):
         frame = grid([scores], [[0, 1, 0]])
-        assert froc(frame, targets_from_labels(frame)).at[0.5] == expected
+        assert pooled(froc(frame, targets_from_labels(frame)))[0.5] == expected
 
 
 def test_unknown_patches_connect_and_count_nowhere() -> None:
     # Alone at 0.9, no false mark; at 0.8 it brings the negative beside it to the target.
     frame = grid([[0.8, 0.9, 0.85, 0.1, 0.95]], [[0, -1, 1, 0, -1]])
-    assert froc(frame, targets_from_labels(frame)).at[0.5] == 1
+    assert pooled(froc(frame, targets_from_labels(frame)))[0.5] == 1
 
 
 def test_calling_everything_does_not_undo_false_positives() -> None:
     # At 0.1 all is one mark with both targets in it; at 0.5 and 0.4 there were two false marks.
     frame = grid([[0.9, 0.1, 0.5, 0.1, 0.4, 0.1, 0.2]], [[1, 0, 0, 0, 0, 0, 1]])
-    assert froc(frame, targets_from_labels(frame)).at == {0.5: 0.5, 1: 0.5, 2: 1, 4: 1}
+    assert pooled(froc(frame, targets_from_labels(frame))) == {0.5: 0.5, 1: 0.5, 2: 1, 4: 1}
 
 
 def test_overlapping_and_touching_patches_are_connected() -> None:
     assert [reach_of(patch_px=32, stride_px=stride) for stride in (32, 16, 12, 64)] == [1, 2, 2, 1]
-    frame = grid([[0.9, 0.1, 0.9, 0.1, 0.1, 0.9]], [[0] * 6])
-    assert [num_marks(frame, threshold=0.5, reach=reach) for reach in (1, 2, 3)] == [3, 2, 1]
+    # Above the target's 0.5 there are three patches, 2 and 3 columns apart: three marks, two, one.
+    frame = grid([[0.9, 0.1, 0.9, 0.1, 0.1, 0.9, *[0.1] * 4, 0.5]], [[0] * 10 + [1]])
+    targets = targets_from_labels(frame)
+    points = [froc(frame, targets, reach=reach).points for reach in (1, 2, 3)]
+    assert points == [((0, 0), (num_marks, 1)) for num_marks in (3, 2, 1)]
 
 
 def test_the_breast_is_where_any_tissue_is() -> None:
@@ -259,7 +270,7 @@ def test_the_curve_by_marks_is_what_every_threshold_in_turn_gives(reach: int) ->
             most[image] = max(most[image], _num_false(patches, reach=reach))
         peaks = [max(score[one.image_id, *place] for place in one.patches) for one in targets.items]
         reached.append((sum(most.values()) / 4, np.mean(np.array(peaks) >= threshold)))
-    for rate, sensitivity in result.at.items():
+    for rate, sensitivity in pooled(result).items():
         assert sensitivity == pytest.approx(max(hit for false, hit in reached if false <= rate))
 
 

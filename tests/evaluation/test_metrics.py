@@ -16,7 +16,6 @@ from mmgkeras.evaluation.metrics import (
     placements,
     precision_recall_points,
     roc_points,
-    sensitivity_at,
     within_image_pairs,
 )
 
@@ -134,16 +133,6 @@ def test_placements_count_the_others_of_each_group_below_and_not_below() -> None
     # 0.5 beats the 0.1 of group 0 and half of the 0.5 of group 1; 0.9 beats all but half of 0.9.
     np.testing.assert_array_equal(below, [[1, 0.5], [1, 1.5]])
     np.testing.assert_array_equal(reached, [[0, 2], [0, 1]])
-
-
-def test_the_sensitivity_at_a_specificity_lets_as_many_negatives_pass_as_it_allows() -> None:
-    # Of 100 negatives 0.00 to 0.99 two may be called: 0.98 and 0.99. Positives above 0.97 are found.
-    labels = np.repeat([0, 1], [100, 4])
-    scores = np.concatenate([np.arange(100) / 100, [0.995, 0.985, 0.98, 0.97]])
-    assert sensitivity_at(labels, scores, specificity=0.98) == 0.75
-    assert sensitivity_at(labels, scores, specificity=1.0) == 0.25
-    assert sensitivity_at(labels, scores, specificity=0.97) == 1
-    assert sensitivity_at(labels[:100], scores[:100]) is None
 
 
 def test_within_an_image_a_positive_is_compared_with_its_own_negatives_alone() -> None:

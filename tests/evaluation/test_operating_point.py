@@ -7,9 +7,8 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import METRICS
 from mmgkeras.evaluation.operating_point import (
     choose_threshold,
-    cross_fitted_operating_points,
+    cross_fitted_thresholds,
     fitting_sets,
-    mean_reached,
     measure_at,
     reached_intervals,
 )
@@ -114,29 +113,28 @@ TWO_FOLDS = predictions(
 
 
 def test_the_threshold_of_a_fold_is_chosen_on_the_other_and_judged_on_its_own() -> None:
-    points = cross_fitted_operating_points(TWO_FOLDS, validation=None, sensitivity=1)
-    assert (points.fitted_on, points.kind, points.target) == ("the other folds", "sensitivity", 1)
-    assert {fold: reached.threshold for fold, reached in points.folds.items()} == {1: 0.3, 2: 0.4}
-    assert [reached.metrics.sensitivity for reached in points.folds.values()] == [1, 0.5]
-    assert [reached.false_positives_per_image for reached in points.folds.values()] == [1, 0]
-    assert points.mean["sensitivity"] == 0.75
-    assert points.mean["false_positives_per_image"] == 0.5
-    assert points.mean["threshold"] == pytest.approx(0.35)
+    points = cross_fitted_thresholds(TWO_FOLDS, validation=None, sensitivity=1)
+    assert (points.fitted_on, points.by_fold) == ("the other folds", {1: 0.3, 2: 0.4})
+    # Fold 1 finds both at one false positive on its image, fold 2 one at none.
+    found = reached_intervals(TWO_FOLDS, points.by_fold, num_resamples=10)
+    for name, expected in (("sensitivity", 0.75), ("false_positives_per_image", 0.5)):
+        interval = found[name]
+        assert interval is not None
+        assert interval.estimate == expected
 
 
 def test_held_out_patients_give_the_threshold_of_their_own_model() -> None:
     held_out = predictions([(1, "x", 1, 0.6), (1, "x", 0, 0.45), (2, "y", 1, 0.1), (2, "y", 0, 0.8)])
-    points = cross_fitted_operating_points(TWO_FOLDS, validation=held_out, false_positives_per_image=0)
-    assert points.fitted_on == "held-out patients"
-    assert {fold: reached.threshold for fold, reached in points.folds.items()} == {1: 0.6, 2: 1.0}
+    points = cross_fitted_thresholds(TWO_FOLDS, validation=held_out, false_positives_per_image=0)
+    assert (points.fitted_on, points.by_fold) == ("held-out patients", {1: 0.6, 2: 1.0})
 
 
 def test_what_cannot_be_chosen_says_why() -> None:
-    alone = cross_fitted_operating_points(TWO_FOLDS[TWO_FOLDS["fold"] == 1], validation=None, sensitivity=0.9)
-    assert (alone.fitted_on, alone.folds, alone.mean) == (None, {}, {})
+    alone = cross_fitted_thresholds(TWO_FOLDS[TWO_FOLDS["fold"] == 1], validation=None, sensitivity=0.9)
+    assert (alone.fitted_on, alone.by_fold) == (None, {})
     assert alone.reason
     certain = TWO_FOLDS.assign(probability=1.0)
-    stuck = cross_fitted_operating_points(certain, validation=None, false_positives_per_image=0)
+    stuck = cross_fitted_thresholds(certain, validation=None, false_positives_per_image=0)
     assert stuck.fitted_on is None
     assert stuck.reason.startswith("fold 1: ")
 
@@ -201,11 +199,12 @@ def test_intervals_are_of_the_decisions_at_the_threshold_of_each_fold() -> None:
     thresholds = {1: 0.4, 2: 0.6}
     found = reached_intervals(frame, thresholds, num_resamples=200)
     parts = [measure_at(frame[frame["fold"] == fold], threshold=value) for fold, value in thresholds.items()]
-    for name, expected in mean_reached(parts).items():
-        if name in found:
-            interval = found[name]
-            assert interval is not None
-            assert interval.estimate == pytest.approx(expected)
-            assert interval.low is not None
-            assert interval.low < interval.estimate
-    assert set(found) == {*METRICS[2:], "false_positives_per_image"}
+    of_folds = {name: [getattr(part.metrics, name) for part in parts] for name in METRICS[2:]}
+    of_folds["false_positives_per_image"] = [part.false_positives_per_image for part in parts]
+    assert set(found) == set(of_folds)
+    for name, values in of_folds.items():
+        interval = found[name]
+        assert interval is not None
+        assert interval.estimate == pytest.approx(np.mean(values))
+        assert interval.low is not None
+        assert interval.low < interval.estimate

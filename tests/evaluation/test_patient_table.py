@@ -7,7 +7,6 @@ from mmgkeras.evaluation.metrics import (
     WITHIN_IMAGE_AUC,
     measure,
     measure_mammograms,
-    sensitivity_at,
     within_image_pairs,
 )
 from mmgkeras.evaluation.patient_table import BOOTSTRAPPED, MAMMOGRAM_ACCURACY, tabulate_patients
@@ -50,8 +49,11 @@ def metric_of(frame: pd.DataFrame, name: str) -> float:
         return float(measure_mammograms(frame)["accuracy"].mean())
     known = frame[frame["label"] >= 0]
     if name == SENSITIVITY_AT_SPECIFICITY:
-        value = sensitivity_at(known["label"].to_numpy(), known["probability"].to_numpy())
-        return np.nan if value is None else value
+        positives, negatives = (known.loc[known["label"] == label, "probability"].to_numpy() for label in (1, 0))
+        if not len(positives) or not len(negatives):
+            return np.nan
+        reached = (negatives >= positives[:, np.newaxis]).mean(axis=1)
+        return float(np.mean(reached <= 0.02 + 1e-9))
     if name == WITHIN_IMAGE_AUC:
         pairs = within_image_pairs(known)
         return float(pairs["wins"].sum() / pairs["pairs"].sum()) if len(pairs) else np.nan
@@ -73,6 +75,14 @@ def test_weighted_metrics_are_those_of_patches_repeated_as_often(name: str, seed
         part = frame if fold is None else frame[frame["fold"] == fold]
         expected = [metric_of(repeated(part, dict(zip(patients, draw, strict=True))), name) for draw in draws]
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_the_sensitivity_at_a_specificity_lets_as_many_negatives_pass_as_it_allows() -> None:
+    # Of 100 negatives 0.00 to 0.99 two may be called: 0.98 and 0.99. Positives above 0.97 are found.
+    frame = patches().iloc[:104].assign(fold=1, patient_id="p", label=np.repeat([0, 1], [100, 4]))
+    frame["probability"] = np.concatenate([np.arange(100) / 100, [0.995, 0.985, 0.98, 0.97]])
+    table = tabulate_patients(frame)
+    assert table.metric(SENSITIVITY_AT_SPECIFICITY, np.ones((1, 1))).tolist() == [0.75]
 
 
 def test_units_are_patients_within_folds_sorted_by_fold() -> None:

@@ -16,7 +16,7 @@ from mmgkeras.config import AugmentationConfig
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.outputs import standing
-from mmgkeras.evaluation.summary import NetworkMetrics, mean_of_models, measure_networks, without_assumed
+from mmgkeras.evaluation.summary import Measured, mean_of_models, measure_selections, without_assumed
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.comparison_with_paper import paper_numbers, paper_section
 from mmgkeras.report.comparisons import assumed_section, differences_section, external_section
@@ -77,9 +77,8 @@ def sections(made: tuple[Path, tuple[Section, ...]]) -> Mapping[str, Section]:
     return {section.anchor: section for section in made[1]}
 
 
-def measured(study: Study) -> tuple[NetworkMetrics, ...]:
-    predictions = {network.name: network.first.predictions for network in study.networks}
-    return measure_networks(predictions, num_resamples=100)
+def measured(study: Study) -> Measured:
+    return {one.name: measure_selections(one.first.predictions, num_resamples=100) for one in study.networks}
 
 
 def table(section: Section, name: str) -> Table:
@@ -146,12 +145,11 @@ def test_always_no_has_its_own_accuracy_of_each_mammogram(study: Study, sections
 
 
 def test_the_lead_says_where_the_best_baseline_stands(study: Study) -> None:
-    predictions = {network.name: network.first.predictions for network in study.networks}
-    measured = measure_networks(predictions, num_resamples=100)
-    lead = headline_section(study, measured, num_resamples=100).body[0]
+    found = measured(study)
+    lead = headline_section(study, found, num_resamples=100).body[0]
     assert isinstance(lead, Text)
     assert lead.kind == "lead"
-    beside = standing(measured[0].selections["tissue"].summary)
+    beside = standing(found[R18]["tissue"].summary)
     assert beside is not None
     assert f", {beside}." in lead.text.replace("\u2212", "-")
 
