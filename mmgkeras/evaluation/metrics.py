@@ -141,13 +141,15 @@ def within_image_pairs(patches: pd.DataFrame) -> pd.DataFrame:
 
     Columns: fold, image_id, patient_id, pairs, wins; equal scores win half.
     """
-    rows = []
-    for (fold, image_id), part in patches.groupby(["fold", "image_id"], sort=False):
-        labels, scores = part["label"].to_numpy(), part["probability"].to_numpy(np.float64)
-        if (area := auc(labels, scores)) is not None:
-            pairs = int((labels == CALCIFICATION).sum()) * int((labels == NO_CALCIFICATION).sum())
-            rows.append((fold, image_id, part["patient_id"].iloc[0], pairs, area * pairs))
-    return pd.DataFrame(rows, columns=["fold", "image_id", "patient_id", "pairs", "wins"])
+    keys = ["fold", "image_id"]
+    is_positive = patches["label"] == CALCIFICATION
+    ranks = patches.groupby(keys)["probability"].rank().where(is_positive, 0.0)
+    counted = patches.assign(positives=is_positive, negatives=~is_positive, ranks=ranks)
+    sums = counted.groupby([*keys, "patient_id"], sort=False)[["positives", "negatives", "ranks"]].sum()
+    # Mann and Whitney's U: the ranks of the positives, less those that they have among themselves.
+    wins = sums["ranks"] - sums["positives"] * (sums["positives"] + 1) / 2
+    pairs = pd.DataFrame({"pairs": sums["positives"] * sums["negatives"], "wins": wins})
+    return pairs[pairs["pairs"] > 0].reset_index()
 
 
 def mean_metrics(of_folds: Sequence[Metrics]) -> dict[str, float | None]:
@@ -178,25 +180,18 @@ def measure_mammograms(
     Columns: image_id, patient_id, fold, num_patches, num_unknown, tp, fp, tn, fn, accuracy = (tp + tn) over the
     patches of known label, NaN where there is none, and seconds, of the given (fold, image_id), NaN where not given.
     """
-    rows = []
-    for _, patches in predictions.groupby(["fold", "image_id"], sort=False):
-        fold, image_id = int(patches["fold"].iloc[0]), str(patches["image_id"].iloc[0])
-        known = patches[patches["label"] != UNKNOWN]
-        counts = confusion(known["label"].to_numpy(), known["probability"].to_numpy(), threshold=threshold)
-        right = counts["tp"] + counts["tn"]
-        rows.append(
-            {
-                "image_id": image_id,
-                "patient_id": patches["patient_id"].iloc[0],
-                "fold": fold,
-                "num_patches": len(patches),
-                "num_unknown": len(patches) - len(known),
-                **counts,
-                "accuracy": right / len(known) if len(known) else np.nan,
-                "seconds": (seconds or {}).get((fold, image_id), np.nan),
-            }
-        )
-    return pd.DataFrame(rows, columns=list(MAMMOGRAM_COLUMNS))
+    is_known = (predictions["label"] != UNKNOWN).to_numpy()
+    found = outcomes(predictions["label"].to_numpy(), predictions["probability"].to_numpy(), threshold=threshold)
+    counted = predictions[["fold", "image_id", "patient_id"]].assign(
+        num_patches=1, num_unknown=~is_known, **{name: part & is_known for name, part in found.items()}
+    )
+    of_images = counted.groupby(["fold", "image_id", "patient_id"], sort=False).sum().reset_index()
+    right = of_images["tp"] + of_images["tn"]
+    keys = zip(of_images["fold"], of_images["image_id"], strict=True)
+    return of_images.assign(
+        accuracy=right / (of_images["num_patches"] - of_images["num_unknown"]),
+        seconds=[(seconds or {}).get(key, np.nan) for key in keys],
+    )[list(MAMMOGRAM_COLUMNS)]
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -215,7 +210,7 @@ def curves_of_folds(
     ]
 
 
-def roc_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
+def roc_points(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Curve:
     """False positive rate and sensitivity, ascending, at every threshold at which the curve bends, and at its ends."""
     negatives, positives = _reached(labels, scores)
     bends = (np.diff(negatives, 2) != 0) | (np.diff(positives, 2) != 0)
@@ -231,7 +226,7 @@ def mean_roc(curves: Sequence[Curve]) -> Curve:
     return np.repeat(grid, 2), np.column_stack([below, above]).ravel()
 
 
-def precision_recall_points(labels: NDArray[np.integer], scores: NDArray[np.float64]) -> Curve:
+def precision_recall_points(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> Curve:
     """Recall, ascending, and precision; between two points the precision is that of the right one."""
     negatives, positives = _reached(labels, scores)
     precision = positives[1:] / (positives + negatives)[1:]

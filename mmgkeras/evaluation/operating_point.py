@@ -72,21 +72,6 @@ class FittingSets:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrossFittedThresholds:
-    """Thresholds chosen for each fold on other patients than those it tests.
-
-    Attributes:
-        by_fold: by the number of the fold; empty where one cannot be chosen.
-        fitted_on: which other patients; None where there are none.
-        reason: why there are none; empty where there are.
-    """
-
-    by_fold: Mapping[int, float] = field(default_factory=dict)
-    fitted_on: FittedOn | None = None
-    reason: str = ""
-
-
 def fitting_sets(predictions: pd.DataFrame, *, validation: pd.DataFrame | None) -> FittingSets:
     """The patients held out of each fold's training where all folds have such of both labels, else the other folds.
 
@@ -148,25 +133,14 @@ def measure_at(predictions: pd.DataFrame, *, threshold: float) -> Reached:
 
 
 def cross_fitted_thresholds(
-    predictions: pd.DataFrame,
-    *,
-    validation: pd.DataFrame | None,
-    sensitivity: float | None = None,
-    false_positives_per_image: float | None = None,
-) -> CrossFittedThresholds:
-    """For each fold, the threshold chosen on other patients: see `fitting_sets` and `choose_threshold`.
-
-    Args:
-        predictions: of the test subsets, with the columns of predictions.csv.
-        validation: of the held-out patients, of the same selection of patches; None without.
-        sensitivity: of patches, above 0, at most 1.
-        false_positives_per_image: 0 or more.
+    sets: FittingSets, *, sensitivity: float | None = None, false_positives_per_image: float | None = None
+) -> dict[int, float]:
+    """For each fold, the threshold chosen on other patients; arguments as for `choose_threshold`.
 
     Raises:
-        InputError: if a patient whom a fold tests would be used for it.
+        InputError: if one cannot be chosen; it names the fold.
         ValueError: if not one of the targets is given, or it is out of range.
     """
-    sets = fitting_sets(predictions, validation=validation)
     thresholds = {}
     for fold, part in sets.by_fold.items():
         try:
@@ -174,8 +148,8 @@ def cross_fitted_thresholds(
                 part, sensitivity=sensitivity, false_positives_per_image=false_positives_per_image
             )
         except InputError as error:
-            return CrossFittedThresholds(reason=f"fold {fold}: {error}")
-    return CrossFittedThresholds(by_fold=thresholds, fitted_on=sets.fitted_on, reason=sets.reason)
+            raise InputError(f"fold {fold}: {error}") from error
+    return thresholds
 
 
 def reached_intervals(

@@ -12,7 +12,12 @@ import pandas as pd
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
 from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS, THRESHOLD
-from mmgkeras.evaluation.operating_point import CrossFittedThresholds, cross_fitted_thresholds, reached_intervals
+from mmgkeras.evaluation.operating_point import (
+    FittingSets,
+    cross_fitted_thresholds,
+    fitting_sets,
+    reached_intervals,
+)
 from mmgkeras.evaluation.patient_table import FALSE_POSITIVES_PER_IMAGE
 from mmgkeras.evaluation.summary import SELECTIONS, TISSUE, TISSUE_FRACTION, selected
 from mmgkeras.json_files import without_folders
@@ -84,16 +89,16 @@ def operating_points_section(study: Study, *, num_resamples: int) -> Section:
     for selection, name in SELECTIONS.items():
         rows: list[tuple[Cell, ...]] = []
         for network in study.networks:
-            papers = _reached(
-                selected(network.first.predictions, selection),
-                dict.fromkeys(study.folds, THRESHOLD),
-                num_resamples=num_resamples,
+            patches, validation = selected(network.first.predictions, selection), network.first.validation
+            sets = fitting_sets(patches, validation=None if validation is None else selected(validation, selection))
+            chosen, reasons = _chosen_thresholds(sets)
+            chosen = {f"the paper's, {THRESHOLD:g}": dict.fromkeys(study.folds, THRESHOLD), **chosen}
+            rows.extend(
+                (network.name, target, *_reached(patches, thresholds, num_resamples=num_resamples))
+                for target, thresholds in chosen.items()
             )
-            rows.append((network.name, f"the paper's, {THRESHOLD:g}", THRESHOLD, *papers))
-            found, points = _operating_rows(network, selection, num_resamples=num_resamples)
-            rows.extend((network.name, *cells) for cells in found)
-            said += [f"{network.name}, {name}: {point.reason}." for point in points if point.reason]
-            fitted |= {point.fitted_on for point in points if point.fitted_on}
+            said += [f"{network.name}, {name}: {reason}." for reason in reasons]
+            fitted |= {sets.fitted_on} if sets.fitted_on else set()
         body.append(_operating_table(rows, selection=selection, name=name))
     body[1:1] = [Text(f"Chosen on: {text}.") for text in sorted(fitted)]
     if said:
@@ -186,34 +191,26 @@ def _calibration_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
     )
 
 
+def _chosen_thresholds(sets: FittingSets) -> tuple[dict[str, dict[int, float]], list[str]]:
+    """The thresholds of each fold for each target, none where one cannot be chosen, and why."""
+    targets = {f"sensitivity {value:g}": {"sensitivity": value} for value in SENSITIVITIES}
+    targets |= {f"{value:g} FP per image": {"false_positives_per_image": value} for value in FALSE_POSITIVES}
+    chosen: dict[str, dict[int, float]] = {name: {} for name in targets}
+    reasons = [sets.reason] if sets.reason else []
+    for name, target in targets.items():
+        try:
+            chosen[name] = cross_fitted_thresholds(sets, **target)
+        except InputError as error:
+            reasons.append(str(error))
+    return chosen, reasons
+
+
 def _reached(patches: pd.DataFrame, thresholds: Mapping[int, float], *, num_resamples: int) -> tuple[Cell, ...]:
+    if not thresholds:
+        return (None,) * len(METRICS)
     found = reached_intervals(patches, thresholds, num_resamples=num_resamples)
-    return tuple(found[name] for name in (FALSE_POSITIVES_PER_IMAGE, *METRICS[2:]))
-
-
-def _operating_rows(
-    network: NetworkStudy, selection: str, *, num_resamples: int
-) -> tuple[list[tuple[Cell, ...]], list[CrossFittedThresholds]]:
-    """A row for each target, n/a where no threshold is chosen, and the points behind them, which say why."""
-    patches, validation = network.first.predictions, network.first.validation
-    rows: list[tuple[Cell, ...]] = []
-    found = []
-    targets = [("sensitivity", value) for value in SENSITIVITIES]
-    targets += [("false_positives_per_image", value) for value in FALSE_POSITIVES]
-    for kind, value in targets:
-        points = cross_fitted_thresholds(
-            selected(patches, selection),
-            validation=None if validation is None else selected(validation, selection),
-            **{kind: value},
-        )
-        reached: tuple[Cell, ...] = (None,) * (2 + len(METRICS[2:]))
-        if not points.reason:
-            of_folds = _reached(selected(patches, selection), points.by_fold, num_resamples=num_resamples)
-            reached = (float(np.mean(list(points.by_fold.values()))), *of_folds)
-        name = f"sensitivity {value:g}" if kind == "sensitivity" else f"{value:g} FP per image"
-        rows.append((name, *reached))
-        found.append(points)
-    return rows, found
+    reached = (found[name] for name in (FALSE_POSITIVES_PER_IMAGE, *METRICS[2:]))
+    return (float(np.mean(list(thresholds.values()))), *reached)
 
 
 def _operating_table(rows: Sequence[tuple[Cell, ...]], *, selection: str, name: str) -> Table:

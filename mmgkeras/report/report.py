@@ -3,10 +3,13 @@
 Owns the order of the sections and the files. What a section says is its own module's.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+from threadpoolctl import threadpool_limits
 
 from mmgkeras import __version__
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
@@ -64,7 +67,13 @@ def write_report(
         InputFaultsError: every fault of the cross-validation, one line each.
     """
     check_apart(out, [path for path in (crossval, store, data, *externals) if path is not None])
-    with output_lock(out), atomic_folder(out, overwrite=overwrite, owned=_OWNED) as folder:
+    gc.freeze()  # what was imported would be searched for garbage again and again
+    # Products of small matrices: several threads would wait for each other most of the time.
+    with (
+        threadpool_limits(1, "blas"),
+        output_lock(out),
+        atomic_folder(out, overwrite=overwrite, owned=_OWNED) as folder,
+    ):
         study = read_study(crossval, store=store, data=data)
         sections = build_sections(study, externals=externals, num_resamples=num_resamples, track=track)
         (folder / REPORT_HTML).write_text(_page(study, sections), encoding="utf-8")

@@ -113,10 +113,11 @@ TWO_FOLDS = predictions(
 
 
 def test_the_threshold_of_a_fold_is_chosen_on_the_other_and_judged_on_its_own() -> None:
-    points = cross_fitted_thresholds(TWO_FOLDS, validation=None, sensitivity=1)
-    assert (points.fitted_on, points.by_fold) == ("the other folds", {1: 0.3, 2: 0.4})
+    sets = fitting_sets(TWO_FOLDS, validation=None)
+    thresholds = cross_fitted_thresholds(sets, sensitivity=1)
+    assert (sets.fitted_on, thresholds) == ("the other folds", {1: 0.3, 2: 0.4})
     # Fold 1 finds both at one false positive on its image, fold 2 one at none.
-    found = reached_intervals(TWO_FOLDS, points.by_fold, num_resamples=10)
+    found = reached_intervals(TWO_FOLDS, thresholds, num_resamples=10)
     for name, expected in (("sensitivity", 0.75), ("false_positives_per_image", 0.5)):
         interval = found[name]
         assert interval is not None
@@ -125,18 +126,15 @@ def test_the_threshold_of_a_fold_is_chosen_on_the_other_and_judged_on_its_own() 
 
 def test_held_out_patients_give_the_threshold_of_their_own_model() -> None:
     held_out = predictions([(1, "x", 1, 0.6), (1, "x", 0, 0.45), (2, "y", 1, 0.1), (2, "y", 0, 0.8)])
-    points = cross_fitted_thresholds(TWO_FOLDS, validation=held_out, false_positives_per_image=0)
-    assert (points.fitted_on, points.by_fold) == ("held-out patients", {1: 0.6, 2: 1.0})
+    sets = fitting_sets(TWO_FOLDS, validation=held_out)
+    assert sets.fitted_on == "held-out patients"
+    assert cross_fitted_thresholds(sets, false_positives_per_image=0) == {1: 0.6, 2: 1.0}
 
 
 def test_what_cannot_be_chosen_says_why() -> None:
-    alone = cross_fitted_thresholds(TWO_FOLDS[TWO_FOLDS["fold"] == 1], validation=None, sensitivity=0.9)
-    assert (alone.fitted_on, alone.by_fold) == (None, {})
-    assert alone.reason
-    certain = TWO_FOLDS.assign(probability=1.0)
-    stuck = cross_fitted_thresholds(certain, validation=None, false_positives_per_image=0)
-    assert stuck.fitted_on is None
-    assert stuck.reason.startswith("fold 1: ")
+    certain = fitting_sets(TWO_FOLDS.assign(probability=1.0), validation=None)
+    with pytest.raises(InputError, match=r"^fold 1: predictions: no threshold gives at most 0 false positives"):
+        cross_fitted_thresholds(certain, false_positives_per_image=0)
 
 
 def owners(rows: list[tuple[int, str, int]]) -> pd.DataFrame:
