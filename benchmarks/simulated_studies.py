@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from mmgkeras.evaluation.bootstrap import bootstrap_metrics, resample_patients
 from mmgkeras.evaluation.comparison import clustered_aucs, compare_networks
-from mmgkeras.evaluation.froc import froc_intervals
+from mmgkeras.evaluation.froc import froc
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.subgroup_metrics import part_metrics
 from mmgkeras.evaluation.targets import Target, Targets
@@ -53,7 +53,7 @@ RESAMPLES = 200
 POSITIVE_SD = float(np.sqrt(PATIENT_SD**2 + PLAINNESS_SD**2 + IMAGE_SD**2 + 1))
 NEGATIVE_SD = float(np.sqrt(PATIENT_SD**2 + IMAGE_SD**2 + 1))
 FROC_RATE = 1.0
-"""False positives an image at which the sensitivity is simulated."""
+"""False positives an image at which the sensitivity is simulated, one of `RATES`."""
 TABLES = ("errors", "auc", "parts")
 
 
@@ -132,7 +132,7 @@ def part_intervals(predictions: pd.DataFrame) -> dict[str, Interval | None]:
     positives = predictions[predictions["label"] == 1]
     places = zip(positives["fold"], positives["image_id"], positives["col"], strict=True)
     targets = Targets("component", tuple(Target(fold, image, ((0, col),)) for fold, image, col in places))
-    found = froc_intervals(predictions, targets, reach=None, num_resamples=RESAMPLES, rates=[FROC_RATE])
+    found = froc(predictions, targets, reach=None, num_resamples=RESAMPLES)
     subgroup = predictions[predictions["patient_id"] % 2 == 0]
     metrics = part_metrics(subgroup, resample_patients(predictions, num_resamples=RESAMPLES))
     return {

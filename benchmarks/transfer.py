@@ -28,7 +28,7 @@ from scipy.special import expit
 from mmgkeras.config import ModelConfig
 from mmgkeras.evaluation.baselines import baseline_scores
 from mmgkeras.evaluation.comparison import clustered_aucs
-from mmgkeras.evaluation.froc import RATES, froc_intervals, reach_of
+from mmgkeras.evaluation.froc import RATES, froc, reach_of
 from mmgkeras.evaluation.targets import targets_from_regions
 from mmgkeras.models.localisation import ACTIVATION, localising_model
 from mmgkeras.models.network import build_network
@@ -119,7 +119,7 @@ def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
     fraction = store.manifest.labels.cluster_fraction
     targets = targets_from_regions(predictions, read_regions(data / "regions.csv"), grids, cluster_fraction=fraction)
     reach = reach_of(patch_px=store.patch_px, stride_px=store.stride_px)
-    intervals = froc_intervals(predictions, targets, reach=reach).pooled
+    intervals = froc(predictions, targets, reach=reach).pooled
     cells = [
         "n/a" if found is None else f"{found.estimate:.3f} ({found.low:.3f} to {found.high:.3f})"
         for found in (intervals[rate] for rate in RATES)
