@@ -21,7 +21,7 @@ from .console import PATH, echo, fault_lines, quiet_tensorflow, track
 
 if TYPE_CHECKING:
     from mmgkeras.config import Config
-    from mmgkeras.crossval.queue import Launch
+    from mmgkeras.crossval.cross_validate import Launch
     from mmgkeras.crossval.summary_table import JobRow
     from mmgkeras.study.layout import FoldJob
     from mmgkeras.study.run_files import EpochRow
@@ -153,7 +153,7 @@ def process_launcher(out: Path, *, has_own_terminal: bool) -> "Launch":
         has_own_terminal: progress goes to this process' stderr; else to log.txt in the job's folder, and the process
             sees no GPU but its own.
     """
-    from mmgkeras.crossval.queue import JobCrashError
+    from mmgkeras.crossval.cross_validate import JobCrashError
     from mmgkeras.errors import InputFaultsError
     from mmgkeras.study.layout import LOG
 

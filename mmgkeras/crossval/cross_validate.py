@@ -1,11 +1,13 @@
 """Folds x networks x seeds as a queue that can be cut at any moment and goes on when it is started again.
 
-Owns the order of the work and the tables at the top of the folder. What is refused is `request`'s, what a job
-does is `job`'s, and in which process it runs is the caller's choice.
+Owns the order of the work, what becomes of the other jobs when one crashes, and the tables at the top of the folder.
+What is refused is `request`'s, what a job does is `job`'s, and in which process it runs is the caller's choice.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +15,9 @@ import pandas as pd
 
 from mmgkeras.config import Config
 from mmgkeras.crossval.job import expected_files, run_job
-from mmgkeras.crossval.queue import Launch, run_queue
 from mmgkeras.crossval.request import ask, check_configs, check_folds, check_initial_models, find_data, remove_old
 from mmgkeras.crossval.summary_table import JobRow, measure_job, write_rows
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, MmgError
 from mmgkeras.files import check_apart
 from mmgkeras.locks import locks_output
 from mmgkeras.patches.store import PatchStore
@@ -37,6 +38,14 @@ from mmgkeras.training import devices as device
 from mmgkeras.training.run_folder import check_writable
 
 Placement = Literal["mirrored", "per-gpu"]
+
+
+class JobCrashError(MmgError):
+    """A job ended by something else than a fault in the user's input; the other jobs can go on."""
+
+
+Launch = Callable[[FoldJob, str], None]
+"""Runs a job on devices such as "GPU:0,GPU:1"; raises JobCrashError where the other jobs can go on without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,74 +130,107 @@ def crossval(
     check_writable(out)
     if overwrite:
         remove_old(out, asked, jobs=jobs)
-    book = _Book(out, asked, report)
-    book.open()
-    left = [job for job in jobs if job not in book.rows]
+    rows: dict[FoldJob, JobRow] = {}
+
+    def take_in(done: Sequence[FoldJob]) -> None:
+        rows.update((job, _measured(out, job, asked=asked)) for job in done)
+        if ordered := _write_tables(out, rows, asked=asked):
+            report(ordered)
+
+    expected = {job: expected_files(asked.config(job), data=asked.data) for job in asked.jobs()}
+    take_in([job for job, files in expected.items() if is_done(out, job, crossval=asked, files=files)])
+    left = [job for job in jobs if job not in rows]
     write_crossval(out, asked)
     run = launch or (lambda job, slot: run_job(out, job, devices=slot, track=track))
     slots = [",".join(names)] if placement == "mirrored" else names
-    crashed = run_queue(left, slots=slots, launch=run, finished=book.add)
+    crashed = run_queue(left, slots=slots, launch=run, finished=lambda job: take_in([job]))
     for job, reason in crashed.items():
         raise InputError(
             f"{out}: {len(crashed)} of {len(jobs)} folds are not done, the same command without --overwrite goes on; "
             f"{job.name}: {reason}"
         )
-    return Crossvalidated(rows=[book.rows[job] for job in jobs], num_done_before=len(jobs) - len(left))
+    return Crossvalidated(rows=[rows[job] for job in jobs], num_done_before=len(jobs) - len(left))
 
 
-@dataclass
-class _Book:
-    """What is done, and the tables that say so.
+def _measured(out: Path, job: FoldJob, *, asked: Crossval) -> JobRow:
+    folder, batch_size = job.folder(out), asked.config(job).train.batch_size
+    return measure_job(job, predictions=folder / PREDICTIONS_CSV, history=folder / RUN / HISTORY, batch_size=batch_size)
 
-    Attributes:
-        out: the folder of the cross-validation.
-        asked: what crossval.json says.
-        report: called with all rows whenever there is another.
-        rows: of the jobs that are done.
+
+def _write_tables(out: Path, rows: Mapping[FoldJob, JobRow], *, asked: Crossval) -> list[JobRow]:
+    """Writes summary.csv of the jobs that are done, and the predictions of each network and seed whose folds all are.
+
+    Returns:
+        The rows in the order of the jobs.
     """
+    for network in asked.configs:
+        for seed in asked.seeds:
+            _write_predictions(out, [FoldJob(network, seed, fold) for fold in asked.folds], done=rows)
+    ordered = [rows[job] for job in asked.jobs() if job in rows]
+    if ordered:
+        write_rows(out / SUMMARY_CSV, ordered)
+    else:
+        (out / SUMMARY_CSV).unlink(missing_ok=True)
+    return ordered
 
-    out: Path
-    asked: Crossval
-    report: Callable[[Sequence[JobRow]], None]
-    rows: dict[FoldJob, JobRow] = field(default_factory=dict)
 
-    def open(self) -> None:
-        """Finds the jobs that were done before, writes the tables of them."""
-        for job in self.asked.jobs():
-            files = expected_files(self.asked.config(job), data=self.asked.data)
-            if is_done(self.out, job, crossval=self.asked, files=files):
-                self.rows[job] = self._measured(job)
-        self._write()
+def _write_predictions(out: Path, jobs: Sequence[FoldJob], *, done: Collection[FoldJob]) -> None:
+    path = jobs[0].folder(out).parent / PREDICTIONS_CSV
+    if not all(job in done for job in jobs):
+        path.unlink(missing_ok=True)
+        return
+    parts = [job.folder(out) / PREDICTIONS_CSV for job in jobs]
+    if not path.exists() or path.stat().st_mtime < max(part.stat().st_mtime for part in parts):
+        frames = [read_predictions(part) for part in parts]
+        write_predictions(path, pd.concat(frames, ignore_index=True), overwrite=True)
 
-    def add(self, job: FoldJob) -> None:
-        """Takes in a job that has just ended."""
-        self.rows[job] = self._measured(job)
-        self._write()
 
-    def _measured(self, job: FoldJob) -> JobRow:
-        folder, batch_size = job.folder(self.out), self.asked.config(job).train.batch_size
-        return measure_job(
-            job, predictions=folder / PREDICTIONS_CSV, history=folder / RUN / HISTORY, batch_size=batch_size
-        )
+def run_queue(
+    jobs: Sequence[FoldJob], *, slots: Sequence[str], launch: Launch, finished: Callable[[FoldJob], None]
+) -> dict[FoldJob, str]:
+    """Runs jobs in order, one at a time in each slot; a slot that is free takes the next.
 
-    def _write(self) -> None:
-        """Writes summary.csv, and the out-of-fold predictions of each network and seed of which every fold is done."""
-        ordered = [self.rows[job] for job in self.asked.jobs() if job in self.rows]
-        for network in self.asked.configs:
-            for seed in self.asked.seeds:
-                self._write_predictions([FoldJob(network, seed, fold) for fold in self.asked.folds])
-        if ordered:
-            write_rows(self.out / SUMMARY_CSV, ordered)
-            self.report(ordered)
-        else:
-            (self.out / SUMMARY_CSV).unlink(missing_ok=True)
+    Args:
+        jobs: in the order in which they are begun.
+        slots: devices of each; several slots work in as many threads, one in the caller's.
+        launch: runs a job in a slot.
+        finished: called with each job that ended well, one at a time.
 
-    def _write_predictions(self, jobs: Sequence[FoldJob]) -> None:
-        path = jobs[0].folder(self.out).parent / PREDICTIONS_CSV
-        if not all(job in self.rows for job in jobs):
-            path.unlink(missing_ok=True)
-            return
-        parts = [job.folder(self.out) / PREDICTIONS_CSV for job in jobs]
-        if not path.exists() or path.stat().st_mtime < max(part.stat().st_mtime for part in parts):
-            frames = [read_predictions(part) for part in parts]
-            write_predictions(path, pd.concat(frames, ignore_index=True), overwrite=True)
+    Returns:
+        What crashed, and how.
+
+    Raises:
+        MmgError: the first fault of a job that is no crash; jobs that had begun in other slots are waited for, no
+            others are begun.
+    """
+    waiting, lock, stop = iter(jobs), threading.Lock(), threading.Event()
+    crashed: dict[FoldJob, str] = {}
+
+    def work(slot: str) -> None:
+        while not stop.is_set():
+            with lock:
+                job = next(waiting, None)
+            if job is None:
+                return
+            try:
+                launch(job, slot)
+                with lock:
+                    finished(job)
+            except JobCrashError as error:
+                crashed[job] = str(error)
+                continue
+            except BaseException:
+                stop.set()
+                raise
+
+    if len(slots) == 1:
+        work(slots[0])
+        return crashed
+    with ThreadPoolExecutor(len(slots)) as pool:
+        try:
+            for future in [pool.submit(work, slot) for slot in slots]:
+                future.result()
+        except BaseException:
+            stop.set()
+            raise
+    return crashed

@@ -76,15 +76,12 @@ class Recalibration:
         field_prevalence: part of positives among the patches of the patients fitted on, but for the negatives of a
             kind that the training leaves out.
         intercept, slope: of the shifted logits; None where they have no finite value.
-        num_patches, num_positives: that intercept and slope were fitted on.
     """
 
     trained_prevalence: float
     field_prevalence: float
     intercept: float | None
     slope: float | None
-    num_patches: int
-    num_positives: int
 
     def shifted(self, probability: Floats) -> Floats:
         """(N,) probabilities at the field's prevalence."""
@@ -207,8 +204,6 @@ def fit_recalibration(
         field_prevalence=field,
         intercept=None if line is None else line[0],
         slope=None if line is None else line[1],
-        num_patches=len(selected),
-        num_positives=int(is_positive.sum()),
     )
 
 

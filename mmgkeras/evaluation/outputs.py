@@ -23,14 +23,7 @@ from mmgkeras.evaluation.metrics import (
     WITHIN_IMAGE_AUC,
     measure_mammograms,
 )
-from mmgkeras.evaluation.summary import (
-    TISSUE_FRACTION,
-    SelectionSummary,
-    Summary,
-    Timing,
-    TwinSummary,
-    summarise,
-)
+from mmgkeras.evaluation.summary import TISSUE_FRACTION, SelectionSummary, Summary, Timing, summarise
 from mmgkeras.files import atomic_file, atomic_files, check_apart, check_outputs
 from mmgkeras.schema import Metrics
 from mmgkeras.tables import read_predictions
@@ -79,8 +72,18 @@ def write_metrics(
     check_outputs([folder / name for name in METRIC_FILES], overwrite=overwrite)
     summary = summarise(predictions, threshold=threshold, twins=twins, timing=timing)
     mammograms = measure_mammograms(predictions, threshold=threshold, seconds=seconds)
-    write_summary(folder, summary, overwrite=overwrite)
-    write_mammograms(folder, mammograms, overwrite=overwrite)
+    with atomic_file(folder / METRICS_JSON, overwrite=overwrite) as path:
+        path.write_text(json.dumps(as_json(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with (
+        atomic_file(folder / METRICS_CSV, overwrite=overwrite) as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, _CSV_COLUMNS, restval=NOT_AVAILABLE, lineterminator="\n")
+        writer.writeheader()
+        for name, selection in (("tissue", summary.tissue), ("all", summary.all_patches)):
+            writer.writerows({"patches": name, **row} for row in _csv_rows(selection))
+    with atomic_file(folder / MAMMOGRAMS_CSV, overwrite=overwrite) as path:
+        to_cells(mammograms).to_csv(path, index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
     return summary
 
 
@@ -119,47 +122,16 @@ def is_evaluation(path: Path) -> bool:
     return (path.parent / METRICS_JSON).is_file()
 
 
-def write_summary(folder: Path, summary: Summary, *, overwrite: bool = False) -> None:
-    """Writes metrics.json and metrics.csv into a folder.
-
-    Raises:
-        InputError: if one exists and `overwrite` is not set, or cannot be written.
-    """
-    with atomic_file(folder / METRICS_JSON, overwrite=overwrite) as path:
-        path.write_text(json.dumps(as_json(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    with (
-        atomic_file(folder / METRICS_CSV, overwrite=overwrite) as path,
-        path.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, _CSV_COLUMNS, restval=NOT_AVAILABLE, lineterminator="\n")
-        writer.writeheader()
-        for name, selection in (("tissue", summary.tissue), ("all", summary.all_patches)):
-            writer.writerows({"patches": name, **row} for row in _csv_rows(selection))
-
-
-def write_mammograms(folder: Path, mammograms: pd.DataFrame, *, overwrite: bool = False) -> None:
-    """Writes mammograms.csv from the frame of `measure_mammograms`.
-
-    Raises:
-        InputError: if it exists and `overwrite` is not set, or cannot be written.
-    """
-    with atomic_file(folder / MAMMOGRAMS_CSV, overwrite=overwrite) as path:
-        to_cells(mammograms).to_csv(path, index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
-
-
 def as_json(summary: Summary) -> dict[str, Any]:
     """What metrics.json holds; its first "auc" is that of tissue patches, the mean over folds."""
+    twins = summary.twins
     return {
         "tissue": _selection_as_json(summary.tissue),
         "all": _selection_as_json(summary.all_patches),
-        "twins": None if summary.twins is None else _twins_as_json(summary.twins),
+        "twins": twins and {"auc": twins.auc, "num_pairs": twins.num_pairs, "untrained": twins.baselines},
         "threshold": summary.threshold,
         "seconds_per_mammogram": None if summary.timing is None else dataclasses.asdict(summary.timing),
     }
-
-
-def _twins_as_json(twins: TwinSummary) -> dict[str, Any]:
-    return {"auc": twins.auc, "num_pairs": twins.num_pairs, "untrained": dict(twins.baselines)}
 
 
 def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:

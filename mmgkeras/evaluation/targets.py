@@ -5,7 +5,7 @@ connected set of positive patches. Which patches a region makes positive is the 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -57,15 +57,15 @@ def targets_from_labels(predictions: pd.DataFrame) -> Targets:
         predictions: with the columns of predictions.csv. A patch that was left out of them connects nothing.
     """
     items: list[Target] = []
-    for _, patches in _positives(predictions).groupby(["fold", "image_id"], sort=False):
-        fold, image_id = int(patches["fold"].iloc[0]), str(patches["image_id"].iloc[0])
+    positives = predictions[predictions["label"] == CALCIFICATION]
+    for (fold, image_id), patches in positives.groupby(["fold", "image_id"], sort=False):
         rows, cols = patches["row"].to_numpy(), patches["col"].to_numpy()
         is_positive = np.zeros((rows.max() + 1, cols.max() + 1), dtype=np.bool_)
         is_positive[rows, cols] = True
         components, number = ndimage.label(is_positive, structure=_EIGHT_NEIGHBOURS)
-        items.extend(
-            Target(fold, image_id, _places(np.argwhere(components == component))) for component in range(1, number + 1)
-        )
+        for component in range(1, number + 1):
+            places = tuple(map(tuple, np.argwhere(components == component).tolist()))
+            items.append(Target(int(fold), str(image_id), places))
     return Targets("component", tuple(items))
 
 
@@ -95,11 +95,13 @@ def targets_from_regions(
     for region in regions:
         by_image[region.image_id].append(region)
     positives: dict[tuple[int, str], set[Place]] = defaultdict(set)
-    columns = (_positives(predictions)[name].tolist() for name in ("fold", "image_id", "row", "col"))
+    is_positive = predictions["label"] == CALCIFICATION
+    columns = (predictions.loc[is_positive, name].tolist() for name in ("fold", "image_id", "row", "col"))
     for fold, image_id, row, col in zip(*columns, strict=True):
         positives[fold, image_id].add((row, col))
     items, num_left_out = [], 0
-    for fold, image_id in zip(*_fold_images(predictions), strict=True):
+    images = predictions[["fold", "image_id"]].drop_duplicates()
+    for fold, image_id in zip(images["fold"].tolist(), images["image_id"].tolist(), strict=True):
         if image_id not in by_image:
             continue
         if image_id not in grids:
@@ -142,7 +144,7 @@ def patches_of_findings(regions: Sequence[Region], grid: Grid, *, cluster_fracti
 
 def _made_positive(region: Region, grid: Grid, *, cluster_fraction: float) -> set[Place]:
     places = np.argwhere(positive_patches(grid, region, cluster_fraction=cluster_fraction))
-    return {(int(row), int(col)) for row, col in places}
+    return {(row, col) for row, col in places.tolist()}
 
 
 def _shared_px(one: RegionMask, other: RegionMask) -> int:
@@ -156,17 +158,3 @@ def _shared_px(one: RegionMask, other: RegionMask) -> int:
         mask.mask[top - mask.top : bottom - mask.top, left - mask.left : right - mask.left] for mask in (one, other)
     ]
     return int((windows[0] & windows[1]).sum())
-
-
-def _positives(predictions: pd.DataFrame) -> pd.DataFrame:
-    return predictions[predictions["label"] == CALCIFICATION]
-
-
-def _fold_images(predictions: pd.DataFrame) -> tuple[list[int], list[str]]:
-    """The folds and the image_ids of every image of every fold, each once."""
-    unique = predictions[["fold", "image_id"]].drop_duplicates()
-    return unique["fold"].tolist(), unique["image_id"].tolist()
-
-
-def _places(indices: Iterable[Sequence[int]]) -> tuple[Place, ...]:
-    return tuple((int(row), int(col)) for row, col in indices)

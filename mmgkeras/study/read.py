@@ -85,7 +85,6 @@ class Study:
         folder: where it lies.
         networks: in the order of their names, shorter numbers first (resnet18, resnet50, resnet101).
         folds: 1-based numbers, ascending.
-        store_path: of the patch store it was made on.
         data_path: of the data folder with the images and tables; None if not known.
         store: the same store, open; None where it is not there any more.
         crossval: what crossval.json says.
@@ -94,7 +93,6 @@ class Study:
     folder: Path
     networks: tuple[NetworkStudy, ...]
     folds: tuple[int, ...]
-    store_path: Path
     data_path: Path | None
     store: PatchStore | None
     crossval: Crossval
@@ -141,7 +139,6 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
         faults.extend(_differences(folder, networks))
     if faults:
         raise InputFaultsError(faults)
-    store_path = store or crossval.store.path
     data_path = data or (crossval.data if crossval.data is not None and crossval.data.is_dir() else None)
     if data is not None and not data.is_dir():
         raise InputError(f"{data}: is not a folder; --data takes the data folder that the store was prepared from")
@@ -149,9 +146,8 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
         folder=folder,
         networks=tuple(networks),
         folds=folds,
-        store_path=store_path,
         data_path=data_path,
-        store=_open_store(store_path, crossval=crossval, folder=folder, is_named=store is not None),
+        store=_open_store(store or crossval.store.path, crossval=crossval, folder=folder, is_named=store is not None),
         crossval=crossval,
     )
 

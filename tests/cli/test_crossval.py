@@ -10,8 +10,7 @@ from click.testing import CliRunner
 from mmgkeras.cli import main
 
 from mmgkeras.config import Config
-from mmgkeras.crossval.cross_validate import Crossvalidated
-from mmgkeras.crossval.queue import JobCrashError
+from mmgkeras.crossval.cross_validate import Crossvalidated, JobCrashError
 from mmgkeras.crossval.summary_table import JobRow
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.evaluation.metrics import measure

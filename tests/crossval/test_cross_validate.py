@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -9,10 +10,10 @@ import pytest
 
 from mmgkeras.config import Config, TrainConfig, read_config
 from mmgkeras.crossval import job as job_module
-from mmgkeras.crossval.cross_validate import crossval
+from mmgkeras.crossval.cross_validate import JobCrashError, crossval, run_queue
 from mmgkeras.crossval.job import run_job
 from mmgkeras.crossval.summary_table import as_table
-from mmgkeras.errors import ConfigError, InputError
+from mmgkeras.errors import InputError
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.study.layout import FoldJob, all_jobs
 from mmgkeras.tables import read_predictions, write_folds
@@ -130,81 +131,6 @@ def test_a_file_that_is_missing_is_made_again(quadrant_store, trained, tmp_path)
     assert len(trained) == 2
 
 
-def test_another_configuration_is_refused_and_with_overwrite_done_anew(quadrant_store, trained, tmp_path) -> None:
-    out = tmp_path / "out"
-    crossval(quadrant_store, configs=CONFIGS, out=out)
-    before = contents(out)
-    changed = {"small": read_config(overrides=["train.l2=0.1"])}
-    rule = r"crossval.json: small was begun with train.l2 = 0.005. Received: 0.1; give another folder or --overwrite$"
-    with pytest.raises(InputError, match=rule):
-        crossval(quadrant_store, configs=changed, out=out)
-    assert contents(out) == before
-    crossval(quadrant_store, configs=changed, out=out, folds=(1,), overwrite=True)
-    assert len(trained) == 5
-    assert not (out / "small" / "seed0" / "fold2").exists()  # it was of the other configuration
-    assert (out / "large" / "seed0" / "fold2" / "done.json").exists()
-
-
-def test_overwrite_removes_nothing_but_what_a_job_made(quadrant_store, trained, tmp_path) -> None:
-    out = tmp_path / "out"
-    crossval(quadrant_store, configs=CONFIGS, out=out)
-    notes = [out / "notes.txt", out / "small" / "notes.txt", out / "small" / "seed0" / "fold1" / "notes.txt"]
-    for path in notes:
-        path.write_text("years of work")
-    changed = {"small": read_config(overrides=["train.l2=0.1"])}
-    crossval(quadrant_store, configs=changed, out=out, folds=(1,), overwrite=True)
-    assert [path.read_text() for path in notes] == ["years of work"] * 3
-    assert not (out / "small" / "seed0" / "fold2").exists()
-
-
-@pytest.mark.parametrize("name", ["../precious", "..", "/precious", "a/b", ".hidden", "summary.csv", "", "a\0b"])
-def test_a_network_is_called_as_one_folder_is(quadrant_store, trained, tmp_path, name) -> None:
-    out, precious = tmp_path / "out", tmp_path / "precious"
-    crossval(quadrant_store, configs={"small": Config()}, out=out)
-    precious.mkdir()
-    values = json.loads((out / "crossval.json").read_text())
-    values["networks"].append({"name": name, "config": {"train": {"epochs": 2}}})
-    (out / "crossval.json").write_text(json.dumps(values))
-    with pytest.raises(
-        InputError, match=r"crossval.json: networks.1.name: a network's name must be that of one folder"
-    ):
-        crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
-    assert precious.exists()
-    with pytest.raises(ConfigError, match="a network's name must be that of one folder"):
-        crossval(quadrant_store, configs={name: Config()}, out=tmp_path / "new")
-
-
-def test_overwrite_follows_no_symbolic_link(quadrant_store, trained, tmp_path) -> None:
-    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    crossval(quadrant_store, configs={"small": Config()}, out=out)
-    (out / "small").rename(elsewhere)
-    (out / "small").symlink_to(elsewhere)
-    before = contents(elsewhere)
-    with pytest.raises(InputError, match=r"out/small: is a symbolic link; remove it yourself"):
-        crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
-    assert contents(elsewhere) == before
-
-
-def test_overwrite_does_the_same_configuration_anew_in_the_folds_named(quadrant_store, trained, tmp_path) -> None:
-    out = tmp_path / "out"
-    crossval(quadrant_store, configs=CONFIGS, out=out)
-    done = crossval(quadrant_store, configs={"small": Config()}, out=out, folds=(2,), overwrite=True)
-    assert trained[4:] == [(str(out / "small" / "seed0" / "fold2"), 0)]
-    assert done.num_done_before == 0
-    assert (out / "small" / "seed0" / "predictions.csv").exists()
-
-
-def test_a_store_that_was_split_anew_is_refused_and_with_overwrite_all_goes(quadrant_store, trained, tmp_path) -> None:
-    out = tmp_path / "out"
-    crossval(quadrant_store, configs=CONFIGS, out=out)
-    write_folds(quadrant_store / "folds.csv", {"p1": "A", "p3": "A", "p2": "B", "p4": "B"}, overwrite=True)
-    with pytest.raises(InputError, match=r"was begun on another folds.csv of the store than .* is now; give another"):
-        crossval(quadrant_store, configs={"small": Config()}, out=out)
-    crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
-    assert not (out / "large").exists()
-    assert len(trained) == 6
-
-
 def test_a_store_that_is_split_anew_while_the_queue_runs_is_refused(quadrant_store, trained, tmp_path) -> None:
     out = tmp_path / "out"
 
@@ -221,37 +147,12 @@ def test_a_store_that_is_split_anew_while_the_queue_runs_is_refused(quadrant_sto
         run_job(out, FoldJob("small", 0, 2))
 
 
-def test_what_cannot_be_removed_is_said_and_does_not_count_as_done(
-    quadrant_store, trained, tmp_path, monkeypatch
-) -> None:
-    out = tmp_path / "out"
-    crossval(quadrant_store, configs={"small": Config()}, out=out)
-
-    def refuse(folder, *args):
-        raise PermissionError(13, "Permission denied")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("mmgkeras.crossval.request.shutil.rmtree", refuse)
-        with pytest.raises(InputError, match=r"small/seed0/fold1: cannot be removed: Permission denied$"):
-            crossval(quadrant_store, configs={"small": Config()}, out=out, overwrite=True)
-    assert not (out / "small" / "seed0" / "fold1" / "done.json").exists()
-    assert (out / "small" / "seed0" / "fold2" / "done.json").exists()
-
-
 def test_a_history_that_is_missing_is_one_line(quadrant_store, trained, tmp_path) -> None:
     out = tmp_path / "out"
     crossval(quadrant_store, configs={"small": Config()}, out=out)
     (out / "small" / "seed0" / "fold1" / "run" / "history.csv").unlink()
     with pytest.raises(InputError, match=r"fold1/run/history.csv: is missing, though the fold is done; give --overw"):
         crossval(quadrant_store, configs={"small": Config()}, out=out)
-
-
-def test_the_hardware_of_every_start_is_written_down(quadrant_store, trained, tmp_path, monkeypatch) -> None:
-    out = tmp_path / "out"
-    for name, fold in (("a GPU", 1), ("a laptop", 2), ("a GPU", 2)):
-        monkeypatch.setattr("mmgkeras.crossval.request.hardware", lambda name=name: name)
-        crossval(quadrant_store, configs={"small": Config()}, out=out, folds=(fold,))
-    assert json.loads((out / "crossval.json").read_text())["hardware"] == "a GPU; then a laptop"
 
 
 def test_a_model_that_was_changed_since_is_refused(quadrant_store, trained, tmp_path) -> None:
@@ -280,73 +181,6 @@ def test_a_damaged_done_json_is_refused(quadrant_store, trained, tmp_path, conte
     crossval(quadrant_store, configs={"small": Config()}, out=out)
     (out / "small" / "seed0" / "fold1" / "done.json").write_text(content)
     with pytest.raises(InputError, match=rf"done.json: {rule}.*; give --overwrite to do it again"):
-        crossval(quadrant_store, configs={"small": Config()}, out=out)
-
-
-@pytest.mark.parametrize(
-    ("content", "rule"),
-    [
-        (None, r"out: is not the folder of a cross-validation: it has no crossval.json; name another place"),
-        (
-            '{"format_version": 2}',
-            r"crossval.json: format_version: Input should be 1. Received: 2 .*; name another place",
-        ),
-        ('{"format_version": 1}', r"crossval.json: command is missing .and 9 more faults.; name another place"),
-    ],
-)
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_that_holds_something_else_is_never_touched(
-    quadrant_store, trained, tmp_path, content, rule, overwrite
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "thesis.txt").write_text("years of work")
-    if content is not None:
-        (out / "crossval.json").write_text(content)
-    before = contents(out)
-    with pytest.raises(InputError, match=rule):
-        crossval(quadrant_store, configs=CONFIGS, out=out, overwrite=overwrite)
-    assert contents(out) == before
-
-
-def test_a_network_that_crossval_json_cannot_have_held_is_refused(quadrant_store, trained, tmp_path) -> None:
-    out = tmp_path / "out"
-    crossval(quadrant_store, configs={"small": Config()}, out=out)
-    values = json.loads((out / "crossval.json").read_text())
-    values["networks"][0]["config"]["train"]["epochs"] = 0
-    (out / "crossval.json").write_text(json.dumps(values))
-    with pytest.raises(
-        InputError, match=r"crossval.json: config of small: train.epochs: .*Received: 0; name another place"
-    ):
-        crossval(quadrant_store, configs={"small": Config()}, out=out)
-
-
-@pytest.mark.parametrize(("fold", "side"), [(1, "training"), (2, "test")])
-def test_a_fold_without_positives_is_refused_before_anything_is_written(
-    quadrant_store, trained, tmp_path, fold, side
-) -> None:
-    write_folds(quadrant_store / "folds.csv", {"p1": "A", "p2": "A", "p3": "A", "p4": "B"}, overwrite=True)
-    rule = rf"folds.csv: fold {fold} has no {side} patch with calcification; divide the patients anew"
-    with pytest.raises(InputError, match=rule):
-        crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", folds=(fold,))
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_fold_that_is_not_there_is_refused(quadrant_store, trained, tmp_path) -> None:
-    with pytest.raises(InputError, match=r"fold must be from 1 to 2. Received: 3"):
-        crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", folds=(3,))
-    with pytest.raises(InputError, match="no fold was asked for; allowed: 1 to 2"):
-        crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", folds=())
-
-
-def test_configurations_that_do_not_go_with_the_rest_are_refused(quadrant_store, tmp_path, monkeypatch) -> None:
-    out = tmp_path / "out"
-    with pytest.raises(ConfigError, match="needs at least one configuration and one seed"):
-        crossval(quadrant_store, configs={}, out=out)
-    with pytest.raises(ConfigError, match=r"small: train.seed: .* takes its seeds from --seeds. Received: 5"):
-        crossval(quadrant_store, configs={"small": Config(train=TrainConfig(seed=5))}, out=out)
-    monkeypatch.setattr("mmgkeras.training.devices.choose_devices", lambda text: ["GPU:0", "GPU:1", "GPU:2"])
-    with pytest.raises(ConfigError, match=r"small: train.batch_size: must be divisible .*, 3. Received: 128"):
         crossval(quadrant_store, configs={"small": Config()}, out=out)
 
 
@@ -415,3 +249,122 @@ def test_a_model_that_is_not_the_runs_is_refused(quadrant_store, trained, tmp_pa
     monkeypatch.setattr(job_module, "fit", lambda *args, **values: Fitted(original(*args, **values).model / "2", False))
     with pytest.raises(InputError, match=r"model/1: is there, but is not the run's; remove .*model and start again"):
         crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out")
+
+
+PATIENCE_S = 3600
+"""Only a test that fails waits for it."""
+
+
+def test_other_jobs_go_on_when_one_crashes_and_it_is_said_at_the_end(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+
+    def launch(job: FoldJob, devices: str) -> None:
+        if job == FoldJob("small", 0, 2):
+            raise JobCrashError("its process was killed by signal 9")
+        run_job(out, job)
+
+    rule = r"out: 1 of 4 folds are not done, .*; small/seed0/fold2: its process was killed by signal 9$"
+    with pytest.raises(InputError, match=rule):
+        crossval(quadrant_store, configs=CONFIGS, out=out, launch=launch)
+    assert len(trained) == 3
+    assert crossval(quadrant_store, configs=CONFIGS, out=out).num_done_before == 3
+
+
+def test_a_fault_ends_the_queue(quadrant_store, trained, tmp_path) -> None:
+    begun: list[FoldJob] = []
+
+    def launch(job: FoldJob, devices: str) -> None:
+        begun.append(job)
+        raise InputError("model.weights: no such file")
+
+    with pytest.raises(InputError, match="no such file"):
+        crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", launch=launch)
+    assert len(begun) == 1
+
+
+def test_one_job_at_a_time_runs_on_each_gpu(quadrant_store, trained, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr("mmgkeras.training.devices.choose_devices", lambda text: ["GPU:0", "GPU:1"])
+    both, lock, began = threading.Barrier(2, timeout=PATIENCE_S), threading.Lock(), []
+
+    def launch(job: FoldJob, devices: str) -> None:
+        both.wait()  # passes only if the other slot has a job as well
+        with lock:
+            began.append(devices)
+            run_job(out, job)
+
+    crossval(quadrant_store, configs=CONFIGS, out=out, placement="per-gpu", launch=launch)
+    assert sorted(began) == ["GPU:0", "GPU:0", "GPU:1", "GPU:1"]
+    assert crossval(quadrant_store, configs=CONFIGS, out=out).num_done_before == 4
+
+
+def test_a_job_on_each_gpu_needs_processes(quadrant_store, tmp_path) -> None:
+    with pytest.raises(ValueError, match="Placement per-gpu needs a launch that starts processes"):
+        crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", placement="per-gpu")
+
+
+def test_a_mirrored_job_gets_all_devices(quadrant_store, trained, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("mmgkeras.training.devices.choose_devices", lambda text: ["GPU:0", "GPU:1"])
+    began: list[str] = []
+
+    def launch(job: FoldJob, devices: str) -> None:
+        began.append(devices)
+        run_job(tmp_path / "out", job)
+
+    crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), launch=launch)
+    assert began == ["GPU:0,GPU:1"]
+
+
+@pytest.fixture
+def stops(monkeypatch: pytest.MonkeyPatch) -> list[threading.Event]:
+    """The event by which a queue tells its slots to begin nothing more, once the queue is made."""
+    events, make = [], threading.Event
+
+    def remembered() -> threading.Event:
+        events.append(make())
+        return events[-1]
+
+    monkeypatch.setattr("mmgkeras.crossval.cross_validate.threading.Event", remembered)
+    return events
+
+
+def test_a_fault_in_one_slot_begins_nothing_more_in_the_other(stops: list[threading.Event]) -> None:
+    jobs = [FoldJob("small", 0, fold) for fold in range(1, 6)]
+    both, begun = threading.Barrier(2, timeout=PATIENCE_S), []
+
+    def launch(job: FoldJob, devices: str) -> None:
+        begun.append(job)
+        if job.fold <= 2:
+            both.wait()
+        if job.fold == 1:
+            raise InputError("fold 1")
+        assert stops[0].wait(PATIENCE_S)
+
+    with pytest.raises(InputError, match="fold 1"):
+        run_queue(jobs, slots=["GPU:0", "GPU:1"], launch=launch, finished=lambda job: None)
+    assert begun == jobs[:2] or begun == jobs[1::-1]
+
+
+def test_a_result_that_cannot_be_taken_in_begins_nothing_more_in_the_other_slot(stops: list[threading.Event]) -> None:
+    jobs = [FoldJob("small", 0, fold) for fold in range(1, 6)]
+    both, begun = threading.Barrier(2, timeout=PATIENCE_S), []
+
+    def launch(job: FoldJob, devices: str) -> None:
+        begun.append(job)
+        if job.fold <= 2:
+            both.wait()
+        if job.fold != 2:
+            assert stops[0].wait(PATIENCE_S)
+
+    def finished(job: FoldJob) -> None:
+        if job.fold == 2:
+            raise InputError("summary.csv: cannot be written")
+
+    with pytest.raises(InputError, match=r"summary.csv: cannot be written"):
+        run_queue(jobs, slots=["GPU:0", "GPU:1"], launch=launch, finished=finished)
+    assert begun == jobs[:2] or begun == jobs[1::-1]
+
+
+def test_the_name_of_a_job_is_read_back() -> None:
+    job = FoldJob("seed2 of fold3", 10, 2)
+    assert FoldJob.of_name(job.name) == job

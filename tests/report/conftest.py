@@ -351,7 +351,6 @@ def section_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         folder=folder,
         networks=(NetworkStudy(name="net", config=Config(), seeds={0: seed}),),
         folds=(1, 2),
-        store_path=store.path,
         data_path=data,
         store=store,
         crossval=made_up_crossval(store, versions={"tensorflow": "2.21.0"}),

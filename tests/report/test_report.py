@@ -16,17 +16,17 @@ from mmgkeras.config import AugmentationConfig
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.outputs import standing
-from mmgkeras.evaluation.summary import Measured, mean_of_models, measure_selections, without_assumed
+from mmgkeras.evaluation.summary import Measured, measure_selections
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.comparison_with_paper import paper_numbers, paper_section
-from mmgkeras.report.comparisons import assumed_section, differences_section, external_section
+from mmgkeras.report.comparisons import differences_section
 from mmgkeras.report.content import Cell, Charts, Section, Table, Text
 from mmgkeras.report.curves import froc_section, roc_section
 from mmgkeras.report.performance import headline_section, spread_section
 from mmgkeras.report.probabilities import calibration_section, operating_points_section
 from mmgkeras.report.report import build_sections, write_report, write_tables
 from mmgkeras.study.read import Study, read_study
-from mmgkeras.tables import write_predictions, write_regions
+from mmgkeras.tables import write_regions
 
 R18, R50 = "sakaida2023-resnet18", "sakaida2023-resnet50"
 
@@ -299,77 +299,6 @@ def test_calibration_leaves_out_the_negatives_that_training_does(study: Study) -
     assert without[0] == paper[0]  # as trained
     assert without[1][:3] == paper[1][:3] == (R18, "tissue", "shifted to the field's prevalence")
     assert float(str(without[1][mean_probability])) > float(str(paper[1][mean_probability]))
-
-
-def test_assumed_negatives_are_those_of_images_not_annotated_completely(study: Study, report_store: PatchStore) -> None:
-    images = report_store.images.copy()
-    images.loc[0, "annotation"] = "partial"
-    predictions = study.networks[0].first.predictions
-    kept = without_assumed(predictions, images)
-    gone = predictions.drop(kept.index)
-    assert set(gone["image_id"]) == {images.loc[0, "image_id"]}
-    assert set(gone["label"]) == {0}
-
-
-def with_assumed(study: Study, store: PatchStore, *, partial: slice) -> Study:
-    """The study as if some of its images had not been annotated completely, and their negatives assumed."""
-    images = store.images.copy()
-    images.loc[images.index[partial], "annotation"] = "partial"
-    labels = store.manifest.labels.model_copy(update={"label_source": "assumed"})
-    manifest = store.manifest.model_copy(update={"labels": labels})
-    return replace(study, store=PatchStore(store.path, manifest, store.patches, images))
-
-
-def test_figures_without_assumed_negatives_are_given_where_any_were_assumed(
-    study: Study, report_store: PatchStore
-) -> None:
-    section = assumed_section(with_assumed(study, report_store, partial=slice(0, 3)), num_resamples=100)
-    assert section is not None
-    kept = report_store.patches[~report_store.patches["image_id"].isin(report_store.images["image_id"][:3])]
-    negatives = int((kept["label"] == 0).sum())
-    assert f"and {negatives} without." in text_of(section)
-    row = table(section, "without_assumed_all").rows[0]
-    assert row[0] == R18
-    assert isinstance(row[1], Interval)
-
-
-def test_no_negative_left_is_said(study: Study, report_store: PatchStore) -> None:
-    section = assumed_section(with_assumed(study, report_store, partial=slice(None)), num_resamples=100)
-    assert section is not None
-    assert "fold 1 has no negatives left" in text_of(section, kind="missing")
-    assert not any(isinstance(part, Table) for part in section.body)
-
-
-def external_folder(folder: Path, study: Study, *, folds: tuple[int, ...]) -> Path:
-    """What evaluate writes of models of those folds, on the patients of fold 1."""
-    base = study.networks[0].first.predictions.query("fold == 1")
-    frames = [base.assign(fold=fold, probability=base["probability"] * (1 - 0.1 * fold)) for fold in folds]
-    write_predictions(folder / "predictions.csv", pd.concat(frames))
-    return folder
-
-
-def test_an_external_set_has_a_row_for_each_model_and_their_mean(study: Study, tmp_path: Path) -> None:
-    folder = external_folder(tmp_path / "elsewhere", study, folds=(1, 2))
-    section = external_section([folder], num_resamples=100)
-    assert section is not None
-    rows = table(section, "external1_tissue").rows
-    assert [row[0] for row in rows] == ["model of fold 1", "model of fold 2", "mean of models"]
-    assert "elsewhere: " in text_of(section)
-
-
-def test_the_mean_of_models_has_each_patch_once(study: Study) -> None:
-    base = study.networks[0].first.predictions.query("fold == 1")
-    both = pd.concat([base.assign(probability=0.2), base.assign(fold=2, probability=0.6)])
-    mean = mean_of_models(both)
-    assert len(mean) == len(base)
-    assert mean["probability"].to_numpy() == pytest.approx(0.4)
-
-
-def test_an_external_set_of_unknown_patches_is_one_line(study: Study, tmp_path: Path) -> None:
-    base = study.networks[0].first.predictions.head(3).assign(label=-1)
-    write_predictions(tmp_path / "predictions.csv", base)
-    with pytest.raises(InputError, match=r"predictions.csv: must hold a patch of known label. Received: 3 patches"):
-        external_section([tmp_path], num_resamples=100)
 
 
 def test_an_output_that_is_there_is_refused_and_replaced_only_if_it_is_a_report(
