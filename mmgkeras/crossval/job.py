@@ -188,29 +188,18 @@ def _measure(place: _Place, *, classifier: Classifier, files: Sequence[str]) -> 
     """Writes shortcut.csv and pointing.csv; what was left out, and why."""
     skipped: dict[str, str] = {}
     if not (place.folder / SHORTCUT_CSV).exists():
-        if _has_plain_tissue(place):
+        test = place.store.patches.iloc[place.test]
+        if ((test["label"] == NO_CALCIFICATION) & (test["tissue"] >= TISSUE_FRACTION)).any():
             scores = shortcut_scores(classifier, place.store, place.test, track=place.track)
             write_measurements(place.folder / SHORTCUT_CSV, scores, SHORTCUT)
         else:
             skipped[SHORTCUT_CSV] = "no tissue patch of the test subset is free of calcification"
     if POINTING_CSV in files and place.data is not None and not (place.folder / POINTING_CSV).exists():
-        reason = _why_not_pointed(classifier)
-        if reason is None:
+        if not classifier.can_localise:
+            skipped[POINTING_CSV] = "the network does not end in global average pooling"
+        elif len(classifier.cell_centres_px) == 1:
+            skipped[POINTING_CSV] = "the class activation has one cell for a whole patch, which points nowhere"
+        else:
             hits = point(classifier, place.store, data=place.data, indices=place.test, track=place.track)
             write_measurements(place.folder / POINTING_CSV, hits, POINTING)
-        else:
-            skipped[POINTING_CSV] = reason
     return skipped
-
-
-def _why_not_pointed(classifier: Classifier) -> str | None:
-    if not classifier.can_localise:
-        return "the network does not end in global average pooling"
-    if len(classifier.cell_centres_px) == 1:
-        return "the class activation has one cell for a whole patch, which points nowhere"
-    return None
-
-
-def _has_plain_tissue(place: _Place) -> bool:
-    test = place.store.patches.iloc[place.test]
-    return bool(((test["label"] == NO_CALCIFICATION) & (test["tissue"] >= TISSUE_FRACTION)).any())

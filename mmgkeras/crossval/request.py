@@ -199,21 +199,18 @@ def _added(before: Crossval, asked: Crossval, *, configs: Mapping[str, Config], 
         # Else the values stay as they were first written, so that keys of later versions do not change their digest.
         if difference or network.name not in networks:
             networks[network.name] = network
+    # What was timed before was not timed on the hardware of the last start.
+    was_there_before = asked.hardware in before.hardware.split(_THEN)
     return asked.model_copy(
         update={
             "created": before.created,
             "data": asked.data or _if_there(before.data),
-            "hardware": _together(before.hardware, asked.hardware),
+            "hardware": before.hardware if was_there_before else f"{before.hardware}{_THEN}{asked.hardware}",
             "folds": tuple(sorted({*before.folds, *asked.folds})),
             "seeds": tuple(sorted({*before.seeds, *asked.seeds})),
             "networks": tuple(networks.values()),
         }
     )
-
-
-def _together(before: str, now: str) -> str:
-    """The hardware of all starts: what was timed before was not timed on that of the last one."""
-    return before if now in before.split(_THEN) else f"{before}{_THEN}{now}"
 
 
 def _difference(before: Mapping[str, object] | None, config: Config) -> str | None:

@@ -55,8 +55,8 @@ def measure(predictions: pd.DataFrame, *, threshold: float = THRESHOLD) -> Metri
     """The metrics of patches with image_id, patient_id, label (1, 0, -1) and probability in [0, 1]."""
     known = predictions[predictions["label"] != UNKNOWN]
     labels, scores = known["label"].to_numpy(), known["probability"].to_numpy()
-    counts = confusion(labels, scores, threshold=threshold)
-    tp, fp, tn, fn = (counts[name] for name in CONFUSION)
+    counts = {name: int(part.sum()) for name, part in outcomes(labels, scores, threshold=threshold).items()}
+    tp, fp, tn, fn = counts.values()
     return Metrics(
         auc=auc(labels, scores),
         average_precision=average_precision(labels, scores),
@@ -71,13 +71,6 @@ def measure(predictions: pd.DataFrame, *, threshold: float = THRESHOLD) -> Metri
         num_patients=known["patient_id"].nunique(),
         num_unknown=len(predictions) - len(known),
     )
-
-
-def confusion(
-    labels: NDArray[np.integer], scores: NDArray[np.floating], *, threshold: float = THRESHOLD
-) -> dict[str, int]:
-    """The numbers tp, fp, tn, fn of labels (N,) of 1 and 0, where a score of at least the threshold says 1."""
-    return {name: int(part.sum()) for name, part in outcomes(labels, scores, threshold=threshold).items()}
 
 
 def outcomes(

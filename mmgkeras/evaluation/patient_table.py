@@ -146,14 +146,11 @@ class PatientTable:
         return divide(total, weights @ self.positives[part])
 
 
-def tabulate_patients(
-    predictions: pd.DataFrame, *, threshold: float = THRESHOLD, metrics: Collection[str] = BOOTSTRAPPED
-) -> PatientTable:
+def tabulate_patients(predictions: pd.DataFrame, *, metrics: Collection[str] = BOOTSTRAPPED) -> PatientTable:
     """The table of a frame with the columns of predictions.csv; patches of unknown label are left out.
 
     Args:
         predictions: of any selection of patches and any number of folds.
-        threshold: a probability of at least this says calcification.
         metrics: the names that will be asked for; what only the others need is not computed.
     """
     known = predictions[predictions["label"] != UNKNOWN]
@@ -168,7 +165,7 @@ def tabulate_patients(
     if "average_precision" in metrics:
         _, positives_reached = placements(positive_scores, positive_scores, groups=owners, num_groups=len(folds))
     needs_quotients = any(name not in RANKED for name in metrics)
-    quotients = _quotients(known, units, num_units=len(folds), threshold=threshold) if needs_quotients else {}
+    quotients = _quotients(known, units, num_units=len(folds)) if needs_quotients else {}
     if WITHIN_IMAGE_AUC in metrics:
         quotients[WITHIN_IMAGE_AUC] = _within_images(known, units, num_units=len(folds))
     return PatientTable(
@@ -192,15 +189,14 @@ def _number_units(known: pd.DataFrame) -> tuple[Ints, Ints, Ints]:
     return keys // size, keys % size, units
 
 
-def _quotients(
-    known: pd.DataFrame, units: Ints, *, num_units: int, threshold: float
-) -> dict[str, tuple[Floats, Floats]]:
+def _quotients(known: pd.DataFrame, units: Ints, *, num_units: int) -> dict[str, tuple[Floats, Floats]]:
     """The sums above and below the line of each metric (paper, 3.4.1 and 3.4.3)."""
-    found = outcomes(known["label"].to_numpy(), known["probability"].to_numpy(), threshold=threshold)
+    found = outcomes(known["label"].to_numpy(), known["probability"].to_numpy(), threshold=THRESHOLD)
     tp, fp, tn, fn = (_add_up(units, part, num_units) for part in found.values())
     images, image_names = pd.factorize(known["image_id"])
     keys, mammograms = np.unique(units * len(image_names) + images, return_inverse=True)
     owners = keys // max(1, len(image_names))
+    negatives = known.assign(unit=units)[known["label"] == NO_CALCIFICATION].drop_duplicates(["unit", "image_id"])
     accuracies = np.bincount(mammograms, weights=found["tp"] | found["tn"]) / np.maximum(1, np.bincount(mammograms))
     return {
         "sensitivity": (tp, tp + fn),
@@ -209,17 +205,9 @@ def _quotients(
         "ppv": (tp, tp + fp),
         "npv": (tn, tn + fn),
         "accuracy": (tp + tn, tp + fp + tn + fn),
-        FALSE_POSITIVES_PER_IMAGE: (fp, _images_with_negatives(known, units, num_units=num_units)),
-        MAMMOGRAM_ACCURACY: (
-            _add_up(owners, accuracies, num_units),
-            _add_up(owners, None, num_units),
-        ),
+        FALSE_POSITIVES_PER_IMAGE: (fp, _add_up(negatives["unit"].to_numpy(), None, num_units)),
+        MAMMOGRAM_ACCURACY: (_add_up(owners, accuracies, num_units), _add_up(owners, None, num_units)),
     }
-
-
-def _images_with_negatives(known: pd.DataFrame, units: Ints, *, num_units: int) -> Floats:
-    negatives = known.assign(unit=units)[known["label"] == NO_CALCIFICATION].drop_duplicates(["unit", "image_id"])
-    return _add_up(negatives["unit"].to_numpy(), None, num_units)
 
 
 def _within_images(known: pd.DataFrame, units: Ints, *, num_units: int) -> tuple[Floats, Floats]:

@@ -54,22 +54,16 @@ def differences_section(study: Study) -> Section:
     for selection, name in SELECTIONS.items():
         predictions = {network.name: selected(network.first.predictions, selection) for network in study.networks}
         pairs = compare_networks(predictions, folds=study.folds)
-        body.append(_differences_table(pairs, selection=selection, name=name))
+        rows = [
+            *(_row(pair, "mean over folds", "between patients", found=pair.fold_mean) for pair in pairs),
+            *(_row(pair, "pooled", "Obuchowski", found=pair.pooled) for pair in pairs),
+        ]
+        title_of_table = f"Differences of AUC, {name}"
+        body.append(Table(name=f"differences_{selection}", title=title_of_table, columns=_COLUMNS, rows=tuple(rows)))
     return Section(anchor="differences", title=title, body=tuple(body))
 
 
-def _differences_table(pairs: tuple[Comparison, ...], *, selection: str, name: str) -> Table:
-    rows = [
-        _row(pair, auc=auc, test=test, found=pair.pooled if auc == "pooled" else pair.fold_mean)
-        for auc, test in (("mean over folds", "between patients"), ("pooled", "Obuchowski"))
-        for pair in pairs
-    ]
-    return Table(
-        name=f"differences_{selection}", title=f"Differences of AUC, {name}", columns=_COLUMNS, rows=tuple(rows)
-    )
-
-
-def _row(pair: Comparison, *, auc: str, test: str, found: Difference | None) -> tuple[Cell, ...]:
+def _row(pair: Comparison, auc: str, test: str, *, found: Difference | None) -> tuple[Cell, ...]:
     names = (f"{pair.a} \u2212 {pair.b}", auc, test)
     if found is None:
         return (*names, None, None, None, None, None)

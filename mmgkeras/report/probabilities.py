@@ -69,11 +69,17 @@ def calibration_section(study: Study, *, num_resamples: int) -> Section:
             except (InputError, ValueError) as error:
                 said.append(missing(f"{network.name}, {name}: no calibration. {error}"))
                 continue
-            rows.extend((network.name, selection, *cells) for cells in _measures(report))
+            rows.extend(
+                (network.name, selection, state, *(getattr(found, measure) for measure in _MEASURES))
+                for state, found in report.states.items()
+            )
             bins.extend((network.name, selection, *cells) for cells in _bins(report))
             label = study.labels[network.name]
             pictures.append(_calibration_chart(report, label=label, name=name))
-            said.extend(_fitting_lines(report, label=f"{network.name}, {name}"))
+            if report.fitted_on is not None:
+                said.append(Text(f"The corrections were fitted on {report.fitted_on}."))
+            if report.reason:
+                said.append(missing(f"{network.name}, {name}: {report.reason}."))
     body.extend(dict.fromkeys(said))
     body.append(Charts(tuple(pictures)))
     if rows:
@@ -130,17 +136,11 @@ def _calibrated(
     )
 
 
-def _measures(report: CalibrationReport) -> list[tuple[Cell, ...]]:
-    known = ((state, report.states.get(state)) for state in STATES)
-    return [(state, *(getattr(found, name) for name in _MEASURES)) for state, found in known if found is not None]
-
-
 def _bins(report: CalibrationReport) -> list[tuple[Cell, ...]]:
     return [
         (state, number, point.num_patches, point.mean_predicted, point.observed)
-        for state in STATES
-        if state in report.states
-        for number, point in enumerate(report.states[state].curve, start=1)
+        for state, found in report.states.items()
+        for number, point in enumerate(found.curve, start=1)
     ]
 
 
@@ -152,11 +152,6 @@ def _bins_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
         rows=tuple(rows),
         note="95 % intervals over patients; none where fewer than five have a patch in the bin, or none is calcified.",
     )
-
-
-def _fitting_lines(report: CalibrationReport, *, label: str) -> list[Text]:
-    lines = [] if report.fitted_on is None else [Text(f"The corrections were fitted on {report.fitted_on}.")]
-    return lines + ([missing(f"{label}: {report.reason}.")] if report.reason else [])
 
 
 def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> Chart:

@@ -6,13 +6,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from mmgkeras.evaluation.metrics import (
     auc,
     average_precision,
-    confusion,
     mean,
     mean_metrics,
     mean_precision_recall,
     mean_roc,
     measure,
     measure_mammograms,
+    outcomes,
     placements,
     precision_recall_points,
     roc_points,
@@ -56,8 +56,11 @@ def test_every_metric_of_a_matrix_worked_out_by_hand() -> None:
 
 def test_a_probability_at_the_threshold_says_calcification() -> None:
     labels, scores = np.array([1, 1, 0, 0]), np.array([0.5, 0.49, 0.5, 0.49])
-    assert confusion(labels, scores) == {"tp": 1, "fp": 1, "tn": 1, "fn": 1}
-    assert confusion(labels, scores, threshold=0.49) == {"tp": 2, "fp": 2, "tn": 0, "fn": 0}
+    for threshold, expected in ((0.5, (1, 1, 1, 1)), (0.49, (2, 2, 0, 0))):
+        found = outcomes(labels, scores, threshold=threshold)
+        assert {name: part.sum() for name, part in found.items()} == dict(
+            zip(("tp", "fp", "tn", "fn"), expected, strict=True)
+        )
 
 
 def test_unknown_patches_are_counted_and_left_out_of_everything_else() -> None:
