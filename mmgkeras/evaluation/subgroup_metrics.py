@@ -6,8 +6,7 @@ together, see `bootstrap`; they are not corrected for the number of parts.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -32,7 +31,6 @@ _SIDES: Final = {"L": "left", "R": "right"}
 _THIRDS: Final = (1 / 3, 2 / 3)
 _COUNTS: Final = ((1, 1), (2, 2), (3, 5), (6, 10), (11, None))
 _OF_IMAGES: Final[Mapping[str, str]] = {"density": "density", "view": "view", "laterality": "breast"}
-_Chosen = Callable[[pd.DataFrame], NDArray[np.bool_]]
 
 
 class PartMetrics(NamedTuple):
@@ -43,13 +41,12 @@ class PartMetrics(NamedTuple):
     auc: Interval | None
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
-    """Patches with something in common; of some kinds there are no negatives."""
+class ErrorGroup(NamedTuple):
+    """Patches with something in common, which `chosen` (N,) says; of some kinds there are no negatives."""
 
     what: str
     name: str
-    chosen: _Chosen
+    chosen: pd.Series
     of_positives: bool = False
 
 
@@ -110,60 +107,48 @@ def error_rate(patches: pd.DataFrame, resamples: PatientResamples, *, label: int
     return resamples.rate(called == (label == NO_CALCIFICATION), resamples.places(of_label["patient_id"]))
 
 
-def error_groups(first: pd.DataFrame) -> Iterator[ErrorGroup]:
-    """The groups that what the paper's discussion blames divides the patches into; columns as of `error_rates`."""
-    yield ErrorGroup("all", "", lambda frame: np.ones(len(frame), dtype=np.bool_))
-    yield from _brightness_groups(first)
-    if "num_marks" in first.columns and first.loc[first["label"] == CALCIFICATION, "num_marks"].any():
-        yield from _area_groups(first)
-        yield from _count_groups(first)
+def error_groups(patches: pd.DataFrame) -> Iterator[ErrorGroup]:
+    """The groups that what the paper's discussion blames divides patches into; columns as of `describe_patches`."""
+    yield ErrorGroup("all", "", pd.Series(data=True, index=patches.index))
+    yield from _brightness_groups(patches["brightness"])
+    positives = patches[patches["label"] == CALCIFICATION]
+    if "num_marks" in patches.columns and positives["num_marks"].any():
+        marked = positives.loc[positives["num_marks"] > 0, "calcified_px"]
+        yield from _area_groups(patches["calcified_px"], marked=marked)
+        yield from _count_groups(patches["num_marks"], has_unmarked=bool((positives["num_marks"] == 0).any()))
     for column, what in _OF_IMAGES.items():
-        values = first[column].dropna().astype(str)
-        for value in sorted(set(values)):
-            yield ErrorGroup(what, _SIDES.get(value, value), _equal(column, value))
-        if len(values) and len(values) < len(first):
-            yield ErrorGroup(what, "unknown", _missing(column))
+        values, is_unknown = patches[column].astype(str), patches[column].isna()
+        for value in sorted(set(values[~is_unknown])):
+            yield ErrorGroup(what, _SIDES.get(value, value), ~is_unknown & (values == value))
+        if is_unknown.any() and not is_unknown.all():
+            yield ErrorGroup(what, "unknown", is_unknown)
 
 
-def _brightness_groups(first: pd.DataFrame) -> Iterator[ErrorGroup]:
-    told = first["brightness"].dropna()
+def _brightness_groups(values: pd.Series) -> Iterator[ErrorGroup]:
+    told = values.dropna()
     if len(told):
         low, high = np.quantile(told, _THIRDS)
-        yield ErrorGroup("brightness", f"darkest third, below {low:.2f}", _between("brightness", -np.inf, low))
-        yield ErrorGroup("brightness", "middle third", _between("brightness", low, high))
-        yield ErrorGroup("brightness", f"brightest third, {high:.2f} and above", _between("brightness", high, np.inf))
-    if len(told) < len(first):
-        yield ErrorGroup("brightness", "breast on less than half", _missing("brightness"))
+        yield ErrorGroup("brightness", f"darkest third, below {low:.2f}", values < low)
+        yield ErrorGroup("brightness", "middle third", (values >= low) & (values < high))
+        yield ErrorGroup("brightness", f"brightest third, {high:.2f} and above", values >= high)
+    if len(told) < len(values):
+        yield ErrorGroup("brightness", "breast on less than half", values.isna())
 
 
-def _area_groups(first: pd.DataFrame) -> Iterator[ErrorGroup]:
-    areas = first.loc[(first["label"] == CALCIFICATION) & (first["num_marks"] > 0), "calcified_px"]
-    low, high = np.quantile(areas, _THIRDS, method="higher").astype(int).tolist()
+def _area_groups(values: pd.Series, *, marked: pd.Series) -> Iterator[ErrorGroup]:
+    low, high = np.quantile(marked, _THIRDS, method="higher").astype(int).tolist()
     names = (f"below {low:,} px", f"{low:,} to {high - 1:,} px", f"{high:,} px and above")
-    edges = ((1, low), (low, high), (high, np.inf))
-    for name, (least, most) in zip(names, edges, strict=True):
-        yield ErrorGroup("calcified area", name, _between("calcified_px", least, most), of_positives=True)
+    for name, (least, above) in zip(names, ((1, low), (low, high), (high, np.inf)), strict=True):
+        yield ErrorGroup("calcified area", name, (values >= least) & (values < above), of_positives=True)
 
 
-def _count_groups(first: pd.DataFrame) -> Iterator[ErrorGroup]:
+def _count_groups(values: pd.Series, *, has_unmarked: bool) -> Iterator[ErrorGroup]:
     for least, most in _COUNTS:
         name = f"{least} or more" if most is None else f"{least}" if least == most else f"{least} to {most}"
         above = np.inf if most is None else most + 1
-        yield ErrorGroup("number of marks", name, _between("num_marks", least, above), of_positives=True)
-    if (first.loc[first["label"] == CALCIFICATION, "num_marks"] == 0).any():
-        yield ErrorGroup("number of marks", "none", _between("num_marks", 0, 1), of_positives=True)
-
-
-def _between(column: str, low: float, high: float) -> _Chosen:
-    return lambda frame: ((frame[column] >= low) & (frame[column] < high)).to_numpy()
-
-
-def _missing(column: str) -> _Chosen:
-    return lambda frame: frame[column].isna().to_numpy()
-
-
-def _equal(column: str, value: str) -> _Chosen:
-    return lambda frame: (frame[column].astype(str) == value).to_numpy()
+        yield ErrorGroup("number of marks", name, (values >= least) & (values < above), of_positives=True)
+    if has_unmarked:
+        yield ErrorGroup("number of marks", "none", values == 0, of_positives=True)
 
 
 def patch_marks(store: PatchStore, regions: Sequence[Region]) -> pd.DataFrame:

@@ -104,11 +104,14 @@ def _details(patch: Mapping[Hashable, Any]) -> list[str]:
 
 def error_rates_table(predictions: Mapping[str, pd.DataFrame], resamples: PatientResamples) -> Table:
     """The table of all groups, two columns for each network; frames as `describe_patches` makes them."""
-    known = {name: frame[frame["label"] != UNKNOWN] for name, frame in predictions.items()}
+    known = {
+        name: frame[frame["label"] != UNKNOWN].sort_values(["fold", *PATCH], ignore_index=True)
+        for name, frame in predictions.items()
+    }
     first = next(iter(known.values()))
     rows = []
     for group in error_groups(first):
-        of_first = first[group.chosen(first)]
+        of_first = first[group.chosen]
         if of_first.empty:
             continue
         num_positives, num_negatives = (
@@ -116,7 +119,7 @@ def error_rates_table(predictions: Mapping[str, pd.DataFrame], resamples: Patien
         )
         cells: list[Cell] = [group.what, group.name, num_positives, None if group.of_positives else num_negatives]
         for frame in known.values():
-            chosen = frame[group.chosen(frame)]
+            chosen = frame[group.chosen]
             cells.append(error_rate(chosen, resamples, label=CALCIFICATION))
             cells.append(None if group.of_positives else error_rate(chosen, resamples, label=NO_CALCIFICATION))
         rows.append(tuple(cells))
