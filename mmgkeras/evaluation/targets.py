@@ -58,14 +58,15 @@ def targets_from_labels(predictions: pd.DataFrame) -> Targets:
     """
     items: list[Target] = []
     positives = predictions[predictions["label"] == CALCIFICATION]
-    for (fold, image_id), patches in positives.groupby(["fold", "image_id"], sort=False):
+    for _, patches in positives.groupby(["fold", "image_id"], sort=False):
+        fold, image_id = int(patches["fold"].iloc[0]), str(patches["image_id"].iloc[0])
         rows, cols = patches["row"].to_numpy(), patches["col"].to_numpy()
         is_positive = np.zeros((rows.max() + 1, cols.max() + 1), dtype=np.bool_)
         is_positive[rows, cols] = True
         components, number = ndimage.label(is_positive, structure=_EIGHT_NEIGHBOURS)
         for component in range(1, number + 1):
-            places = tuple(map(tuple, np.argwhere(components == component).tolist()))
-            items.append(Target(int(fold), str(image_id), places))
+            places = tuple((row, col) for row, col in np.argwhere(components == component).tolist())
+            items.append(Target(fold, image_id, places))
     return Targets("component", tuple(items))
 
 

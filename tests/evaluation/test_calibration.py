@@ -13,6 +13,7 @@ from mmgkeras.evaluation.calibration import (
     STATES,
     calibrate,
     fit_line,
+    fit_recalibration,
     logit,
     measure_calibration,
     shift_prevalence,
@@ -156,7 +157,7 @@ def test_slope_and_intercept_take_back_scores_that_are_too_extreme() -> None:
         other = frame[frame["fold"] != fold]
         assert report.folds[fold].field_prevalence == pytest.approx(other["label"].mean())
         assert report.folds[fold].slope == pytest.approx(0.5, abs=0.05)
-        assert (report.folds[fold].num_patches, report.folds[fold].num_positives) == (len(other), other["label"].sum())
+        assert report.folds[fold] == fit_recalibration(other, trained_prevalence=TRAINED)
 
 
 def test_held_out_patients_are_fitted_on_where_there_are_such() -> None:
@@ -192,7 +193,10 @@ def test_the_shift_on_tissue_patches_is_that_of_all_patches() -> None:
     frame["tissue"] = (frame["probability"] > 0.3).astype(float)
     report = calibrate(frame, validation=None, trained_prevalence={1: TRAINED, 2: TRAINED}, min_tissue=0.5)
     assert report.folds[1].field_prevalence == pytest.approx(frame.loc[frame["fold"] == 2, "label"].mean())
-    assert report.folds[1].num_patches == ((frame["fold"] == 2) & (frame["tissue"] == 1)).sum()
+    fitted_on = frame[(frame["fold"] == 2) & (frame["tissue"] == 1)]
+    moved = report.folds[1].shifted(fitted_on["probability"].to_numpy())
+    line = fit_line((fitted_on["label"] == 1).to_numpy(), logit(moved))
+    assert (report.folds[1].intercept, report.folds[1].slope) == line
     shifted = report.states[SHIFTED]
     assert shifted.observed > 2 * FIELD
     assert shifted.in_the_large == pytest.approx(0, abs=0.1)
