@@ -3,6 +3,8 @@
 Owns the exception types and the limits of what a message repeats; knows nothing of what was wrong.
 """
 
+import errno
+import os
 import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +61,10 @@ def errors_of_writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except RuntimeError as error:  # what Path.resolve has for a loop of links, before Python 3.13
+        if not str(error).startswith("Symlink loop"):
+            raise
+        raise InputError(f"{path}: cannot be written: {os.strerror(errno.ELOOP)}") from error
 
 
 def shown(value: object) -> str:

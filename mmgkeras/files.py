@@ -179,10 +179,7 @@ def _refuse_existing(path: Path, *, overwrite: bool, named: Path | None = None) 
 
 def _own_place(path: Path) -> Path:
     """The folder itself, behind symbolic links."""
-    try:
-        place = path.resolve()
-    except RuntimeError as error:  # a loop of links, before Python 3.13
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from error
+    place = path.resolve()
     here = Path.cwd()
     if place == here or place in here.parents:
         raise InputError(f"{path}: is the present folder or one above it; name a folder of its own")

@@ -347,3 +347,10 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_file(tmp_path / "a") == expected
+
+
+def test_a_loop_of_links_is_apart_from_nothing(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "out")
+    for output, source in (("out", "data"), ("data", "out")):
+        with pytest.raises(InputError, match=f"{output}: cannot be written: Too many levels of symbolic links$"):
+            check_apart(tmp_path / output, [tmp_path / source])

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.campaign.scenarios import OUT, Scenario, snapshot
+from benchmarks.campaign.scenarios import OUT, Scenario
 from benchmarks.campaign.trials import Trial, run_command
 
 PRECIOUS = "precious"
@@ -25,12 +25,17 @@ def _try(scenario: Scenario, plant: Callable[[Path], None], *, scratch: Path) ->
         shutil.copytree(scenario.folder, folder, dirs_exist_ok=True, symlinks=True)
         _make_precious(folder / PRECIOUS)
         plant(folder)
-        before = snapshot(folder / PRECIOUS)
+        before = _content(folder / PRECIOUS)
         ended = run_command(scenario.run, folder=folder)
         if ended.has_traceback or ended.code not in (0, 1):
             return f"ended with {ended.code}: {ended.output[-2000:]}"
-        lost = [name for name, digest in before.items() if snapshot(folder / PRECIOUS).get(name) != digest]
-        return f"{lost[0]} of somebody else is lost or changed" if lost else None
+        after = _content(folder / PRECIOUS)
+        lost = [name for name, data in before.items() if after.get(name) != data]
+        return f"{lost[0]} of somebody else is lost or changed: {ended.output[-500:]}" if lost else None
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _make_precious(folder: Path) -> None:

@@ -139,6 +139,22 @@ def _model_scenarios(folder: Path, *, data: Path, split: Path, model: Path) -> I
     yield from _twice(folder, "evaluate --predictions", again, {"in/metrics": old_metrics}, None)
     overlaying = ("overlay", "--model", "in/model/1", "--data", "in/data", "--out", OUT)
     yield from _twice(folder, "overlay", overlaying, {**models, "in/data": data}, old_overlays, most=14)
+    predicting = (
+        "predict",
+        "in/data/i1.png",
+        "in/data/i2.png",
+        "--laterality",
+        "L",
+        "--model",
+        "in/model/1",
+        "--out",
+        OUT,
+    )
+    old_marks = folder / "old-marks"
+    _apart(
+        _cli("predict", str(data / "i1.png"), *predicting[3:6], given, "--out", str(old_marks), "--threshold", "0.3")
+    )
+    yield from _twice(folder, "predict", predicting, {**models, "in/data": data}, old_marks, most=14)
     threshold = _cli(THRESHOLD_COMMAND, "--model", f"{OUT}/1", "--threshold", "0.3")
     yield _made(folder, THRESHOLD_COMMAND, threshold, {OUT: model.parent}, may_repeat=True)
 

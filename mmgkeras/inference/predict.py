@@ -16,6 +16,7 @@ from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.images import Single, read_single
 from mmgkeras.inference.detection import Detection, Mark, detect, find_marks
 from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay, save_picture
+from mmgkeras.json_files import home_path
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.progress import Track, untracked
@@ -28,7 +29,7 @@ from mmgkeras.tables.cells import to_cell
 MARKS_CSV: Final = "marks.csv"
 MARKS_JSON: Final = "marks.json"
 MARK_COLUMNS: Final = ("image", "mark", "probability", "row", "col", "top", "left", "bottom", "right", "area_px")
-"""Of marks.csv; `image` is the path as it was given, the rest are those of `Mark`, counted from 1."""
+"""Of marks.csv; `image` is the path as it was given (~/... below the home folder), the rest are `Mark`'s, from 1."""
 
 
 _MADE_BY: Final = "mmgkeras predict"
@@ -190,7 +191,7 @@ def _write_csv(path: Path, done: Predictions) -> None:
         writer.writerow(MARK_COLUMNS)
         for image in done.images:
             for number, mark in enumerate(image.marks, start=1):
-                writer.writerow([to_cell(str(image.path)), number, *asdict(mark).values()])
+                writer.writerow([to_cell(str(home_path(image.path))), number, *asdict(mark).values()])
 
 
 def _write_json(path: Path, done: Predictions, metadata: ModelMetadata) -> None:
@@ -201,7 +202,7 @@ def _write_json(path: Path, done: Predictions, metadata: ModelMetadata) -> None:
         "threshold": done.threshold,
         "images": [
             {
-                "path": str(image.path),
+                "path": str(home_path(image.path)),
                 "laterality": image.record.laterality,
                 "laterality_from": image.side_from,
                 "view": image.record.view,
@@ -212,7 +213,7 @@ def _write_json(path: Path, done: Predictions, metadata: ModelMetadata) -> None:
             }
             for image in done.images
         ],
-        "skipped": [{"path": str(name), "reason": reason} for name, reason in done.skipped.items()],
+        "skipped": [{"path": str(home_path(name)), "reason": reason} for name, reason in done.skipped.items()],
         "notes": done.notes,
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="replace")

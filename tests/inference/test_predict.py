@@ -31,7 +31,10 @@ def films(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_files_alone_are_marked_and_a_bad_one_is_listed(model: Path, films: Path) -> None:
+def test_files_alone_are_marked_and_a_bad_one_is_listed(
+    model: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(films))
     paths = [films / "one" / "=film L_CC.png", films / "broken.png", films / "two" / "=film L_CC.png"]
     done = predict([*paths, paths[0]], out=films / "marked", model=model)
     assert [image.path for image in done.images] == [paths[0], paths[2]]
@@ -44,7 +47,9 @@ def test_files_alone_are_marked_and_a_bad_one_is_listed(model: Path, films: Path
     written = json.loads((films / "marked" / "marks.json").read_text())
     assert [image["marks"][0]["top"] for image in written["images"]] == [64, 64]
     assert written["images"][0]["laterality_from"] == "the name"
-    assert written["skipped"][0]["path"] == str(films / "broken.png")
+    assert written["skipped"][0]["path"] == "~/broken.png"
+    assert str(films) not in (films / "marked" / "marks.json").read_text()
+    assert str(films) not in (films / "marked" / "marks.csv").read_text()
     assert written["threshold"] == 0.5
     assert "pixel size of 2 images is not known" in done.notes[0]
 
