@@ -11,6 +11,8 @@ from benchmarks.campaign.scenarios import OUT, Scenario
 from benchmarks.campaign.trials import Trial, run_command
 
 PRECIOUS = "precious"
+MOVED = "moved"
+FOREIGN = "work.txt"
 
 
 def link_trials(scenario: Scenario, *, scratch: Path) -> Iterator[Trial]:
@@ -35,12 +37,18 @@ def _try(scenario: Scenario, plant: Callable[[Path], None], *, scratch: Path) ->
 
 
 def _content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """What is in the folder, but for the command's own files in folders that were moved there."""
+    files = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(name): path.read_bytes()
+        for name, path in files.items()
+        if not name.parts[0].startswith(MOVED) or path.name == FOREIGN
+    }
 
 
 def _make_precious(folder: Path) -> None:
     (folder / "inner").mkdir(parents=True)
-    for name in ("work.txt", "inner/notes.csv", "data.json"):
+    for name in (FOREIGN, "inner/notes.csv", "data.json"):
         (folder / name).write_text("somebody else's\n")
 
 
@@ -69,16 +77,18 @@ def _files_are_links(folder: Path) -> None:
 
 
 def _folders_are_links(folder: Path) -> None:
+    """Each folder of the earlier output lies elsewhere, with a file of somebody else; the rest is the command's own."""
     for number, path in enumerate(sorted(path for path in (folder / OUT).glob("*") if path.is_dir())):
-        target = folder / PRECIOUS / f"folder{number}"
+        target = folder / PRECIOUS / f"{MOVED}{number}"
         path.rename(target)
+        (target / FOREIGN).write_text("somebody else's\n")
         path.symlink_to(target)
 
 
 def _temporary_names_are_links(folder: Path) -> None:
     digits = "0123456789abcdef"
     for ending in (*(f"{digits}.{kind}" for kind in ("partial", "old", "commit")), "lock"):
-        target = folder / PRECIOUS / ("work.txt" if ending == "lock" else "inner")
+        target = folder / PRECIOUS / (FOREIGN if ending == "lock" else "inner")
         (folder / f".{OUT}.{ending}").symlink_to(target)
         if (folder / OUT).is_dir():
             for stem in ("evaluation", "overlay", "import", "folds.csv"):

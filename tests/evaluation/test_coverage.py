@@ -14,7 +14,9 @@ from benchmarks.simulated_studies import (
     TWO_HUNDRED_PATIENTS,
     Shape,
     coverage,
+    part_intervals,
     simulate,
+    true_parts,
     type_one_error,
 )
 from mmgkeras.evaluation.comparison import clustered_aucs
@@ -30,6 +32,25 @@ def test_intervals_that_draw_patients_hold_the_truth_and_that_of_patches_does_no
     for name in ("mean of folds", "pooled", "Obuchowski"):
         assert lowest - 0.03 <= held[name] <= 0.98
     assert held["by patch"] < 0.80
+
+
+def test_intervals_of_froc_and_of_subgroups_hold_the_truth() -> None:
+    with threadpool_limits(limits=1):
+        held = coverage(TABLE_4, runs=30, seed=2, made=part_intervals, truths=true_parts(TABLE_4))
+    assert list(held) == list(true_parts(TABLE_4))
+    # Three standard errors, 0.04 each, below 0.95.
+    assert all(part >= 0.83 for part, _ in held.values()), held
+
+
+def test_what_the_intervals_of_froc_and_of_subgroups_are_to_hold_is_what_a_large_study_gives() -> None:
+    shape = [(1000, 2000, 3000, 20_000)]
+    (large,) = simulate(np.random.default_rng(1), shape)
+    with threadpool_limits(limits=1):
+        found = part_intervals(large)
+    for name, truth in true_parts(shape).items():
+        interval = found[name]
+        assert interval is not None
+        assert interval.estimate == pytest.approx(truth, abs=0.03), name
 
 
 @pytest.mark.parametrize("shape", ["6 patients with positives", "19 patients with positives", "200 patients"])
