@@ -91,7 +91,7 @@ def _damage(part: str, kinds: Iterator[Part], *, number: int, jobs: int) -> list
         faults = [] if fault is None else fault.split("\n")
         group = [(trial, text) for text in faults] + [(trial, None)] * (number - len(faults))
         results.append((f"{part}: {name}", group))
-        _print_row(*results[-1], seconds=float("nan"))
+        _print_row(*results[-1])
     return results
 
 
@@ -115,9 +115,10 @@ def _of_scenario(scenario: Scenario, *, parts: Sequence[str], jobs: int, scratch
     return [_tried(f"{part}: {name}", list(make()), jobs=jobs) for part, make in makers.items() if part in parts]
 
 
-def _print_row(name: str, group: list[tuple[Trial, str | None]], *, seconds: float) -> None:
+def _print_row(name: str, group: list[tuple[Trial, str | None]], *, seconds: float | None = None) -> None:
     failed = sum(fault is not None for _, fault in group)
-    click.echo(f"{name:<60} tried {len(group):>5}  held {len(group) - failed:>5}  failed {failed:>3}  {seconds:6.1f} s")
+    took = "" if seconds is None else f"  {seconds:6.1f} s"
+    click.echo(f"{name:<60} tried {len(group):>5}  held {len(group) - failed:>5}  failed {failed:>3}{took}")
 
 
 def _print_table(results: Sequence[_Group]) -> None:
