@@ -16,6 +16,7 @@ View = Literal["CC", "MLO", "ML", "LM", "LMO", "XCCL", "XCCM", "other"]
 Annotation = Literal["complete", "partial", "none"]
 Kind = Literal["calcification", "cluster", "other"]
 Shape = Literal["box", "circle", "ellipse", "polygon", "point", "mask"]
+PixelType = Literal["uint8", "uint16"]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _T = TypeVar("_T", bound=np.generic)

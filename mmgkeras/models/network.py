@@ -14,7 +14,8 @@ from mmgkeras.errors import ConfigError
 from mmgkeras.models.augmentation import Augment
 from mmgkeras.models.backbones import find_backbone
 from mmgkeras.models.pooling import NUM_CLASSES, CellClassifier
-from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, PixelType, Preprocess, TrainingNormalisation
+from mmgkeras.models.preprocessing import DivideByMaximum, LocalContrast, Preprocess, TrainingNormalisation
+from mmgkeras.schema import PixelType
 
 HEAD: Final = "head"
 """Name of the new last layer, which the optimizer and the weights treat apart."""

@@ -4,17 +4,14 @@ Owns the division by the pixel type's maximum, the step from gray to three chann
 with each backbone. They are layers, so that a network carries its own preprocessing wherever it is deployed.
 """
 
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import keras
 import numpy as np
 from keras import ops
 
 from mmgkeras.models.backbones import find_backbone
-
-PixelType = Literal["uint8", "uint16"]
-
-PIXEL_TYPES: Final = get_args(PixelType)
+from mmgkeras.schema import PixelType
 
 LOCAL_PX: Final = 9
 """Edge of the square whose mean `LocalContrast` takes away: 0.9 to 1.8 mm, wider than a microcalcification."""

@@ -24,7 +24,7 @@ from mmgkeras.json_files import read_json, read_path
 from mmgkeras.patches.manifest import IMAGES, MANIFEST, PATCHES, FileFacts, StoreManifest
 from mmgkeras.patches.shards import ShardReader
 from mmgkeras.patches.store_tables import grids_of, read_store_images, read_store_patches
-from mmgkeras.schema import Grid, Pixels
+from mmgkeras.schema import Grid, Pixels, PixelType
 
 FOLDS: Final = "folds.csv"
 STORE_FILES: Final = (MANIFEST, IMAGES, PATCHES, FOLDS, "patches-*.npy")
@@ -84,7 +84,7 @@ class PatchStore:
         return self.manifest.grid.stride_px
 
     @property
-    def pixel_type(self) -> str:
+    def pixel_type(self) -> PixelType:
         """The numpy name of the type of every pixel: uint8 or uint16."""
         return self.manifest.pixel_type
 

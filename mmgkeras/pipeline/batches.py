@@ -11,12 +11,13 @@ gathering the patches does.
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import DTypeLike, NDArray
 
+from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.schema import Pixels
 
@@ -29,26 +30,8 @@ ALIGNMENT_BYTES: Final = 64
 """At multiples of this TensorFlow takes a numpy array over as it is, and holds it for as long as the tensor lives."""
 
 
-class Gatherable(Protocol):
-    """The part of a patch store that the streams use."""
-
-    @property
-    def patch_px(self) -> int:
-        """Edge of a patch in pixels."""
-        ...
-
-    @property
-    def pixel_type(self) -> str:
-        """The numpy name of the pixels' type: uint8 or uint16."""
-        ...
-
-    def gather(self, indices: NDArray[np.int64], *, out: Pixels | None = None) -> Pixels:
-        """The raw pixels (n, P, P, 1) of the patches at these places, in `out` where it is given."""
-        ...
-
-
 def training_batches(
-    store: Gatherable, plan: EpochPlan, *, first_step: int, last_step: int, pieces_per_batch: int = 1
+    store: PatchStore, plan: EpochPlan, *, first_step: int, last_step: int, pieces_per_batch: int = 1
 ) -> tf.data.Dataset:
     """The training stream from `first_step` up to, not including, `last_step`, counted from 0 over all epochs.
 
@@ -84,7 +67,7 @@ def training_batches(
     return _stream(tf.data.Dataset.range(first_step * pieces_per_batch, last_step * pieces_per_batch), element)
 
 
-def plain_batches(store: Gatherable, batches: Sequence[NDArray[np.int64]]) -> tf.data.Dataset:
+def plain_batches(store: PatchStore, batches: Sequence[NDArray[np.int64]]) -> tf.data.Dataset:
     """Patches as they are, in the given batches of places in the store: a data set of (n, P, P, 1) raw pixels."""
     pixels = tf.TensorSpec((None, store.patch_px, store.patch_px, 1), tf.as_dtype(store.pixel_type))
 

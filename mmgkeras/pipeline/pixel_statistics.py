@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.pipeline.batches import Gatherable
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.pipeline.batches import even_batches
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track, untracked
 
@@ -22,7 +23,7 @@ _CHUNK: Final = 64
 
 
 def pixel_statistics(
-    store: Gatherable, plan: EpochPlan, *, intensities: Sequence[float], track: Track = untracked
+    store: PatchStore, plan: EpochPlan, *, intensities: Sequence[float], track: Track = untracked
 ) -> tuple[float, float]:
     """Mean and standard deviation of all pixels of an epoch before it is cut to whole batches, white being 1.
 
@@ -63,12 +64,11 @@ def pixel_statistics(
     return float(mean), math.sqrt(variance)
 
 
-def _sums(store: Gatherable, indices: NDArray[np.int64], *, track: Track) -> tuple[int, int]:
+def _sums(store: PatchStore, indices: NDArray[np.int64], *, track: Track) -> tuple[int, int]:
     """The sum of the pixels of patches and of their squares, from their histogram."""
     num_levels = int(np.iinfo(store.pixel_type).max) + 1
     histogram = np.zeros(num_levels, np.int64)
-    chunks = np.array_split(np.sort(indices), max(1, -(-len(indices) // _CHUNK)))
-    for chunk in track(chunks, "pixel statistics"):
+    for chunk in track(even_batches(np.sort(indices), batch_size=_CHUNK), "pixel statistics"):
         histogram += np.bincount(store.gather(chunk).reshape(-1), minlength=num_levels)
     levels, counts = np.arange(num_levels).astype(object), histogram.astype(object)  # whole numbers of any size
     return int(counts @ levels), int(counts @ levels**2)

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -16,9 +16,8 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.json_files import FoldNumber, JsonModel, PatchPx, Sha256, SpacingMm, Text, read_json, write_json
+from mmgkeras.schema import PixelType
 from mmgkeras.study.run_files import Origin, SubsetLetter
-
-PixelType = Literal["uint8", "uint16"]
 
 METADATA_FILE: Final = Path("assets.extra/mmgkeras.json")
 

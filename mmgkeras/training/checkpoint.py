@@ -1,26 +1,24 @@
 """Where a training run stands, as one file: replaced whole, so that a kill leaves the old one or the new one.
 
-Owns checkpoint.npz, and the thread in which it is written: the training waits for a copy of its state only. The file
-holds numbers; nothing in it is run when it is read.
+Owns checkpoint.npz. It holds numbers; nothing in it is run when it is read.
 """
 
+import dataclasses
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_file
-from mmgkeras.study.run_files import HISTORY_COLUMNS
-from mmgkeras.training.history import EpochSamples, History
+from mmgkeras.study.run_files import HISTORY_COLUMNS, EpochRow
 
 _VARIABLES: Final = ("model", "optimizer")
 _DAMAGES: Final = (
@@ -30,97 +28,60 @@ _DAMAGES: Final = (
 """What numpy and zipfile raise on files that were changed by chance or on purpose."""
 
 
+SAMPLE: Final = np.dtype([("losses", np.float32), ("probabilities", np.float32), ("labels", np.int8)])
+"""Of a sample: its cross-entropy without any L2 term, the probability of calcification, and the label."""
+
+
 @dataclass
 class Progress:
     """What has been done so far, apart from the weights.
 
     Attributes:
         step: number of steps done, of all epochs.
-        samples: what the steps of the unfinished epoch gave.
+        samples: (n,) of `SAMPLE`, what the steps of the unfinished epoch gave in the order of the stream.
         history: a row for every finished epoch.
-        epoch_rate: patches per second of the epoch just run; not kept.
     """
 
     step: int = 0
-    samples: EpochSamples = field(default_factory=EpochSamples)
-    history: History = field(default_factory=History)
-    epoch_rate: float = 0.0
+    samples: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, SAMPLE))
+    history: list[EpochRow] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A copy of where a run stands that later steps do not change."""
-
-    arrays: dict[str, NDArray[Any]]
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether every weight and every moment of the optimizer is a number."""
-        return all(np.isfinite(array).all() for name, array in self.arrays.items() if name.startswith(_VARIABLES))
-
-
-def snapshot(progress: Progress, *, model: Sequence[Any], optimizer: Sequence[Any]) -> Snapshot:
-    """Copies the present state to the host.
+def snapshot(progress: Progress, *, model: Sequence[Any], optimizer: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    """The arrays of a checkpoint: a copy of the present state on the host, which later steps do not change.
 
     Args:
         progress: what has been done.
         model: variables of the network, in a fixed order.
         optimizer: variables of the optimizer, in a fixed order.
     """
-    arrays: dict[str, NDArray[Any]] = {
+    rows = [dataclasses.astuple(row) for row in progress.history]
+    arrays = {
         "step": np.asarray(progress.step, np.int64),
-        **progress.samples.arrays(),
-        "history": progress.history.array(),
+        **{name: progress.samples[name].copy() for name in SAMPLE.names or ()},
+        "history": np.asarray(rows, np.float64).reshape(len(rows), len(HISTORY_COLUMNS)),
     }
     for name, variables in zip(_VARIABLES, (model, optimizer), strict=True):
         # A copy even where numpy is given TensorFlow's own memory.
         arrays |= {f"{name}/{number}": np.asarray(variable).copy() for number, variable in enumerate(variables)}
-    return Snapshot(arrays)
+    return arrays
 
 
-def save_checkpoint(path: Path, saved: Snapshot) -> None:
+def is_finite(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether every weight and every moment of the optimizer in a snapshot is a number."""
+    return all(np.isfinite(array).all() for name, array in arrays.items() if name.startswith(_VARIABLES))
+
+
+def save_checkpoint(path: Path, arrays: Mapping[str, Any]) -> None:
     """Replaces the checkpoint, checkpoint.npz, by a snapshot.
 
     Raises:
         InputError: if the file cannot be written.
     """
-    arrays: dict[str, Any] = saved.arrays
     with atomic_file(path, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
         file.flush()
         os.fsync(file.fileno())
-
-
-class BackgroundWriter:
-    """Does one piece of writing at a time beside the training, in the order in which it was asked for.
-
-    What went wrong is raised by the next call.
-    """
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._last: Future[None] | None = None
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Waits for what was begun, and raises what went wrong with it where nothing else has."""
-        self._thread.shutdown()
-        if kind is None:
-            self.wait()
-
-    def do(self, write: Callable[[], None]) -> None:
-        """Waits for the piece before, then begins with this one and returns."""
-        self.wait()
-        self._last = self._thread.submit(write)
-
-    def wait(self) -> None:
-        """Returns when everything is written."""
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
 
 
 def load_checkpoint(path: Path, *, model: Sequence[Any], optimizer: Sequence[Any]) -> Progress:
@@ -147,16 +108,16 @@ def load_checkpoint(path: Path, *, model: Sequence[Any], optimizer: Sequence[Any
 
 
 def _progress(arrays: Mapping[str, NDArray[Any]]) -> Progress:
-    samples = EpochSamples.from_arrays(arrays)
     step, history = int(arrays["step"]), arrays["history"]
-    if (
-        step < 0
-        or history.ndim != 2
-        or history.shape[1] != len(HISTORY_COLUMNS)
-        or not np.isfinite(history[:, :2]).all()
-    ):
+    samples = np.zeros(len(arrays["labels"]), SAMPLE)
+    for name in SAMPLE.names or ():
+        if (arrays[name].shape, arrays[name].dtype) != (samples.shape, SAMPLE[name]):
+            raise ValueError("losses, probabilities and labels are not the columns of one table")
+        samples[name] = arrays[name]
+    has_columns = history.ndim == 2 and history.shape[1] == len(HISTORY_COLUMNS)
+    if step < 0 or not has_columns or not np.isfinite(history[:, :2]).all():
         raise ValueError(f"step {step} and a history of shape {history.shape} are none of a run")
-    return Progress(step=step, samples=samples, history=History.from_array(history))
+    return Progress(step, samples, [EpochRow(int(row[0]), int(row[1]), *row[2:]) for row in history.tolist()])
 
 
 def _check(variables: Sequence[Any], *, arrays: Mapping[str, NDArray[Any]], prefix: str, path: Path) -> None:

@@ -93,7 +93,7 @@ def set_arithmetic(config: TrainConfig) -> None:
 
 def network_precision(config: TrainConfig, *, devices: list[str]) -> Literal["float32", "bfloat16"]:
     """In what the training network's layers are to be built; bfloat16 by Keras' mixed policy is for GPUs alone."""
-    return "float32" if _on_processor(devices) else config.precision
+    return "float32" if on_processor(devices) else config.precision
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def graph_rewriting(config: TrainConfig, *, devices: list[str]) -> Iterator[None
     It is done by oneDNN's rewriting of the graph, which trains faster there than Keras' mixed policy. Weights and
     their updates are float32 either way.
     """
-    if config.precision == "float32" or not _on_processor(devices):
+    if config.precision == "float32" or not on_processor(devices):
         yield
         return
     tf.config.optimizer.set_experimental_options({_REWRITING: True})
@@ -115,12 +115,13 @@ def graph_rewriting(config: TrainConfig, *, devices: list[str]) -> Iterator[None
 
 def precision_note(config: TrainConfig, *, devices: list[str], cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """A line for the user where bfloat16 was asked for and the processor has no instructions for it."""
-    if config.precision == "float32" or not _on_processor(devices):
+    if config.precision == "float32" or not on_processor(devices):
         return None
     if not cpuinfo.is_file() or _BFLOAT16_FLAGS & set(cpuinfo.read_text(encoding="utf-8", errors="replace").split()):
         return None
     return "train.precision: this processor has no bfloat16 instructions (AVX512-BF16 or AMX); float32 will be faster"
 
 
-def _on_processor(devices: list[str]) -> bool:
+def on_processor(devices: list[str]) -> bool:
+    """Whether processors alone train."""
     return all(device.startswith("CPU") for device in devices)

@@ -1,12 +1,16 @@
 """The end of a run: batch-norm recalibration, export, and the note that it is finished.
 
 All of it follows from the last checkpoint, so that a run killed here comes to the same model when it is started again.
+
+The batch norm of the finished network gets the statistics over what it was trained on, as MATLAB takes them. Keras'
+moving averages hold what the last few batches of a changing network gave; after a short training they still hold much
+of their initial values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,26 +19,21 @@ import tensorflow as tf
 from mmgkeras.config import TRAINING_SECTIONS, Config
 from mmgkeras.errors import InputError
 from mmgkeras.models.network import batch_norm_layers, build_network, training_model
-from mmgkeras.models.preprocessing import PixelType
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export, next_version
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
 from mmgkeras.study.run_files import Environment, write_environment
-from mmgkeras.training.batch_norm import recalibrate_batch_norm
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import TrainingSetup
 
 
-def export_run(
-    setup: TrainingSetup, store: PatchStore, *, config: Config, environment: Environment, track: Track
-) -> Path:
+def export_run(setup: TrainingSetup, *, config: Config, environment: Environment, track: Track) -> Path:
     """Exports the trained network in float32, its batch norm recalibrated, and marks the run as finished.
 
     Args:
         setup: whose epochs are done.
-        store: the run's store.
         config: the run's configuration.
         environment: the run's; `export` in it says where the model goes, and moves to the next free version where
             another run's model came there first.
@@ -47,8 +46,9 @@ def export_run(
         InputError: if the model cannot be written, or the store is no longer what the run was begun with.
         ConfigError: if the training diverged.
     """
-    network = float32_copy(setup.network, config=config, store=store)
-    if config.train.batch_norm_recalibration and batch_norm_layers(network):
+    store = setup.store
+    network = _float32_copy(setup.network, config=config, store=store)
+    if config.train.batch_norm_recalibration:
         recalibrate_batch_norm(training_model(network, config.augmentation), _first_epoch(setup, track=track))
     if not all(np.isfinite(value).all() for value in network.get_weights()):
         raise setup.divergence(setup.num_steps)
@@ -57,7 +57,7 @@ def export_run(
         network=config.model.network,
         patch_px=store.patch_px,
         stride_px=store.stride_px,
-        pixel_type=cast(PixelType, store.pixel_type),
+        pixel_type=store.pixel_type,
         spacing_mm=store.spacing_mm,
         fold=environment.fold,
         test_subset=environment.test_subset,
@@ -119,10 +119,10 @@ def _check_store(store: PatchStore, environment: Environment) -> None:
         raise InputError(f"{store.path}: was replaced while it was trained on, nothing is exported")
 
 
-def float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> keras.Model:
-    """The same network and weights in float32, on one device and outside any strategy."""
+def _float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> keras.Model:
+    """The same network on one device and outside any strategy."""
     model = config.model.model_copy(update={"synchronized_batch_norm": False})
-    plain = build_network(model, patch_px=store.patch_px, pixel_type=cast(PixelType, store.pixel_type))
+    plain = build_network(model, patch_px=store.patch_px, pixel_type=store.pixel_type)
     copy = with_fast_layers(plain, on_processor=False)  # convolutions are only faster where they learn
     for target, source in zip(copy.variables, network.variables, strict=True):
         target.assign(np.asarray(source))
@@ -135,8 +135,48 @@ def _first_epoch(setup: TrainingSetup, *, track: Track) -> Iterator[Any]:
     Taken over the patches as they are, of which few are positive, they gave about the same AUC on the phantom, but at a
     probability of 0.5 a sensitivity and specificity of 0.81 and 0.56 in place of 0.57 and 0.84.
     """
-    num_steps = setup.plan.steps_per_epoch
-    stream = iter(training_batches(setup.store, setup.plan, first_step=0, last_step=num_steps))
-    for _ in track(range(num_steps), "batch-norm recalibration"):
-        inputs, _ = next(stream)
-        yield inputs
+    steps = range(setup.plan.steps_per_epoch)
+    stream = iter(training_batches(setup.store, setup.plan, first_step=0, last_step=len(steps)))
+    for _ in track(steps, "batch-norm recalibration"):
+        yield next(stream)[0]
+
+
+def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Any]) -> None:
+    """Sets mean and variance of every batch normalisation to those of its inputs over all batches.
+
+    While they are gathered, each layer normalises with the statistics of its batch, as in training. With mean m and
+    variance v of a batch of n patches, the mean is sum(n m) / sum(n), and the variance sum(n (v + m m)) / sum(n) less
+    the square of that mean, both in float64: exact for batches of unequal sizes.
+
+    Args:
+        model: in float32 and made outside any strategy. Its layers are changed: use a copy that is then only exported.
+        batches: what `model` takes, n patches at a time, shuffled, no batch much smaller than the others.
+    """
+    layers = batch_norm_layers(model)
+    if not layers:
+        return
+    for layer in layers:
+        layer.momentum = 0.0  # the moving statistics become those of the batch
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+
+    def moments_of(batch: Any) -> Any:
+        model(batch, training=True)
+        moments = (
+            (tf.cast(layer.moving_mean, tf.float64), tf.cast(layer.moving_variance, tf.float64)) for layer in layers
+        )
+        return [tf.stack([mean, variance + mean * mean]) for mean, variance in moments]
+
+    statistics = tf.function(moments_of, jit_compile=False)
+    sums = [np.zeros((2, *layer.moving_mean.shape)) for layer in layers]
+    num_patches = 0
+    for batch in batches:
+        size = int(keras.tree.flatten(batch)[0].shape[0])
+        num_patches += size
+        for total, part in zip(sums, statistics(batch), strict=True):
+            total[...] += size * part.numpy()
+    for layer, total in zip(layers, sums, strict=True):
+        mean, mean_square = total / num_patches
+        layer.moving_mean.assign(mean.astype(np.float32))
+        layer.moving_variance.assign(np.maximum(mean_square - mean * mean, 0).astype(np.float32))

@@ -7,9 +7,7 @@ exports. The test subset is divided off here and never read.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,13 +18,12 @@ from mmgkeras.locks import locks_output
 from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
 from mmgkeras.models.network import build_network, training_model, training_normalisation
 from mmgkeras.models.optimizer import make_optimizer
-from mmgkeras.models.preprocessing import PixelType
 from mmgkeras.models.weights import load_weights
 from mmgkeras.patches.split import Fold, fold_patches, hold_out_patients, read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.pipeline.pixel_statistics import pixel_statistics
-from mmgkeras.progress import Track, untracked
+from mmgkeras.progress import Track, silent, untracked
 from mmgkeras.savedmodel.export import next_version
 from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model, load_exported_weights
 from mmgkeras.savedmodel.metadata import patients_digest
@@ -36,7 +33,6 @@ from mmgkeras.study.run_files import (
     HISTORY,
     TENSORBOARD,
     Environment,
-    EpochRow,
     RunCounts,
     RunStart,
     read_environment,
@@ -50,8 +46,6 @@ from mmgkeras.training.export_run import export_run, store_watched
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import Report, TrainingSetup, run_epochs
 from mmgkeras.training.tensorboard_log import drop_later_events
-
-NO_CHECKPOINT: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +61,6 @@ class Fitted:
     was_finished: bool
 
 
-def _silent(row: EpochRow) -> None:
-    """Reports nothing."""
-
-
 @locks_output("run")
 def fit(
     store: Path,
@@ -82,7 +72,7 @@ def fit(
     devices: str | None = None,
     overwrite: bool = False,
     track: Track = untracked,
-    report: Report = _silent,
+    report: Report = silent,
 ) -> Fitted:
     """Trains a network on all subsets but the fold's own and exports it; goes on where an interrupted run stopped.
 
@@ -116,14 +106,8 @@ def fit(
         raise InputError(
             f"train.batch_size: must be divisible by the number of devices, {len(names)}. Received: {plan.batch_size}"
         )
-    asked = _describe(
-        patch_store,
-        division,
-        plan=plan,
-        validation=validation,
-        config=config,
-        export=export / str(next_version(export)),
-    )
+    model = export / str(next_version(export))
+    asked = _describe(patch_store, division, plan=plan, validation=validation, seed=config.train.seed, export=model)
     environment, is_new = _go_on(run, asked, config=config, export=export, overwrite=overwrite)
     if environment.is_finished:
         return Fitted(environment.export, was_finished=True)
@@ -138,8 +122,7 @@ def fit(
     with device.graph_rewriting(config.train, devices=names):
         setup = _set_up(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
         if needs_initial_weights:
-            _load_initial_weights(setup.network, config.model)
-            _set_normalisation(setup, track=track)
+            _initialise(setup, config.model, track=track)
         if is_new:
             run_folder.create_run(run, config=config, environment=environment)
         progress = _restore(setup)
@@ -149,7 +132,7 @@ def fit(
         with store_watched(patch_store, environment):
             run_epochs(setup, progress, track=track, report=report)
     with store_watched(patch_store, environment):
-        model = export_run(setup, patch_store, config=config, environment=environment, track=track)
+        model = export_run(setup, config=config, environment=environment, track=track)
     return Fitted(model, was_finished=False)
 
 
@@ -204,13 +187,7 @@ def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPl
 
 
 def _describe(
-    store: PatchStore,
-    division: Fold,
-    *,
-    plan: EpochPlan,
-    validation: NDArray[np.int64],
-    config: Config,
-    export: Path,
+    store: PatchStore, division: Fold, *, plan: EpochPlan, validation: NDArray[np.int64], seed: int, export: Path
 ) -> Environment:
     """What environment.json says of a new run: counts and digests, no patient."""
     test_patients = store.patches["patient_id"].to_numpy()[division.test]
@@ -221,7 +198,7 @@ def _describe(
         test_patients_sha256=patients_digest(test_patients),
         store_checksum=store.checksum,
         training_patches_sha256=digest.hexdigest(),
-        seed=config.train.seed,
+        seed=seed,
         leak_guard=division.proof,
         counts=RunCounts(
             positives=len(plan.positives),
@@ -250,32 +227,22 @@ def _with_initial_model(
     return environment.model_copy(update={"started_from": origins})
 
 
-def _load_initial_weights(network: keras.Model, config: ModelConfig) -> None:
-    """Gives the network its initial weights: an exported model's, or what the models' own `load_weights` knows."""
+def _initialise(setup: TrainingSetup, config: ModelConfig, *, track: Track) -> None:
+    """Gives the network its initial weights and, if it normalises by the training patches, their statistics."""
     folder = initial_model(config)
     if folder is None:
-        load_weights(network, config)
+        load_weights(setup.network, config)
     else:
-        load_exported_weights(network, folder)
-
-
-def _set_normalisation(setup: TrainingSetup, *, track: Track) -> None:
-    """Gives a network that normalises by the training patches their statistics, whatever its weights came with."""
+        load_exported_weights(setup.network, folder)
     layer = training_normalisation(setup.network)
-    if layer is not None:
+    if layer is not None:  # whatever its weights came with
         intensities = setup.augmentation.intensities
         mean, deviation = pixel_statistics(setup.store, setup.plan, intensities=intensities, track=track)
         layer.set_statistics(mean=mean, deviation=deviation)
 
 
 def _set_up(
-    run: Path,
-    store: PatchStore,
-    *,
-    config: Config,
-    plan: EpochPlan,
-    validation: NDArray[np.int64],
-    devices: list[str],
+    run: Path, store: PatchStore, *, config: Config, plan: EpochPlan, validation: NDArray[np.int64], devices: list[str]
 ) -> TrainingSetup:
     """The network with random weights, behind the augmentation, with its optimizer, on the devices."""
     strategy = device.open_strategy(devices)
@@ -283,17 +250,16 @@ def _set_up(
         plain = build_network(
             config.model,
             patch_px=store.patch_px,
-            pixel_type=cast(PixelType, store.pixel_type),
+            pixel_type=store.pixel_type,
             precision=device.network_precision(config.train, devices=devices),
         )
-        network = with_fast_layers(plain, on_processor=all(name.startswith("CPU") for name in devices))
+        network = with_fast_layers(plain, on_processor=device.on_processor(devices))
         model = training_model(network, config.augmentation)
         optimizer = make_optimizer(config.train, steps_per_epoch=plan.steps_per_epoch)
         optimizer.build(model.trainable_variables)
     return TrainingSetup(
         run=run,
         store=store,
-        patch_labels=store.patches["label"].to_numpy(),
         plan=plan,
         validation=validation,
         strategy=strategy,
@@ -308,10 +274,9 @@ def _set_up(
 def _restore(setup: TrainingSetup) -> Progress:
     """Where the run stands; what is on disk beyond that is dropped."""
     checkpoint = setup.run / CHECKPOINT
-    has_checkpoint = checkpoint.exists()
     progress = load_checkpoint(checkpoint, model=setup.network.variables, optimizer=setup.optimizer.variables)
     # Without a checkpoint the first step comes again, and with it the events of step 0.
-    drop_later_events(setup.run / TENSORBOARD, last_step=progress.step if has_checkpoint else NO_CHECKPOINT)
-    if has_checkpoint:
-        write_history(progress.history.rows, setup.run / HISTORY)
+    drop_later_events(setup.run / TENSORBOARD, last_step=progress.step or -1)
+    if progress.step:
+        write_history(progress.history, setup.run / HISTORY)
     return progress

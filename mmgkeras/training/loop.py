@@ -6,7 +6,8 @@ When a checkpoint is taken depends on the clock; what the steps compute does not
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +20,14 @@ from numpy.typing import NDArray
 from mmgkeras.config import AugmentationConfig, TrainConfig
 from mmgkeras.errors import ConfigError
 from mmgkeras.models.augmentation import Augment
-from mmgkeras.pipeline.batches import Gatherable, training_batches
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.progress import Track
 from mmgkeras.schema import CALCIFICATION
 from mmgkeras.study.run_files import CHECKPOINT, HISTORY, TENSORBOARD, EpochRow, write_history
-from mmgkeras.training.checkpoint import BackgroundWriter, Progress, Snapshot, save_checkpoint, snapshot
-from mmgkeras.training.history import Discrimination, EpochSamples, discrimination
-from mmgkeras.training.step import Output, fetch_samples, make_scorer, make_train_step, score_patches
+from mmgkeras.training.checkpoint import SAMPLE, Progress, is_finite, save_checkpoint, snapshot
+from mmgkeras.training.step import Output, discrimination, fetch_samples, make_scorer, make_train_step, score_patches
 from mmgkeras.training.tensorboard_log import SAMPLE_COLS, SAMPLE_ROWS, Monitor, confusion_picture, patch_sheet
 
 LOG_STEPS: Final = 10
@@ -44,7 +45,6 @@ class TrainingSetup:
     Attributes:
         run: the run folder.
         store: where the pixels are.
-        patch_labels: (all patches of the store,) int8.
         plan: the training set and its order.
         validation: (n,) places of patches held out; may be empty.
         strategy: under which the following were made.
@@ -56,8 +56,7 @@ class TrainingSetup:
     """
 
     run: Path
-    store: Gatherable
-    patch_labels: NDArray[np.int8]
+    store: PatchStore
     plan: EpochPlan
     validation: NDArray[np.int64]
     strategy: tf.distribute.Strategy
@@ -75,17 +74,6 @@ class TrainingSetup:
     def learning_rate(self, step: int) -> float:
         """Of the step with this number, from 0."""
         return float(self.optimizer._learning_rate(step))
-
-    def snapshot(self, progress: Progress) -> Snapshot:
-        """A copy of the present state.
-
-        Raises:
-            ConfigError: if a weight is not finite.
-        """
-        taken = snapshot(progress, model=self.network.variables, optimizer=self.optimizer.variables)
-        if not taken.is_finite:
-            raise self.divergence(progress.step)
-        return taken
 
     def divergence(self, step: int, *, what: str = "a weight or an answer is not finite") -> ConfigError:
         """What is raised where the loss is beyond reason, or a weight no longer a number."""
@@ -121,35 +109,27 @@ def run_epochs(setup: TrainingSetup, progress: Progress, *, track: Track, report
         jit_compile=setup.train.jit_compile,
     )
     score = make_scorer(setup.network)
-    with Monitor(setup.run / TENSORBOARD) as monitor, BackgroundWriter() as writer:
-        saver = _Saver(setup, monitor=monitor, writer=writer)
+    with Monitor(setup.run / TENSORBOARD) as monitor, ThreadPoolExecutor(1, "checkpoint") as thread:
+        saver = _Saver(setup, monitor=monitor, thread=thread)
         if progress.step == 0:
             monitor.picture("augmented_patches", _augmented_sample(setup), step=0)
         while progress.step < setup.num_steps:
-            _run_epoch(setup, progress, next_step=lambda: train_step(iterator), saver=saver, track=track)
-            row = _close_epoch(setup, progress, score=score, saver=saver)
-            report(row)
-
-
-@dataclass
-class _Clock:
-    """Patches per second since the last reading, and of the epoch as far as this process ran it."""
-
-    started: float
-    first_step: int
-
-    def rate(self, *, step: int, batch_size: int) -> float:
-        elapsed = time.perf_counter() - self.started
-        return (step - self.first_step) * batch_size / max(elapsed, 1e-9)
+            rate = _run_epoch(setup, progress, next_step=lambda: train_step(iterator), saver=saver, track=track)
+            report(_close_epoch(setup, progress, rate=rate, score=score, saver=saver))
+        saver.wait()
 
 
 class _Saver:
-    """Takes checkpoints: events first, then, beside the training, the checkpoint and what follows from it."""
+    """Takes checkpoints: events first, then, beside the training, the checkpoint and what follows from it.
 
-    def __init__(self, setup: TrainingSetup, *, monitor: Monitor, writer: BackgroundWriter) -> None:
+    The training waits for a copy of its state only. What went wrong with the writing is raised by the next call.
+    """
+
+    def __init__(self, setup: TrainingSetup, *, monitor: Monitor, thread: ThreadPoolExecutor) -> None:
         self.monitor = monitor
         self._setup = setup
-        self._writer = writer
+        self._thread = thread
+        self._written: Future[None] | None = None
         self._last = time.monotonic()
 
     def is_due(self, step: int) -> bool:
@@ -158,27 +138,48 @@ class _Saver:
         return (steps is not None and step % steps == 0) or time.monotonic() >= self._last + 60 * minutes
 
     def save(self, progress: Progress, *, is_epoch_end: bool = False) -> None:
-        """Replaces the checkpoint, and at the end of an epoch history.csv; returns before they are written."""
+        """Replaces the checkpoint, and at the end of an epoch history.csv; returns before they are written.
+
+        Raises:
+            ConfigError: if a weight is not finite.
+        """
         self.monitor.flush()
-        taken, rows = self._setup.snapshot(progress), list(progress.history.rows)
+        setup, rows = self._setup, list(progress.history)
+        taken = snapshot(progress, model=setup.network.variables, optimizer=setup.optimizer.variables)
+        if not is_finite(taken):
+            raise setup.divergence(progress.step)
 
         def write() -> None:
-            save_checkpoint(self._setup.run / CHECKPOINT, taken)
+            save_checkpoint(setup.run / CHECKPOINT, taken)
             if is_epoch_end:
-                write_history(rows, self._setup.run / HISTORY)
+                write_history(rows, setup.run / HISTORY)
 
-        self._writer.do(write)
+        self.wait()
+        self._written = self._thread.submit(write)
         self._last = time.monotonic()
+
+    def wait(self) -> None:
+        """Returns when everything is written."""
+        if self._written is not None:
+            self._written.result()
 
 
 def _run_epoch(
     setup: TrainingSetup, progress: Progress, *, next_step: Callable[[], Output], saver: _Saver, track: Track
-) -> None:
-    """Does the remaining steps of the epoch that `progress` is in; its last step is logged but not yet saved."""
+) -> float:
+    """Does the remaining steps of the epoch that `progress` is in; its last step is logged but not yet saved.
+
+    Returns:
+        Patches per second, of the epoch as far as this process ran it.
+    """
     per_epoch, batch_size = setup.plan.steps_per_epoch, setup.plan.batch_size
     epoch = progress.step // per_epoch
     first, end = epoch * per_epoch, (epoch + 1) * per_epoch
-    clock = window_clock = _Clock(time.perf_counter(), progress.step)
+    start = window_start = (time.perf_counter(), progress.step)
+
+    def rate(since: tuple[float, int]) -> float:
+        return (progress.step - since[1]) * batch_size / max(time.perf_counter() - since[0], 1e-9)
+
     pending: list[Output] = []
     for number in track(range(progress.step, end), f"epoch {epoch + 1} of {setup.train.epochs}"):
         pending.append(next_step())
@@ -187,69 +188,70 @@ def _run_epoch(
         is_save = saver.is_due(done) and done < end
         if not is_point and not is_save:
             continue
-        progress.samples = progress.samples.extended(fetch_samples(setup.strategy, pending))
+        progress.samples = np.concatenate([progress.samples, fetch_samples(setup.strategy, pending)])
         progress.step = done
         pending.clear()
-        loss = progress.samples.last(LOG_STEPS * batch_size).loss
+        loss = _loss(progress.samples[-LOG_STEPS * batch_size :])
         if not loss <= LARGEST_LOSS:  # NaN is not
             raise setup.divergence(done, what=f"the loss of its last steps is {loss:.3g}")
         if is_point:
-            window = progress.samples.last(((done - first - 1) % LOG_STEPS + 1) * batch_size)
-            rate = window_clock.rate(step=done, batch_size=batch_size)
-            saver.monitor.scalars(_window_scalars(setup, window, step=done, rate=rate), step=done)
-            window_clock = _Clock(time.perf_counter(), done)
+            window = progress.samples[-((done - first - 1) % LOG_STEPS + 1) * batch_size :]
+            curves = {
+                "loss": _loss(window),
+                "learning_rate": setup.learning_rate(done - 1),
+                "patches_per_second": rate(window_start),
+                **discrimination(window["labels"], window["probabilities"])[0],
+            }
+            saver.monitor.scalars(curves, step=done)
+            window_start = (time.perf_counter(), done)
         if is_save:
             saver.save(progress)
-    progress.epoch_rate = clock.rate(step=end, batch_size=batch_size)
+    return rate(start)
 
 
-def _window_scalars(setup: TrainingSetup, window: EpochSamples, *, step: int, rate: float) -> dict[str, float]:
-    metrics = discrimination(window.labels, window.probabilities)
-    return {
-        "loss": window.loss,
-        "learning_rate": setup.learning_rate(step - 1),
-        "patches_per_second": rate,
-        **_named("", metrics),
-    }
+def _loss(samples: NDArray[np.void]) -> float:
+    return float(np.mean(samples["losses"], dtype=np.float64))
 
 
-def _close_epoch(setup: TrainingSetup, progress: Progress, *, score: Callable[[Any], Any], saver: _Saver) -> EpochRow:
+def _close_epoch(
+    setup: TrainingSetup, progress: Progress, *, rate: float, score: Callable[[Any], Any], saver: _Saver
+) -> EpochRow:
     """Writes the epoch's metrics: events, then the checkpoint, then history.csv."""
-    monitor = saver.monitor
-    samples, step = progress.samples, progress.step
-    metrics = discrimination(samples.labels, samples.probabilities)
-    validation = _validate(setup, score)
+    samples, step, monitor = progress.samples, progress.step, saver.monitor
+    metrics, confusion = discrimination(samples["labels"], samples["probabilities"])
+    loss = _loss(samples)
+    monitor.scalars({"epoch/loss": loss, **_named("epoch/", metrics)}, step=step)
+    monitor.picture("epoch/confusion", confusion_picture(confusion), step=step)
+    held_out: dict[str, float] = {}
+    if len(setup.validation):
+        held_out, confusion = _validate(setup, score)
+        monitor.scalars(_named("validation/", held_out), step=step)
+        monitor.picture("validation/confusion", confusion_picture(confusion), step=step)
     row = EpochRow(
         epoch=step // setup.plan.steps_per_epoch,
         step=step,
         learning_rate=setup.learning_rate(step - 1),
-        loss=samples.loss,
-        patches_per_second=progress.epoch_rate,
-        **_named("", metrics),
-        **(_named("validation_", validation) if validation else {}),
+        loss=loss,
+        patches_per_second=rate,
+        **metrics,
+        **_named("validation_", held_out),
     )
-    monitor.scalars({"epoch/loss": row.loss, **_named("epoch/", metrics)}, step=step)
-    monitor.picture("epoch/confusion", confusion_picture(metrics.confusion), step=step)
-    if validation:
-        monitor.scalars(_named("validation/", validation), step=step)
-        monitor.picture("validation/confusion", confusion_picture(validation.confusion), step=step)
-    progress.history.rows.append(row)
-    progress.samples = EpochSamples()
+    progress.history.append(row)
+    progress.samples = np.zeros(0, SAMPLE)
     saver.save(progress, is_epoch_end=True)
     return row
 
 
-def _validate(setup: TrainingSetup, score: Callable[[Any], Any]) -> Discrimination | None:
-    if not len(setup.validation):
-        return None
+def _validate(setup: TrainingSetup, score: Callable[[Any], Any]) -> tuple[dict[str, float], NDArray[np.int64]]:
     probabilities = score_patches(score, setup.store, setup.validation, batch_size=setup.plan.batch_size)
     if not np.isfinite(probabilities).all():
         raise setup.divergence(int(setup.optimizer.iterations))
-    return discrimination(setup.patch_labels[setup.validation] == CALCIFICATION, probabilities)
+    labels = setup.store.patches["label"].to_numpy()[setup.validation]
+    return discrimination(labels == CALCIFICATION, probabilities)
 
 
-def _named(prefix: str, metrics: Discrimination) -> dict[str, float]:
-    return {f"{prefix}{name}": getattr(metrics, name) for name in ("auc", "sensitivity", "specificity")}
+def _named(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    return {prefix + name: value for name, value in metrics.items()}
 
 
 def _augmented_sample(setup: TrainingSetup) -> NDArray[np.uint8]:

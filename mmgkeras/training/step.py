@@ -1,7 +1,8 @@
-"""One training step over all devices, and the scoring of patches by the network as it stands.
+"""One training step over all devices, what it says of its samples, and the scoring of patches by the network as it is.
 
 The gradient is that of the mean cross-entropy over the whole batch, whatever the number of devices. L2 and the rate
-factors are the optimizer's affair: the losses here are data losses.
+factors are the optimizer's affair: the losses here are data losses. The probabilities of an epoch are those that the
+network gave each sample while it learned from it, which makes their metrics worse than those of the finished network.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +13,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mmgkeras.pipeline.batches import Gatherable, even_batches, plain_batches
+from mmgkeras.evaluation.metrics import THRESHOLD, auc, outcomes
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.pipeline.batches import even_batches, plain_batches
 from mmgkeras.schema import CALCIFICATION
-from mmgkeras.training.history import EpochSamples
+from mmgkeras.training.checkpoint import SAMPLE
 
 Output = tuple[Any, Any, Any]
 """Per-replica (n,) losses, probabilities and labels, still on the devices."""
@@ -62,18 +65,33 @@ def make_train_step(
     return cast(Callable[[Any], Output], tf.function(train_step, jit_compile=False))
 
 
-def fetch_samples(strategy: tf.distribute.Strategy, outputs: Sequence[Output]) -> EpochSamples:
-    """The samples of several steps, in the order of the stream, from the devices to the host."""
-    columns: list[list[NDArray[Any]]] = [
-        [np.asarray(part) for output in outputs for part in strategy.experimental_local_results(output[column])]
-        for column in range(3)
+def fetch_samples(strategy: tf.distribute.Strategy, outputs: Sequence[Output]) -> NDArray[np.void]:
+    """The samples (n,) of `SAMPLE` of several steps, in the order of the stream, from the devices to the host."""
+    columns = [
+        np.concatenate([part for output in outputs for part in strategy.experimental_local_results(output[place])])
+        for place in range(3)
     ]
-    empty = EpochSamples()
-    return EpochSamples(
-        losses=np.concatenate([empty.losses, *columns[0]]),
-        probabilities=np.concatenate([empty.probabilities, *columns[1]]),
-        labels=np.concatenate([empty.labels, *(part.astype(np.int8) for part in columns[2])]),
-    )
+    samples = np.zeros(len(columns[0]), SAMPLE)
+    for name, column in zip(SAMPLE.names or (), columns, strict=True):
+        samples[name] = column
+    return samples
+
+
+def discrimination(
+    labels: NDArray[Any], probabilities: NDArray[np.float32]
+) -> tuple[dict[str, float], NDArray[np.int64]]:
+    """How well probabilities (n,) of 1 tell labels (n,) of 0 and 1 apart, at a threshold of 0.5.
+
+    Returns:
+        auc, sensitivity and specificity, NaN where a class is missing; and the confusion matrix (2, 2), rows the truth
+        and columns the answer, without calcification first.
+    """
+    area = auc(labels, probabilities)
+    tp, fp, tn, fn = (part.sum() for part in outcomes(labels, probabilities, threshold=THRESHOLD).values())
+    matrix = np.array([[tn, fp], [fn, tp]])
+    with np.errstate(invalid="ignore"):
+        specificity, sensitivity = (matrix.diagonal() / matrix.sum(axis=1)).tolist()
+    return {"auc": np.nan if area is None else area, "sensitivity": sensitivity, "specificity": specificity}, matrix
 
 
 def make_scorer(network: keras.Model) -> Callable[[Any], Any]:
@@ -89,7 +107,7 @@ def make_scorer(network: keras.Model) -> Callable[[Any], Any]:
 
 
 def score_patches(
-    score: Callable[[Any], Any], store: Gatherable, indices: NDArray[np.int64], *, batch_size: int
+    score: Callable[[Any], Any], store: PatchStore, indices: NDArray[np.int64], *, batch_size: int
 ) -> NDArray[np.float32]:
     """(n,) float32 probabilities of the patches at these places in the store, as they are."""
     batches = plain_batches(store, even_batches(indices, batch_size=batch_size))

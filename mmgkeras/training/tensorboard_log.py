@@ -1,22 +1,20 @@
 """TensorBoard's log of a run: scalars, a sample of augmented patches, confusion matrices. It names no patient.
 
 Owns the event files: what is written into them, and how those of an interrupted run are cut back to its checkpoint.
-Every event of a step is on disk before the checkpoint of that step is. An event file is a sequence of records: length
-(8 bytes), its checksum (4), an Event as a protocol buffer (length), its checksum (4).
+Every event of a step is on disk before the checkpoint of that step is.
 """
 
 import re
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
 from mmgkeras.files import atomic_file
 from mmgkeras.locks import remove
@@ -26,8 +24,8 @@ SAMPLE_ROWS: Final = 4
 SAMPLE_COLS: Final = 8
 _CELL_PX: Final = 96
 _GAP_PX: Final = 2
-_HEADER: Final = struct.Struct("<QI")
-_FOOTER_BYTES: Final = 4
+_FRAME_BYTES: Final = 16
+"""Of a record in an event file, around its event: the event's length and two checksums."""
 _NAMED_BY_HOST: Final = re.compile(
     r"(?P<begun>events\.out\.tfevents\.\d+)\..+\.(?P<process>\d+)\.(?P<number>\d+)\.v2", re.DOTALL
 )
@@ -46,9 +44,7 @@ class Monitor:
         """Itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Closes the file, and takes the machine's name out of the file's."""
         with errors_of_tensorflow(self._folder) if kind is None else suppress(tf.errors.OpError):
             self._writer.close()
@@ -113,14 +109,18 @@ def drop_later_events(folder: Path, *, last_step: int) -> None:
     for left in folder.glob(".*tfevents*"):  # of a kill in the loop below
         remove(left)
     for path in sorted(folder.glob("*tfevents*")):
-        records = list(read_records(path))
-        events = [tf.compat.v1.Event.FromString(record[_HEADER.size : -_FOOTER_BYTES]) for record in records]
-        kept = [record for record, event in zip(records, events, strict=True) if event.step <= last_step]
-        if not any(event.HasField("summary") and event.step <= last_step for event in events):
+        num_bytes, has_values = 0, False
+        for record in RawEventFileLoader(str(path)).Load():  # ends before a record that was cut off
+            event = tf.compat.v1.Event.FromString(record)
+            if event.step > last_step:  # and so is every later one
+                break
+            num_bytes += len(record) + _FRAME_BYTES
+            has_values |= event.HasField("summary")
+        if not has_values:
             path.unlink()
-        elif sum(map(len, kept)) != path.stat().st_size:
+        elif num_bytes != path.stat().st_size:
             with atomic_file(path, overwrite=True) as temporary:
-                temporary.write_bytes(b"".join(kept))
+                temporary.write_bytes(path.read_bytes()[:num_bytes])
 
 
 def _drop_host_names(folder: Path) -> None:
@@ -128,16 +128,3 @@ def _drop_host_names(folder: Path) -> None:
     for path in folder.glob("events.out.tfevents.*"):
         if match := _NAMED_BY_HOST.fullmatch(path.name):
             path.rename(path.with_name(f"{match['begun']}.{match['process']}-{match['number']}.v2"))
-
-
-def read_records(path: Path) -> Iterator[bytes]:
-    """The whole records of an event file, their frames included; ends before a record that was cut off."""
-    content = path.read_bytes()
-    start = 0
-    while start + _HEADER.size <= len(content):
-        length, _ = _HEADER.unpack_from(content, start)
-        end = start + _HEADER.size + length + _FOOTER_BYTES
-        if end > len(content):
-            return
-        yield content[start:end]
-        start = end

@@ -16,8 +16,9 @@ from mmgkeras.models.network import build_network
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import add_version, export, next_version
 from mmgkeras.savedmodel.initial_weights import load_exported_weights
-from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, PixelType, patients_digest, read_metadata
+from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, patients_digest, read_metadata
 from mmgkeras.savedmodel.model_card import MODEL_CARD
+from mmgkeras.schema import PixelType
 
 METADATA = ModelMetadata(
     network="small",

@@ -7,7 +7,7 @@ import pytest
 from mmgkeras.config import AugmentationConfig, TrainConfig
 from mmgkeras.errors import ConfigError, InputError
 from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
-from mmgkeras.models.network import training_model
+from mmgkeras.models.network import batch_norm_layers, training_model
 from mmgkeras.models.optimizer import make_optimizer
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
@@ -51,7 +51,6 @@ def set_up(training_store, tmp_path):
         return TrainingSetup(
             run=run,
             store=store,
-            patch_labels=labels,
             plan=plan,
             validation=np.zeros(0, np.int64),
             strategy=strategy,
@@ -75,7 +74,7 @@ def counted(monkeypatch):
     """The steps of the checkpoints that are saved from now on."""
     steps, save = [], loop.save_checkpoint
     monkeypatch.setattr(
-        loop, "save_checkpoint", lambda path, taken: (steps.append(int(taken.arrays["step"])), save(path, taken))
+        loop, "save_checkpoint", lambda path, taken: (steps.append(int(taken["step"])), save(path, taken))
     )
     return steps
 
@@ -147,19 +146,21 @@ def test_weights_that_are_not_finite_are_never_saved(set_up):
     setup = set_up("run")
     run(setup)
     before = (setup.run / "checkpoint.npz").read_bytes()
-    setup.network.layers[-1].bias.assign([np.nan, 0.0])
-    with pytest.raises(ConfigError, match="diverged by step 3 of 16"):
-        setup.snapshot(Progress(step=3))
+    (layer,) = batch_norm_layers(setup.network)
+    layer.moving_mean.assign([np.nan, 0.0, 0.0])  # which does not show in the loss of training batches
+    with pytest.raises(ConfigError, match="diverged by step 16 of 16"):
+        run(setup, Progress(step=8))
     assert (setup.run / "checkpoint.npz").read_bytes() == before
 
 
-def test_a_disk_that_is_full_stops_the_training(set_up, monkeypatch):
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_disk_that_is_full_stops_the_training(set_up, monkeypatch, epochs):
     def fail(path, taken):
         raise InputError(f"{path}: cannot be written: No space left on device")
 
     monkeypatch.setattr(loop, "save_checkpoint", fail)
     with pytest.raises(InputError, match=r"checkpoint.npz: cannot be written: No space left"):
-        run(set_up("run"))
+        run(set_up("run", epochs=epochs))
 
 
 def test_a_step_compiled_by_xla_learns_the_same(set_up):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.training.tensorboard_log import Monitor, confusion_picture, drop_later_events, patch_sheet, read_records
+from mmgkeras.training.tensorboard_log import Monitor, confusion_picture, drop_later_events, patch_sheet
 
 
 def write_events(folder, steps):
@@ -86,11 +86,6 @@ def test_no_file_is_named_after_the_machine(tmp_path):
 
 def test_a_folder_that_is_not_there_is_no_error(tmp_path):
     drop_later_events(tmp_path / "tensorboard", last_step=0)
-
-
-def test_records_are_read_whole(tmp_path):
-    path = write_events(tmp_path, [0, 1])
-    assert b"".join(read_records(path)) == path.read_bytes()
 
 
 def test_values_that_are_not_finite_are_left_out(tmp_path):

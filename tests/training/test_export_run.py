@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from mmgkeras.training.batch_norm import recalibrate_batch_norm
+from mmgkeras.training.export_run import recalibrate_batch_norm
 
 
 def make_network(*, has_batch_norm=True):
