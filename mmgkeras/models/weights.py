@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,35 +29,19 @@ from mmgkeras.models.network import backbone_of
 
 _CACHE: Final = "~/.keras/models"
 _TIMEOUT_S: Final = 20.0
+"""How long a server may be silent."""
 _INSTEAD: Final = (
     'fetch that file elsewhere and set model.weights to its path, or to "detector" (learned from phantoms, resnet18) '
     'or "none" (random)'
 )
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file on the net, its SHA-256 in hexadecimal, and how long its server may be silent."""
-
-    url: str
-    sha256: str
-    timeout_s: float = _TIMEOUT_S
-
-
-RESNET18_IMAGENET: Final = RemoteFile(
-    url="https://huggingface.co/timm/resnet18.tv_in1k/resolve/bbd144b3e5565108aad885f145491d11bc6ce807/model.safetensors",
-    sha256="694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81",
+RESNET18_URL: Final = (
+    "https://huggingface.co/timm/resnet18.tv_in1k/resolve/bbd144b3e5565108aad885f145491d11bc6ce807/model.safetensors"
 )
 """torchvision's first ImageNet weights as timm keeps them, pinned to a revision (46,807,446 bytes)."""
+RESNET18_SHA256: Final = "694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81"
 
 
-def load_weights(
-    network: keras.Model,
-    config: ModelConfig,
-    *,
-    cache: Path | None = None,
-    resnet18: RemoteFile = RESNET18_IMAGENET,
-) -> None:
+def load_weights(network: keras.Model, config: ModelConfig) -> None:
     """Gives a network from `build_network` the weights that the configuration names.
 
     Args:
@@ -66,9 +49,7 @@ def load_weights(
         config: the one the network was built by. `weights` is "none" for nothing to do; "detector" for those that
             `make detector` made; "imagenet" for torchvision's (resnet18) or those of keras.applications (any other);
             or a path of a .safetensors file in torchvision's layout (resnet18) or of an .h5 file without the
-            classifier, "notop" (any other).
-        cache: the folder in which resnet18's file is kept; None for ~/.keras/models. Others are kept by Keras.
-        resnet18: where resnet18's ImageNet weights are.
+            classifier, "notop" (any other). What is downloaded is kept in ~/.keras/models.
 
     Raises:
         WeightsError: if the weights cannot be downloaded or read, or are of another network.
@@ -79,27 +60,25 @@ def load_weights(
     if config.weights == DETECTOR:
         load_detector(network, config, folder=DETECTOR_FOLDER)
         return
-    backbone = find_backbone(config.network)
-    target = backbone_of(network)
-    if config.weights != "imagenet":
-        _load_local(target, backbone, path=expanded(Path(config.weights)))
-    elif backbone.application is None:
-        folder = _home_cache() if cache is None else cache
-        load_tensors(target, _downloaded(resnet18, folder / "resnet18.tv_in1k.safetensors"))
+    backbone, target = find_backbone(config.network), backbone_of(network)
+    is_ours = backbone.application is None
+    if config.weights == "imagenet" and not is_ours:
+        # From a second network, the only way in which keras.applications loads its own.
+        with _downloading(f"ImageNet weights of {backbone.name}"):
+            source = backbone.build(patch_px=network.input_shape[1], weights="imagenet")
+        target.set_weights(source.get_weights())
+        return
+    if config.weights == "imagenet":
+        path = _resnet18_imagenet()
     else:
-        _load_application(target, backbone, patch_px=network.input_shape[1])
+        path = _local_file(expanded(Path(config.weights)), backbone)
+    if is_ours:
+        load_tensors(target, path)
+    else:
+        _load_h5(target, path)
 
 
-def _home_cache() -> Path:
-    try:
-        return Path(_CACHE).expanduser()
-    except RuntimeError as error:
-        raise WeightsError(
-            "model.weights: there is no home folder to keep downloaded weights in; set HOME, or name a file here"
-        ) from error
-
-
-def _load_local(target: keras.Model, backbone: Backbone, *, path: Path) -> None:
+def _local_file(path: Path, backbone: Backbone) -> Path:
     suffix = ".safetensors" if backbone.application is None else ".h5"
     if not path.is_file():
         raise WeightsError(
@@ -108,10 +87,7 @@ def _load_local(target: keras.Model, backbone: Backbone, *, path: Path) -> None:
         )
     if path.suffix != suffix:
         raise WeightsError(f"{path}: {backbone.name} takes weights from a {suffix} file. Received: {path.suffix!r}")
-    if backbone.application is None:
-        load_tensors(target, path)
-    else:
-        _load_h5(target, path)
+    return path
 
 
 def _load_h5(target: keras.Model, path: Path) -> None:
@@ -129,43 +105,37 @@ def _load_h5(target: keras.Model, path: Path) -> None:
             raise WeightsError(f"{path}: {variable.path} must be finite. Received: infinite values or none at all")
 
 
-def _load_application(target: keras.Model, backbone: Backbone, *, patch_px: int) -> None:
-    """Takes the weights from a second network, the only way in which keras.applications loads its own."""
+def _resnet18_imagenet() -> Path:
+    """The file, downloaded now or before."""
     try:
-        with _download_manners(_TIMEOUT_S):
-            source = backbone.build(patch_px=patch_px, weights="imagenet")
-    except Exception as error:  # Keras raises a bare Exception for whatever goes wrong with a download.
+        path = Path(_CACHE).expanduser() / "resnet18.tv_in1k.safetensors"
+    except RuntimeError as error:
         raise WeightsError(
-            f"model.weights: ImageNet weights of {backbone.name} cannot be downloaded: {one_line(error)}; {_INSTEAD}"
+            "model.weights: there is no home folder to keep downloaded weights in; set HOME, or name a file here"
         ) from error
-    target.set_weights(source.get_weights())
-
-
-def _downloaded(remote: RemoteFile, path: Path) -> Path:
-    """The path, after the file is there and has the right hash."""
-    if path.is_file() and sha256_file(path) == remote.sha256:
+    if path.is_file() and sha256_file(path) == RESNET18_SHA256:
         return path
     with atomic_file(path, overwrite=True) as temporary:
         folder = str(temporary.parent.resolve())
         temporary.unlink()  # Keras would report a damaged file
-        try:
-            with _download_manners(remote.timeout_s):
-                keras.utils.get_file(temporary.name, remote.url, file_hash=remote.sha256, cache_subdir=folder)
-        except Exception as error:  # Keras raises a bare Exception for whatever goes wrong with a download.
-            raise WeightsError(
-                f"model.weights: {remote.url} cannot be downloaded: {one_line(error.__context__ or error)}; {_INSTEAD}"
-            ) from error
+        with _downloading(RESNET18_URL):
+            keras.utils.get_file(temporary.name, RESNET18_URL, file_hash=RESNET18_SHA256, cache_subdir=folder)
     return path
 
 
 @contextmanager
-def _download_manners(timeout_s: float) -> Iterator[None]:
+def _downloading(what: str) -> Iterator[None]:
     """Keras downloads without a time limit and reports on stdout: limits the wait, and reports on stderr."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)
+    socket.setdefaulttimeout(_TIMEOUT_S)
     try:
         with redirect_stdout(sys.stderr):
             yield
+    except Exception as error:  # Keras raises a bare Exception for whatever goes wrong with a download.
+        reason = error.__context__ if what in str(error) else None
+        raise WeightsError(
+            f"model.weights: {what} cannot be downloaded: {one_line(reason or error)}; {_INSTEAD}"
+        ) from error
     finally:
         socket.setdefaulttimeout(before)
 
@@ -174,8 +144,8 @@ _CLASSIFIER: Final = frozenset({"fc.weight", "fc.bias"})
 _COUNTER: Final = ".num_batches_tracked"
 _FLOATS: Final = ("F64", "F32", "F16", "BF16")
 """Types of tensors that hold weights, as safetensors calls them."""
-_TO_KERAS: Final = {4: (2, 3, 1, 0), 2: (1, 0)}
-"""Axes of convolutions and of the classifier, by their number, as Keras orders torchvision's."""
+_TO_KERAS: Final = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+"""Axes of convolutions, of the classifier and of vectors, by their number, as Keras orders torchvision's."""
 
 
 def load_tensors(target: keras.Model, path: Path, *, head: keras.layers.Layer | None = None) -> None:
@@ -191,7 +161,7 @@ def load_tensors(target: keras.Model, path: Path, *, head: keras.layers.Layer | 
             shape.
     """
     tensors = _read(path, without=frozenset() if head is not None else _CLASSIFIER)
-    expected = _named(target, head)
+    expected = _torchvision_names(target, head)
     missing = sorted(expected.keys() - tensors.keys())
     if missing:
         raise WeightsError(f"{path}: lacks the tensor {missing[0]!r} of {target.name}, and {len(missing) - 1} more")
@@ -199,12 +169,13 @@ def load_tensors(target: keras.Model, path: Path, *, head: keras.layers.Layer | 
     if extra:
         raise WeightsError(f"{path}: has the tensor {extra[0]!r}, unknown to {target.name}, and {len(extra) - 1} more")
     for name, variable in expected.items():
-        if tensors[name].ndim == len(variable.shape) and tensors[name].ndim in _TO_KERAS:
-            tensors[name] = tensors[name].transpose(_TO_KERAS[tensors[name].ndim])
-        if tensors[name].shape != tuple(variable.shape):
+        shape = tuple(variable.shape)
+        if tensors[name].ndim == len(shape):
+            tensors[name] = tensors[name].transpose(_TO_KERAS[len(shape)])
+        if tensors[name].shape != shape:
             raise WeightsError(
-                f"{path}: the tensor {name!r} must have {_layout(variable.shape)}. "
-                f"Received: {_layout(tensors[name].shape)}"
+                f"{path}: the tensor {name!r} must have shape {shape} as Keras orders it. "
+                f"Received: shape {tensors[name].shape} as Keras orders it"
             )
         if not np.isfinite(tensors[name]).all():
             raise WeightsError(f"{path}: the tensor {name!r} must be finite. Received: infinite values or none at all")
@@ -215,17 +186,10 @@ def load_tensors(target: keras.Model, path: Path, *, head: keras.layers.Layer | 
 def save_tensors(target: keras.Model, path: Path, *, head: keras.layers.Layer) -> None:
     """Writes ResNet18 and its classifier in float16, which about halves the file and is read back as float32."""
     tensors = {}
-    for name, variable in _named(target, head).items():
+    for name, variable in _torchvision_names(target, head).items():
         values = np.asarray(keras.ops.convert_to_numpy(variable), dtype=np.float16)
-        order = _TO_KERAS.get(values.ndim)
-        tensors[name] = np.ascontiguousarray(values if order is None else values.transpose(np.argsort(order)))
+        tensors[name] = np.ascontiguousarray(values.transpose(np.argsort(_TO_KERAS[values.ndim])))
     path.write_bytes(save(tensors))
-
-
-def _named(target: keras.Model, head: keras.layers.Layer | None) -> dict[str, Any]:
-    """The variables of ResNet18, and of its classifier if there is one, by torchvision's names."""
-    of_head = {} if head is None else {"fc.weight": head.kernel, "fc.bias": head.bias}
-    return _torchvision_names(target) | of_head
 
 
 def _read(path: Path, *, without: frozenset[str]) -> dict[str, NDArray[np.floating]]:
@@ -243,9 +207,9 @@ def _read(path: Path, *, without: frozenset[str]) -> dict[str, NDArray[np.floati
         raise WeightsError(f"{path}: is not a readable safetensors file: {one_line(error)}") from error
 
 
-def _torchvision_names(resnet18: keras.Model) -> dict[str, Any]:
-    """The variables of our ResNet18 by torchvision's names."""
-    names = {}
+def _torchvision_names(resnet18: keras.Model, head: keras.layers.Layer | None) -> dict[str, Any]:
+    """The variables of our ResNet18, and of its classifier if there is one, by torchvision's names."""
+    names = {} if head is None else {"fc.weight": head.kernel, "fc.bias": head.bias}
     for layer in resnet18.layers:
         if isinstance(layer, keras.layers.Conv2D):
             names[f"{_torchvision_module(layer.name)}.weight"] = layer.kernel
@@ -268,10 +232,6 @@ def _torchvision_module(layer_name: str) -> str:
     if number == "0":
         return f"{module}.downsample.{0 if kind == 'conv' else 1}"
     return f"{module}.{kind}{number}"
-
-
-def _layout(shape: tuple[int, ...]) -> str:
-    return f"shape {tuple(shape)} as Keras orders it"
 
 
 def one_line(error: BaseException) -> str:

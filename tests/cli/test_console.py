@@ -92,18 +92,6 @@ main(sys.argv[1:])
     assert not (tmp_path / "store").exists()
 
 
-def test_missing_home_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mmgkeras.errors import WeightsError
-    from mmgkeras.models.weights import _home_cache
-
-    def nobody(path: Path) -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "expanduser", nobody)
-    with pytest.raises(WeightsError, match="there is no home folder to keep downloaded weights in; set HOME"):
-        _home_cache()
-
-
 def test_commands_are_listed_in_the_order_of_the_work() -> None:
     assert list(main.commands)[:3] == ["phantom", "import", "check"]
 

@@ -15,18 +15,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from mmgkeras.config import ModelConfig
-from mmgkeras.errors import ConfigError, InputError, WeightsError
+from mmgkeras.errors import InputError, WeightsError
+from mmgkeras.models import weights as weights_module
 from mmgkeras.models.backbones import Backbone
 from mmgkeras.models.network import HEAD, backbone_of, build_network
-from mmgkeras.models.weights import (
-    PROVENANCE,
-    RESNET18_IMAGENET,
-    WEIGHTS,
-    RemoteFile,
-    load_detector,
-    load_weights,
-    save_detector,
-)
+from mmgkeras.models.weights import load_weights
 
 # Keras' own reading of its variables on JAX is behind numpy's.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -278,26 +271,43 @@ class TestDownload:
         yield
         gc.collect()
 
-    def remote(self, server, place, weights_file, **changes):
-        sha256 = hashlib.sha256(weights_file.read_bytes()).hexdigest()
-        url = f"http://127.0.0.1:{server.server_port}/{place}"
-        return RemoteFile(**{"timeout_s": PATIENCE_S, "url": url, "sha256": sha256} | changes)
+    @pytest.fixture
+    def cache(self, tmp_path, monkeypatch):
+        """The folder for downloaded files, in a home of its own."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        return tmp_path / ".keras" / "models"
 
-    def test_file_is_kept_and_not_fetched_twice(self, server, resnet18, weights_file, tensors, tmp_path, capsys):
-        remote = self.remote(server, "whole", weights_file)
+    @pytest.fixture
+    def serve(self, server, weights_file, monkeypatch):
+        """Has resnet18's file come from a place of the server; the address."""
+
+        def serve(place, *, sha256=None, timeout_s=PATIENCE_S):
+            url = f"http://127.0.0.1:{server.server_port}/{place}"
+            monkeypatch.setattr(weights_module, "RESNET18_URL", url)
+            digest = sha256 or hashlib.sha256(weights_file.read_bytes()).hexdigest()
+            monkeypatch.setattr(weights_module, "RESNET18_SHA256", digest)
+            monkeypatch.setattr(weights_module, "_TIMEOUT_S", timeout_s)
+            return url
+
+        return serve
+
+    def test_file_is_kept_and_not_fetched_twice(self, server, serve, resnet18, tensors, cache, capsys):
+        serve("whole")
         before = server.RequestHandlerClass.requests
         for _ in range(2):
-            load_weights(resnet18, ModelConfig(), cache=tmp_path, resnet18=remote)
+            load_weights(resnet18, ModelConfig())
         assert server.RequestHandlerClass.requests == before + 1
-        assert [path.name for path in tmp_path.iterdir()] == ["resnet18.tv_in1k.safetensors"]
+        assert [path.name for path in cache.iterdir()] == ["resnet18.tv_in1k.safetensors"]
         mean = backbone_of(resnet18).get_layer("conv1_bn").moving_mean
         np.testing.assert_array_equal(mean.numpy(), tensors["bn1.running_mean"])
         assert capsys.readouterr().out == ""
 
-    def test_damaged_file_in_the_cache_is_fetched_again(self, server, resnet18, weights_file, tmp_path):
-        kept = tmp_path / "resnet18.tv_in1k.safetensors"
+    def test_damaged_file_in_the_cache_is_fetched_again(self, serve, resnet18, weights_file, cache):
+        serve("whole")
+        cache.mkdir(parents=True)
+        kept = cache / "resnet18.tv_in1k.safetensors"
         kept.write_bytes(b"half written")
-        load_weights(resnet18, ModelConfig(), cache=tmp_path, resnet18=self.remote(server, "whole", weights_file))
+        load_weights(resnet18, ModelConfig())
         assert kept.read_bytes() == weights_file.read_bytes()
 
     @pytest.mark.parametrize(
@@ -309,34 +319,44 @@ class TestDownload:
             ("silent", {"timeout_s": 0.5}, "timed out"),
         ],
     )
-    def test_failed_download_says_what_to_do_and_leaves_nothing(
-        self, server, resnet18, weights_file, tmp_path, place, changes, reason
-    ):
-        remote = self.remote(server, place, weights_file, **changes)
+    def test_failed_download_says_what_to_do_and_leaves_nothing(self, serve, resnet18, cache, place, changes, reason):
+        url = serve(place, **changes)
         with pytest.raises(WeightsError, match=reason) as raised:
-            load_weights(resnet18, ModelConfig(), cache=tmp_path, resnet18=remote)
-        assert str(raised.value).startswith(f"model.weights: {remote.url} cannot be downloaded: ")
+            load_weights(resnet18, ModelConfig())
+        assert str(raised.value).startswith(f"model.weights: {url} cannot be downloaded: ")
+        assert str(raised.value).count(url) == 1
         assert str(raised.value).endswith('(learned from phantoms, resnet18) or "none" (random)')
         assert "\n" not in str(raised.value)
-        assert list(tmp_path.iterdir()) == []
+        assert not list(cache.glob("*"))
         assert socket.getdefaulttimeout() is None
 
-    def test_closed_port_is_one_line(self, resnet18, tmp_path):
+    @pytest.mark.usefixtures("cache")
+    def test_closed_port_is_one_line(self, resnet18, monkeypatch):
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
-            remote = RemoteFile(url=f"http://127.0.0.1:{unused.getsockname()[1]}/model.safetensors", sha256="0" * 64)
+            url = f"http://127.0.0.1:{unused.getsockname()[1]}/model.safetensors"
+            monkeypatch.setattr(weights_module, "RESNET18_URL", url)
         with pytest.raises(WeightsError, match="Connection refused"):
-            load_weights(resnet18, ModelConfig(), cache=tmp_path, resnet18=remote)
+            load_weights(resnet18, ModelConfig())
 
-    def test_cache_that_cannot_be_made_is_refused(self, server, resnet18, weights_file, tmp_path):
-        (tmp_path / "file").touch()
-        remote = self.remote(server, "whole", weights_file)
+    def test_cache_that_cannot_be_made_is_refused(self, serve, resnet18, cache):
+        serve("whole")
+        cache.parent.touch()
         with pytest.raises(InputError, match="cannot be written"):
-            load_weights(resnet18, ModelConfig(), cache=tmp_path / "file" / "cache", resnet18=remote)
+            load_weights(resnet18, ModelConfig())
+
+    def test_missing_home_is_one_line(self, resnet18, monkeypatch):
+        def nobody(path):
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(Path, "expanduser", nobody)
+        with pytest.raises(WeightsError, match="there is no home folder to keep downloaded weights in; set HOME"):
+            load_weights(resnet18, ModelConfig())
 
     def test_pinned_file_is_named_by_revision_and_sha256(self):
-        assert RESNET18_IMAGENET.url.startswith("https://huggingface.co/timm/resnet18.tv_in1k/resolve/bbd144b3e556")
-        assert len(RESNET18_IMAGENET.sha256) == 64
+        pinned = "https://huggingface.co/timm/resnet18.tv_in1k/resolve/bbd144b3e556"
+        assert weights_module.RESNET18_URL.startswith(pinned)
+        assert len(weights_module.RESNET18_SHA256) == 64
 
     def test_keras_applications_weights_come_from_keras(self, mobilenet, monkeypatch):
         other = backbone_of(network_of(network="MobileNetV2", weights="none"))
@@ -370,79 +390,3 @@ def test_none_changes_nothing(resnet18):
     load_weights(resnet18, ModelConfig(weights="none"))
     for left, right in zip(before, resnet18.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
-
-
-# Keras' own reading of its variables on JAX is behind numpy's.
-CONFIG = ModelConfig(width=0.25, weights="none", normalisation="local", pooling="log_mean_exp")
-
-
-def built(config=CONFIG, *, seed=1):
-    keras.utils.set_random_seed(seed)
-    return build_network(config, patch_px=64, pixel_type="uint8")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    save_detector(built(), CONFIG, tmp_path, provenance={"seed": 7})
-    return tmp_path
-
-
-def test_weights_come_back_as_float16_holds_them_head_included(folder):
-    source, target = built(), built(seed=2)
-    load_detector(target, CONFIG, folder=folder)
-    for before, after in zip(source.variables, target.variables, strict=True):
-        values = keras.ops.convert_to_numpy(before)
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(after), values.astype(np.float16).astype(np.float32))
-    assert (folder / WEIGHTS).stat().st_size < 2.2 * sum(np.prod(v.shape) for v in source.variables)
-
-
-def test_another_pooling_and_patch_size_take_them_too(folder):
-    average = ModelConfig(**{**CONFIG.model_dump(), "pooling": "average"})
-    target = build_network(average, patch_px=32, pixel_type="uint16")
-    load_detector(target, average, folder=folder)
-    kernel = keras.ops.convert_to_numpy(target.layers[-1].kernel)
-    np.testing.assert_allclose(kernel, keras.ops.convert_to_numpy(built().layers[-1].kernel), rtol=1e-3)
-
-
-def test_provenance_is_written_beside_them(folder):
-    described = json.loads((folder / PROVENANCE).read_text())
-    assert described["seed"] == 7
-    assert described["model"]["width"] == 0.25
-    assert len(described["weights_sha256"]) == 64
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "has"), [("width", 0.5, "0.25"), ("normalisation", "network", "'local'"), ("network", "x", "'r")]
-)
-def test_a_network_of_another_kind_is_refused(folder, key, value, has):
-    other = CONFIG.model_copy(update={key: value})
-    with pytest.raises(ConfigError, match=rf"^model\.{key}: the detector has {has}.*Received: "):
-        load_detector(built(), other, folder=folder)
-
-
-def test_weights_that_are_not_the_described_ones_are_refused(folder):
-    path = folder / WEIGHTS
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(WeightsError, match=r"detector\.safetensors: is not the file that detector\.json describes"):
-        load_detector(built(), CONFIG, folder=folder)
-
-
-@pytest.mark.parametrize("name", [PROVENANCE, WEIGHTS])
-def test_a_missing_file_is_named(folder, name):
-    (folder / name).unlink()
-    with pytest.raises(WeightsError, match=rf"the detector is not there, .*{name} is missing; make detector"):
-        load_detector(built(), CONFIG, folder=folder)
-
-
-def test_a_damaged_description_is_refused(folder):
-    (folder / PROVENANCE).write_text("[]")
-    with pytest.raises(WeightsError, match=r"detector\.json: cannot be read"):
-        load_detector(built(), CONFIG, folder=folder)
-
-
-def test_the_configurations_word_takes_them_from_the_package(folder, monkeypatch):
-    monkeypatch.setattr("mmgkeras.models.weights.DETECTOR_FOLDER", folder)
-    target = built(seed=2)
-    load_weights(target, ModelConfig(**{**CONFIG.model_dump(), "weights": "detector"}))
-    bias = keras.ops.convert_to_numpy(target.layers[-1].kernel)
-    np.testing.assert_allclose(bias, keras.ops.convert_to_numpy(built().layers[-1].kernel), rtol=1e-3)
