@@ -68,41 +68,22 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
         wanted, factor = self._looked_up(augmentation)
         # Cast first: float32 holds every 16-bit value exactly, and GPUs lack kernels that reverse uint16.
         image = ops.cast(image, "float32")
-        for step, change in enumerate((_transposed, _rows_flipped, _columns_flipped)):
-            image = ops.where(_per_patch(wanted[:, step]), change(image), image)
-        return ops.multiply(image, _per_patch(factor))
+        image = ops.where(wanted[0], ops.transpose(image, (0, 2, 1, 3)), image)
+        image = ops.where(wanted[1], ops.flip(image, axis=1), image)
+        image = ops.where(wanted[2], ops.flip(image, axis=2), image)
+        return ops.multiply(image, factor)
 
     def _looked_up(self, augmentation: Any) -> tuple[Any, Any]:
-        """Of each operation (B,) which steps it takes, (B, 3) bool, and its factor, (B,) float32."""
+        """Of each operation (B,) whether it takes each of the three steps and its factor, all of shape (B, 1, 1, 1)."""
         factors = np.repeat(np.asarray(self.intensities, np.float32), _NUM_GEOMETRIC)
         steps = np.tile(np.asarray(_STEPS, np.float32), (len(self.intensities), 1))
         table = np.concatenate([steps, factors[:, None]], axis=1)
         # A sum of one number and zeros is that number.
         is_chosen = ops.one_hot(augmentation, len(table), dtype="float32")
         chosen = ops.sum(ops.multiply(ops.expand_dims(is_chosen, -1), table), axis=1)
-        return ops.greater(chosen[:, :3], 0.5), chosen[:, 3]
-
-    def compute_output_spec(self, image: Any, augmentation: Any) -> Any:  # noqa: ARG002 - the signature of `call`
-        """Shape of the patches, float32."""
-        return keras.KerasTensor(image.shape, dtype="float32")
+        columns = ops.reshape(chosen, (-1, 4, 1, 1, 1))
+        return [ops.greater(columns[:, step], 0.5) for step in range(3)], columns[:, 3]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         return {**super().get_config(), "intensities": list(self.intensities)}
-
-
-def _transposed(image: Any) -> Any:
-    return ops.transpose(image, (0, 2, 1, 3))
-
-
-def _rows_flipped(image: Any) -> Any:
-    return ops.flip(image, axis=1)
-
-
-def _columns_flipped(image: Any) -> Any:
-    return ops.flip(image, axis=2)
-
-
-def _per_patch(values: Any) -> Any:
-    """Shapes (B,) values so that they stand beside (B, P, P, 1) patches."""
-    return ops.reshape(values, (-1, 1, 1, 1))

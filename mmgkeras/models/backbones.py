@@ -56,7 +56,7 @@ class Backbone:
         """
         input_shape = (patch_px, patch_px, 3)
         if self.application is None:
-            return resnet18(input_shape=input_shape, name=self.name, is_pooled=is_pooled, width=width)
+            return resnet18(input_shape=input_shape, is_pooled=is_pooled, width=width)
         try:
             pooling = "avg" if is_pooled else None
             return self.application(include_top=False, weights=weights, input_shape=input_shape, pooling=pooling)
@@ -92,13 +92,9 @@ def find_backbone(name: str) -> Backbone:
 
 def _application_modules() -> dict[str, ModuleType]:
     """For every network of keras.applications that is offered, the module with its preprocessing."""
-    modules = {}
-    for name, build in vars(keras.applications).items():
-        if name[0].isupper():
-            module_name = build.__module__.rpartition(".")[2]
-            if module_name not in _LEFT_OUT:
-                modules[name] = getattr(keras.applications, module_name)
-    return modules
+    classes = {name: build for name, build in vars(keras.applications).items() if name[0].isupper()}
+    modules = {name: build.__module__.rpartition(".")[2] for name, build in classes.items()}
+    return {name: getattr(keras.applications, module) for name, module in modules.items() if module not in _LEFT_OUT}
 
 
 _STAGE_FILTERS: Final = (64, 128, 256, 512)
@@ -107,9 +103,7 @@ _MEAN: Final = (0.485, 0.456, 0.406)
 _STANDARD_DEVIATION: Final = (0.229, 0.224, 0.225)
 
 
-def resnet18(
-    *, input_shape: tuple[int, int, int], name: str = "resnet18", is_pooled: bool = True, width: float = 1.0
-) -> keras.Model:
+def resnet18(*, input_shape: tuple[int, int, int], is_pooled: bool = True, width: float = 1.0) -> keras.Model:
     """ResNet18 without its classifier: (B, H, W, 3) normalised images in, (B, 512) features out, random weights.
 
     Where it is not pooled, the last feature map (B, h, w, 512) comes out instead. Every number of filters is
@@ -131,14 +125,12 @@ def resnet18(
             x = _residual_block(x, filters=round(filters * width), strides=strides, name=f"conv{stage}_block{block}")
     if is_pooled:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    return keras.Model(image, x, name=name)
+    return keras.Model(image, x, name="resnet18")
 
 
 def standardise(image: Any) -> Any:
     """Images (B, H, W, 3) in [0, 1] less ImageNet's mean, divided by its standard deviation, channel by channel."""
-    return ops.divide(
-        ops.subtract(image, np.asarray(_MEAN, dtype=np.float32)), np.asarray(_STANDARD_DEVIATION, dtype=np.float32)
-    )
+    return ops.divide(ops.subtract(image, np.array(_MEAN, np.float32)), np.array(_STANDARD_DEVIATION, np.float32))
 
 
 def _residual_block(x: Any, *, filters: int, strides: int, name: str) -> Any:

@@ -35,10 +35,6 @@ class ClassActivation(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         """The activation of each cell."""
         return log_odds_of_cells(features, kernel=self.head.kernel, bias=self.head.bias)
 
-    def compute_output_spec(self, features: Any) -> Any:
-        """One number a cell, float32."""
-        return keras.KerasTensor(features.shape[:-1], dtype="float32")
-
 
 def localising_model(network: keras.Model) -> keras.Model | None:
     """The network with a second output, or None if it does not end in global average pooling and a linear classifier.
@@ -86,9 +82,9 @@ def cell_centres_px(network: keras.Model) -> NDArray[np.float32]:
     last = network.layers[-2]
     inside = last if isinstance(last, keras.Model) else network
     if isinstance(network.layers[-1], CellClassifier):
-        features = inside.output if inside is last else last.output
+        features = last.output
     else:
-        features = inside.layers[-1].input if inside is last else last.input
+        features = (inside.layers[-1] if inside is last else last).input
     makers = {id(layer.output): layer for layer in inside.layers if not isinstance(layer, keras.layers.InputLayer)}
     steps, tensor = [], features
     while id(tensor) in makers:
@@ -122,10 +118,6 @@ def _is_linear_after_pooling(network: keras.Model) -> bool:
     """Whether a network ends in global average pooling, alone or as the end of a model inside, and a Dense layer."""
     *_, last, head = network.layers
     pooling = last.layers[-1] if isinstance(last, keras.Model) else last
-    return isinstance(head, keras.layers.Dense) and _is_global_average(pooling)
-
-
-def _is_global_average(layer: keras.layers.Layer) -> bool:
-    """Whether a layer takes the mean over the cells of (B, h, w, F) and does nothing else."""
-    is_pooling = isinstance(layer, keras.layers.GlobalAveragePooling2D)
-    return is_pooling and layer.data_format == "channels_last" and not layer.keepdims
+    if not isinstance(head, keras.layers.Dense) or not isinstance(pooling, keras.layers.GlobalAveragePooling2D):
+        return False
+    return bool(pooling.data_format == "channels_last" and not pooling.keepdims)

@@ -12,8 +12,6 @@ from keras import ops
 from mmgkeras.config import TrainConfig
 from mmgkeras.models.network import HEAD
 
-_BATCH_NORM = ("gamma", "beta")
-
 
 @keras.saving.register_keras_serializable(package="mmgkeras")
 class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # keras has no types
@@ -56,8 +54,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # keras has no types
             return
         super().build(variables)
         # By position: under tf.distribute the update sees TensorFlow's variables, which do not know their path.
-        self._decays = [self.l2 * self._l2_factor(variable.path) for variable in variables]
-        self._rate_factors = [self._rate_factor(variable.path) for variable in variables]
+        factors = {"bias": self.l2_bias_factor, **dict.fromkeys(("gamma", "beta"), self.l2_batch_norm_factor)}
+        places = [("", *variable.path.split("/"))[-2:] for variable in variables]
+        self._decays = [self.l2 * factors.get(name, 1.0) for _, name in places]
+        self._rate_factors = [self.head_rate_factor if layer == HEAD else 1.0 for layer, _ in places]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Applies the rule to one variable."""
@@ -78,15 +78,6 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # keras has no types
             "l2_bias_factor": self.l2_bias_factor,
             "head_rate_factor": self.head_rate_factor,
         }
-
-    def _l2_factor(self, path: str) -> float:
-        name = path.rpartition("/")[2]
-        if name == "bias":
-            return self.l2_bias_factor
-        return self.l2_batch_norm_factor if name in _BATCH_NORM else 1.0
-
-    def _rate_factor(self, path: str) -> float:
-        return self.head_rate_factor if path.split("/")[-2:-1] == [HEAD] else 1.0
 
 
 def make_optimizer(config: TrainConfig, *, steps_per_epoch: int) -> SGD:

@@ -77,10 +77,6 @@ class CellClassifier(keras.layers.Layer):  # type: ignore[misc]  # keras has no 
         half = ops.multiply(pooled, 0.5)
         return ops.stack([ops.negative(half), half], axis=-1)
 
-    def compute_output_spec(self, features: Any) -> Any:
-        """Two logits, float32."""
-        return keras.KerasTensor((features.shape[0], NUM_CLASSES), dtype="float32")
-
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         return {

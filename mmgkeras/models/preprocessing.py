@@ -42,10 +42,6 @@ class DivideByMaximum(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         pixels = ops.cast(pixels, "float32")
         return ops.divide(pixels, ops.maximum(pixels, self._maximum))
 
-    def compute_output_spec(self, pixels: Any) -> Any:
-        """Shape of the pixels, float32."""
-        return keras.KerasTensor(pixels.shape, dtype="float32")
-
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         return {**super().get_config(), "pixel_type": self.pixel_type}
@@ -83,17 +79,13 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]  # keras has no type
         """The three channels, normalised."""
         return self._backbone.preprocess(ops.concatenate([ops.multiply(gray, self._backbone.white)] * 3, axis=-1))
 
-    def compute_output_spec(self, gray: Any) -> Any:
-        """Three channels, float32."""
-        return keras.KerasTensor((*gray.shape[:-1], 3), dtype="float32")
-
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal layer."""
         return {**super().get_config(), "network": self.network}
 
 
 @keras.saving.register_keras_serializable(package="mmgkeras")
-class TrainingNormalisation(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
+class TrainingNormalisation(Preprocess):
     """As `Preprocess`, but by the mean and the standard deviation of the training patches instead of ImageNet's.
 
     Where a network's own normalisation divides by a deviation or a range, the pixels less the mean are divided by the
@@ -103,9 +95,8 @@ class TrainingNormalisation(keras.layers.Layer):  # type: ignore[misc]  # keras 
 
     def __init__(self, *, network: str, **kwargs: Any) -> None:
         """Takes the name of the network as in `ModelConfig.network`."""
-        super().__init__(**{"name": "preprocess", "dtype": "float32", "trainable": False, **kwargs})
-        self.network = network
-        backbone = find_backbone(network)
+        super().__init__(network=network, **{"trainable": False, **kwargs})
+        backbone = self._backbone
         black, white = (backbone.preprocess(np.full((1, 1, 1, 3), gray, np.float32)) for gray in (0.0, backbone.white))
         scale = float(np.mean(ops.convert_to_numpy(white) - ops.convert_to_numpy(black)))
         self._scale = backbone.white if scale == backbone.white == _RAW_WHITE else None
@@ -125,11 +116,3 @@ class TrainingNormalisation(keras.layers.Layer):  # type: ignore[misc]  # keras 
         centred = ops.subtract(gray, self.mean)
         scaled = ops.divide(centred, self.deviation) if self._scale is None else ops.multiply(centred, self._scale)
         return ops.concatenate([scaled] * 3, axis=-1)
-
-    def compute_output_spec(self, gray: Any) -> Any:
-        """Three channels, float32."""
-        return keras.KerasTensor((*gray.shape[:-1], 3), dtype="float32")
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal layer."""
-        return {**super().get_config(), "network": self.network}
