@@ -15,7 +15,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.savedmodel.export import ACTIVATION_OUTPUT, CENTRES, ENDPOINT, INPUT, LOCALISE, OUTPUT
+from mmgkeras.models.localisation import ACTIVATION
+from mmgkeras.savedmodel.export import CENTRES, ENDPOINT, INPUT, LOCALISE, OUTPUT
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
 from mmgkeras.savedmodel.operations import check_operations
 from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
@@ -34,19 +35,11 @@ class Classifier:
         metadata: what it says of itself.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        metadata: ModelMetadata,
-        model: tf.Module,
-        batch_size: int = BATCH_SIZE,
-    ) -> None:
+    def __init__(self, path: Path, *, metadata: ModelMetadata, model: tf.Module) -> None:
         """Use `load`."""
         self.path = path
         self.metadata = metadata
         self._model = model  # A signature holds its variables weakly: without their model they would be gone.
-        self._batch_size = batch_size
 
     @property
     def can_localise(self) -> bool:
@@ -91,7 +84,7 @@ class Classifier:
             InputError: as `classify`, and if the model cannot localise.
         """
         self.check_can_localise()
-        probability, activation = self._call(LOCALISE, patches, outputs=(OUTPUT, ACTIVATION_OUTPUT))
+        probability, activation = self._call(LOCALISE, patches, outputs=(OUTPUT, ACTIVATION))
         return probability, activation
 
     @property
@@ -165,16 +158,17 @@ class Classifier:
 
     def _call(self, endpoint: str, patches: Pixels, *, outputs: tuple[str, ...]) -> tuple[NDArray[np.float32], ...]:
         """These outputs of an endpoint, of all patches, batch by batch."""
-        expected = (self.metadata.patch_px, self.metadata.patch_px, 1)
-        if patches.ndim != 4 or patches.shape[1:] != expected:
-            raise InputError(f"{self.path}: takes patches of shape (N, {_text(expected)}). Received: {patches.shape}")
+        patch_px = self.metadata.patch_px
+        if patches.ndim != 4 or patches.shape[1:] != (patch_px, patch_px, 1):
+            rule = f"takes patches of shape (N, {patch_px}, {patch_px}, 1)"
+            raise InputError(f"{self.path}: {rule}. Received: {patches.shape}")
         raw, run = self._converted(patches), self._model.signatures[endpoint]
         if len(raw) == 0:
             return tuple(np.zeros((0, *run.structured_outputs[name].shape[1:]), np.float32) for name in outputs)
         parts = []
         with self._arithmetic():
-            for start in range(0, len(raw), self._batch_size):
-                part = run(**{INPUT: tf.constant(raw[start : start + self._batch_size])})
+            for start in range(0, len(raw), BATCH_SIZE):
+                part = run(**{INPUT: tf.constant(raw[start : start + BATCH_SIZE])})
                 parts.append([part[name].numpy() for name in outputs])
         answers = tuple(np.concatenate(part) for part in zip(*parts, strict=True))
         self._check_answers(dict(zip(outputs, answers, strict=True)))
@@ -201,7 +195,7 @@ class Classifier:
                 f"{self.path}: must give probabilities from 0 to 1. Received: {probability[is_wrong][0]:g} for "
                 f"{is_wrong.sum()} of {is_wrong.size} patches; are its weights damaged?"
             )
-        activation = answers.get(ACTIVATION_OUTPUT)
+        activation = answers.get(ACTIVATION)
         if activation is not None and not np.isfinite(activation).all():
             raise InputError(f"{self.path}: must give finite class activations. Received: some that are not")
 
@@ -240,7 +234,7 @@ def _check_endpoint(model: tf.Module, endpoint: str, *, metadata: ModelMetadata,
             f"{path}: its metadata says that {INPUT} of {endpoint} is {expected}. "
             f"Received from the graph: {inputs.get(INPUT) if len(inputs) == 1 else inputs}"
         )
-    outputs = {OUTPUT: 1, ACTIVATION_OUTPUT: 3} if endpoint == LOCALISE else {OUTPUT: 1}
+    outputs = {OUTPUT: 1, ACTIVATION: 3} if endpoint == LOCALISE else {OUTPUT: 1}
     given = run.structured_outputs
     for name, num_axes in outputs.items():
         spec = given.get(name)
@@ -254,7 +248,3 @@ def _check_endpoint(model: tf.Module, endpoint: str, *, metadata: ModelMetadata,
 
 def _described(spec: tf.TensorSpec) -> str:
     return f"{tuple(spec.shape) if spec.shape.rank is not None else 'any shape'} {spec.dtype.name}"
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return ", ".join(map(str, shape))

@@ -6,20 +6,18 @@ SavedModel has is never relied on. Versions are numbered folders, of which TF Se
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.files import atomic_folder
-from mmgkeras.models.localisation import ACTIVATION, LOGITS, cell_centres_px, localising_model
+from mmgkeras.models.localisation import LOGITS, cell_centres_px, localising_model
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata, write_metadata
 from mmgkeras.savedmodel.model_card import note_operating_point, write_model_card
 from mmgkeras.schema import CALCIFICATION
@@ -28,11 +26,9 @@ ENDPOINT: Final = "classify_patches"
 INPUT: Final = "patches"
 OUTPUT: Final = "probability"
 LOCALISE: Final = "localise_patches"
-ACTIVATION_OUTPUT: Final = "activation"
 CENTRES: Final = "cell_centres_px"
 """A function of the SavedModel, not of a server: where the cells of the activation lie, as in `ActivationMap`."""
 _ALIAS: Final = "serving_default"
-_Endpoint = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 _PLACE_IN_GRAPH: Final = re.compile(r"^\{\{[^}]*\}\} ?| \[Op:\w+\]$")
 
 
@@ -53,14 +49,11 @@ def export(network: keras.Model, path: Path, metadata: ModelMetadata) -> None:
     Raises:
         InputError: if `path` exists or cannot be written.
     """
-    functions = {ENDPOINT: _classifying(network)}
+    pixels = tf.TensorSpec((None, metadata.patch_px, metadata.patch_px, 1), metadata.pixel_type, name=INPUT)
+    endpoints = {ENDPOINT: _endpoint(network, pixels)}
     localiser = localising_model(network)
     if localiser is not None:
-        functions[LOCALISE] = _localising(localiser)
-    pixels = tf.TensorSpec((None, metadata.patch_px, metadata.patch_px, 1), metadata.pixel_type, name=INPUT)
-    endpoints = {
-        name: tf.function(function, input_signature=[pixels], autograph=False) for name, function in functions.items()
-    }
+        endpoints[LOCALISE] = _endpoint(localiser, pixels)
     # Not keras.export.ExportArchive: it writes every weight twice, the second time in an order that changes from
     # process to process, so that equal models would not be equal files.
     module = tf.Module()
@@ -68,7 +61,8 @@ def export(network: keras.Model, path: Path, metadata: ModelMetadata) -> None:
     for name, endpoint in endpoints.items():
         setattr(module, name, endpoint)
     if localiser is not None:
-        setattr(module, CENTRES, _constant(cell_centres_px(network)))
+        centres = cell_centres_px(network)
+        setattr(module, CENTRES, tf.function(lambda: tf.constant(centres), input_signature=[], autograph=False))
     with atomic_folder(path) as folder, errors_of_tensorflow(path):
         tf.saved_model.save(module, str(folder), signatures={**endpoints, _ALIAS: endpoints[ENDPOINT]})
         write_metadata(metadata, folder)
@@ -89,31 +83,16 @@ def errors_of_tensorflow(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written: {reason}") from error
 
 
-def _classifying(network: keras.Model) -> _Endpoint:
-    def classify_patches(patches: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT: _probability(network(_input(patches, network), training=False))}
+def _endpoint(model: keras.Model, pixels: tf.TensorSpec) -> tf.types.experimental.PolymorphicFunction:
+    """From patches to the probabilities and, of a localising model, the activations."""
 
-    return classify_patches
+    def endpoint(patches: tf.Tensor) -> dict[str, tf.Tensor]:
+        answers = model(tf.cast(patches, model.inputs[0].dtype), training=False)
+        outputs = dict(answers) if isinstance(answers, dict) else {LOGITS: answers}
+        logits = tf.cast(outputs.pop(LOGITS), tf.float32)
+        return {OUTPUT: tf.nn.softmax(logits)[:, CALCIFICATION], **outputs}
 
-
-def _localising(localiser: keras.Model) -> _Endpoint:
-    def localise_patches(patches: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = localiser(_input(patches, localiser), training=False)
-        return {OUTPUT: _probability(outputs[LOGITS]), ACTIVATION_OUTPUT: outputs[ACTIVATION]}
-
-    return localise_patches
-
-
-def _input(patches: tf.Tensor, network: keras.Model) -> tf.Tensor:
-    return tf.cast(patches, network.inputs[0].dtype)
-
-
-def _probability(logits: tf.Tensor) -> tf.Tensor:
-    return tf.nn.softmax(tf.cast(logits, tf.float32))[:, CALCIFICATION]
-
-
-def _constant(value: NDArray[np.float32]) -> tf.types.experimental.PolymorphicFunction:
-    return tf.function(lambda: tf.constant(value), input_signature=[], autograph=False)
+    return tf.function(endpoint, input_signature=[pixels], autograph=False)
 
 
 def next_version(model: Path) -> int:

@@ -53,7 +53,11 @@ def check_initial_model(folder: Path, *, config: Config, store: PatchStore, fold
         InputError: if the folder is no model of mmgkeras, or it cannot be started from.
     """
     metadata = read_metadata(folder)
-    _check_kind(folder, metadata, config.model)
+    # Models from before there was a choice of normalisation have that which is the default.
+    normalisation = metadata.config.get("model", {}).get("normalisation", ModelConfig().normalisation)
+    for key, has in (("network", metadata.network), ("normalisation", normalisation)):
+        if has != (wanted := getattr(config.model, key)):
+            raise InputError(f"model.{key}: {folder}, to start from, has {has!r}. Received: {wanted!r}")
     origins = (*metadata.started_from, _origin(folder, metadata))
     digests = _test_digests(store)
     for origin in origins:
@@ -99,18 +103,6 @@ def load_exported_weights(network: keras.Model, folder: Path) -> None:
         raise WeightsError(f"{folder}: its weights are not finite")
     for array, variable in zip(arrays, network.variables, strict=True):
         variable.assign(array)
-
-
-def _check_kind(folder: Path, metadata: ModelMetadata, config: ModelConfig) -> None:
-    theirs = metadata.config.get("model")
-    default = ModelConfig().normalisation  # of models from before there was a choice
-    normalisation = theirs.get("normalisation", default) if isinstance(theirs, dict) else default
-    for key, has, wanted in (
-        ("network", metadata.network, config.network),
-        ("normalisation", normalisation, config.normalisation),
-    ):
-        if has != wanted:
-            raise InputError(f"model.{key}: {folder}, to start from, has {has!r}. Received: {wanted!r}")
 
 
 def _origin(folder: Path, metadata: ModelMetadata) -> Origin:
