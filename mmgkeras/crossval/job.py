@@ -108,7 +108,7 @@ def run_job(
         store=store,
         data=crossval.data,
         fold=job.fold,
-        test=unseen_patches(classifier, store).indices,
+        test=unseen_patches(classifier, store),
         track=track,
     )
     _score(place, classifier=classifier, config=config)

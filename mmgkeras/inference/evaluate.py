@@ -5,6 +5,7 @@ Owns the order of the work and what is refused before it begins.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +16,7 @@ from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.outputs import EVALUATION, METRIC_FILES, METRICS_JSON, is_evaluation, write_metrics
 from mmgkeras.evaluation.summary import Summary, summarise_times
 from mmgkeras.files import atomic_files, check_apart
-from mmgkeras.inference.scoring import (
-    StorePredictions,
-    hardware,
-    predict_store,
-    twin_patches,
-    unseen_patches,
-)
+from mmgkeras.inference.scoring import StorePredictions, hardware, predict_store, twin_patches, unseen_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
@@ -81,16 +76,13 @@ def evaluate(
             if folds.setdefault(fold, path) is not path:
                 raise InputError(f"{path}: is of fold {fold}, as is {folds[fold]}; give one model for each fold")
             unseen = unseen_patches(classifier, opened)
-            notes.extend(_notes(classifier, opened, is_external=unseen.is_external, threshold=threshold))
-            scored.append(predict_store(classifier, opened, indices=unseen.indices, fold=fold, track=track))
+            notes.extend(_notes(classifier, opened, threshold=threshold))
+            score = partial(predict_store, classifier, fold=fold, track=track)
+            scored.append(score(opened, indices=unseen))
             if opened_twins is not None:
-                labels = opened.patches["label"].to_numpy()[unseen.indices]
-                indices = twin_patches(opened, opened_twins, unseen.indices[labels == CALCIFICATION])
-                scored_twins.append(
-                    predict_store(
-                        classifier, opened_twins, indices=indices, fold=fold, track=track, label="score twins of"
-                    )
-                )
+                labels = opened.patches["label"].to_numpy()[unseen]
+                indices = twin_patches(opened, opened_twins, unseen[labels == CALCIFICATION])
+                scored_twins.append(score(opened_twins, indices=indices, label="score twins of"))
         return _write(folder, scored, scored_twins, threshold=threshold, notes=notes)
 
 
@@ -123,9 +115,9 @@ def _write(
     return Evaluation(summary, notes)
 
 
-def _notes(classifier: Classifier, store: PatchStore, *, is_external: bool, threshold: float) -> list[str]:
+def _notes(classifier: Classifier, store: PatchStore, *, threshold: float) -> list[str]:
     metadata, notes = classifier.metadata, []
-    if is_external:
+    if store.checksum != metadata.store_checksum:
         notes.append(
             f"{store.path} is not the store that {classifier.path} was trained on: all its patches are scored; "
             "make sure that none of its patients were trained on"
@@ -133,8 +125,7 @@ def _notes(classifier: Classifier, store: PatchStore, *, is_external: bool, thre
     if classifier.differs_in_spacing(store.spacing_mm):
         notes.append(
             f"{classifier.path} was trained at {metadata.spacing_mm:g} mm a pixel and {store.path} has "
-            f"{store.spacing_mm:g}: "
-            f"over {SPACING_TOLERANCE:.0%} apart, the metrics say little"
+            f"{store.spacing_mm:g}: over {SPACING_TOLERANCE:.0%} apart, the metrics say little"
         )
     if metadata.operating_point is not None and metadata.threshold != threshold:
         notes.append(

@@ -4,9 +4,9 @@ Owns which patches take part and what a patch's finding is; the rule of a hit is
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -65,7 +65,7 @@ def point(
             regions[region.image_id].append(region)
     chosen = store.patches.iloc[indices].assign(index=indices)
     chosen = chosen[(chosen["label"] == CALCIFICATION) & chosen["image_id"].isin(regions.keys())]
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[Hashable, Any]] = []
     for image_id, patches in track(list(chosen.groupby("image_id", sort=False)), "point at regions"):
         try:
             findings = _findings(patches, regions[str(image_id)], grid=store.grid(str(image_id)))
@@ -96,7 +96,7 @@ def _findings(patches: pd.DataFrame, regions: Sequence[Region], *, grid: Grid) -
 
 def _pointed(
     classifier: Classifier, store: PatchStore, *, patches: pd.DataFrame, findings: Mapping[int, NDArray[np.bool_]]
-) -> list[dict[str, Any]]:
+) -> list[dict[Hashable, Any]]:
     """The rows of the patches of one image that hold a finding."""
     held = patches[patches["index"].isin(findings.keys())]
     if held.empty:
@@ -104,16 +104,12 @@ def _pointed(
     boxes = store.grid(str(held["image_id"].iloc[0])).boxes()
     _, activations = classifier.localise(store.gather(held["index"].to_numpy()))
     centres_px = classifier.cell_centres_px
-    rows: list[dict[str, Any]] = []
-    for patch, activation in zip(_records(held), activations, strict=True):
+    rows: list[dict[Hashable, Any]] = []
+    for patch, activation in zip(held.to_dict("records"), activations, strict=True):
         pointing = point_at(activation, findings[patch["index"]], centres_px=centres_px)
         top, left = boxes[patch["row"], patch["col"], :2]
         row, col = pointing.peak
-        peak = {"peak_row": float(top + centres_px[row]), "peak_col": float(left + centres_px[col])}
-        rows.append(patch | peak | {"is_hit": int(pointing.is_hit), "chance": pointing.chance})
+        peak_row, peak_col = float(top + centres_px[row]), float(left + centres_px[col])
+        is_hit, chance = int(pointing.is_hit), pointing.chance
+        rows.append({**patch, "peak_row": peak_row, "peak_col": peak_col, "is_hit": is_hit, "chance": chance})
     return rows
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Its rows as dictionaries by column."""
-    return cast(list[dict[str, Any]], frame.to_dict("records"))

@@ -28,19 +28,6 @@ from mmgkeras.tables import BASELINE_PREFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TestPatches:
-    """The patches of a store that a model has not seen in training.
-
-    Attributes:
-        indices: (n,) int64 rows of the store's patches.
-        is_external: the store is not the one that the model was trained on, and all its patches are taken.
-    """
-
-    indices: NDArray[np.int64]
-    is_external: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StorePredictions:
     """What one pass over the mammograms of a store gave.
 
@@ -53,8 +40,10 @@ class StorePredictions:
     timing: pd.DataFrame
 
 
-def unseen_patches(classifier: Classifier, store: PatchStore) -> TestPatches:
-    """The model's own test subset in the store that it was trained on; every patch of any other store.
+def unseen_patches(classifier: Classifier, store: PatchStore) -> NDArray[np.int64]:
+    """(n,) rows of the patches that a model has not seen in training.
+
+    They are its own test subset in the store that it was trained on, and every patch of any other store.
 
     Raises:
         InputError: if the store has patches that the model cannot take, or was split anew since the training; or if
@@ -68,7 +57,7 @@ def unseen_patches(classifier: Classifier, store: PatchStore) -> TestPatches:
                 f"{store.path}: {classifier.path} started from a model that was trained on it; "
                 "its patches are not unseen"
             )
-        return TestPatches(indices=np.arange(len(store.patches), dtype=np.int64), is_external=True)
+        return np.arange(len(store.patches), dtype=np.int64)
     fold = fold_patches(store, metadata.fold)
     patients = store.patches["patient_id"].to_numpy()[fold.test]
     if fold.test_subset != metadata.test_subset or patients_digest(patients) != metadata.test_patients_sha256:
@@ -76,7 +65,7 @@ def unseen_patches(classifier: Classifier, store: PatchStore) -> TestPatches:
             f"{store.path}: was split anew since {classifier.path} was trained: test subset {metadata.test_subset} "
             "then held other patients; restore its folds.csv or train again"
         )
-    return TestPatches(indices=fold.test, is_external=False)
+    return fold.test
 
 
 def twin_patches(store: PatchStore, twins: PatchStore, indices: NDArray[np.int64]) -> NDArray[np.int64]:

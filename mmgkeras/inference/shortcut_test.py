@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.inference.scoring import check_fits
 from mmgkeras.patches.store import PatchStore
+from mmgkeras.pipeline.batches import even_batches
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import NO_CALCIFICATION, Pixels
@@ -83,15 +84,13 @@ def shortcut_scores(
         return pd.DataFrame(columns=list(SHORTCUT))
     if len(chosen) > max_patches:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, max_patches, replace=False))
-    parts = np.array_split(chosen, -(-len(chosen) // _CHUNK))
     scores: dict[str, list[NDArray[np.float32]]] = {name: [] for name in CHANGES}
-    for part in track(parts, "change negatives"):
+    for part in track(even_batches(chosen, batch_size=_CHUNK), "change negatives"):
         pixels = store.gather(part)
         for name, change in CHANGES.items():
             scores[name].append(classifier.classify(change(pixels)))
     place = store.patches.iloc[chosen]
     frames = [
-        place.assign(change=name, probability=np.concatenate(values).astype(np.float64))
-        for name, values in scores.items()
+        place.assign(change=name, probability=np.concatenate(part).astype(np.float64)) for name, part in scores.items()
     ]
     return pd.concat(frames, ignore_index=True)[list(SHORTCUT)]

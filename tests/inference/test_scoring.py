@@ -31,16 +31,14 @@ def own_model(tmp_path: Path, quadrant_store: Path, export_mean_model: ExportMod
 def test_a_model_is_measured_on_the_subset_that_its_training_left_out(quadrant_store: Path, own_model: Path) -> None:
     store = PatchStore.open(quadrant_store)
     unseen = unseen_patches(load(own_model), store)
-    assert not unseen.is_external
-    assert set(store.patches["image_id"].iloc[unseen.indices]) == {"a", "b"}
+    assert set(store.patches["image_id"].iloc[unseen]) == {"a", "b"}
 
 
 def test_of_another_store_every_patch_is_unseen(
     quadrant_store: Path, tmp_path: Path, export_mean_model: ExportModel
 ) -> None:
     unseen = unseen_patches(load(export_mean_model(tmp_path / "1")), PatchStore.open(quadrant_store))
-    assert unseen.is_external
-    assert unseen.indices.tolist() == list(range(16))
+    assert unseen.tolist() == list(range(16))
 
 
 def test_a_store_that_was_split_anew_is_refused(quadrant_store: Path, own_model: Path) -> None:
