@@ -10,20 +10,14 @@ from .console import PATH, echo, quiet_tensorflow, track
 if TYPE_CHECKING:
     from mmgkeras.study.run_files import EpochRow
 
-_COLUMNS = (
-    ("epoch", "{:d}"),
-    ("step", "{:d}"),
-    ("loss", "{:.4f}"),
-    ("auc", "{:.4f}"),
-    ("sensitivity", "{:.4f}"),
-    ("specificity", "{:.4f}"),
-    ("validation_auc", "{:.4f}"),
-    ("validation_sensitivity", "{:.4f}"),
-    ("validation_specificity", "{:.4f}"),
-    ("patches_per_second", "{:.1f}"),
-)
-
-
+_METRICS = ("auc", "sensitivity", "specificity")
+_COLUMNS = {
+    "epoch": "d",
+    "step": "d",
+    **dict.fromkeys(("loss", *_METRICS, *(f"validation_{name}" for name in _METRICS)), ".4f"),
+    "patches_per_second": ".1f",
+}
+"""The columns that are printed, each where it has a number, and their formats."""
 _EXAMPLES = """\b
 Examples:
   mmgkeras fit --store store --fold 1 --run runs/first
@@ -74,11 +68,12 @@ def fit(
 
     def report(row: "EpochRow") -> None:
         nonlocal has_header
-        columns = [(name, form) for name, form in _COLUMNS if getattr(row, name) == getattr(row, name)]
+        cells = {name: f"{getattr(row, name):{form}}" for name, form in _COLUMNS.items()}
+        cells = {name: cell.rjust(len(name)) for name, cell in cells.items() if cell != "nan"}
         if not has_header:
-            echo("  ".join(name for name, _ in columns))
+            echo("  ".join(cells))
             has_header = True
-        echo("  ".join(form.format(getattr(row, name)).rjust(len(name)) for name, form in columns))
+        echo("  ".join(cells.values()))
 
     fitted = fit_library(
         store,

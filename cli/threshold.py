@@ -14,12 +14,10 @@ Examples:
       --predictions crossval/resnet18/seed0/predictions.csv --store store
   mmgkeras threshold --model saved_models/mine-1/1 --threshold 0.3
 """
-
-
 _TARGETS = {"sensitivity": "sensitivity", "false-positives": "false_positives_per_image"}
 
 
-def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float] | None:
+def _target(_context: click.Context, _option: click.Parameter, value: str | None) -> dict[str, float] | None:
     """`sensitivity=0.9` or `false-positives=0.5` as the keyword argument of the library and its value."""
     if value is None:
         return None
@@ -32,9 +30,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> di
     if not is_right:
         raise click.BadParameter(
             "must be sensitivity=S, S above 0 and at most 1, or false-positives=N, N an image, 0 or more. "
-            f"Received: {value!r}",
-            ctx=ctx,
-            param=param,
+            f"Received: {value!r}"
         )
     return {_TARGETS[name]: number}
 
@@ -60,19 +56,9 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> di
     type=PATH,
     help="The patch store that the model was trained on, to check each patient against its test subset.",
 )
-@click.option(
-    "--threshold",
-    "value",
-    type=PROBABILITY,
-    help="Instead of --operating-point: the threshold itself.",
-)
+@click.option("--threshold", "value", type=PROBABILITY, help="Instead of --operating-point: the threshold itself.")
 def threshold(
-    *,
-    model: Path,
-    target: dict[str, float] | None,
-    files: tuple[Path, ...],
-    store: Path | None,
-    value: float | None,
+    *, model: Path, target: dict[str, float] | None, files: tuple[Path, ...], store: Path | None, value: float | None
 ) -> None:
     """Copy a model into the next free version, with the threshold at which it decides.
 

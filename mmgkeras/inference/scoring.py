@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.baselines import baseline_scores
-from mmgkeras.inference.timing import Source, classify_timed
+from mmgkeras.inference.timing import classify_timed, open_source
 from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
@@ -29,11 +29,9 @@ from mmgkeras.tables import BASELINE_PREFIX
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorePredictions:
-    """What one pass over the mammograms of a store gave.
+    """Frames with the columns of predictions.csv and of timing.csv, from one pass over the mammograms of a store.
 
-    Attributes:
-        predictions: a frame with the columns of predictions.csv.
-        timing: a frame with those of timing.csv; the first mammogram comes twice, at first straight after loading.
+    In the timing the first mammogram comes twice, at first straight after loading.
     """
 
     predictions: pd.DataFrame
@@ -116,7 +114,7 @@ def predict_store(
         raise InputError(f"{store.path}: has no patches to score in fold {fold}")
     chosen = store.patches.iloc[indices].assign(index=indices)
     images = [group for _, group in chosen.groupby("image_id", sort=False)]
-    source = None if data is None else Source.open(data, [str(image["image_id"].iloc[0]) for image in images])
+    source = None if data is None else open_source(data, [str(image["image_id"].iloc[0]) for image in images])
     frames: list[pd.DataFrame] = []
     times: list[dict[str, Any]] = []
     for image in track(images, f"{label} fold {fold}"):

@@ -6,7 +6,6 @@ besides. Owns what is timed; scoring a store is `scoring`'s, and timing.csv is `
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -22,27 +21,22 @@ from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import Grid, ImageRecord, Mammogram, Pixels, ScoreMap
 from mmgkeras.tables import read_images
 
+Source = tuple[Path, dict[str, ImageRecord]]
+"""The data folder that a store was made of, and its images by their image_id."""
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The data folder that a store was made of, and its images by their image_id."""
 
-    data: Path
-    records: dict[str, ImageRecord]
+def open_source(data: Path, image_ids: Sequence[str]) -> Source:
+    """The folder with the records of the images.
 
-    @classmethod
-    def open(cls, data: Path, image_ids: Sequence[str]) -> "Source":
-        """The folder with the records of the images.
-
-        Raises:
-            InputError: if images.csv cannot be read or lists not all of them.
-        """
-        path = data / "images.csv"
-        records = {record.image_id: record for record in read_images(path)}
-        for image_id in image_ids:
-            if image_id not in records:
-                raise InputError(f"{path}: lists no image {image_id}; give the data folder that the store was made of")
-        return cls(data, records)
+    Raises:
+        InputError: if images.csv cannot be read or lists not all of them.
+    """
+    path = data / "images.csv"
+    records = {record.image_id: record for record in read_images(path)}
+    for image_id in image_ids:
+        if image_id not in records:
+            raise InputError(f"{path}: lists no image {image_id}; give the data folder that the store was made of")
+    return data, records
 
 
 def classify_timed(
@@ -60,11 +54,11 @@ def classify_timed(
     """
     if source is None:
         return _inferred(classifier, patches, image_id=image_id)
-    grid = store.grid(image_id)
+    grid, (data, records) = store.grid(image_id), source
     start = time.perf_counter()
-    mammogram = images.read(source.records[image_id], source.data)
+    mammogram = images.read(records[image_id], data)
     read_s = time.perf_counter() - start
-    divide_s = _divided(mammogram, patches, grid=grid, store=store, data=source.data)
+    divide_s = _divided(mammogram, patches, grid=grid, store=store, data=data)
     probability, seconds = _inferred(classifier, patches, image_id=image_id)
     start = time.perf_counter()
     draw(mammogram, ScoreMap(image_id, grid, probability.reshape(grid.rows, grid.cols)))

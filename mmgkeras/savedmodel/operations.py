@@ -69,9 +69,11 @@ def check_operations(folder: Path) -> None:
 
 def _faults(graph: Any) -> Iterator[str]:
     nodes, library = graph.graph_def.node, graph.graph_def.library.function
-    saver = _saver_functions(graph)
+    # The nodes that save and restore variables, which only a server of the model runs, and the functions they call.
+    saver_nodes = {graph.saver_def.save_tensor_name.partition(":")[0], graph.saver_def.restore_op_name} - {""}
+    saver = {node.attr["f"].func.name for node in nodes if node.name in saver_nodes} - {""}
     for node in nodes:
-        is_saver_call = node.name in _saver_nodes(graph) and node.op == "StatefulPartitionedCall"
+        is_saver_call = node.name in saver_nodes and node.op == "StatefulPartitionedCall"
         yield from _node_faults(node, where="its graph", allowed=ALLOWED, unreachable=() if is_saver_call else saver)
     for function in library:
         allowed = ALLOWED | _SAVER if function.signature.name in saver else ALLOWED
@@ -93,15 +95,3 @@ def _node_faults(node: Any, *, where: str, allowed: frozenset[str], unreachable:
         for called in (value.func, *value.list.func):
             if called.name in unreachable:
                 yield f"{where} calls {called.name}, which reads or writes files"
-
-
-def _saver_nodes(graph: Any) -> frozenset[str]:
-    """The nodes of the graph that save and restore variables, which only a server of the model runs."""
-    saver = graph.saver_def
-    return frozenset({saver.save_tensor_name.partition(":")[0], saver.restore_op_name}) - {""}
-
-
-def _saver_functions(graph: Any) -> frozenset[str]:
-    """The functions that these nodes call."""
-    wanted = _saver_nodes(graph)
-    return frozenset(node.attr["f"].func.name for node in graph.graph_def.node if node.name in wanted) - {""}

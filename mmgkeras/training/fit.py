@@ -50,12 +50,7 @@ from mmgkeras.training.tensorboard_log import drop_later_events
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What `fit` gives back.
-
-    Attributes:
-        model: the exported model's folder, `<export>/<version>`.
-        was_finished: the run had finished before, and nothing was done.
-    """
+    """The exported model's folder, `<export>/<version>`, and whether it was finished before and nothing was done."""
 
     model: Path
     was_finished: bool
