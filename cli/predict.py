@@ -24,12 +24,12 @@ Examples:
 @click.option(
     "--laterality",
     type=click.Choice(["L", "R"]),
-    help="The breast.  [default: what the name says, as in p7_L_CC, else the pixels]",
+    help="The breast.  [default: by DICOM header, name (p7_L_CC) or pixels]",
 )
 @click.option(
     "--spacing-mm",
     type=NumberRange(0, 100, min_open=True),
-    help="The edge of a pixel; the image is resampled to the model's.  [default: unknown, taken as it is]",
+    help="The edge of a pixel; the image is resampled to the model's.  [default: by DICOM header, else taken as it is]",
 )
 @click.option("--threshold", type=PROBABILITY, help="Mark from this probability on.  [default: the model's]")
 @click.option(
@@ -53,7 +53,7 @@ def predict(
     stride: int | None,
     overwrite: bool,
 ) -> None:
-    """Mark what may be calcification on mammograms: PNG, JPEG, TIFF or PGM.
+    """Mark what may be calcification on mammograms: DICOM, PNG, JPEG, TIFF or PGM.
 
     Writes pictures, marks.csv and marks.json, and prints a line an image. Goes on after a file that cannot be read,
     lists it, and then exits with 1. For research use, not for diagnosis.

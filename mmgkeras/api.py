@@ -41,12 +41,13 @@ def read(
     Args:
         image: an image file; or a data folder, whose images.csv says the rest; or a mammogram, which is given back.
         image_id: which image of a data folder.
-        laterality: the breast of an image file; None for what its name says (`p7_L_CC`), else its pixels.
-        view: of an image file; None for what its name says.
-        spacing_mm: edge of a pixel of an image file; None if unknown.
+        laterality: the breast of an image file; None for what its DICOM header says, else its name
+            (`p7_L_CC`), else its pixels.
+        view: of an image file; None for what its DICOM header or name says.
+        spacing_mm: edge of a pixel of an image file; None for what its DICOM header says, else unknown.
 
     Raises:
-        InputError: if the image cannot be read or is not listed, or neither name nor pixels tell the side.
+        InputError: if the image cannot be read or is not listed, or neither header, name nor pixels tell the side.
     """
     from mmgkeras import images
     from mmgkeras.errors import InputError

@@ -1,6 +1,6 @@
 """Image files to mammograms, and what their pixels say of side and breast. Knows no regions and no patches."""
 
-from mmgkeras.images.reader import read, read_pixels
+from mmgkeras.images.reader import read, read_pixels, read_with_header
 from mmgkeras.images.resampling import resample
 from mmgkeras.images.samples import MAX_PIXELS
 from mmgkeras.images.single import Single, read_single
@@ -14,6 +14,7 @@ __all__ = [
     "read",
     "read_pixels",
     "read_single",
+    "read_with_header",
     "resample",
     "tissue_mask",
 ]

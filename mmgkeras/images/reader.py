@@ -1,8 +1,8 @@
-"""Image files to pixels: PNG, JPEG, TIFF and binary PGM, each by the module of its name.
+"""Image files to pixels: PNG, JPEG, TIFF, binary PGM and DICOM, each by the module of its name.
 
 Owns which format a file is of, and the file's name in every error. Only regular files are opened. Pixels are taken as
 stored: never resampled, rotated or mirrored. Files must hold display polarity (bright is dense); a TIFF that says
-white is zero is inverted into it. Side, breast and patches are found elsewhere.
+white is zero, and DICOM of MONOCHROME1, are inverted into it. Side, breast and patches are found elsewhere.
 """
 
 import stat
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from mmgkeras.errors import InputError
+from mmgkeras.images.dicom import decode_dicom
+from mmgkeras.images.dicom_header import Header
 from mmgkeras.images.jpeg import decode_jpeg
 from mmgkeras.images.pgm import decode_pgm
 from mmgkeras.images.png import decode_png
@@ -34,7 +36,7 @@ _UNSUPPORTED: Final = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
     b"P2": "plain PGM (P2)",
 }
-_ALLOWED: Final = "PNG, JPEG, TIFF or binary PGM (P5)"
+_ALLOWED: Final = "PNG, JPEG, TIFF, binary PGM (P5) or DICOM"
 
 
 def read(record: ImageRecord, folder: Path) -> Mammogram:
@@ -56,10 +58,24 @@ def read_pixels(path: Path) -> Pixels:
     Raises:
         InputError: if the file is missing, no regular file, empty, damaged in a way that its format shows, of
             another format, larger than `MAX_PIXELS`, in true colour, transparent, of 1 bit, of floating point, of
-            negative values, of several frames, or to be shown rotated.
+            negative values, of several frames, or to be shown rotated; as `decode_dicom`.
+    """
+    return read_with_header(path)[0]
+
+
+def read_with_header(path: Path, *, voi: int = 1) -> tuple[Pixels, Header | None]:
+    """The pixels of an image file, and what its header says where it is DICOM; the file is read once.
+
+    Args:
+        path: of the file.
+        voi: which VOI LUT or window of a DICOM file is applied, from 1.
+
+    Raises:
+        InputError: as `read_pixels`.
     """
     try:
-        return _decode(_read_bytes(path))
+        data = _read_bytes(path)
+        return decode_dicom(data, voi=voi) if data[128:132] == b"DICM" else (_decode(data), None)
     except InputError as error:
         raise InputError(f"{shown(path, longest=_LONGEST_PATH)}: {error}") from error
 
@@ -84,8 +100,6 @@ def _decode(data: bytes) -> Pixels:
     for magic, name in _UNSUPPORTED.items():
         if data.startswith(magic):
             raise InputError(f"is {name}, which is not supported. Allowed: {_ALLOWED}")
-    if data[128:132] == b"DICM":
-        raise InputError(f"is a DICOM file, which is not supported yet. Allowed: {_ALLOWED}")
     if not data:
         raise InputError("is empty (0 bytes)")
     raise InputError(f"is not a {_ALLOWED} file. Received: it begins with {data[:4]!r}")

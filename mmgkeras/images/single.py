@@ -1,6 +1,6 @@
 """An image file that no table describes: which breast it shows, and at which edge its chest wall lies.
 
-Owns the order in which that is found: what the user says, the file's name, the pixels.
+Owns the order in which that is found: what the user says, a DICOM header, the file's name, the pixels.
 """
 
 import re
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.reader import read_pixels
+from mmgkeras.images.reader import read_with_header
 from mmgkeras.images.tissue import estimate_chest_wall, tissue_mask
 from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, View
 
-SideFrom = Literal["the option", "the name", "the pixels"]
+SideFrom = Literal["the option", "the header", "the name", "the pixels"]
 
 _VIEWS: Final = tuple(view for view in VIEWS if view.isupper())
 _WORDS: Final = re.compile(r"[A-Za-z]+")
@@ -28,11 +28,13 @@ class Single:
         mammogram: its image_id and patient_id are the file's name without suffix, its annotation "none".
         side_from: where the laterality was found.
         hangs_mirrored: whether the pixels show the chest wall at the edge that is not the standard one.
+        notes: of the header, where it says something twice and differently, and the like.
     """
 
     mammogram: Mammogram
     side_from: SideFrom
     hangs_mirrored: bool
+    notes: tuple[str, ...] = ()
 
 
 def read_single(
@@ -42,18 +44,22 @@ def read_single(
 
     Args:
         path: of a file that `read_pixels` takes.
-        laterality: the breast; None for what the name says (`p7_L_CC`, `RMLO`, `left`), else the pixels.
-        view: the projection; None for what the name says, else "other".
-        spacing_mm: edge of a pixel; None if unknown.
+        laterality: the breast; None for what a DICOM header says, else the name (`p7_L_CC`, `RMLO`, `left`), else the
+            pixels.
+        view: the projection; None for what the header says, else the name, else "other".
+        spacing_mm: edge of a pixel; None for what the header says, else unknown.
 
     Raises:
-        InputError: as `read_pixels`, and if neither name nor pixels tell the side.
+        InputError: as `read_pixels`, and if neither header, name nor pixels tell the side.
     """
-    pixels = read_pixels(path)
+    pixels, header = read_with_header(path)
+    told = header.laterality if header else None
     named, named_view = side_and_view(path.stem)
     wall = estimate_chest_wall(tissue_mask(pixels))
-    side_from: SideFrom = "the option" if laterality else "the name" if named else "the pixels"
-    side = laterality or named or (None if wall is None else "R" if wall == "right" else "L")
+    side_from: SideFrom = (
+        "the option" if laterality else "the header" if told else "the name" if named else "the pixels"
+    )
+    side = laterality or told or named or (None if wall is None else "R" if wall == "right" else "L")
     if side is None:
         raise InputError(f"{path}: neither its name nor its pixels tell which breast it shows; give laterality, L or R")
     hangs_mirrored = wall is not None and wall != ("right" if side == "R" else "left")
@@ -62,12 +68,13 @@ def read_single(
         path=str(path),
         patient_id=path.stem,
         laterality=side,
-        view=view or named_view,
+        view=view or (header.view if header else None) or named_view,
         annotation="none",
         chest_wall=wall if hangs_mirrored else None,
-        spacing_mm=spacing_mm,
+        spacing_mm=spacing_mm or (header.spacing_mm if header else None),
+        vendor=header.vendor if header else None,
     )
-    return Single(Mammogram(pixels, record), side_from, hangs_mirrored)
+    return Single(Mammogram(pixels, record), side_from, hangs_mirrored, header.notes if header else ())
 
 
 def side_and_view(stem: str) -> tuple[Laterality | None, View]:

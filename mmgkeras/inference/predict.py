@@ -103,8 +103,8 @@ def predict(
         paths: of image files; one that is named twice is read once.
         out: the folder of the results.
         model: a SavedModel's folder, or "detector".
-        laterality: of all of them; None for what the file's name says, else the pixels.
-        spacing_mm: edge of a pixel of all of them; None if unknown.
+        laterality: of all of them; None for what a DICOM header says, else the file's name, else the pixels.
+        spacing_mm: edge of a pixel of all of them; None for what a DICOM header says, else unknown.
         threshold: where the mean probability of the patches is at least this, there is a mark; None for the model's.
         marks_per_image: instead of a threshold, of the detector alone: the one with so many false marks an image on
             phantoms.
@@ -139,6 +139,7 @@ def predict(
                 done.skipped[path] = "; ".join(str(error).splitlines()).removeprefix(f"{path}: ")
                 continue
             shape = single.mammogram.pixels.shape
+            done.notes.extend(f"{home_path(path)}: {note}" for note in single.notes)
             done.images.append(
                 Predicted(
                     path=path,

@@ -8,6 +8,8 @@ from mmgkeras.errors import InputError
 from mmgkeras.images import read_single
 from mmgkeras.images.single import side_and_view
 
+from .dicom_files import file_of, mammogram
+
 
 def breast(*, wall: str) -> np.ndarray:
     """(200, 120) a half disc whose straight edge is at the wall."""
@@ -57,3 +59,26 @@ def test_an_image_that_tells_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x.png: neither its name nor its pixels tell which breast"):
         read_single(tmp_path / "x.png")
     assert read_single(tmp_path / "x.png", laterality="R").mammogram.record.chest_wall_side == "right"
+
+
+def test_a_dicom_header_goes_after_the_options_and_before_name_and_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "R_MLO.dcm"
+    stored = breast(wall="left").astype(np.int64)
+    attributes = {"ImageLaterality": "L", "ViewPosition": "CC", "ImagerPixelSpacing": [0.1, 0.1], "Laterality": "R"}
+    path.write_bytes(file_of(mammogram(stored, bits=8, **attributes)))
+    single = read_single(path)
+    record = single.mammogram.record
+    assert (record.laterality, record.view, record.spacing_mm, record.chest_wall) == ("L", "CC", 0.1, None)
+    assert (single.side_from, len(single.notes)) == ("the header", 1)
+    asked = read_single(path, laterality="R", view="ML", spacing_mm=0.2)
+    record = asked.mammogram.record
+    assert (record.laterality, record.view, record.spacing_mm, record.chest_wall) == ("R", "ML", 0.2, "left")
+    assert asked.side_from == "the option"
+
+
+def test_a_dicom_header_that_tells_nothing_leaves_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "R_MLO.dcm"
+    path.write_bytes(file_of(mammogram(breast(wall="left").astype(np.int64), bits=8)))
+    single = read_single(path)
+    record = single.mammogram.record
+    assert (record.laterality, record.view, record.spacing_mm, single.side_from) == ("R", "MLO", None, "the name")

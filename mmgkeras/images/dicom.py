@@ -1,0 +1,274 @@
+"""DICOM to pixels in display polarity: all transfer syntaxes of mammography, modality LUT, VOI, padding.
+
+Owns the way from a file's bytes to gray values; what the header says besides is `dicom_header`'s. pydicom parses, and
+pydicom, pylibjpeg and libjpeg-turbo decode. RLE is pydicom's own, for pylibjpeg's writes a trace of its insides on
+damage. No compression of DICOM has a checksum: what is promised of damage is what `jpeg` promises.
+
+Gray values pass through one table of all stored values, so that an image needs no floating point copy. LUTs and windows
+are applied here: pydicom's `apply_voi` wraps round beyond 16 bits, and its `apply_windowing` turns the range of a
+negative slope. Format: DICOM PS3.3, C.7.6.3, C.11.1 and C.11.2; PS3.5, 8 and A.
+"""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, FileDataset, dcmread, uid
+from pydicom.encaps import get_frame
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels.utils import pixel_array
+from scipy.special import expit
+
+from mmgkeras.errors import InputError
+from mmgkeras.images.dicom_header import Header, check_is_mammogram, read_header
+from mmgkeras.images.jpeg import decode_stream
+from mmgkeras.images.samples import MAX_PIXELS, check_size, damaged, shown
+from mmgkeras.schema import Pixels
+
+_NATIVE: Final = (
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+)
+_DCT: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
+_JPEG: Final = (*_DCT, uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+_JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000)
+_LOSSY: Final = (*_DCT, uid.JPEGLSNearLossless, uid.JPEG2000)
+_SYNTAXES: Final = (*_NATIVE, *_JPEG, *_JPEG_2000, uid.RLELossless)
+_FAULTS: Final = (
+    InvalidDicomError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom and its decoders raise on files that break the format, RecursionError among the RuntimeErrors."""
+_MAX_BYTES: Final = 4 * MAX_PIXELS
+_META: Final = 132
+"""The byte at which the file meta information begins: (0002,0000) with the length of the rest."""
+_CODESTREAM: Final = b"\xff\x4f\xff\x51"
+"""The first two markers of a JPEG 2000 codestream, SOC and SIZ."""
+_NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
+"""Markers between 0xC0 and 0xCF that begin no frame of a JPEG."""
+
+_Lut = tuple[NDArray[np.uint16], int, int]
+"""Entries, the value of the first, and bits of each."""
+
+
+def decode_dicom(data: bytes, *, voi: int = 1) -> tuple[Pixels, Header]:
+    """(H, W) uint8 where at most 8 bits are left after the VOI LUT, else uint16, at full range; and the header's facts.
+
+    Args:
+        data: of a DICOM file with its preamble.
+        voi: which of the VOI LUTs and then windows of the header is applied, from 1; where it has none and this is 1,
+            the range of the stored bits is taken.
+
+    Raises:
+        InputError: for damage, a file that is no mammogram for presentation, a transfer syntax or kind of pixels that
+            is not supported, a size over the limit, a `voi` that the header has not.
+    """
+    with _pydicom_faults():
+        dataset = _parse(data)
+        check_is_mammogram(dataset)
+        _check_pixels(dataset)
+        table = _display_table(dataset, voi)
+        codes = _stored(dataset)
+        return table[codes & np.array(len(table) - 1, dtype=codes.dtype)], read_header(dataset)
+
+
+@contextmanager
+def _pydicom_faults() -> Iterator[None]:
+    """Turns what pydicom and its decoders raise into the one error; their words, which may hold names, are not told."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except _FAULTS as error:
+        raise damaged(f"it breaks the rules of DICOM ({type(error).__name__})") from error
+
+
+def _parse(data: bytes) -> FileDataset:
+    tag, length = struct.unpack_from("<4s4xI", data, _META)
+    start = _META + 12 + length
+    if tag != b"\x02\x00\x00\x00" or start >= len(data):
+        raise damaged("its file meta information has no right beginning or end")
+    if dcmread(BytesIO(data[:start])).file_meta.TransferSyntaxUID == uid.DeflatedExplicitVRLittleEndian:
+        stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        stream.decompress(data[start:], _MAX_BYTES)
+        if not stream.eof:
+            raise damaged(f"its deflated part does not end, or within {_MAX_BYTES:,} bytes")
+    return dcmread(BytesIO(data))
+
+
+def _check_pixels(dataset: Dataset) -> None:
+    """Refuses what cannot be read, by the header alone."""
+    check_size(dataset.Columns, dataset.Rows)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax not in _SYNTAXES:
+        raise InputError(
+            f"has a transfer syntax that is not supported: {shown(syntax.name)}. dcmdjpeg or gdcmconv may convert it"
+        )
+    if dataset.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2") or dataset.SamplesPerPixel != 1:
+        raise InputError(f"must be MONOCHROME1 or MONOCHROME2. Received: {shown(dataset.PhotometricInterpretation)}")
+    allocated, stored = dataset.BitsAllocated, dataset.BitsStored
+    if allocated not in (8, 16) or not 2 <= stored <= allocated or dataset.get("HighBit", stored - 1) != stored - 1:
+        raise InputError(
+            "must have 8 or 16 bits allocated, 2 or more of them stored, and these the lowest. "
+            f"Received: {allocated}, {stored} and {dataset.get('HighBit')} as the highest"
+        )
+    if dataset.PixelRepresentation not in (0, 1):
+        raise damaged(f"its Pixel Representation must be 0 or 1. Received: {shown(dataset.PixelRepresentation)}")
+
+
+def _stored(dataset: Dataset) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """(H, W) the stored values as codes without sign; bits above Bits Stored may hold anything."""
+    syntax, shape = dataset.file_meta.TransferSyntaxUID, (dataset.Rows, dataset.Columns)
+    if syntax in (*_JPEG, *_JPEG_2000):
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        *received, bits = _size_in_stream(frame)
+        if tuple(received) != shape:
+            raise damaged(f"an image of {shape[0]} x {shape[1]} pixels expected. Received: {received}")
+        if syntax in _JPEG and not frame.rstrip(b"\x00\xff").endswith(b"\xff\xd9"):
+            raise damaged("its JPEG stream has no end marker")
+        if syntax in _DCT and bits == 8:
+            return decode_stream(frame, shape=(*shape, 1))[..., 0]
+    plugin = "" if syntax in _NATIVE else "pydicom" if syntax == uid.RLELossless else "pylibjpeg"
+    values: NDArray[Any] = pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
+    if values.shape != shape:
+        raise damaged(f"an image of {shape[0]} x {shape[1]} pixels expected. Received: {values.shape}")
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if syntax in _LOSSY and not dataset.PixelRepresentation:  # what was near the largest value may lie above it now
+        values = np.minimum(values, 2**dataset.BitsStored - 1)
+    return values.view(np.uint8) if values.itemsize == 1 else values.view(np.uint16)
+
+
+def _size_in_stream(frame: bytes) -> tuple[int, int, int]:
+    """Rows, columns and bits that a JPEG, JPEG-LS or JPEG 2000 stream says it has (bits 0 for JPEG 2000)."""
+    if _CODESTREAM in frame[:200]:
+        place = frame.index(_CODESTREAM) + 8
+        right, bottom, left, top = struct.unpack_from(">4I", frame, place)
+        return bottom - top, right - left, 0
+    position = 2
+    while frame[position] == 0xFF:
+        marker, length = struct.unpack_from(">xBH", frame, position)
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in _NO_FRAMES):
+            bits, rows, columns = struct.unpack_from(">BHH", frame, position + 4)
+            return rows, columns, bits
+        position += 1 if marker == 0xFF else 2 + length
+    raise damaged(f"a marker is missing in its JPEG stream at byte {position:,}")
+
+
+def _display_table(dataset: Dataset, voi: int) -> Pixels:
+    """(2 ** Bits Stored,) the gray value of each stored code, in display polarity and at full range."""
+    bits = int(dataset.BitsStored)
+    codes = np.arange(2**bits)
+    stored = np.where(codes < 2 ** (bits - 1), codes, codes - 2**bits) if dataset.PixelRepresentation else codes
+    luts = [_lut(dataset, item) for item in dataset.get("ModalityLUTSequence") or ()]
+    if luts:
+        values, bits = _looked_up(luts[0], stored).astype(np.float64), luts[0][2]
+        low, high = 0.0, 2.0**bits - 1
+    else:
+        slope, intercept = (_number(dataset, f"Rescale{name}", default) for name, default in _RESCALE.items())
+        if not slope:
+            raise damaged("its Rescale Slope is 0")
+        values = stored * slope + intercept
+        low, high = values.min(), values.max()
+    gray, bits = _windowed(dataset, values, voi=voi, bits=bits)
+    if gray is None:
+        gray = (values - low) / (high - low)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        gray = 1 - gray
+    gray[_is_padding(dataset, stored)] = 0
+    return np.rint(gray * 255).astype(np.uint8) if bits <= 8 else np.rint(gray * 65535).astype(np.uint16)
+
+
+_RESCALE: Final = {"Slope": 1.0, "Intercept": 0.0}
+
+
+def _windowed(
+    dataset: Dataset, values: NDArray[np.float64], *, voi: int, bits: int
+) -> tuple[NDArray[np.float64] | None, int]:
+    """(N,) the values after the VOI LUT or window of that number, 0 to 1, None where there is none; bits left."""
+    luts = [_lut(dataset, item) for item in dataset.get("VOILUTSequence") or ()]
+    centers, widths = (np.atleast_1d(_floats(dataset, f"Window{name}")) for name in ("Center", "Width"))
+    if len(centers) != len(widths):
+        raise damaged(f"it has {len(centers)} window centers and {len(widths)} widths")
+    number = len(luts) + len(centers)
+    if not 1 <= voi <= max(number, 1):
+        raise InputError(f"must have as many VOI LUTs and windows as the one asked for, {voi}. Received: {number}")
+    if not number:
+        return None, bits
+    if voi <= len(luts):
+        lut = luts[voi - 1]
+        return _looked_up(lut, np.rint(values).astype(np.int64)) / (2 ** lut[2] - 1), lut[2]
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    center, width = centers[voi - len(luts) - 1], widths[voi - len(luts) - 1]
+    return _window(values, function=function, center=center, width=width), bits
+
+
+def _window(values: NDArray[np.float64], *, function: str, center: float, width: float) -> NDArray[np.float64]:
+    """The values 0 to 1 of a window (PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
+    if function == "LINEAR":
+        center, width = center - 0.5, width - 1
+    if not np.isfinite(center) or width < 0 or (width == 0 and function != "LINEAR"):
+        raise damaged(f"its window has an impossible center or width for {shown(function)}")
+    if function == "SIGMOID":
+        return np.asarray(expit(4 * (values - center) / width), dtype=np.float64)
+    if function not in ("LINEAR", "LINEAR_EXACT"):
+        raise damaged(f"its VOI LUT Function is unknown: {shown(function)}")
+    if width == 0:
+        return (values > center).astype(np.float64)
+    return np.clip((values - center) / width + 0.5, 0, 1)
+
+
+def _lut(dataset: Dataset, item: Dataset) -> _Lut:
+    """The table of an item of the Modality or VOI LUT Sequence (PS3.3, C.11.1.1 and C.11.2.1.1)."""
+    num_entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    num_entries = num_entries or 2**16
+    order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
+    data = item.LUTData
+    raw = data if isinstance(data, bytes) else np.atleast_1d(np.asarray(data)).astype(f"{order}u2").tobytes()
+    is_packed = bits <= 8 and len(raw) < 2 * num_entries
+    entries = np.frombuffer(raw, dtype="u1" if is_packed else f"{order}u2")[:num_entries].astype(np.uint16)
+    if len(entries) != num_entries or not 2 <= bits <= 16 or entries.max() >= 2**bits:
+        raise damaged(f"a LUT of {num_entries:,} values of {bits} bits is not what it has")
+    return entries, first, bits
+
+
+def _looked_up(lut: _Lut, values: NDArray[Any]) -> NDArray[np.uint16]:
+    """What the table has for whole numbers; its first and last entry hold beyond its ends."""
+    entries, first, _ = lut
+    return np.asarray(entries[np.clip(values - first, 0, len(entries) - 1)])
+
+
+def _is_padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """(N,) which stored values are Pixel Padding Value, or between it and the limit of its range (PS3.3, C.7.5.1)."""
+    padding = dataset.get("PixelPaddingValue")
+    if padding is None:
+        return np.zeros(len(stored), dtype=np.bool_)
+    limit = dataset.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(padding), int(padding if limit is None else limit)))
+    return (stored >= low) & (stored <= high)
+
+
+def _floats(dataset: Dataset, keyword: str) -> NDArray[np.float64]:
+    value = dataset.get(keyword)
+    return np.asarray([] if value is None or value == "" else value, dtype=np.float64)
+
+
+def _number(dataset: Dataset, keyword: str, default: float) -> float:
+    return float(next(iter(np.atleast_1d(_floats(dataset, keyword))), default))

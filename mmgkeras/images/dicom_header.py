@@ -1,0 +1,250 @@
+"""What a DICOM header says of a mammogram, and which DICOM files are none.
+
+Owns which attribute is believed where several tell the same. References are to DICOM PS3.3 and PS3.16; codes are those
+of SNOMED CT and, in older files, SNOMED RT. Nothing here repeats a name, date, number or free text of the header.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from mmgkeras.errors import InputError
+from mmgkeras.images.samples import damaged, shown
+from mmgkeras.schema import VIEWS, Laterality, View
+
+_T = TypeVar("_T")
+
+_PROCESSING: Final = ("1.2.840.10008.5.1.4.1.1.1.2.1", "1.2.840.10008.5.1.4.1.1.13.1.5")
+_TOMOSYNTHESIS: Final = tuple(f"1.2.840.10008.5.1.4.1.1.13.1.{number}" for number in (3, 4, 5))
+"""Breast Tomosynthesis Image Storage, and Breast Projection X-Ray Image Storage, for presentation and processing."""
+_SYNTHESISED: Final = {"GENERATED_2D", "TOMO_2D"}
+_VIEW_CODES: Final[dict[str, View]] = {
+    **dict.fromkeys(("399162004", "R-10242"), "CC"),
+    **dict.fromkeys(("399368009", "R-10226"), "MLO"),
+    **dict.fromkeys(("399260004", "R-10224"), "ML"),
+    **dict.fromkeys(("399352003", "R-10228"), "LM"),
+    **dict.fromkeys(("399099002", "R-10230"), "LMO"),
+    **dict.fromkeys(("399192008", "R-1024A"), "XCCL"),
+    **dict.fromkeys(("399101009", "R-1024B"), "XCCM"),
+}
+"""PS3.16, CID 4014."""
+_REFUSED_CODES: Final = {
+    **dict.fromkeys(("399163009", "R-102D6"), "a magnification view"),
+    **dict.fromkeys(("399055006", "R-102D7"), "a spot compression view"),
+    **dict.fromkeys(("399209000", "R-102D5"), "an implant-displaced view"),
+    **dict.fromkeys(("127457009", "G-8310"), "a specimen"),
+}
+"""PS3.16, CID 4015; the specimen is of CID 4014."""
+_SIDE_CODES: Final[dict[str, Laterality]] = {
+    **dict.fromkeys(("7771000", "G-A101"), "L"),
+    **dict.fromkeys(("24028007", "G-A100"), "R"),
+}
+"""PS3.16, CID 244."""
+_SAME: Final = 0.01
+"""Spacings that differ by less than this part are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of a mammogram says; None where it does not.
+
+    Attributes:
+        laterality: the breast.
+        view: the projection, "other" for one that has no name here.
+        spacing_mm: edge of a pixel.
+        vendor: of the device.
+        notes: where attributes disagree, which one was taken and why; burned-in annotation and overlays.
+        patient: Issuer of Patient ID and Patient ID, "" where there is no Patient ID. Never to be shown.
+        instance: SOP Instance UID. Never to be shown.
+    """
+
+    laterality: Laterality | None
+    view: View | None
+    spacing_mm: float | None
+    vendor: str | None
+    notes: tuple[str, ...]
+    patient: str = field(repr=False)
+    instance: str = field(repr=False)
+
+
+def read_header(dataset: Dataset) -> Header:
+    """What the header says of side, view and pixel size, with the reason where its attributes disagree."""
+    notes: list[str] = []
+    patient = _text(dataset, "PatientID")
+    return Header(
+        laterality=_first(
+            {
+                "Image Laterality": _one_of(dataset, "ImageLaterality", {"L": "L", "R": "R"}),
+                "Anatomic Region Modifier Sequence": _coded(
+                    _SIDE_CODES, _items(dataset, "AnatomicRegionSequence", "AnatomicRegionModifierSequence")
+                ),
+                "Laterality": _one_of(dataset, "Laterality", {"L": "L", "R": "R"}),
+            },
+            why="it is of the image, and the other of more than it",
+            notes=notes,
+        ),
+        view=_view(dataset, notes),
+        spacing_mm=_spacing(dataset, notes),
+        vendor=shown(_text(dataset, "Manufacturer")) if _text(dataset, "Manufacturer") else None,
+        notes=(*notes, *_remarks(dataset)),
+        patient=f"{_text(dataset, 'IssuerOfPatientID')}\0{patient}" if patient else "",
+        instance=_text(dataset, "SOPInstanceUID"),
+    )
+
+
+def check_is_mammogram(dataset: Dataset) -> None:
+    """Refuses what is no single 2D mammogram for presentation.
+
+    Raises:
+        InputError: for a file without an image, another modality, tomosynthesis, several frames, FOR PROCESSING, and
+            magnification, spot, specimen, implant-displaced and stereotactic views.
+    """
+    sop_class = UID(str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) or _text(dataset, "SOPClassUID"))
+    name = shown(sop_class.name or "an object of an unknown class")
+    modality = _text(dataset, "Modality")
+    if "PixelData" not in dataset:
+        raise damaged("it has no pixels") if "Image" in name else InputError(f"holds no image, but {name}")
+    if modality != "MG":
+        raise InputError(f"must be a mammogram (modality MG). Received: {name}, modality {shown(modality or 'none')}")
+    kinds = {str(kind).upper() for kind in _values(dataset, "ImageType")}
+    num_frames = int(dataset.get("NumberOfFrames") or 1)
+    is_slice = any(kind.startswith("TOMO") for kind in kinds) and not kinds & _SYNTHESISED
+    if sop_class in _TOMOSYNTHESIS or num_frames > 1 or is_slice:
+        what = f"{num_frames} frames" if num_frames > 1 else "tomosynthesis"
+        raise InputError(f"must be one 2D image; of tomosynthesis, give the synthesised 2D image. Received: {what}")
+    if sop_class in _PROCESSING or _text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING":
+        raise InputError("must be FOR PRESENTATION. Received: FOR PROCESSING, the raw image of the same exposure")
+    refused = _refused_view(dataset, kinds)
+    if refused:
+        raise InputError(f"must be a view of the whole breast. Received: {refused}")
+
+
+def _refused_view(dataset: Dataset, kinds: set[str]) -> str | None:
+    """What is shown instead of the whole breast."""
+    views = list(_items(dataset, "ViewCodeSequence"))
+    modifiers = [*_items(dataset, "ViewModifierCodeSequence")]
+    modifiers += [item for view in views for item in _items(view, "ViewModifierCodeSequence")]
+    refused = _coded(_REFUSED_CODES, [*modifiers, *views])
+    if refused:
+        return refused
+    if any("STEREO" in word for word in (*kinds, _text(dataset, "PositionerType").upper())):
+        return "a stereotactic view"
+    if "SpecimenDescriptionSequence" in dataset or any("SPECIMEN" in kind for kind in kinds):
+        return "a specimen"
+    return None
+
+
+def _view(dataset: Dataset, notes: list[str]) -> View | None:
+    named: dict[str, View] = {view: view for view in VIEWS}
+    orientation = _values(dataset, "PatientOrientation")
+    codes = list(_items(dataset, "ViewCodeSequence"))
+    coded: View | None = _coded(_VIEW_CODES, codes) or ("other" if codes else None)
+    position: View | None = _one_of(dataset, "ViewPosition", named)
+    if position is None and _text(dataset, "ViewPosition"):
+        position = "other"
+    return _first(
+        {
+            "View Code Sequence": coded,
+            "View Position": position,
+            # CBIS-DDSM has the view where the directions of rows and columns belong.
+            "Patient Orientation": named.get(str(orientation[0])) if len(orientation) == 1 else None,
+        },
+        why="it is a code, and the other free text",
+        notes=notes,
+    )
+
+
+def _spacing(dataset: Dataset, notes: list[str]) -> float | None:
+    """Edge of a pixel in mm, in the plane of the breast where the header tells it (PS3.3, 10.7.1.3)."""
+    magnification = float(dataset.get("EstimatedRadiographicMagnificationFactor") or 1)
+    at_detector = _edge(dataset, "ImagerPixelSpacing", notes)
+    is_calibrated = _text(dataset, "PixelSpacingCalibrationType").upper() in ("GEOMETRY", "FIDUCIAL")
+    pixel_spacing = _edge(dataset, "PixelSpacing", notes)
+    imager = at_detector / magnification if at_detector and magnification > 0 else at_detector
+    by_imager = "Imager Pixel Spacing over Estimated Radiographic Magnification Factor"
+    found = {
+        "calibrated Pixel Spacing": pixel_spacing if is_calibrated else None,
+        by_imager: imager,
+        "uncalibrated Pixel Spacing": None if is_calibrated else pixel_spacing,
+        "Nominal Scanned Pixel Spacing": _edge(dataset, "NominalScannedPixelSpacing", notes),
+    }
+    told = {name: edge for name, edge in found.items() if edge is not None}
+    if not told:
+        return None
+    (taken, edge), *others = told.items()
+    why = {"calibrated Pixel Spacing": "it was measured", by_imager: "it is of the detector"}.get(taken, "")
+    notes.extend(
+        f"{taken} is {edge:.4g} mm, {name} {other:.4g} mm: the first is taken, for {why}"
+        for name, other in others
+        if abs(other - edge) > _SAME * edge
+        # Without calibration the two attributes may lawfully be copies of each other.
+        and not (name.startswith("uncalibrated") and at_detector and abs(other - at_detector) <= _SAME * other)
+    )
+    return edge
+
+
+def _edge(dataset: Dataset, keyword: str, notes: list[str]) -> float | None:
+    """The one number of two equal spacings, of rows and columns."""
+    numbers = [float(value) for value in _values(dataset, keyword)]
+    if len(numbers) != 2 or not all(math.isfinite(number) and 0 < number < 100 for number in numbers):
+        return None
+    if abs(numbers[0] - numbers[1]) > _SAME * numbers[0]:
+        notes.append(f"the pixels are not square by {keyword}, {numbers[0]:g} x {numbers[1]:g} mm: it is not taken")
+        return None
+    return numbers[0]
+
+
+def _remarks(dataset: Dataset) -> Iterator[str]:
+    if _text(dataset, "BurnedInAnnotation").upper() == "YES":
+        yield "annotation is burned into the pixels: it may name the patient"
+    if any((0x6000 + 2 * plane, 0x0010) in dataset for plane in range(16)):
+        yield "overlays are not drawn"
+
+
+def _first(told: dict[str, _T | None], *, why: str, notes: list[str]) -> _T | None:
+    """What the first attribute that tells it says; a note for each that says something else."""
+    known = [(name, value) for name, value in told.items() if value is not None]
+    if not known:
+        return None
+    (first, taken), *others = known
+    notes.extend(
+        f"{first} says {taken}, {name} {other}: the first is taken, for {why}"
+        for name, other in others
+        if other != taken
+    )
+    return taken
+
+
+def _coded(meanings: dict[str, _T], items: Any) -> _T | None:
+    """The meaning of the first code that has one; code schemes do not share values."""
+    codes = [_text(item, "CodeValue") or _text(item, "LongCodeValue") for item in items]
+    return next((meanings[code] for code in codes if code in meanings), None)
+
+
+def _items(dataset: Dataset, keyword: str, *inner: str) -> Iterator[Dataset]:
+    """The items of a sequence, or of the sequences within its items."""
+    for item in dataset.get(keyword) or ():
+        if inner:
+            yield from _items(item, *inner)
+        else:
+            yield item
+
+
+def _one_of(dataset: Dataset, keyword: str, meanings: dict[str, _T]) -> _T | None:
+    return meanings.get(_text(dataset, keyword).upper())
+
+
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return []
+    return list(value) if hasattr(value, "__iter__") and not isinstance(value, str) else [value]
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """The one value of an attribute, "" for none."""
+    return str(next(iter(_values(dataset, keyword)), "")).strip()
