@@ -23,6 +23,7 @@ from mmgkeras.errors import MmgError
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.report import write_report
 from mmgkeras.tables import read_images, read_regions
+from mmgkeras.tables.cells import from_cell
 from mmgkeras.tables.data_tables import IMAGE_COLUMNS, REGION_COLUMNS
 
 FORMULAS = ("=1+1", "+1+cmd|' /C calc'!A0", "-2+3+x", "@SUM(A1)", "\t=1", '=HYPERLINK("http://x","y")', "'=1", "''+1x")
@@ -123,7 +124,7 @@ def _inject(data: Path, text: str, *, fields: Sequence[str]) -> None:
             if "path" in fields:
                 values["path"] = f"{text.replace('/', '-')}{record.path}"
                 if "\0" not in text:
-                    shutil.copy(data / record.path, data / str(values["path"]))
+                    shutil.copy(data / record.path, data / from_cell(str(values["path"])))
             writer.writerow(values)
     with (data / "regions.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, REGION_COLUMNS)
