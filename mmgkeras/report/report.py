@@ -3,7 +3,6 @@
 Owns the order of the sections and the files. What a section says is its own module's.
 """
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -67,7 +66,6 @@ def write_report(
         InputFaultsError: every fault of the cross-validation, one line each.
     """
     check_apart(out, [path for path in (crossval, store, data, *externals) if path is not None])
-    gc.freeze()  # what was imported would be searched for garbage again and again
     # Products of small matrices: several threads would wait for each other most of the time.
     with (
         threadpool_limits(1, "blas"),
