@@ -19,7 +19,7 @@ from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata
 
 CACHE: Final = "~/.cache/mmgkeras"
-MARKS_PER_IMAGE: Final = 0.5
+MARKS_PER_IMAGE: Final = 1.0
 """False marks an image of the detector's own threshold."""
 
 

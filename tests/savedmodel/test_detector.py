@@ -5,14 +5,21 @@ import keras
 import numpy as np
 import pytest
 
-from mmgkeras.config import Config, ModelConfig
+from mmgkeras import images
+from mmgkeras.config import Config, ModelConfig, PhantomConfig, read_config
 from mmgkeras.errors import InputError, WeightsError
+from mmgkeras.inference.detection import detect
 from mmgkeras.models.network import build_network
-from mmgkeras.models.weights import PROVENANCE, save_detector
+from mmgkeras.models.weights import DETECTOR_FOLDER, PROVENANCE, WEIGHTS, save_detector
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.detector import model_folder, read_detector
 from mmgkeras.savedmodel.metadata import ModelMetadata
+from mmgkeras.sources.phantom import GENERATOR_VERSION, write_phantom
+from mmgkeras.sources.phantom import PROVENANCE as PHANTOM_JSON
+from mmgkeras.tables import read_images, read_regions
 
+CONFIGS = Path(__file__).parents[2] / "configs"
+SECTIONS = ("patches", "augmentation", "model", "train")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 CONFIG = ModelConfig(network="resnet18", weights="none", width=0.25, normalisation="local", pooling="log_mean_exp")
 FALSE_MARKS = [
@@ -64,14 +71,14 @@ def test_the_exported_one_takes_8_and_16_bits_alike(weights: Path, tmp_path: Pat
     assert (classifier.metadata.spacing_mm, classifier.metadata.stride_px) == (0.2, 48)
 
 
-def test_its_threshold_is_that_of_half_a_false_mark_an_image(weights: Path, tmp_path: Path) -> None:
+def test_its_threshold_is_that_of_one_false_mark_an_image(weights: Path, tmp_path: Path) -> None:
     record = read_detector(weights)
     assert record.threshold(0.1) == pytest.approx(0.9)
     assert record.threshold(1.0) == pytest.approx(0.5)
     assert record.threshold(50) == pytest.approx(0.5)
     assert 0.5 < record.threshold(0.5) < 0.9
     classifier = load(model_folder(Path("detector"), cache=tmp_path, weights=weights))
-    assert classifier.metadata.threshold == pytest.approx(record.threshold(0.5))
+    assert classifier.metadata.threshold == pytest.approx(record.threshold(1.0))
 
 
 def test_a_damaged_record_is_one_line(weights: Path, tmp_path: Path) -> None:
@@ -86,3 +93,39 @@ def test_a_damaged_record_is_one_line(weights: Path, tmp_path: Path) -> None:
 def test_without_weights_the_line_says_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="make detector trains it"):
         model_folder(Path("detector"), weights=tmp_path)
+
+
+class TestShipped:
+    """The weights in the package: what made them can be held against what is here."""
+
+    def test_they_are_small_and_come_from_the_recipe_with_nothing_before_it(self) -> None:
+        record = read_detector()
+        recipe = read_config(CONFIGS / "detector.toml", overrides=["train.seed=1"]).model_dump(mode="json")
+        assert record.metadata.started_from == ()
+        assert {name: record.metadata.config[name] for name in SECTIONS} == {name: recipe[name] for name in SECTIONS}
+        assert (DETECTOR_FOLDER / WEIGHTS).stat().st_size <= 24e6
+
+    def test_their_phantoms_are_those_that_the_generator_makes(self, tmp_path: Path) -> None:
+        said = read_detector().phantom
+        config = PhantomConfig(**said["phantom"])
+        assert config == read_config(CONFIGS / "detector.toml").phantom
+        assert said["generator_version"] == GENERATOR_VERSION
+        write_phantom(
+            tmp_path / "data", num_patients=1, seed=said["seed"], spacing_mm=said["spacing_mm"], config=config
+        )
+        again = json.loads((tmp_path / "data" / PHANTOM_JSON).read_text())
+        assert again["first_image_sha256"] == said["first_image_sha256"]
+
+    def test_they_find_clusters_of_a_phantom_of_another_seed_and_mark_little_else(self, tmp_path: Path) -> None:
+        write_phantom(tmp_path / "data", num_patients=2, seed=77, spacing_mm=0.2)
+        classifier = load(model_folder(Path("detector"), cache=tmp_path))
+        records = read_images(tmp_path / "data" / "images.csv")
+        detections = {r.image_id: detect(classifier, images.read(r, tmp_path / "data")).score_map for r in records}
+        clusters = [r for r in read_regions(tmp_path / "data" / "regions.csv") if r.kind == "cluster"]
+        found = 0
+        for cluster in clusters:
+            middle = tuple(np.mean(cluster.points, axis=0).astype(int))
+            found += bool(detections[cluster.image_id].stitch()[middle] >= classifier.metadata.threshold)
+        part = np.mean([(one.stitch() >= classifier.metadata.threshold).mean() for one in detections.values()])
+        assert found >= len(clusters) / 2
+        assert part < 0.1
