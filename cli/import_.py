@@ -1,5 +1,6 @@
-"""`mmgkeras import`: public data sets, turned into a data folder."""
+"""`mmgkeras import`: public data sets and folders of DICOM files, turned into a data folder."""
 
+import os
 from pathlib import Path
 
 import click
@@ -7,9 +8,9 @@ import click
 from .console import PATH, echo, track
 
 
-@click.group("import", short_help="Turn a public data set into a data folder.")
+@click.group("import", short_help="Turn DICOM files or a public data set into a data folder.")
 def import_() -> None:
-    """Turn a public data set into a data folder (images.csv, regions.csv)."""
+    """Turn DICOM files or a public data set into a data folder (images.csv, images or regions.csv)."""
 
 
 @import_.command(
@@ -36,4 +37,37 @@ def mini_mias(ctx: click.Context, source: Path, *, out: Path, overwrite: bool) -
     for skipped in report.skipped:
         echo(f"error: skipped: {skipped}", err=True)
     if report.skipped:
+        ctx.exit(1)
+
+
+@import_.command(
+    "dicom",
+    epilog="Example: mmgkeras import dicom export --out data/hospital",
+    short_help="DICOM: all mammograms below a folder, without their patients' names.",
+)
+@click.argument("source", metavar="DIR", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Data folder to write.")
+@click.option("--key", type=PATH, help="File with the secret of the ids, made if missing.  [default: OUT.key]")
+@click.option("--voi", type=click.IntRange(1), default=1, show_default=True, help="Which VOI LUT or window is applied.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.pass_context
+def dicom(ctx: click.Context, source: Path, *, out: Path, key: Path | None, voi: int, overwrite: bool) -> None:
+    """Turn all mammograms below DIR into a data folder: images.csv, images as PNG, import.csv.
+
+    No name, date or number of a patient comes into the folder: ids are keyed hashes. The key, and the table that says
+    which file is which row of import.csv, are written beside the folder; keep them to yourself. What is no mammogram
+    for presentation is counted and listed with its reason; damaged files also give exit code 1.
+    """
+    from mmgkeras.sources.dicom_folder import import_dicom
+
+    done = import_dicom(
+        source, out, key=key, voi=voi, num_workers=os.cpu_count() or 1, overwrite=overwrite, track=track
+    )
+    for reason, number in done.left_out.most_common():
+        echo(f"left out: {number} {'file' if number == 1 else 'files'}: {reason}")
+    for note in done.notes:
+        echo(f"note: {note}")
+    echo(f"note: keep to yourself: {done.key} and {done.files}")
+    echo(f"{out}: {done.num_images} images of {done.num_patients} patients")
+    if done.num_damaged:
         ctx.exit(1)

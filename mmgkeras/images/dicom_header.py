@@ -58,7 +58,7 @@ class Header:
         spacing_mm: edge of a pixel.
         vendor: of the device.
         notes: where attributes disagree, which one was taken and why; burned-in annotation and overlays.
-        patient: Issuer of Patient ID and Patient ID, "" where there is no Patient ID. Never to be shown.
+        patient: Patient ID, "" where there is none. Never to be shown.
         instance: SOP Instance UID. Never to be shown.
     """
 
@@ -74,7 +74,6 @@ class Header:
 def read_header(dataset: Dataset) -> Header:
     """What the header says of side, view and pixel size, with the reason where its attributes disagree."""
     notes: list[str] = []
-    patient = _text(dataset, "PatientID")
     return Header(
         laterality=_first(
             {
@@ -91,7 +90,7 @@ def read_header(dataset: Dataset) -> Header:
         spacing_mm=_spacing(dataset, notes),
         vendor=shown(_text(dataset, "Manufacturer")) if _text(dataset, "Manufacturer") else None,
         notes=(*notes, *_remarks(dataset)),
-        patient=f"{_text(dataset, 'IssuerOfPatientID')}\0{patient}" if patient else "",
+        patient=_text(dataset, "PatientID"),
         instance=_text(dataset, "SOPInstanceUID"),
     )
 

@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from mmgkeras.cli import main
 from PIL import Image
 
+from tests.images.dicom_files import file_of, mammogram
+
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
@@ -102,3 +104,24 @@ def test_check_takes_the_patch_size_for_labels(source: Path, tmp_path: Path) -> 
     (tmp_path / "data" / "labels.csv").write_text("image_id,row,col,label\nmdb001,15,15,1\n")
     assert run("check", "--data", tmp_path / "data").exit_code == 1
     assert run("check", "--data", tmp_path / "data", "--set", "patches.patch_px=64").exit_code == 0
+
+
+def test_import_dicom_counts_what_it_left_out_and_names_nobody(tmp_path: Path) -> None:
+    rows, cols = np.ogrid[:90, :60]
+    stored = np.where((rows - 45) ** 2 + cols**2 < 38**2, 2000 + rows + cols, 0)
+    (tmp_path / "in").mkdir()
+    whole = file_of(mammogram(stored, ImageLaterality="L", ViewPosition="CC", ImagerPixelSpacing=[0.1, 0.1]))
+    (tmp_path / "in/Doe.dcm").write_bytes(whole)
+    (tmp_path / "in/notes.txt").write_text("x")
+    arguments = ("import", "dicom", tmp_path / "in", "--out", tmp_path / "data")
+    result = run(*arguments)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "left out: 1 file: is no DICOM file: it has no DICM at byte 128"
+    assert lines[-1] == f"{tmp_path / 'data'}: 1 images of 1 patients"
+    assert run("check", "--data", tmp_path / "data").exit_code == 0
+    (tmp_path / "in/cut.dcm").write_bytes(whole[:-100])
+    damaged = run(*arguments, "--overwrite")
+    assert damaged.exit_code == 1
+    assert "left out: 1 file: is damaged or cut short" in damaged.stdout
+    assert "Doe" not in result.output + damaged.output

@@ -1,15 +1,10 @@
 """The phantom as a data folder: images.csv, regions.csv, images, and the twins.
 
-Owns files and parallel work; what is on the images is drawn by the other modules.
+Owns files; what is on the images is drawn by the other modules.
 """
 
 import hashlib
 import json
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -26,6 +21,7 @@ from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels, Region
 from mmgkeras.sources.phantom.cases import Exposure, plan_exposures
 from mmgkeras.sources.phantom.exposure import PLAIN_PHANTOM, make_image
+from mmgkeras.sources.processes import in_processes
 
 GENERATOR_VERSION: Final = 2
 """Goes up whenever equal settings no longer give equal images. Version 1 gave the plain ones of version 2."""
@@ -73,7 +69,7 @@ def write_phantom(
         for place in places:
             (place / "images").mkdir(parents=True)
         write = partial(_write_image, places=places, spacing_mm=spacing_mm, bits=bits, config=config)
-        made = _write_all(write, exposures, num_workers=num_workers, track=track)
+        made = in_processes(write, exposures, num_workers=num_workers, label="phantom images", track=track)
         regions = [region for found, _ in made for region in found]
         records = [image_record(exposure, spacing_mm=spacing_mm) for exposure in exposures]
         for place in places:
@@ -99,32 +95,6 @@ def quantized(gray: NDArray[np.float32], *, bits: Literal[8, 16]) -> Pixels:
     if bits == 8:
         return np.round(gray * np.float32(255)).astype(np.uint8)
     return np.round(gray.astype(np.float64) * 65535).astype(np.uint16)
-
-
-def _write_all(
-    write: Callable[[Exposure], _Written], exposures: list[Exposure], *, num_workers: int, track: Track
-) -> list[_Written]:
-    """What `write` gives for each exposure, in order; by one worker here, by several in processes of their own."""
-    label = "phantom images"
-    if num_workers == 1:
-        return [write(exposure) for exposure in track(exposures, label)]
-    # Not forked: the threads of the libraries would not come along.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent) as pool:
-        pending = [pool.submit(write, exposure) for exposure in exposures]
-        return [job.result() for job in track(pending, label)]
-
-
-def _end_with_parent() -> None:
-    """Ends this worker when the process that started it is gone, also when that was killed and could not say so."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _write_image(

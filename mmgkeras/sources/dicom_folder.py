@@ -1,0 +1,256 @@
+"""A folder of DICOM files, as a hospital sends it, turned into a data folder that names no patient.
+
+The images are written as PNG, which keeps the pixels exactly: a DICOM file holds the patient's name, and often its path
+does too. What identifies stays outside the data folder, in two files that only the user may read: the key, without
+which no id leads back to a patient, and the table of which file is which row of import.csv.
+
+Owns ids, what is left out besides what `images` refuses, and import.csv.
+"""
+
+import csv
+import hmac
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+
+from mmgkeras import __version__
+from mmgkeras.errors import InputError, errors_of_writing
+from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs
+from mmgkeras.images import estimate_chest_wall, read_with_header, tissue_mask
+from mmgkeras.locks import output_lock
+from mmgkeras.progress import Track, untracked
+from mmgkeras.schema import ImageRecord
+from mmgkeras.sources.processes import in_processes
+from mmgkeras.tables import write_images
+from mmgkeras.tables.cells import to_cell
+from mmgkeras.tables.rows import write_table
+
+IMPORT_CSV: Final = "import.csv"
+COLUMNS: Final = ("file", "result", "image_id", "remark")
+"""Of import.csv: `file` is the keyed hash of the path, `result` "taken" or "left out"."""
+_OWNED: Final = ("import.json", IMPORT_CSV, "images.csv", "images/*.png")
+_ID_CHARACTERS: Final = 16
+_KEY_CHARACTERS: Final = 32
+"""The least that a key must have."""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomImport:
+    """What an import wrote, and what it did not.
+
+    Attributes:
+        num_images, num_patients: written.
+        left_out: how many files for each reason.
+        num_damaged: files among them that are damaged or cannot be read.
+        notes: what a reader must know besides, one line each.
+        key, files: of the user alone.
+    """
+
+    num_images: int
+    num_patients: int
+    left_out: Counter[str]
+    num_damaged: int
+    notes: tuple[str, ...]
+    key: Path
+    files: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What came of one file: an image, or the reason why not.
+
+    Attributes:
+        file: keyed hash of its path, and name of the PNG until it has its own.
+        instance: keyed hash of its SOP Instance UID.
+        record: of the image; None where it is left out.
+        remark: the reason, or notes on what was taken.
+    """
+
+    file: str
+    instance: str
+    record: ImageRecord | None
+    remark: str
+
+
+def import_dicom(
+    source: Path,
+    out: Path,
+    *,
+    key: Path | None = None,
+    voi: int = 1,
+    num_workers: int = 1,
+    overwrite: bool = False,
+    track: Track = untracked,
+) -> DicomImport:
+    """Writes `out`/images.csv, `out`/images/*.png and `out`/import.csv for all DICOM files below a folder.
+
+    Args:
+        source: the folder; its other files are left out.
+        out: the data folder; its images have the annotation "none".
+        key: file with the secret of the ids, made where there is none; None for the name of `out` with .key. The same
+            key gives the same patients the same ids. Beside it is written, as the name of `out` with .files.csv, which
+            file is which row of import.csv.
+        voi: which VOI LUT or window is applied where a file has several, from 1.
+        num_workers: processes.
+        overwrite: replace a folder that this function made.
+        track: called with the files.
+
+    Raises:
+        InputError: if the source is no folder or holds no mammogram that can be taken, the key cannot be used, or
+            `out` or the table exists and `overwrite` is not set, or cannot be written.
+    """
+    if not source.is_dir():
+        raise InputError(f"{source}: must be a folder with DICOM files")
+    key = key or out.parent / f"{out.name}.key"
+    table = key.parent / f"{out.name}.files.csv"
+    check_outputs([table], overwrite=overwrite, inputs=[source, out, key])
+    check_apart(out, [source, key])
+    check_apart(key, [source])
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    with output_lock(out), atomic_folder(out, overwrite=overwrite, owned=_OWNED) as temporary:
+        secret = _read_or_make_key(key)
+        (temporary / "images").mkdir()
+        work = partial(_convert, source=source, folder=temporary / "images", secret=secret, voi=voi)
+        found = _without_copies(
+            in_processes(work, paths, num_workers=num_workers, label="read DICOM files", track=track)
+        )
+        records = sorted((one.record for one in found if one.record), key=lambda record: record.image_id)
+        reasons = Counter(one.remark for one in found if not one.record)
+        if not records:
+            listed = "; ".join(f"{number} files: {reason}" for reason, number in reasons.most_common(5))
+            raise InputError(f"{source}: holds no mammogram that can be taken. Received: {listed or 'no file'}")
+        for one in found:
+            png = temporary / "images" / f"{one.file}.png"
+            if one.record:
+                png.rename(temporary / one.record.path)
+            else:
+                png.unlink(missing_ok=True)
+        write_images(temporary / "images.csv", records)
+        write_table(temporary / IMPORT_CSV, columns=COLUMNS, rows=_rows(found))
+        values = {"source": "DICOM", "mmgkeras_version": __version__, "voi": voi}
+        (temporary / "import.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        _write_private_table(table, zip((one.file for one in found), paths, strict=True), overwrite=overwrite)
+    num_patients = len({record.patient_id for record in records})
+    return DicomImport(
+        num_images=len(records),
+        num_patients=num_patients,
+        left_out=reasons,
+        num_damaged=sum(n for reason, n in reasons.items() if reason.startswith(("is damaged", "cannot be read"))),
+        notes=_notes(found, num_patients=num_patients, num_images=len(records)),
+        key=key,
+        files=table,
+    )
+
+
+def _convert(path: Path, *, source: Path, folder: Path, secret: bytes, voi: int) -> _Found:
+    """Writes the image of one file to the folder, under the hash of its path."""
+    file = _hashed(secret, "file", path.relative_to(source).as_posix())
+    try:
+        with path.open("rb") as opened:
+            is_dicom = opened.read(132)[128:] == b"DICM"
+        pixels, header = read_with_header(path, voi=voi) if is_dicom else (None, None)
+    except OSError as error:
+        return _Found(file, "", None, f"cannot be read: {error.strerror or type(error).__name__}")
+    except InputError as error:
+        return _Found(file, "", None, str(error.__cause__))  # without the file's name
+    reason = None
+    if pixels is None or header is None:
+        reason = "is no DICOM file: it has no DICM at byte 128"
+    elif not header.patient:
+        reason = "has no Patient ID, so that its patient cannot be told from others"
+    elif header.laterality is None:
+        reason = "does not tell which breast it shows"
+    if reason or pixels is None or header is None or header.laterality is None:
+        return _Found(file, "", None, str(reason))
+    Image.fromarray(pixels).save(folder / f"{file}.png", compress_level=3)
+    instance = _hashed(secret, "image", header.instance or file)
+    patient = _hashed(secret, "patient", " ".join(header.patient.split()).casefold())
+    image_id = f"{patient}_{header.laterality}_{header.view or 'other'}_{instance[:8]}"
+    wall = estimate_chest_wall(tissue_mask(pixels))
+    record = ImageRecord(
+        image_id=image_id,
+        path=f"images/{image_id}.png",
+        patient_id=patient,
+        laterality=header.laterality,
+        view=header.view or "other",
+        annotation="none",
+        spacing_mm=header.spacing_mm,
+        vendor=header.vendor,
+    )
+    notes = list(header.notes)
+    if wall not in (None, record.chest_wall_side):
+        notes.append(f"the chest wall lies at the {wall} edge: it hangs mirrored, or the side is wrong")
+        record = replace(record, chest_wall=wall)
+    return _Found(file, instance, record, "; ".join(notes))
+
+
+def _hashed(secret: bytes, kind: str, text: str) -> str:
+    """The first characters of HMAC-SHA256; equal texts of two kinds have unlike hashes."""
+    message = f"{kind}\0{text}".encode(errors="surrogateescape")
+    return hmac.new(secret, message, "sha256").hexdigest()[:_ID_CHARACTERS]
+
+
+def _without_copies(found: Sequence[_Found]) -> list[_Found]:
+    """The same, with each image but once: the first file of each SOP Instance UID."""
+    seen: set[str] = set()
+    kept = []
+    for one in found:
+        is_copy = one.record is not None and one.instance in seen
+        seen.add(one.instance)
+        kept.append(replace(one, record=None, remark="is a copy of another file's image") if is_copy else one)
+    return kept
+
+
+def _rows(found: Sequence[_Found]) -> list[tuple[str, str, str, str]]:
+    """Of import.csv, in the order of the hashes, which says nothing of the files."""
+    return sorted(
+        (one.file, "taken" if one.record else "left out", one.record.image_id if one.record else "", one.remark)
+        for one in found
+    )
+
+
+def _notes(found: Sequence[_Found], *, num_patients: int, num_images: int) -> tuple[str, ...]:
+    notes = []
+    remarked = sum(bool(one.remark) for one in found if one.record)
+    if remarked:
+        notes.append(f"{remarked} of the images have a remark in {IMPORT_CSV}")
+    unknown = sum(one.record.spacing_mm is None for one in found if one.record)
+    if unknown:
+        notes.append(f"the pixel size of {unknown} of the images is not known")
+    if num_images == num_patients > 1:
+        notes.append("each image has a Patient ID of its own: where that names the image, patients are not kept apart")
+    return tuple(notes)
+
+
+def _read_or_make_key(path: Path) -> bytes:
+    with errors_of_writing(path):
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+                file.write(f"{secrets.token_hex(32)}\n")
+        except FileExistsError:
+            pass
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(secret) < _KEY_CHARACTERS:
+        raise InputError(f"{path}: must hold a key of at least {_KEY_CHARACTERS} characters. Received: {len(secret)}")
+    return secret
+
+
+def _write_private_table(path: Path, rows: Iterable[tuple[str, Path]], *, overwrite: bool) -> None:
+    """Which hash is which file; for the owner's eyes."""
+    with atomic_file(path, overwrite=overwrite) as temporary:
+        temporary.chmod(0o600)
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("file", "path"))
+            writer.writerows((name, to_cell(str(place))) for name, place in rows)

@@ -1,0 +1,193 @@
+"""The importer of DICOM folders: what it takes, what it leaves out, and that no patient is named."""
+
+import errno
+import hmac
+import stat
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.images import read, read_pixels
+from mmgkeras.sources.dicom_folder import DicomImport, import_dicom
+from mmgkeras.tables import read_images
+from tests.images.dicom_files import file_of, mammogram
+
+SECRET = "k" * 32
+NAMES = ("Doe", "Jane", "4711", "0815", "1960", "20150929", "1.2.840.1")
+
+
+def breast(seed: int, *, wall: str = "left") -> np.ndarray:
+    """(90, 60) stored values of 12 bits: a half disc whose straight edge is at the wall."""
+    rows, cols = np.ogrid[:90, :60]
+    is_breast = (rows - 45) ** 2 + cols**2 < 38**2
+    stored = np.where(is_breast, np.random.default_rng(seed).integers(1500, 2500, (90, 60)), 0)
+    return stored if wall == "left" else stored[:, ::-1]
+
+
+def put(path: Path, stored: np.ndarray, *, patient: str, side: str, view: str, number: int, **others: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    attributes = {
+        "PatientID": patient,
+        "ImageLaterality": side,
+        "ViewPosition": view,
+        "SOPInstanceUID": f"1.2.840.1.{number}",
+        "StudyDate": "20150929",
+        "ImagerPixelSpacing": [0.1, 0.1],
+        **others,
+    }
+    path.write_bytes(file_of(mammogram(stored, **attributes)))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Two patients of one name, a copy, a mirrored image, and what is no mammogram."""
+    folder = tmp_path / "export" / "Doe^Jane 19600102"
+    put(folder / "1.dcm", breast(1), patient="4711", side="L", view="CC", number=1)
+    put(folder / "2", breast(2), patient=" 4711 ", side="R", view="MLO", number=2)
+    put(folder / "more" / "3.dcm", breast(3), patient="0815", side="L", view="MLO", number=3, ImagerPixelSpacing=None)
+    put(folder / "more" / "3 again.dcm", breast(3), patient="0815", side="L", view="MLO", number=3)
+    put(folder / "tomo.dcm", breast(4), patient="0815", side="L", view="CC", number=4, NumberOfFrames=9)
+    put(folder / "sideless.dcm", breast(5), patient="0815", side="", view="CC", number=5)
+    put(folder / "nobody.dcm", breast(6), patient="", side="L", view="CC", number=6)
+    (folder / "cut.dcm").write_bytes((folder / "1.dcm").read_bytes()[:-500])
+    (folder / "letter.txt").write_text("Dear Mrs Doe")
+    (tmp_path / "out.key").write_text(SECRET)
+    return folder.parent
+
+
+def imported(source: Path, **options: object) -> DicomImport:
+    return import_dicom(source, source.parent / "out", **options)  # type: ignore[arg-type]
+
+
+def test_what_is_taken_and_what_is_left_out(source: Path) -> None:
+    done = imported(source)
+    assert (done.num_images, done.num_patients, done.num_damaged) == (3, 2, 1)
+    assert sorted(done.left_out.values()) == [1] * 6
+    reasons = "\n".join(done.left_out)
+    for part in ("9 frames", "damaged", "no DICOM file", "Patient ID", "which breast", "copy of another"):
+        assert part in reasons
+    table = pd.read_csv(source.parent / "out/import.csv", dtype=str, keep_default_na=False)
+    assert list(table["result"].value_counts().items()) == [("left out", 6), ("taken", 3)]
+    assert set(table["image_id"]) - {""} == {
+        record.image_id for record in read_images(source.parent / "out/images.csv")
+    }
+
+
+def test_the_table_reads_back_and_its_pixels_are_those_of_the_files(source: Path) -> None:
+    imported(source)
+    out = source.parent / "out"
+    records = {(record.laterality, record.view): record for record in read_images(out / "images.csv")}
+    assert sorted(records) == [("L", "CC"), ("L", "MLO"), ("R", "MLO")]
+    first = records["L", "CC"]
+    np.testing.assert_array_equal(read(first, out).pixels, read_pixels(source / "Doe^Jane 19600102/1.dcm"))
+    assert (first.annotation, first.spacing_mm, first.chest_wall) == ("none", 0.1, None)
+    assert records["R", "MLO"].chest_wall == "left"
+    assert first.patient_id == records["R", "MLO"].patient_id != records["L", "MLO"].patient_id
+
+
+def test_ids_are_the_keyed_hash_of_the_patient_id(source: Path) -> None:
+    imported(source)
+    expected = hmac.new(SECRET.encode(), b"patient\x004711", "sha256").hexdigest()[:16]
+    ids = {record.patient_id for record in read_images(source.parent / "out/images.csv")}
+    assert expected in ids
+
+
+def test_no_name_date_or_number_is_in_the_folder(source: Path) -> None:
+    imported(source)
+    files = [path for path in (source.parent / "out").rglob("*") if path.is_file()]
+    assert len(files) == 6
+    for path in files:
+        content = path.read_bytes().decode("latin-1") if path.suffix != ".png" else ""
+        assert not [name for name in NAMES if name in content or name in path.name]
+
+
+def test_the_key_and_the_table_of_files_are_the_users_alone(source: Path) -> None:
+    (source.parent / "out.key").unlink()
+    done = imported(source)
+    assert (done.key, done.files) == (source.parent / "out.key", source.parent / "out.files.csv")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (done.key, done.files)] == [0o600, 0o600]
+    private = pd.read_csv(done.files, dtype=str)
+    table = pd.read_csv(source.parent / "out/import.csv", dtype=str)
+    assert sorted(private["file"]) == sorted(table["file"])
+    letter = private.loc[private["path"].str.endswith("letter.txt"), "file"].item()
+    assert "no DICOM file" in table.set_index("file")["remark"][letter]
+
+
+def test_processes_and_runs_give_the_same_bytes(source: Path) -> None:
+    imported(source)
+    out = source.parent / "out"
+    first = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    imported(source, num_workers=2, overwrite=True)
+    assert first == {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_another_key_gives_other_ids(source: Path) -> None:
+    imported(source)
+    import_dicom(source, source.parent / "other")
+    ids = [
+        {record.patient_id for record in read_images(source.parent / name / "images.csv")} for name in ("out", "other")
+    ]
+    assert ids[0].isdisjoint(ids[1])
+
+
+def test_a_window_by_its_number(source: Path, tmp_path: Path) -> None:
+    windows = {"WindowCenter": [1000, 3000], "WindowWidth": [100, 4000]}
+    put(tmp_path / "one/a", breast(1), patient="1", side="L", view="CC", number=9, **windows)
+    import_dicom(tmp_path / "one", tmp_path / "first")
+    import_dicom(tmp_path / "one", tmp_path / "second", voi=2)
+    (first,), (second,) = (read_images(tmp_path / name / "images.csv") for name in ("first", "second"))
+    assert set(np.unique(read(first, tmp_path / "first").pixels)) == {0, 65535}
+    assert len(np.unique(read(second, tmp_path / "second").pixels)) > 100
+
+
+def test_patient_ids_that_name_images_are_noted(tmp_path: Path) -> None:
+    for number in (1, 2):
+        put(tmp_path / f"in/{number}", breast(number), patient=f"{number}_CC", side="L", view="CC", number=number)
+    assert any("patients are not kept apart" in note for note in import_dicom(tmp_path / "in", tmp_path / "out").notes)
+
+
+class TestRefusals:
+    def test_a_folder_without_mammograms_leaves_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in/a.txt").write_text("x")
+        with pytest.raises(InputError, match=r"holds no mammogram that can be taken\. Received: 1 files: is no DICOM"):
+            import_dicom(tmp_path / "in", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "out.files.csv").exists()
+
+    def test_a_source_that_is_no_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="must be a folder with DICOM files"):
+            import_dicom(tmp_path / "in", tmp_path / "out")
+
+    def test_a_key_that_is_too_short(self, source: Path) -> None:
+        (source.parent / "out.key").write_text("secret")
+        with pytest.raises(InputError, match=r"out.key: must hold a key of at least 32 characters. Received: 6"):
+            imported(source)
+
+    def test_results_that_are_there(self, source: Path) -> None:
+        imported(source)
+        with pytest.raises(InputError, match="already exists"):
+            imported(source)
+        (source.parent / "out/regions.csv").write_text("mine")
+        with pytest.raises(InputError, match=r"holds regions.csv, which this command did not make"):
+            imported(source, overwrite=True)
+
+    def test_a_result_within_the_source(self, source: Path) -> None:
+        with pytest.raises(InputError, match="which is read"):
+            import_dicom(source, source / "out")
+
+    def test_a_file_that_may_not_be_read_is_listed(self, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        opened = Path.open
+
+        def refuse(path: Path, *arguments: str, **options: str) -> IO[Any]:
+            if path.name == "1.dcm":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return opened(path, *arguments, **options)  # type: ignore[call-overload]
+
+        monkeypatch.setattr(Path, "open", refuse)
+        done = imported(source)
+        assert (done.left_out["cannot be read: Permission denied"], done.num_damaged) == (1, 2)
