@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULES = sorted([*(REPOSITORY / "mmgkeras").rglob("*.py"), *(REPOSITORY / "cli").rglob("*.py")])
 PYPROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
@@ -163,3 +165,28 @@ def test_no_two_modules_of_the_library_share_a_name_and_each_name_says_something
     counts = Counter(name for name in names if name != "__init__")
     assert {name for name, count in counts.items() if count > 1} == set()
     assert counts.keys() & {"measured", "runs", "decisions", "finish", "start", "utils", "helpers", "common"} == set()
+
+
+def names_of(module: str) -> set[str]:
+    """What can be imported from one of our modules, and its modules where it is a package; nothing is run."""
+    path = REPOSITORY.joinpath(*module.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    names = {child.stem for child in path.glob("*")} if path.is_dir() else set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names.update(part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
+    return names
+
+
+@pytest.mark.parametrize("program", sorted((REPOSITORY / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
+def test_programs_of_benchmarks_import_what_is_there(program: Path) -> None:
+    for node in ast.walk(ast.parse(program.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "mmgkeras":
+            module = node.module.replace("mmgkeras.cli", "cli")
+            missing = {alias.name for alias in node.names} - names_of(module)
+            assert not missing, f"{program}:{node.lineno}: {node.module} has no {', '.join(missing)}"

@@ -29,7 +29,7 @@ from mmgkeras.study.layout import read_crossval
 from mmgkeras.study.run_files import read_environment
 from mmgkeras.tables import read_images, read_labels, read_predictions, read_regions
 from mmgkeras.training.checkpoint import load_checkpoint
-from mmgkeras.training.tensorboard_log import read_records
+from mmgkeras.training.tensorboard_log import drop_later_events
 
 MEMORY_BYTES = 2**31
 CPU_S = 10
@@ -231,7 +231,8 @@ def _patches() -> Any:
 
 
 def _events(path: Path) -> None:
-    list(read_records(path))
+    path.rename(path.with_name("events.out.tfevents.1.v2"))
+    drop_later_events(path.parent, last_step=10)
 
 
 def _graph(path: Path) -> None:
