@@ -93,7 +93,7 @@ main(sys.argv[1:])
 
 
 def test_commands_are_listed_in_the_order_of_the_work() -> None:
-    assert list(main.commands)[:3] == ["phantom", "import", "check"]
+    assert list(main.commands)[:4] == ["predict", "phantom", "import", "check"]
 
 
 def test_off_a_terminal_progress_is_a_line_a_minute(
