@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, FileDataset, dcmread, uid
 from pydicom.encaps import get_frame
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 from scipy.special import expit
 
@@ -43,6 +43,7 @@ _JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000)
 _LOSSY: Final = (*_DCT, uid.JPEGLSNearLossless, uid.JPEG2000)
 _SYNTAXES: Final = (*_NATIVE, *_JPEG, *_JPEG_2000, uid.RLELossless)
 _FAULTS: Final = (
+    BytesLengthException,
     InvalidDicomError,
     AttributeError,
     ArithmeticError,

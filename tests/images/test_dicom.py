@@ -264,6 +264,10 @@ class TestDamage:
         frame = imagecodecs.jpeg2k_encode(RAMP.astype("u2"), level=0, codecformat="j2k")
         refused(file_of(mammogram(RAMP.T), uid.JPEG2000, frame=frame), "30 x 40 pixels expected")
 
+    def test_a_value_of_a_length_that_its_kind_cannot_have(self, refused: Callable[[bytes, str], str]) -> None:
+        data = file_of(mammogram(RAMP))
+        refused(data.replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00UL"), "is damaged or cut short: it breaks")
+
     def test_changed_bytes_give_a_line_or_an_image(self) -> None:
         data = file_of(mammogram(RAMP), uid.RLELossless)
         for seed in range(150):
