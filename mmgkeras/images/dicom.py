@@ -88,7 +88,7 @@ def decode_dicom(data: bytes, *, voi: int = 1) -> tuple[Pixels, Header]:
         _check_pixels(dataset)
         table = _display_table(dataset, voi)
         codes = _stored(dataset)
-        return table[codes & np.array(len(table) - 1, dtype=codes.dtype)], read_header(dataset)
+        return table[codes & np.array(len(table) - 1, dtype=codes.dtype)], read_header(dataset, voi=voi)
 
 
 @contextmanager

@@ -57,6 +57,7 @@ class Header:
         view: the projection, "other" for one that has no name here.
         spacing_mm: edge of a pixel.
         vendor: of the device.
+        voi: what made gray values of the stored ones, such as "VOI LUT 1 of 3" or "window 2 of 2, SIGMOID", or "none".
         notes: where attributes disagree, which one was taken and why; burned-in annotation and overlays.
         patient: Patient ID, "" where there is none. Never to be shown.
         instance: SOP Instance UID. Never to be shown.
@@ -66,13 +67,14 @@ class Header:
     view: View | None
     spacing_mm: float | None
     vendor: str | None
+    voi: str
     notes: tuple[str, ...]
     patient: str = field(repr=False)
     instance: str = field(repr=False)
 
 
-def read_header(dataset: Dataset) -> Header:
-    """What the header says of side, view and pixel size, with the reason where its attributes disagree."""
+def read_header(dataset: Dataset, *, voi: int) -> Header:
+    """What the header says, with the reason where its attributes disagree; `voi` is that of `decode_dicom`."""
     notes: list[str] = []
     return Header(
         laterality=_first(
@@ -89,6 +91,7 @@ def read_header(dataset: Dataset) -> Header:
         view=_view(dataset, notes),
         spacing_mm=_spacing(dataset, notes),
         vendor=shown(_text(dataset, "Manufacturer")) if _text(dataset, "Manufacturer") else None,
+        voi=_voi(dataset, voi),
         notes=(*notes, *_remarks(dataset)),
         patient=_text(dataset, "PatientID"),
         instance=_text(dataset, "SOPInstanceUID"),
@@ -195,6 +198,16 @@ def _edge(dataset: Dataset, keyword: str, notes: list[str]) -> float | None:
         notes.append(f"the pixels are not square by {keyword}, {numbers[0]:g} x {numbers[1]:g} mm: it is not taken")
         return None
     return numbers[0]
+
+
+def _voi(dataset: Dataset, voi: int) -> str:
+    num_luts, num_windows = len(_values(dataset, "VOILUTSequence")), len(_values(dataset, "WindowCenter"))
+    if voi <= num_luts:
+        return f"VOI LUT {voi} of {num_luts}"
+    if not num_windows:
+        return "none"
+    function = _text(dataset, "VOILUTFunction") or "LINEAR"
+    return f"window {voi - num_luts} of {num_windows}, {shown(function)}"
 
 
 def _remarks(dataset: Dataset) -> Iterator[str]:

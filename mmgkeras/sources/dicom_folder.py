@@ -34,8 +34,8 @@ from mmgkeras.tables.cells import to_cell
 from mmgkeras.tables.rows import write_table
 
 IMPORT_CSV: Final = "import.csv"
-COLUMNS: Final = ("file", "result", "image_id", "remark")
-"""Of import.csv: `file` is the keyed hash of the path, `result` "taken" or "left out"."""
+COLUMNS: Final = ("file", "result", "image_id", "voi", "remark")
+"""Of import.csv: `file` is the keyed hash of the path, `result` "taken" or "left out", `voi` as of `Header`."""
 _OWNED: Final = ("import.json", IMPORT_CSV, "images.csv", "images/*.png")
 _ID_CHARACTERS: Final = 16
 _KEY_CHARACTERS: Final = 32
@@ -72,12 +72,14 @@ class _Found:
         instance: keyed hash of its SOP Instance UID.
         record: of the image; None where it is left out.
         remark: the reason, or notes on what was taken.
+        voi: as of `Header`.
     """
 
     file: str
     instance: str
     record: ImageRecord | None
     remark: str
+    voi: str = ""
 
 
 def import_dicom(
@@ -173,7 +175,7 @@ def _convert(path: Path, *, source: Path, folder: Path, secret: bytes, voi: int)
     Image.fromarray(pixels).save(folder / f"{file}.png", compress_level=3)
     instance = _hashed(secret, "image", header.instance or file)
     patient = _hashed(secret, "patient", " ".join(header.patient.split()).casefold())
-    image_id = f"{patient}_{header.laterality}_{header.view or 'other'}_{instance[:8]}"
+    image_id = f"{patient}_{header.laterality}_{header.view or 'other'}_{instance[1:9]}"
     wall = estimate_chest_wall(tissue_mask(pixels))
     record = ImageRecord(
         image_id=image_id,
@@ -189,13 +191,13 @@ def _convert(path: Path, *, source: Path, folder: Path, secret: bytes, voi: int)
     if wall not in (None, record.chest_wall_side):
         notes.append(f"the chest wall lies at the {wall} edge: it hangs mirrored, or the side is wrong")
         record = replace(record, chest_wall=wall)
-    return _Found(file, instance, record, "; ".join(notes))
+    return _Found(file, instance, record, "; ".join(notes), header.voi)
 
 
 def _hashed(secret: bytes, kind: str, text: str) -> str:
-    """The first characters of HMAC-SHA256; equal texts of two kinds have unlike hashes."""
+    """The kind's letter, for no program may take an id for a number, and the first characters of HMAC-SHA256."""
     message = f"{kind}\0{text}".encode(errors="surrogateescape")
-    return hmac.new(secret, message, "sha256").hexdigest()[:_ID_CHARACTERS]
+    return kind[0] + hmac.new(secret, message, "sha256").hexdigest()[:_ID_CHARACTERS]
 
 
 def _without_copies(found: Sequence[_Found]) -> list[_Found]:
@@ -205,14 +207,16 @@ def _without_copies(found: Sequence[_Found]) -> list[_Found]:
     for one in found:
         is_copy = one.record is not None and one.instance in seen
         seen.add(one.instance)
-        kept.append(replace(one, record=None, remark="is a copy of another file's image") if is_copy else one)
+        kept.append(replace(one, record=None, remark="is a copy of another file's image", voi="") if is_copy else one)
     return kept
 
 
-def _rows(found: Sequence[_Found]) -> list[tuple[str, str, str, str]]:
+def _rows(found: Sequence[_Found]) -> list[tuple[str, ...]]:
     """Of import.csv, in the order of the hashes, which says nothing of the files."""
     return sorted(
-        (one.file, "taken" if one.record else "left out", one.record.image_id if one.record else "", one.remark)
+        (one.file, "taken", one.record.image_id, one.voi, one.remark)
+        if one.record
+        else (one.file, "left out", "", "", one.remark)
         for one in found
     )
 

@@ -12,13 +12,12 @@ from scipy.special import expit
 
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom import decode_dicom
-from mmgkeras.images.reader import read_with_header
+from mmgkeras.images.reader import read, read_with_header
+from mmgkeras.schema import ImageRecord
 
 from .dicom_files import code, file_of, item, lut, mammogram, ramp
 
 RAMP = ramp()
-REAL = Path(__file__).parents[3] / "shared/data/dicom"
-needs_real = pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/data")
 
 
 def full(gray: np.ndarray) -> np.ndarray:
@@ -371,6 +370,18 @@ class TestHeader:
         dataset.add_new((0x6002, 0x0010), "US", 40)
         assert len(decode_dicom(file_of(dataset))[1].notes) == 2
 
+    @pytest.mark.parametrize(
+        ("voi", "name"),
+        [(1, "VOI LUT 1 of 1"), (2, "window 1 of 2, SIGMOID"), (3, "window 2 of 2, SIGMOID")],
+    )
+    def test_what_made_the_gray_values(self, voi: int, name: str) -> None:
+        luts = [lut([0] * 2, first=0, bits=12)]
+        windows = {"WindowCenter": [1, 2], "WindowWidth": [3, 4], "VOILUTFunction": "SIGMOID"}
+        data = file_of(mammogram(RAMP, VOILUTSequence=luts, **windows))
+        assert decode_dicom(data, voi=voi)[1].voi == name
+        assert header_of().voi == "none"
+        assert header_of(WindowCenter=1, WindowWidth=2).voi == "window 1 of 1, LINEAR"
+
     def test_it_does_not_show_the_patient(self) -> None:
         header = header_of()
         assert header.patient == "4711"
@@ -378,27 +389,37 @@ class TestHeader:
         assert not any(secret in repr(header) for secret in ("4711", "Doe", "1960", "1.2.3.4"))
 
 
-@needs_real
+def test_images_csv_may_name_a_dicom_file(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(file_of(mammogram(RAMP)))
+    record = ImageRecord("a", "a.dcm", "p", "L", "CC", "none")
+    np.testing.assert_array_equal(read(record, tmp_path).pixels, full(RAMP / 4095))
+
+
+@pytest.fixture
+def real_files(shared_data: Path) -> Path:
+    return shared_data / "dicom"
+
+
 class TestRealFiles:
-    def test_three_luts_and_three_sigmoid_windows(self) -> None:
-        path = REAL / "GH133_ge_mg_jpll_3voilut.dcm"
+    def test_three_luts_and_three_sigmoid_windows(self, real_files: Path) -> None:
+        path = real_files / "GH133_ge_mg_jpll_3voilut.dcm"
         pixels, header = read_with_header(path)
         assert header is not None
         assert (pixels.shape, pixels.dtype, header.laterality, header.view) == ((3062, 2394), np.uint16, "R", "MLO")
         assert header.spacing_mm == pytest.approx(0.09409, abs=1e-5)
-        assert (int(pixels.max()), header.notes) == (63855, ())
+        assert (int(pixels.max()), header.voi, header.notes) == (63855, "VOI LUT 1 of 3", ())
 
-    def test_two_spacings_that_disagree(self) -> None:
-        pixels, header = read_with_header(REAL / "MG_Explicit_Little_8bit_pixelspacing.dcm")
+    def test_two_spacings_that_disagree(self, real_files: Path) -> None:
+        pixels, header = read_with_header(real_files / "MG_Explicit_Little_8bit_pixelspacing.dcm")
         assert header is not None
         assert (pixels.dtype, header.laterality, header.view, header.spacing_mm) == (np.uint8, "R", "CC", 0.25)
         assert "0.3333 mm: the first is taken, for it was measured" in header.notes[0]
 
-    def test_a_film_of_cbis_has_its_view_in_patient_orientation(self) -> None:
-        pixels, header = read_with_header(REAL / "cbis_Mass-Test_P_00173_LEFT_CC_rle.dcm")
+    def test_a_film_of_cbis_has_its_view_in_patient_orientation(self, real_files: Path) -> None:
+        pixels, header = read_with_header(real_files / "cbis_Mass-Test_P_00173_LEFT_CC_rle.dcm")
         assert header is not None
         assert (int(pixels.max()), header.laterality, header.view, header.spacing_mm) == (55879, "L", "CC", None)
 
-    def test_tomosynthesis_is_refused(self) -> None:
+    def test_tomosynthesis_is_refused(self, real_files: Path) -> None:
         with pytest.raises(InputError, match="give the synthesised 2D image"):
-            read_with_header(REAL / "jpeg2k_3d_dbt_4f.dcm")
+            read_with_header(real_files / "jpeg2k_3d_dbt_4f.dcm")
