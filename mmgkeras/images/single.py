@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from mmgkeras.errors import InputError
 from mmgkeras.images.reader import read_with_header
-from mmgkeras.images.tissue import estimate_chest_wall, tissue_mask
+from mmgkeras.images.tissue import estimate_chest_wall, looks_inverted, tissue_mask
 from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, View
 
 SideFrom = Literal["the option", "the header", "the name", "the pixels"]
@@ -28,7 +28,7 @@ class Single:
         mammogram: its image_id and patient_id are the file's name without suffix, its annotation "none".
         side_from: where the laterality was found.
         hangs_mirrored: whether the pixels show the chest wall at the edge that is not the standard one.
-        notes: of the header, where it says something twice and differently, and the like.
+        notes: where the header says something twice and differently, or the image looks inverted, and the like.
     """
 
     mammogram: Mammogram
@@ -74,7 +74,10 @@ def read_single(
         spacing_mm=spacing_mm or (header.spacing_mm if header else None),
         vendor=header.vendor if header else None,
     )
-    return Single(Mammogram(pixels, record), side_from, hangs_mirrored, header.notes if header else ())
+    notes = header.notes if header else ()
+    if looks_inverted(pixels):
+        notes = (*notes, "looks inverted: most of it is as bright as its brightest part; bright must be dense")
+    return Single(Mammogram(pixels, record), side_from, hangs_mirrored, notes)
 
 
 def side_and_view(stem: str) -> tuple[Laterality | None, View]:

@@ -82,3 +82,12 @@ def test_a_dicom_header_that_tells_nothing_leaves_the_name(tmp_path: Path) -> No
     single = read_single(path)
     record = single.mammogram.record
     assert (record.laterality, record.view, record.spacing_mm, single.side_from) == ("R", "MLO", None, "the name")
+
+
+def test_an_inverted_image_is_noticed(tmp_path: Path) -> None:
+    pixels = breast(wall="left")
+    for name, shown in (("plain.png", pixels), ("inverted.png", 255 - pixels)):
+        Image.fromarray(shown).save(tmp_path / name)
+    assert read_single(tmp_path / "plain.png", laterality="L").notes == ()
+    (note,) = read_single(tmp_path / "inverted.png", laterality="L").notes
+    assert "looks inverted" in note
