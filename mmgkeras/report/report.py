@@ -1,6 +1,7 @@
 """A cross-validation as one page, and every table of it as CSV and LaTeX.
 
-Owns the order of the sections and the files. What a section says is its own module's.
+Owns the order of the sections, the files, and what the templates in `templates/` are given. What a section says is its
+own module's; how the page looks is the templates' and page.css'.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from threadpoolctl import threadpool_limits
 
 from mmgkeras import __version__
@@ -17,6 +20,7 @@ from mmgkeras.files import atomic_folder, check_apart
 from mmgkeras.locks import output_lock
 from mmgkeras.progress import Track, untracked
 from mmgkeras.report.atlas import atlas_section
+from mmgkeras.report.charts import as_svg
 from mmgkeras.report.checklists import checklists_section
 from mmgkeras.report.comparison_with_paper import paper_section
 from mmgkeras.report.comparisons import assumed_section, differences_section, external_section
@@ -24,18 +28,18 @@ from mmgkeras.report.content import Section, Table
 from mmgkeras.report.curves import froc_section, precision_recall_section, roc_section
 from mmgkeras.report.dataset import dataset_section
 from mmgkeras.report.model_tests import localisation_section, shortcut_section
-from mmgkeras.report.page import page
 from mmgkeras.report.performance import confusion_section, headline_section, mammograms_section, spread_section
 from mmgkeras.report.probabilities import calibration_section, operating_points_section
 from mmgkeras.report.provenance import provenance_section, timing_section, training_section
 from mmgkeras.report.subgroups import subgroups_section
-from mmgkeras.report.table_files import RENDERERS
+from mmgkeras.report.table_files import LONG_ROWS, RENDERERS, WIDE_COLUMNS, cell_parts, numeric_columns
 from mmgkeras.study.read import Study, read_study, study_marks
 
 REPORT_HTML: Final = "report.html"
 TABLES: Final = "tables"
+POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""Content-Security-Policy: pictures out of the file itself, its own styles, and nothing else."""
 _OWNED: Final = (REPORT_HTML, *(f"{TABLES}/*.{suffix}" for suffix in RENDERERS))
-_Builder = Callable[[], Section | None]
 
 
 def write_report(
@@ -93,7 +97,7 @@ def build_sections(
         for network in track(study.networks, "resample patients")
     }
     marks = study_marks(study)
-    builders: list[_Builder] = [
+    builders: list[Callable[[], Section | None]] = [
         partial(headline_section, study, measured, num_resamples=num_resamples),
         partial(dataset_section, study),
         partial(paper_section, study, measured),
@@ -155,4 +159,32 @@ def _page(study: Study, sections: Sequence[Section]) -> str:
         title="Calcification in mammograms: report of a cross-validation",
         facts=facts,
         footer=f"mmgkeras {__version__}. Every table is also in {TABLES}/ beside this page, as CSV and LaTeX.",
+    )
+
+
+def page(sections: Sequence[Section], *, title: str, facts: Sequence[str], footer: str) -> str:
+    """One HTML file that fetches nothing, the facts as lines below its heading.
+
+    Raises:
+        ValueError: if two sections have one anchor, which would lead the table of contents astray.
+    """
+    anchors = [section.anchor for section in sections]
+    if len(set(anchors)) != len(anchors):
+        raise ValueError(f"Each section needs an anchor of its own. Received: {anchors}")
+    templates = Environment(
+        loader=PackageLoader("mmgkeras.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals |= {"long_rows": LONG_ROWS, "wide_columns": WIDE_COLUMNS}
+    templates.filters |= {
+        "kind": lambda block: type(block).__name__,
+        "svg": lambda chart: Markup(as_svg(chart)),
+        "parts": cell_parts,
+        "numeric_columns": numeric_columns,
+    }
+    return templates.get_template("page.html").render(
+        sections=sections, title=title, facts=facts, footer=footer, policy=POLICY
     )

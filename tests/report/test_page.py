@@ -23,7 +23,7 @@ from mmgkeras.report.content import (
     Table,
     Text,
 )
-from mmgkeras.report.page import page
+from mmgkeras.report.report import page
 from mmgkeras.report.table_files import LONG_ROWS
 
 EVIL = "<i>&"
