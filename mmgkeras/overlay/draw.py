@@ -106,15 +106,16 @@ def _with_legend(
     picture: Image.Image, mammogram: Mammogram, score_map: ScoreMap, *, options: DrawOptions
 ) -> Image.Image:
     record, truth = mammogram.record, options.truth
-    items = [score_item(threshold=options.threshold)]
+    items = [Item(f"model: calcification, probability {options.threshold:.2f} to 1.00", _ramp_swatch)]
     if options.activation is not None:
-        items.append(activation_item(cell_px=score_map.grid.patch_px / options.activation.values.shape[-1]))
+        cell_px = score_map.grid.patch_px / options.activation.values.shape[-1]
+        items.append(Item(f"where in the patch: class activation, cells of {cell_px:g} px", _cells_swatch))
     if truth is not None and len(truth.regions):
-        items.append(regions_item())
+        items.append(Item("annotation", _ring_swatch))
     if truth is not None and np.any(truth.labels == CALCIFICATION):
-        items.append(positive_item())
+        items.append(Item("labelled calcification", _dashed_swatch))
     if truth is not None and np.any(truth.labels == UNKNOWN):
-        items.append(unknown_item())
+        items.append(Item("label unknown", _angle_swatch))
     shown = picture.width / mammogram.pixels.shape[1]
     items.append(scale_item(record.spacing_mm, shown_px_per_px=shown, width_px=picture.width))
     called = int((score_map.probabilities >= options.threshold).sum())
@@ -130,41 +131,14 @@ BACKGROUND: Final = (22, 22, 26)
 TEXT: Final = (235, 235, 235)
 _TISSUE: Final = 110
 _BAR_MM: Final = (50, 20, 10, 5, 2, 1)
-_Swatch = Callable[[int], Image.Image]
-"""Draws a sample of a mark, given the height of the text in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry: a sample of the mark, or None, and its text."""
+    """One entry: its text, and what draws a sample of the mark, given the height of the text in pixels; or None."""
 
     text: str
-    swatch: _Swatch | None = None
-
-
-def score_item(*, threshold: float) -> Item:
-    """The ramp of colours from the threshold to certainty."""
-    return Item(f"model: calcification, probability {threshold:.2f} to 1.00", _ramp_swatch)
-
-
-def activation_item(*, cell_px: float) -> Item:
-    """The tint of the cells, weak to strong, with a line around the strong half; `cell_px` is a cell's edge."""
-    return Item(f"where in the patch: class activation, cells of {cell_px:g} px", _cells_swatch)
-
-
-def regions_item() -> Item:
-    """The line around annotations."""
-    return Item("annotation", _ring_swatch)
-
-
-def positive_item() -> Item:
-    """The dashes around patches known to be positive."""
-    return Item("labelled calcification", _dashed_swatch)
-
-
-def unknown_item() -> Item:
-    """The angles in the corners of unknown patches."""
-    return Item("label unknown", _angle_swatch)
+    swatch: Callable[[int], Image.Image] | None = None
 
 
 def scale_item(spacing_mm: float | None, *, shown_px_per_px: float, width_px: int) -> Item:
@@ -240,6 +214,7 @@ def _width(item: Item, *, font: ImageFont.FreeTypeFont, size_px: int) -> int:
 
 
 def _ramp_swatch(height_px: int) -> Image.Image:
+    """The ramp of colours from the threshold to certainty."""
     strengths = np.broadcast_to(np.linspace(0, 1, 5 * height_px), (height_px, 5 * height_px))
     return Image.fromarray(np.rint(ramp(strengths)).astype(np.uint8))
 

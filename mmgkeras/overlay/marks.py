@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmgkeras.patches.region_masks import cells_of_pixels, region_mask
+from mmgkeras.patches.region_masks import RegionMask, cells_of_pixels, region_mask
 from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Grid, Pixels, Region, ScoreMap
 
 Colour = tuple[int, int, int]
@@ -173,35 +173,26 @@ def _draw_truth(canvas: NDArray[np.float32], grid: Grid, truth: Truth, *, width_
     line_px = max(1, width_px // 2)
     is_mark = np.zeros(shape, dtype=np.bool_)
     for region in truth.regions:
+        covered = region_mask(region, height=shape[0], width=shape[1])
         if region.kind == "calcification":
-            _fill(is_mark, region)
+            is_mark[covered.window] |= covered.mask
         else:
-            _outline(is_line, region, line_px=line_px)
+            _outline(is_line, covered, line_px=line_px)
     if is_mark.any():  # around marks that lie close together one line, which crosses none of them
         is_near = ndimage.maximum_filter(is_mark, size=4 * line_px + 1)
         is_line = (is_line | ndimage.maximum_filter(is_mark, size=6 * line_px + 1)) & ~is_near
     _blend(canvas, is_line, colour=np.array(TRUTH, np.float32), opacity=_TRUTH_OPACITY)
 
 
-def _fill(is_mark: NDArray[np.bool_], region: Region) -> None:
-    height, width = is_mark.shape
-    covered = region_mask(region, height=height, width=width)
-    tall, wide = covered.mask.shape
-    is_mark[covered.top : covered.top + tall, covered.left : covered.left + wide] |= covered.mask
-
-
-def _outline(is_line: NDArray[np.bool_], region: Region, *, line_px: int) -> None:
+def _outline(is_line: NDArray[np.bool_], covered: RegionMask, *, line_px: int) -> None:
     """Adds a line around a region, a little outside it, so that it does not cover what it surrounds."""
-    height, width = is_line.shape
-    covered = region_mask(region, height=height, width=width)
-    gap_px = 2 * line_px
-    margin = gap_px + line_px
-    mask = np.pad(covered.mask, margin)
-    ring = ndimage.maximum_filter(mask, size=2 * margin + 1) & ~ndimage.maximum_filter(mask, size=2 * gap_px + 1)
-    top, left = covered.top - margin, covered.left - margin
-    rows = slice(max(top, 0), min(top + mask.shape[0], height))
-    cols = slice(max(left, 0), min(left + mask.shape[1], width))
-    is_line[rows, cols] |= ring[rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
+    gap_px, margin = 2 * line_px, 3 * line_px
+    rows, cols = (slice(max(side.start - margin, 0), side.stop + margin) for side in covered.window)
+    mask = np.zeros_like(is_line)
+    mask[covered.window] = covered.mask
+    near = mask[rows, cols]
+    ring = ndimage.maximum_filter(near, size=2 * margin + 1) & ~ndimage.maximum_filter(near, size=2 * gap_px + 1)
+    is_line[rows, cols] |= ring
 
 
 def _edges(parts: NDArray[np.floating] | NDArray[np.bool_], *, width_px: int) -> NDArray[np.bool_]:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from mmgkeras.overlay.draw import (
     TEXT,
     DrawOptions,
     Item,
-    activation_item,
     add_legend,
     draw,
     draw_with_preview,
@@ -73,7 +73,14 @@ def test_the_legend_shows_what_is_in_the_picture_and_no_more() -> None:
     assert has_colour(annotated, TRUTH, from_row=300)
 
 
-def test_the_legend_tells_of_class_activation_where_it_is_drawn() -> None:
+def test_the_legend_tells_of_class_activation_where_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    legends: list[str] = []
+
+    def noted(picture: Image.Image, *, title: str, items: Sequence[Item]) -> Image.Image:
+        legends.append("; ".join(item.text for item in items))
+        return add_legend(picture, title=title, items=items)
+
+    monkeypatch.setattr("mmgkeras.overlay.draw.add_legend", noted)
     values, centres = np.zeros((6, 8, 5, 5), np.float32), np.arange(5, dtype=np.float32) * 10 + 4.5
     activation = ActivationMap(values, centres)
     plain, with_cells = (
@@ -81,7 +88,7 @@ def test_the_legend_tells_of_class_activation_where_it_is_drawn() -> None:
         for cells in (None, activation)
     )
     assert with_cells.shape[0] > plain.shape[0]
-    assert "10 px" in activation_item(cell_px=50 / 5).text
+    assert ["cells of 10 px" in text for text in legends] == [False, False, True, True]
     wrong = ActivationMap(values[:3], centres)
     with pytest.raises(ValueError, match=r"needs activations \(6, 8, h, w\)"):
         draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(activation=wrong))
