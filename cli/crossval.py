@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -179,11 +179,10 @@ def _run(command: list[str], *, log: Path | None) -> tuple[int, list[str]]:
 
     Its stdin is a pipe that nothing is written to: it is closed when this process ends.
     """
-    with ExitStack() as stack:
-        errors = None if log is None else stack.enter_context(_opened(log))
-        process = stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
-        )
+    with (
+        nullcontext() if log is None else _opened(log) as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         faults = [] if process.stdout is None else process.stdout.read().splitlines()
         return process.wait(), faults
 

@@ -101,7 +101,22 @@ def run_job(
     config = crossval.config(job)
     store = _open_store(crossval)
     device.set_arithmetic(config.train)  # also where the training is done: the same operations score and are timed
-    model = _train(out, job, crossval=crossval, config=config, devices=devices, track=track, report=report)
+    run, model = job.folder(out) / RUN, job.model(out)
+    environment = read_environment(run)
+    if environment is None or not environment.is_finished or not model.is_dir():
+        keras.backend.clear_session()  # what an earlier job in this process left
+        fitted = fit(
+            crossval.store.path,
+            fold=job.fold,
+            config=config,
+            run=run,
+            export=model.parent,
+            devices=devices,
+            track=track,
+            report=report,
+        )
+        if fitted.model != model:
+            raise InputError(f"{model}: is there, but is not the run's; remove {model.parent} and start again")
     classifier = load(model)
     place = _Place(
         folder=job.folder(out),
@@ -126,37 +141,6 @@ def _open_store(crossval: Crossval) -> PatchStore:
     if store.checksum != crossval.store.checksum or not is_split_as_then:
         raise InputError(f"{store.path}: the store or its {FOLDS} was changed since the cross-validation was started")
     return store
-
-
-def _train(
-    out: Path,
-    job: FoldJob,
-    *,
-    crossval: Crossval,
-    config: Config,
-    devices: str | None,
-    track: Track,
-    report: Report,
-) -> Path:
-    """The model's folder, trained and exported now or before."""
-    run, model = job.folder(out) / RUN, job.model(out)
-    environment = read_environment(run)
-    if environment is not None and environment.is_finished and model.is_dir():
-        return model
-    keras.backend.clear_session()  # what an earlier job in this process left
-    fitted = fit(
-        crossval.store.path,
-        fold=job.fold,
-        config=config,
-        run=run,
-        export=model.parent,
-        devices=devices,
-        track=track,
-        report=report,
-    )
-    if fitted.model != model:
-        raise InputError(f"{model}: is there, but is not the run's; remove {model.parent} and start again")
-    return model
 
 
 def _score(place: _Place, *, classifier: Classifier, config: Config) -> None:

@@ -241,7 +241,9 @@ def remove_old(out: Path, asked: Crossval, *, jobs: Sequence[FoldJob]) -> None:
     for job in dict.fromkeys([*(job for job in before.jobs() if job.network in changed), *jobs]):
         folder = job.folder(out)
         try:
-            _refuse_links(folder, out=out)
+            for place in (folder, folder.parent, folder.parent.parent):
+                if place.is_symlink():
+                    raise InputError(f"{place}: is a symbolic link; remove it yourself, or give another folder")
             # First what says that it is done: cut in the middle, the rest must not count as done.
             for name in JOB_FILES:
                 (folder / name).unlink(missing_ok=True)
@@ -255,11 +257,3 @@ def remove_old(out: Path, asked: Crossval, *, jobs: Sequence[FoldJob]) -> None:
                     place.rmdir()
         except OSError as error:
             raise InputError(f"{folder}: cannot be removed: {error.strerror or error}") from error
-
-
-def _refuse_links(folder: Path, *, out: Path) -> None:
-    for place in (folder, *folder.parents):
-        if place == out:
-            return
-        if place.is_symlink():
-            raise InputError(f"{place}: is a symbolic link; remove it yourself, or give another folder")

@@ -86,13 +86,10 @@ def as_table(rows: Sequence[JobRow]) -> str:
     """The rows as text at most 80 columns wide, and under two or more folds of a network and seed their mean."""
     lines = [_line("network", "seed", "fold", ["AUC", "AUC all", "sens", "spec", "minutes"])]
     for (network, seed), group in groupby(rows, key=lambda row: (row.job.network, row.job.seed)):
-        columns = [_metrics(row) for row in group]
-        own = [row for row in rows if (row.job.network, row.job.seed) == (network, seed)]
-        lines += [
-            _line(network, seed, row.job.fold, _texts(metrics)) for row, metrics in zip(own, columns, strict=True)
-        ]
-        if len(columns) > 1:
-            means = [mean(list(values)) for values in zip(*columns, strict=True)]
+        of_folds = {row.job.fold: _metrics(row) for row in group}
+        lines += [_line(network, seed, fold, _texts(metrics)) for fold, metrics in of_folds.items()]
+        if len(of_folds) > 1:
+            means = [mean(values) for values in zip(*of_folds.values(), strict=True)]
             lines.append(_line(network, seed, "mean", _texts(means)))
     lines.append("AUC, and sens, spec at 0.5, on tissue patches; AUC all: on all patches.")
     return "\n".join(lines)

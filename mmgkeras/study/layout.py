@@ -47,15 +47,7 @@ SHORTCUT_CSV: Final = "shortcut.csv"
 POINTING_CSV: Final = "pointing.csv"
 _MODEL: Final = "model"
 _MODEL_VERSION: Final = "1"
-JOB_FILES: Final = (
-    DONE_JSON,
-    PREDICTIONS_CSV,
-    VALIDATION_CSV,
-    TIMING_CSV,
-    SHORTCUT_CSV,
-    POINTING_CSV,
-    LOG,
-)
+JOB_FILES: Final = (DONE_JSON, PREDICTIONS_CSV, VALIDATION_CSV, TIMING_CSV, SHORTCUT_CSV, POINTING_CSV, LOG)
 JOB_FOLDERS: Final = (RUN, _MODEL)
 """All that a job makes in its folder, done.json first."""
 _NOT_DIGESTED: Final = "MODEL_CARD.md"
