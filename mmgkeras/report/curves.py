@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.froc import RATES, froc, on_breast
+from mmgkeras.evaluation.froc import RATES, froc, on_breast, reach_of
 from mmgkeras.evaluation.metrics import (
     Curve,
     curves_of_folds,
@@ -25,7 +25,7 @@ from mmgkeras.evaluation.targets import Targets
 from mmgkeras.report.charts import REFERENCE, Series, line_chart
 from mmgkeras.report.content import Block, Chart, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
-from mmgkeras.study.read import Study, study_reach, study_targets
+from mmgkeras.study.read import Study, study_targets
 
 _LOWEST_RATE: Final = 0.05
 """False positives per image at which the free-response chart begins."""
@@ -77,7 +77,9 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
         text = "No region holds a positive patch: there is no target to be found."
         return Section(anchor="froc", title="Free-response ROC", body=(missing(text),))
     series, rows = [], []
-    for counted, apart in (("marks", study_reach(study)), ("patches", None)):
+    store = study.store
+    reach = 1 if store is None else reach_of(patch_px=store.patch_px, stride_px=store.stride_px)
+    for counted, apart in (("marks", reach), ("patches", None)):
         for style, (name, patches) in enumerate(predictions.items()):
             measured = froc(patches, targets, reach=apart, num_resamples=num_resamples)
             for how, values in (("mean over folds", measured.fold_mean), ("one threshold for all", measured.pooled)):

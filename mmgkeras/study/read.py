@@ -4,6 +4,7 @@ Owns which files there must be and what must agree between them, and the reading
 in the data folder, the marks in each patch, the targets to be found. Computes no metric.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ import pandas as pd
 
 from mmgkeras.config import Config
 from mmgkeras.errors import InputError, InputFaultsError
-from mmgkeras.evaluation.froc import reach_of
 from mmgkeras.evaluation.subgroup_metrics import patch_marks
 from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.files import sha256_file
@@ -33,6 +33,7 @@ from mmgkeras.study.run_files import (
     read_measurements,
 )
 from mmgkeras.tables import read_predictions, read_regions
+from mmgkeras.tables.rows import Column
 
 _PATCH: Final = ["fold", "image_id", "row", "col"]
 REGIONS_CSV: Final = "regions.csv"
@@ -154,12 +155,7 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Orders resnet18 before resnet101: digits compare as numbers."""
-    parts: list[str] = []
-    for letter in name:
-        if parts and parts[-1][-1].isdigit() == letter.isdigit():
-            parts[-1] += letter
-        else:
-            parts.append(letter)
+    parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
 
 
@@ -181,22 +177,18 @@ def _read_seed(folder: Path, jobs: Sequence[FoldJob]) -> SeedStudy:
         raise InputFaultsError(faults)
     validation = {fold: part / layout.VALIDATION_CSV for fold, part in parts.items()}
     runs = {fold: part / layout.RUN for fold, part in parts.items()}
-    measured = {
-        name: _joined({fold: read_measurements(part / name, columns) for fold, part in parts.items()})
-        for name, columns in (
-            (layout.TIMING_CSV, TIMING),
-            (layout.SHORTCUT_CSV, SHORTCUT),
-            (layout.POINTING_CSV, POINTING),
-        )
-    }
+
+    def measured(name: str, columns: Mapping[str, Column]) -> pd.DataFrame | None:
+        return _joined({fold: read_measurements(part / name, columns) for fold, part in parts.items()})
+
     environments = {fold: read_environment(run) for fold, run in runs.items() if (run / ENVIRONMENT).exists()}
     return SeedStudy(
         seed=jobs[0].seed,
         predictions=pd.concat(frames, ignore_index=True),
         validation=_joined({fold: read_predictions(path) for fold, path in validation.items() if path.exists()}),
-        timing=measured[layout.TIMING_CSV],
-        shortcut=measured[layout.SHORTCUT_CSV],
-        pointing=measured[layout.POINTING_CSV],
+        timing=measured(layout.TIMING_CSV, TIMING),
+        shortcut=measured(layout.SHORTCUT_CSV, SHORTCUT),
+        pointing=measured(layout.POINTING_CSV, POINTING),
         histories={fold: read_history(run / HISTORY) for fold, run in runs.items() if (run / HISTORY).exists()},
         environments={fold: environment for fold, environment in environments.items() if environment is not None},
     )
@@ -321,10 +313,3 @@ def study_targets(study: Study, predictions: pd.DataFrame) -> Targets:
         grids,
         cluster_fraction=store.manifest.labels.cluster_fraction,
     )
-
-
-def study_reach(study: Study) -> int:
-    """How far apart on the grid patches of one mark may lie, see `evaluation.froc.reach_of`; 1 without the store."""
-    if study.store is None:
-        return 1
-    return reach_of(patch_px=study.store.patch_px, stride_px=study.store.stride_px)
