@@ -159,8 +159,7 @@ def calibrate(
     states = {AS_TRAINED: measured(parts, [_probabilities(part) for part in parts])}
     if not folds:
         return CalibrationReport(states=states, folds=folds, fitted_on=None, reason=sets.reason)
-    of_parts = [folds[int(part["fold"].iloc[0])] for part in parts]
-    pairs = list(zip(of_parts, parts, strict=True))
+    pairs = [(folds[int(part["fold"].iloc[0])], part) for part in parts]
     states[SHIFTED] = measured(parts, [one.shifted(_probabilities(part)) for one, part in pairs])
     recalibrated = [values for one, part in pairs if (values := one.recalibrated(_probabilities(part))) is not None]
     if len(recalibrated) == len(parts):
@@ -198,12 +197,9 @@ def fit_recalibration(
     selected = patches[patches["tissue"] >= min_tissue]
     is_positive = (selected["label"] == CALCIFICATION).to_numpy()
     shifted = shift_prevalence(_probabilities(selected), trained=trained_prevalence, field=field)
-    line = fit_line(is_positive, logit(shifted))
+    intercept, slope = fit_line(is_positive, logit(shifted)) or (None, None)
     return Recalibration(
-        trained_prevalence=trained_prevalence,
-        field_prevalence=field,
-        intercept=None if line is None else line[0],
-        slope=None if line is None else line[1],
+        trained_prevalence=trained_prevalence, field_prevalence=field, intercept=intercept, slope=slope
     )
 
 
@@ -221,15 +217,15 @@ def measure_calibration(
 ) -> Calibration:
     """The measures of probabilities (N,) for labels (N,) of patches of patients (N,), N at least 1."""
     logits = logit(probability)
-    line = fit_line(is_positive, logits)
+    intercept, slope = fit_line(is_positive, logits) or (None, None)
     curve = _curve(is_positive, probability, patients=patients, num_resamples=num_resamples)
     distances = [point.num_patches * abs(point.mean_predicted - point.observed.estimate) for point in curve]
     return Calibration(
         brier=float(np.mean((probability - is_positive) ** 2)),
         ece=float(sum(distances) / len(probability)),
         in_the_large=_fit_intercept(is_positive, logits),
-        slope=None if line is None else line[1],
-        intercept=None if line is None else line[0],
+        slope=slope,
+        intercept=intercept,
         mean_predicted=float(probability.mean()),
         observed=float(is_positive.mean()),
         curve=curve,

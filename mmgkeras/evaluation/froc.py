@@ -19,6 +19,7 @@ from scipy.spatial import KDTree
 
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES, deviations, draw_resamples, standard_error
 from mmgkeras.evaluation.interval import Interval, effective_number, unit_interval
+from mmgkeras.evaluation.patient_table import divide
 from mmgkeras.evaluation.targets import Targets
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 
@@ -125,45 +126,36 @@ class _Counts:
 
 
 def _counts(predictions: pd.DataFrame, targets: Targets, *, reach: int | None) -> _Counts:
-    patients = predictions[["fold", "patient_id"]].drop_duplicates().sort_values(["fold", "patient_id"])
-    places = {key: place for place, key in enumerate(patients.itertuples(index=False, name=None))}
-    scores, owners = _scores_of_targets(predictions, targets, places=places)
-    negatives = predictions[predictions["label"] == NO_CALCIFICATION]
-    keys = zip(negatives["fold"], negatives["patient_id"], strict=True)
-    negative_owners = np.array([places[key] for key in keys], dtype=np.int64)
+    owned = predictions.assign(owner=predictions.groupby(["fold", "patient_id"]).ngroup())
+    patients = owned[["owner", "fold", "patient_id"]].drop_duplicates().sort_values("owner")
+    scores, owners = _scores_of_targets(owned, targets)
+    negatives = owned[owned["label"] == NO_CALCIFICATION]
     if reach is None:
-        false_scores, false_owners = negatives["probability"].to_numpy(), negative_owners
+        false_scores, false_owners = negatives["probability"].to_numpy(), negatives["owner"].to_numpy()
     else:
-        false_scores, false_owners = _false_marks(predictions, places, reach=reach)
+        false_scores, false_owners = _false_marks(owned, reach=reach)
     order = np.argsort(scores)
     num_reached = np.searchsorted(scores[order], false_scores, side="right")
-    reached = np.zeros((len(places), len(scores) + 1))
+    reached = np.zeros((len(patients), len(scores) + 1))
     np.add.at(reached, (false_owners, num_reached), 1)
-    false_positives = np.zeros((len(places), len(scores)))
+    false_positives = np.zeros((len(patients), len(scores)))
     # What is false at the score of the k lowest targets is so where any of them is hit.
     false_positives[:, order] = reached[:, :0:-1].cumsum(axis=1)[:, ::-1]
-    images = np.zeros(len(places))
-    owned = negatives.assign(owner=negative_owners)[["fold", "image_id", "owner"]].drop_duplicates()
-    np.add.at(images, owned["owner"].to_numpy(), 1)
+    owners_of_images = negatives.drop_duplicates(["owner", "image_id"])["owner"]
     return _Counts(
         folds=patients["fold"].to_numpy(np.int64),
         patients=pd.factorize(patients["patient_id"], sort=True)[0],
-        images=images,
+        images=np.bincount(owners_of_images, minlength=len(patients)).astype(np.float64),
         false_positives=false_positives,
         owners=owners,
     )
 
 
-def _false_marks(
-    predictions: pd.DataFrame, places: Mapping[tuple[int, str], int], *, reach: int
-) -> tuple[_Floats, NDArray[np.int64]]:
+def _false_marks(owned: pd.DataFrame, *, reach: int) -> tuple[_Floats, NDArray[np.int64]]:
     """The thresholds at which the number of false marks of an image rises, once for each mark; the patients' places."""
-    scores, owners = [], []
-    for _, patches in predictions.groupby(["fold", "image_id"], sort=False):
-        rises = _rises(patches, reach=reach)
-        scores.append(rises)
-        owners += [places[int(patches["fold"].iloc[0]), patches["patient_id"].iloc[0]]] * len(rises)
-    return np.concatenate(scores) if scores else np.empty(0), np.array(owners, dtype=np.int64)
+    rises = {key: _rises(patches, reach=reach) for key, patches in owned.groupby(["owner", "image_id"], sort=False)}
+    owners = np.array([owner for owner, _ in rises], dtype=np.int64)
+    return np.concatenate([np.empty(0), *rises.values()]), np.repeat(owners, [len(one) for one in rises.values()])
 
 
 def _rises(patches: pd.DataFrame, *, reach: int) -> _Floats:
@@ -188,7 +180,9 @@ def _lives(patches: pd.DataFrame, *, reach: int) -> tuple[_Floats, _Floats]:
     order = np.argsort(-scores, kind="stable")
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    one, other = _neighbours(patches, reach=reach)
+    # Pairs of patches that overlap or touch.
+    places = KDTree(patches[["row", "col"]].to_numpy())
+    one, other = places.query_pairs(reach + 0.5, p=np.inf, output_type="ndarray").T
     joined = np.maximum(rank[one], rank[other]) + 1.0
     tree = minimum_spanning_tree(coo_array((joined, (one, other)), shape=(len(rank), len(rank)))).tocoo()
     parent, is_true = list(range(len(rank))), (labels == CALCIFICATION).tolist()
@@ -215,25 +209,13 @@ def _lives(patches: pd.DataFrame, *, reach: int) -> tuple[_Floats, _Floats]:
     return scores[lasting], death[lasting & np.isfinite(death)]
 
 
-def _neighbours(patches: pd.DataFrame, *, reach: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of patches of one image, by their places, that overlap or touch."""
-    pairs = KDTree(patches[["row", "col"]].to_numpy()).query_pairs(reach + 0.5, p=np.inf, output_type="ndarray")
-    return pairs[:, 0].astype(np.int64), pairs[:, 1].astype(np.int64)
-
-
-def _scores_of_targets(
-    predictions: pd.DataFrame, targets: Targets, *, places: Mapping[tuple[int, str], int]
-) -> tuple[_Floats, NDArray[np.int64]]:
+def _scores_of_targets(owned: pd.DataFrame, targets: Targets) -> tuple[_Floats, NDArray[np.int64]]:
     """(T,) the highest probability among each target's patches, and (T,) the place of its patient."""
-    columns = ["fold", "image_id", "row", "col", "patient_id", "probability"]
-    fields = (predictions[predictions["label"] == CALCIFICATION][name].tolist() for name in columns)
-    known = {
-        (fold, image_id, row, col): (places[fold, patient_id], probability)
-        for fold, image_id, row, col, patient_id, probability in zip(*fields, strict=True)
-    }
-    found = [[known[target.fold, target.image_id, *place] for place in target.patches] for target in targets.items]
-    scores = np.array([max(probability for _, probability in patches) for patches in found], dtype=np.float64)
-    return scores, np.array([patches[0][0] for patches in found], dtype=np.int64)
+    positives = owned.loc[owned["label"] == CALCIFICATION, ["fold", "image_id", "row", "col", "probability", "owner"]]
+    known = {tuple(key): (score, owner) for *key, score, owner in positives.itertuples(index=False, name=None)}
+    highest = [max(known[target.fold, target.image_id, *place] for place in target.patches) for target in targets.items]
+    scores, owners = np.array(highest, dtype=np.float64).reshape(-1, 2).T
+    return scores, owners.astype(np.int64)
 
 
 def _sensitivities(counts: _Counts, weights: _Floats) -> _Floats:
@@ -243,15 +225,10 @@ def _sensitivities(counts: _Counts, weights: _Floats) -> _Floats:
     counts.
     """
     weights_of_targets = weights[:, counts.owners]
-    num_targets, num_images = weights_of_targets.sum(axis=1), weights @ counts.images
+    num_targets, num_images = weights_of_targets.sum(axis=1, keepdims=True), (weights @ counts.images)[:, None]
     false_positives = weights @ counts.false_positives
-    found = np.stack(
-        [(weights_of_targets * (false_positives <= rate * num_images[:, None])).sum(axis=1) for rate in RATES], axis=1
-    )
-    sensitivities = np.full(found.shape, np.nan)
-    is_there = (num_targets > 0) & (num_images > 0)
-    sensitivities[is_there] = found[is_there] / num_targets[is_there, None]
-    return sensitivities
+    found = [(weights_of_targets * (false_positives <= rate * num_images)).sum(axis=1) for rate in RATES]
+    return divide(np.stack(found, axis=1), np.where(num_images > 0, num_targets, 0))
 
 
 def _points(counts: _Counts) -> tuple[tuple[float, float], ...]:

@@ -241,4 +241,4 @@ def _span(ascending: Ints, low: int, high: int) -> slice:
 
 def divide(above: Floats, below: Floats, *, without: float = np.nan) -> Floats:
     """The quotients, and `without` where the lower number is 0."""
-    return np.divide(above, below, out=np.full_like(below, without), where=below > 0)
+    return np.divide(above, below, out=np.full_like(above, without), where=below > 0)

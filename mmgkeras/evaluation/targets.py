@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from mmgkeras.errors import InputError
 from mmgkeras.patches.labelling import positive_patches
-from mmgkeras.patches.region_masks import RegionMask, region_mask
+from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.schema import CALCIFICATION, Grid, Region
 
 INSIDE_FRACTION: Final = 0.5
@@ -128,14 +128,17 @@ def patches_of_findings(regions: Sequence[Region], grid: Grid, *, cluster_fracti
         InputError: if a region cannot be drawn on the image.
     """
     clusters = [region for region in regions if region.kind == "cluster"]
-    envelopes = [region_mask(region, height=grid.height, width=grid.width) for region in clusters]
+    envelopes = np.zeros((len(clusters), grid.height, grid.width), dtype=np.bool_)
+    for envelope, region in zip(envelopes, clusters, strict=True):
+        covered = region_mask(region, height=grid.height, width=grid.width)
+        envelope[covered.window] = covered.mask
     of_clusters = [_made_positive(region, grid, cluster_fraction=cluster_fraction) for region in clusters]
     of_marks = []
     for mark in (region for region in regions if region.kind == "calcification"):
         pixels = region_mask(mark, height=grid.height, width=grid.width)
         own = _made_positive(mark, grid, cluster_fraction=cluster_fraction)
-        enough_px = INSIDE_FRACTION * pixels.mask.sum()
-        around = [index for index, envelope in enumerate(envelopes) if _shared_px(pixels, envelope) >= enough_px]
+        shared_px = (envelopes[:, *pixels.window] & pixels.mask).sum(axis=(1, 2))
+        around = np.flatnonzero(shared_px >= INSIDE_FRACTION * pixels.mask.sum()).tolist()
         for index in around:
             of_clusters[index] |= own
         if not around:
@@ -146,16 +149,3 @@ def patches_of_findings(regions: Sequence[Region], grid: Grid, *, cluster_fracti
 def _made_positive(region: Region, grid: Grid, *, cluster_fraction: float) -> set[Place]:
     places = np.argwhere(positive_patches(grid, region, cluster_fraction=cluster_fraction))
     return {(row, col) for row, col in places.tolist()}
-
-
-def _shared_px(one: RegionMask, other: RegionMask) -> int:
-    """How many pixels two regions of one image share."""
-    top, left = max(one.top, other.top), max(one.left, other.left)
-    bottom = min(one.top + one.mask.shape[0], other.top + other.mask.shape[0])
-    right = min(one.left + one.mask.shape[1], other.left + other.mask.shape[1])
-    if top >= bottom or left >= right:
-        return 0
-    windows = [
-        mask.mask[top - mask.top : bottom - mask.top, left - mask.left : right - mask.left] for mask in (one, other)
-    ]
-    return int((windows[0] & windows[1]).sum())
