@@ -14,18 +14,7 @@ from mmgkeras.patches.manifest import SkippedImage
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.patches.subset_counts import demographics, subset_counts
-from mmgkeras.report.content import (
-    Block,
-    Bullets,
-    Cell,
-    Flow,
-    FlowStep,
-    Heading,
-    Section,
-    Table,
-    Text,
-    missing,
-)
+from mmgkeras.report.content import Block, Bullets, Cell, Flow, FlowStep, Heading, Section, Table, Text, missing
 from mmgkeras.schema import CALCIFICATION, LATERALITIES, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 

@@ -52,28 +52,28 @@ def shortcut_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> Sec
         else:
             rows.extend(_rows(study.labels[network.name], network.first.shortcut, num_resamples=num_resamples))
     body: list[Block] = [Text(_MEANING)]
-    symmetric = [
-        study.labels[network.name] for network in study.networks if network.config.augmentation.scheme == "symmetric"
-    ]
+    is_symmetric = {one.name: one.config.augmentation.scheme == "symmetric" for one in study.networks}
+    symmetric = [label for name, label in study.labels.items() if is_symmetric[name]]
     if symmetric:
         body.append(Text(_SYMMETRIC.format(names=", ".join(symmetric))))
     if rows:
-        body.append(_table(rows))
+        body.append(
+            Table(
+                name="shortcut_test",
+                title="Patches without calcification, changed",
+                columns=(
+                    *("Network", "Patches", "Number", "Called positive", "Change", "Mean logit"),
+                    "Change of the logit",
+                ),
+                rows=tuple(rows),
+                note="The same patches on tissue in every row of a network, scored by the model of the fold that tests "
+                f"them. Called positive: probability of at least {THRESHOLD:g}. Changes are against the patches as "
+                "they are. 95 % intervals over patients.",
+            )
+        )
     if without:
         body.append(missing(f"Not measured for {', '.join(without)}: no shortcut.csv beside its predictions."))
     return Section(anchor="shortcut", title="Shortcut test of the augmentation", body=tuple(body))
-
-
-def _table(rows: list[tuple[Cell, ...]]) -> Table:
-    return Table(
-        name="shortcut_test",
-        title="Patches without calcification, changed",
-        columns=("Network", "Patches", "Number", "Called positive", "Change", "Mean logit", "Change of the logit"),
-        rows=tuple(rows),
-        note="The same patches on tissue in every row of a network, scored by the model of the fold that tests them. "
-        f"Called positive: probability of at least {THRESHOLD:g}. Changes are against the patches as they are. "
-        "95 % intervals over patients.",
-    )
 
 
 def _rows(network: str, scores: pd.DataFrame, *, num_resamples: int) -> list[tuple[Cell, ...]]:
@@ -107,10 +107,6 @@ def localisation_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) ->
             )
         )
     if without:
-        names = ", ".join(without)
-        body.append(
-            missing(
-                f"Not measured for {names}: it needs regions.csv and a model with several cells of activation a patch."
-            )
-        )
+        why = "it needs regions.csv and a model with several cells of activation a patch"
+        body.append(missing(f"Not measured for {', '.join(without)}: {why}."))
     return Section(anchor="localisation", title="Localisation inside the patch", body=tuple(body))

@@ -65,17 +65,25 @@ def calibration_section(study: Study, *, num_resamples: int) -> Section:
             continue
         for selection, name in SELECTIONS.items():
             try:
-                report = _calibrated(network, selection=selection, prevalence=prevalence, num_resamples=num_resamples)
+                report = calibrate(
+                    network.first.predictions,
+                    validation=network.first.validation,
+                    trained_prevalence=prevalence,
+                    min_negative_tissue=network.config.augmentation.min_negative_tissue,
+                    min_tissue=TISSUE_FRACTION if selection == TISSUE else 0.0,
+                    num_resamples=num_resamples,
+                )
             except (InputError, ValueError) as error:
                 said.append(missing(f"{network.name}, {name}: no calibration. {error}"))
                 continue
-            rows.extend(
-                (network.name, selection, state, *(getattr(found, measure) for measure in _MEASURES))
-                for state, found in report.states.items()
-            )
-            bins.extend((network.name, selection, *cells) for cells in _bins(report))
-            label = study.labels[network.name]
-            pictures.append(_calibration_chart(report, label=label, name=name))
+            for state, found in report.states.items():
+                where = (network.name, selection, state)
+                rows.append((*where, *(getattr(found, measure) for measure in _MEASURES)))
+                bins.extend(
+                    (*where, number, point.num_patches, point.mean_predicted, point.observed)
+                    for number, point in enumerate(found.curve, start=1)
+                )
+            pictures.append(_calibration_chart(report, label=study.labels[network.name], name=name))
             if report.fitted_on is not None:
                 said.append(Text(f"The corrections were fitted on {report.fitted_on}."))
             if report.reason:
@@ -83,7 +91,7 @@ def calibration_section(study: Study, *, num_resamples: int) -> Section:
     body.extend(dict.fromkeys(said))
     body.append(Charts(tuple(pictures)))
     if rows:
-        body += [_calibration_table(rows), _bins_table(bins)]
+        body += _calibration_tables(rows, bins)
     return Section(anchor="calibration", title="Calibration", body=tuple(body))
 
 
@@ -123,37 +131,6 @@ def _trained_prevalence(network: NetworkStudy) -> dict[int, float]:
     }
 
 
-def _calibrated(
-    network: NetworkStudy, *, selection: str, prevalence: dict[int, float], num_resamples: int
-) -> CalibrationReport:
-    return calibrate(
-        network.first.predictions,
-        validation=network.first.validation,
-        trained_prevalence=prevalence,
-        min_negative_tissue=network.config.augmentation.min_negative_tissue,
-        min_tissue=TISSUE_FRACTION if selection == TISSUE else 0.0,
-        num_resamples=num_resamples,
-    )
-
-
-def _bins(report: CalibrationReport) -> list[tuple[Cell, ...]]:
-    return [
-        (state, number, point.num_patches, point.mean_predicted, point.observed)
-        for state, found in report.states.items()
-        for number, point in enumerate(found.curve, start=1)
-    ]
-
-
-def _bins_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
-    return Table(
-        name="calibration_bins",
-        title="Calibration by bins of as many patches each, all folds together",
-        columns=("Network", "Patches", "Probabilities", "Bin", "Number", "Mean probability", "Observed fraction"),
-        rows=tuple(rows),
-        note="95 % intervals over patients; none where fewer than five have a patch in the bin, or none is calcified.",
-    )
-
-
 def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> Chart:
     series = [Series(label="perfect", x=(0, 1), y=(0, 1), style=REFERENCE)]
     for style, state in enumerate(STATES):
@@ -174,16 +151,26 @@ def _calibration_chart(report: CalibrationReport, *, label: str, name: str) -> C
     )
 
 
-def _calibration_table(rows: Sequence[tuple[Cell, ...]]) -> Table:
-    return Table(
-        name="calibration_measures",
-        title="Calibration, all folds together, each by its own correction",
-        columns=("Network", "Patches", "Probabilities", *_MEASURES.values()),
-        rows=tuple(rows),
-        note="Brier: mean squared error, 0 is best. ECE: expected calibration error over ten bins of as many patches "
-        "each. In the large: intercept with the slope held at 1; slope and intercept of the logistic regression on the "
-        "logit: 1 and 0 are best.",
-    )
+def _calibration_tables(rows: Sequence[tuple[Cell, ...]], bins: Sequence[tuple[Cell, ...]]) -> list[Table]:
+    return [
+        Table(
+            name="calibration_measures",
+            title="Calibration, all folds together, each by its own correction",
+            columns=("Network", "Patches", "Probabilities", *_MEASURES.values()),
+            rows=tuple(rows),
+            note="Brier: mean squared error, 0 is best. ECE: expected calibration error over ten bins of as many "
+            "patches each. In the large: intercept with the slope held at 1; slope and intercept of the logistic "
+            "regression on the logit: 1 and 0 are best.",
+        ),
+        Table(
+            name="calibration_bins",
+            title="Calibration by bins of as many patches each, all folds together",
+            columns=("Network", "Patches", "Probabilities", "Bin", "Number", "Mean probability", "Observed fraction"),
+            rows=tuple(bins),
+            note="95 % intervals over patients; none where fewer than five have a patch in the bin, or none is "
+            "calcified.",
+        ),
+    ]
 
 
 def _chosen_thresholds(sets: FittingSets) -> tuple[dict[str, dict[int, float]], list[str]]:

@@ -3,7 +3,7 @@
 Owns the section's wording and tables. Rates of errors by what is seen in the patch itself are `atlas`'.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import pandas as pd
@@ -58,30 +58,24 @@ def subgroups_section(
             body.append(missing(f"The data do not tell the {name} of any mammogram."))
         else:
             body.append(_table(grouped, resamples, name=f"subgroups_{column}", title=f"By {name}", what=name))
-    body.extend(_annotated(patches, marks, resamples))
-    return Section(anchor=ANCHOR, title=title, body=tuple(body))
-
-
-def _annotated(
-    patches: Mapping[str, pd.DataFrame], marks: pd.DataFrame | None, resamples: PatientResamples
-) -> Sequence[Block]:
-    """Parts by what regions.csv has in the positives; each part's positives stand against all negatives."""
     if marks is None:
-        return (missing("Type and distribution are not known: there is no data folder with regions.csv."),)
-    grouped = {name: by_annotation(frame.merge(marks, on=PATCH, how="left")) for name, frame in patches.items()}
-    return (
-        _table(
-            grouped,
-            resamples,
-            name="subgroups_finding",
-            title="By type and distribution of the annotated findings",
-            what="positives with",
-            of_positives=True,
-            note="Type: individual marks or a cluster region. Distribution: marks in a patch that a cluster region "
-            "reaches count as inside a cluster, others as scattered. Each part's positives are set against all "
-            "negatives, so the specificity is the same. ",
-        ),
-    )
+        body.append(missing("Type and distribution are not known: there is no data folder with regions.csv."))
+    else:
+        grouped = {name: by_annotation(frame.merge(marks, on=PATCH, how="left")) for name, frame in patches.items()}
+        body.append(
+            _table(
+                grouped,
+                resamples,
+                name="subgroups_finding",
+                title="By type and distribution of the annotated findings",
+                what="positives with",
+                of_positives=True,
+                note="Type: individual marks or a cluster region. Distribution: marks in a patch that a cluster region "
+                "reaches count as inside a cluster, others as scattered. Each part's positives are set against all "
+                "negatives, so the specificity is the same. ",
+            )
+        )
+    return Section(anchor=ANCHOR, title=title, body=tuple(body))
 
 
 def _table(
