@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mmgkeras.evaluation.bootstrap import PATCH, PatientResamples, resample_patients
 from mmgkeras.evaluation.calibration import logit
 from mmgkeras.evaluation.interval import Interval
-from mmgkeras.evaluation.metrics import THRESHOLD
+from mmgkeras.evaluation.metrics import THRESHOLD, known
 from mmgkeras.patches.region_masks import cells_of_pixels
 
 
@@ -167,8 +167,3 @@ def part_seconds(timing: pd.DataFrame, parts: Sequence[str]) -> tuple[float | No
     warm = timing.loc[timing["is_cold"] == 0, list(parts)]
     # Summed for each mammogram and only then the median: medians of parts do not add up.
     return tuple(map(known, (*warm.median(), warm.sum(axis=1, skipna=False).median())))
-
-
-def known(value: float | None) -> float | None:
-    """A number, or None where it is not one."""
-    return None if value is None or pd.isna(value) else float(value)

@@ -35,16 +35,6 @@ SPECIFICITY: Final = 0.98
 ROUNDING: Final = 1e-9
 """2 of 100 negatives are 0.02 of them, though 1 - 0.98 is a little less in floating point."""
 CONFUSION: Final = ("tp", "fp", "tn", "fn")
-MAMMOGRAM_COLUMNS: Final = (
-    "image_id",
-    "patient_id",
-    "fold",
-    "num_patches",
-    "num_unknown",
-    *CONFUSION,
-    "accuracy",
-    "seconds",
-)
 THRESHOLD: Final = 0.5
 """A probability of at least this says calcification: the larger of the paper's two outputs."""
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -159,6 +149,11 @@ def mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
+def known(value: float | None) -> float | None:
+    """A number, or None where it is not one."""
+    return None if value is None or pd.isna(value) else float(value)
+
+
 def spread(values: Sequence[float | None]) -> float | None:
     """The standard deviation; None of fewer than two values or if one of them is None."""
     known = [value for value in values if value is not None]
@@ -178,13 +173,13 @@ def measure_mammograms(
     counted = predictions[["fold", "image_id", "patient_id"]].assign(
         num_patches=1, num_unknown=~is_known, **{name: part & is_known for name, part in found.items()}
     )
-    of_images = counted.groupby(["fold", "image_id", "patient_id"], sort=False).sum().reset_index()
+    of_images = counted.groupby(["image_id", "patient_id", "fold"], sort=False).sum().reset_index()
     right = of_images["tp"] + of_images["tn"]
     keys = zip(of_images["fold"], of_images["image_id"], strict=True)
     return of_images.assign(
         accuracy=right / (of_images["num_patches"] - of_images["num_unknown"]),
         seconds=[(seconds or {}).get(key, np.nan) for key in keys],
-    )[list(MAMMOGRAM_COLUMNS)]
+    )
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -229,7 +224,8 @@ def precision_recall_points(labels: NDArray[np.integer], scores: NDArray[np.floa
 def mean_precision_recall(curves: Sequence[Curve]) -> Curve:
     """The mean precision at each recall, as steps; the area under it is the mean average precision."""
     grid = np.unique(np.concatenate([x for x, _ in curves]))
-    mean = np.mean([_precision_at(x, y, at=grid[1:]) for x, y in curves], axis=0)
+    # The precision of the first point that reaches a recall.
+    mean = np.mean([y[np.searchsorted(x, grid[1:] - 1e-12)] for x, y in curves], axis=0)
     return np.repeat(grid, 2)[1:-1], np.repeat(mean, 2)
 
 
@@ -242,8 +238,3 @@ def _reached(labels: NDArray[np.integer], scores: NDArray[np.floating]) -> tuple
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     positives = np.cumsum(labels[order] == CALCIFICATION)[ends]
     return np.append(0, ends + 1 - positives), np.append(0, positives)
-
-
-def _precision_at(x: NDArray[np.float64], y: NDArray[np.float64], *, at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The precision of the first point that reaches a recall."""
-    return y[np.searchsorted(x, at - 1e-12)]

@@ -20,6 +20,7 @@ from mmgkeras.evaluation.metrics import (
     THRESHOLD,
     WITHIN_IMAGE_AUC,
     auc,
+    known,
     mean,
     mean_metrics,
     measure,
@@ -74,7 +75,7 @@ class SelectionSummary:
 
     @property
     def best_baseline(self) -> tuple[str, float] | None:
-        """The baseline with the highest AUC, None if there is none."""
+        """The name and the AUC of the baseline with the highest, None if there is none."""
         return _best(self.baselines)
 
 
@@ -211,10 +212,9 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
     # A score of 0 lies below every threshold that is allowed.
     silent = [part.assign(probability=0.0) for part in parts]
     always_no = mean_metrics([measure(part, threshold=1.0) for part in silent])
-    of_mammograms = [measure_mammograms(part, threshold=1.0)["accuracy"].mean() for part in silent]
+    of_mammograms = [known(measure_mammograms(part, threshold=1.0)["accuracy"].mean()) for part in silent]
     unique = patches.drop_duplicates(PATCH)
     counts = measure(unique, threshold=threshold)
-    accuracies = measure_mammograms(patches, threshold=threshold)["accuracy"].dropna()
     baselines = _baseline_aucs(parts)
     table = tabulate_patients(patches, metrics=(WITHIN_IMAGE_AUC, SENSITIVITY_AT_SPECIFICITY))
     return SelectionSummary(
@@ -222,9 +222,9 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
         mean=mean_metrics(list(by_fold.values())),
         counts=counts,
         pooled=counts if len(unique) == len(patches) else None,
-        always_no={**always_no, "mammogram_accuracy": mean([_known(value) for value in of_mammograms])},
+        always_no={**always_no, "mammogram_accuracy": mean(of_mammograms)},
         baselines=baselines,
-        mammogram_accuracy=float(accuracies.mean()) if len(accuracies) else None,
+        mammogram_accuracy=known(measure_mammograms(patches, threshold=threshold)["accuracy"].dropna().mean()),
         above_best=_above_best(patches, baselines, folds=folds),
         within_image_auc=mean(estimates(table, WITHIN_IMAGE_AUC, folds)),
         sensitivity_at_98_specificity=mean(estimates(table, SENSITIVITY_AT_SPECIFICITY, folds)),
@@ -232,37 +232,28 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
 
 
 def _best(baselines: Mapping[str, float | None]) -> tuple[str, float] | None:
-    """The name and the AUC of the highest."""
-    known = [(value, name) for name, value in baselines.items() if value is not None]
-    return (max(known)[1], max(known)[0]) if known else None
+    known = [(name, value) for name, value in baselines.items() if value is not None]
+    return max(known, key=lambda found: (found[1], found[0]), default=None)
 
 
 def _above_best(
     patches: pd.DataFrame, baselines: Mapping[str, float | None], *, folds: Sequence[int]
 ) -> Difference | None:
     best = _best(baselines)
-    known = patches[patches["label"] != UNKNOWN]
-    if best is None or known.empty:
+    labelled = patches[patches["label"] != UNKNOWN]
+    if best is None or labelled.empty:
         return None
     columns = ["probability", BASELINE_PREFIX + best[0]]
-    areas = mean_areas(known, known[columns].to_numpy(np.float64).T, folds=folds)
+    areas = mean_areas(labelled, labelled[columns].to_numpy(np.float64).T, folds=folds)
     return None if areas is None else areas.compare(0, 1)
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
 
 
 def _baseline_aucs(parts: Sequence[pd.DataFrame]) -> dict[str, float | None]:
     """The mean over folds of each baseline's AUC, by its name without the prefix."""
-    known = [part[part["label"] != UNKNOWN] for part in parts]
+    labelled = [part[part["label"] != UNKNOWN] for part in parts]
     columns = [name for name in parts[0].columns if name.startswith(BASELINE_PREFIX)] if parts else []
-    return {
-        column.removeprefix(BASELINE_PREFIX): mean(
-            [auc(part["label"].to_numpy(), part[column].to_numpy()) for part in known]
-        )
-        for column in columns
-    }
+    aucs = {name: [auc(part["label"].to_numpy(), part[name].to_numpy()) for part in labelled] for name in columns}
+    return {name.removeprefix(BASELINE_PREFIX): mean(of_folds) for name, of_folds in aucs.items()}
 
 
 def _summarise_twins(predictions: pd.DataFrame, twins: pd.DataFrame) -> TwinSummary:

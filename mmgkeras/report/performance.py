@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from mmgkeras.evaluation.behaviour import known
 from mmgkeras.evaluation.metrics import (
     CONFUSION,
     METRIC_NAMES,
@@ -18,11 +17,12 @@ from mmgkeras.evaluation.metrics import (
     SPECIFICITY,
     THRESHOLD,
     WITHIN_IMAGE_AUC,
+    known,
     measure_mammograms,
     spread,
 )
 from mmgkeras.evaluation.outputs import standing
-from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, Measured, summarise
+from mmgkeras.evaluation.summary import ALL, SELECTIONS, TISSUE, Measured, SelectionMetrics, summarise
 from mmgkeras.report.charts import matrix_chart, strip_chart
 from mmgkeras.report.content import Block, Cell, Charts, Heading, Section, Table, Text, missing
 from mmgkeras.report.table_files import cell_text
@@ -83,15 +83,12 @@ def mammograms_section(study: Study) -> Section:
     groups = [(study.labels[name], frame["accuracy"].to_numpy()) for name, frame in frames.items()]
     lowest = min((values[np.isfinite(values)].min(initial=1.0) for _, values in groups), default=1.0)
     low = float(np.floor(lowest * 20) / 20)
-    caption = (
-        "Accuracy of each mammogram (paper, Figure 2): patches classified correctly over all patches of known label, "
-        "blank ones included. One point is one mammogram; the box goes from quartile to quartile, the bar is the "
-        "median."
-    )
     picture = strip_chart(
         groups,
         title="Accuracy of each mammogram, by network",
-        caption=caption,
+        caption="Accuracy of each mammogram (paper, Figure 2): patches classified correctly over all patches of known "
+        "label, blank ones included. One point is one mammogram; the box goes from quartile to quartile, the bar is "
+        "the median.",
         y_label="accuracy of the mammogram",
         y_range=(min(low, 0.95), 1.01),
         width=max(460, 180 * len(groups)),
@@ -109,16 +106,14 @@ def confusion_section(study: Study, measured: Measured) -> Section:
     """Decisions at the paper's threshold, all folds together as pictures and fold by fold as a table."""
     pictures = []
     for selection, name in SELECTIONS.items():
-        for network, parts in measured.items():
-            if selection in parts:
-                counts = parts[selection].summary.counts
-                pictures.append(
-                    matrix_chart(
-                        **{sign: getattr(counts, sign) for sign in CONFUSION},
-                        title=f"Confusion matrix of {network}, {name}",
-                        caption=f"{study.labels[network]}, {name}, sum over folds.",
-                    )
+        for network, part in _of_selection(measured, selection).items():
+            pictures.append(
+                matrix_chart(
+                    **{sign: getattr(part.summary.counts, sign) for sign in CONFUSION},
+                    title=f"Confusion matrix of {network}, {name}",
+                    caption=f"{study.labels[network]}, {name}, sum over folds.",
                 )
+            )
     rows = [
         (network, selection, f"fold {fold}", *(getattr(metrics, sign) for sign in CONFUSION))
         for network, parts in measured.items()
@@ -161,6 +156,10 @@ def _counts_table(measured: Measured) -> Table:
     )
 
 
+def _of_selection(measured: Measured, selection: str) -> dict[str, SelectionMetrics]:
+    return {network: parts[selection] for network, parts in measured.items() if selection in parts}
+
+
 def metrics_table(
     rows: Mapping[str, Mapping[str, Cell]],
     *,
@@ -179,7 +178,7 @@ def metrics_table(
 
 
 def _mean_table(measured: Measured, selection: str, *, title: str) -> Table:
-    parts = {name: parts[selection] for name, parts in measured.items() if selection in parts}
+    parts = _of_selection(measured, selection)
     rows: dict[str, Mapping[str, Cell]] = {name: part.bootstrap.fold_mean for name, part in parts.items()}
     for part in list(parts.values())[:1]:
         rows["always no"] = part.summary.always_no
@@ -209,7 +208,7 @@ def _baseline_tables(measured: Measured) -> Iterator[Table]:
 
 
 def _pooled_table(measured: Measured, selection: str) -> Table:
-    rows = {name: parts[selection].bootstrap.pooled for name, parts in measured.items() if selection in parts}
+    rows = {name: part.bootstrap.pooled for name, part in _of_selection(measured, selection).items()}
     return metrics_table(rows, name=f"pooled_{selection}", title=f"Pooled over folds, {SELECTIONS[selection]}", note="")
 
 
@@ -242,40 +241,33 @@ def _kinds_of_auc_table(measured: Measured) -> Table:
 
 def _folds_table(measured: Measured, selection: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
-    for network, parts in measured.items():
-        if selection not in parts:
-            continue
-        part = parts[selection]
-        rows.extend(
-            (network, f"fold {fold}", *(getattr(metrics, name) for name in METRICS))
-            for fold, metrics in part.summary.folds.items()
-        )
-        spread = part.bootstrap.fold_spread
-        rows.append((network, "standard deviation", *(spread.get(name) for name in METRICS)))
-    note = "The standard deviation over folds mixes differences of patients and models; it is no error of the mean."
-    return _spread_table(
-        rows, name=f"folds_{selection}", of="Fold", title=f"Each fold, {SELECTIONS[selection]}", note=note
+    for network, part in _of_selection(measured, selection).items():
+        for fold, metrics in part.summary.folds.items():
+            rows.append((network, f"fold {fold}", *(getattr(metrics, name) for name in METRICS)))
+        rows.append((network, "standard deviation", *(part.bootstrap.fold_spread.get(name) for name in METRICS)))
+    return Table(
+        name=f"folds_{selection}",
+        title=f"Each fold, {SELECTIONS[selection]}",
+        columns=("Network", "Fold", *(METRIC_NAMES[metric] for metric in METRICS)),
+        rows=tuple(rows),
+        note="The standard deviation over folds mixes differences of patients and models; it is no error of the mean.",
     )
 
 
 def _seeds_table(study: Study, selection: str) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for network in study.networks:
-        means = []
-        for seed, part in network.seeds.items():
-            mean = summarise(part.predictions).selection(selection).mean
-            means.append(mean)
-            rows.append((network.name, f"seed {seed}", *(mean[name] for name in METRICS)))
-        deviations = [spread([mean[name] for mean in means]) for name in METRICS]
+        means = {seed: summarise(part.predictions).selection(selection).mean for seed, part in network.seeds.items()}
+        rows.extend((network.name, f"seed {seed}", *(mean[name] for name in METRICS)) for seed, mean in means.items())
+        deviations = [spread([mean[name] for mean in means.values()]) for name in METRICS]
         rows.append((network.name, "standard deviation", *deviations))
-    title = f"Each seed, mean over folds, {SELECTIONS[selection]}"
-    note = "The other tables report the lowest seed."
-    return _spread_table(rows, name=f"seeds_{selection}", of="Seed", title=title, note=note)
-
-
-def _spread_table(rows: Sequence[tuple[Cell, ...]], *, name: str, of: str, title: str, note: str) -> Table:
-    columns = ("Network", of, *(METRIC_NAMES[metric] for metric in METRICS))
-    return Table(name=name, title=title, columns=columns, rows=tuple(rows), note=note)
+    return Table(
+        name=f"seeds_{selection}",
+        title=f"Each seed, mean over folds, {SELECTIONS[selection]}",
+        columns=("Network", "Seed", *(METRIC_NAMES[metric] for metric in METRICS)),
+        rows=tuple(rows),
+        note="The other tables report the lowest seed.",
+    )
 
 
 def _mammogram_table(frames: Mapping[str, pd.DataFrame]) -> Table:

@@ -5,7 +5,7 @@ with is told by the store; the keys of a configuration that a cross-validation d
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,12 +13,13 @@ import numpy as np
 
 from mmgkeras import __version__
 from mmgkeras.config import Config
-from mmgkeras.evaluation.behaviour import inference_seconds, known, part_seconds
+from mmgkeras.evaluation.behaviour import inference_seconds, part_seconds
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
+from mmgkeras.evaluation.metrics import known
 from mmgkeras.json_files import command_without_folders, without_folders
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.report.charts import Series, line_chart
-from mmgkeras.report.content import Block, Cell, Chart, Charts, Folded, Section, Table, Text, missing
+from mmgkeras.report.content import Block, Cell, Charts, Folded, Section, Table, Text, missing
 from mmgkeras.study.read import NetworkStudy, Study
 from mmgkeras.study.run_files import SECONDS
 
@@ -32,7 +33,6 @@ _CURVES: Final = (
     ("validation_auc", "AUC, held-out patients"),
 )
 """Columns of history.csv that are drawn, where they are there."""
-_PARTS: Final = {"read_s": "Read", "divide_s": "Divide", "infer_s": "Infer", "draw_s": "Draw"}
 _USED: Final = ("augmentation", "model", "train")
 """The sections of a configuration that a cross-validation uses; a store is divided and split before it."""
 
@@ -47,8 +47,22 @@ def training_section(study: Study) -> Section:
             body.append(missing(f"{network.name}: no history.csv of fold {', '.join(map(str, lacking))}."))
         for column, label in _CURVES:
             series = _series(network, column)
-            if series:
-                pictures.append(_training_chart(series, network=study.labels[network.name], label=label))
+            if not series:
+                continue
+            title = f"{study.labels[network.name]}: {label} by epoch"
+            epochs = (0.5, max(float(np.max(one.x)) for one in series) + 0.5)
+            pictures.append(
+                line_chart(
+                    series,
+                    title=title,
+                    caption=f"{title}.",
+                    x_label="epoch",
+                    y_label=label,
+                    x_range=epochs,
+                    x_ticks="whole",
+                    height=270,
+                )
+            )
     body.append(Charts(tuple(pictures)))
     if any(network.first.histories for network in study.networks):
         body.append(_last_epochs_table(study))
@@ -69,26 +83,22 @@ def timing_section(study: Study) -> Section:
         ),
         Text(f"Hardware: {without_folders(hardware)}.") if hardware else missing("The hardware was not written down."),
     ]
-    rows = [(network.name, *inference_seconds(timing)) for network, timing in timed]
-    parts = [(network.name, *part_seconds(timing, SECONDS)) for network, timing in timed]
-    body.append(
+    body += [
         Table(
             name="timing_seconds",
             title="Seconds to classify all patches of one mammogram",
             columns=("Network", "Median", "95th percentile", "Mean", "Cold, median of folds", "Mammograms", "Patches"),
-            rows=tuple(rows),
+            rows=tuple((network.name, *inference_seconds(timing)) for network, timing in timed),
             note="Patches: median of a mammogram.",
-        )
-    )
-    body.append(
+        ),
         Table(
             name="timing_parts",
             title="Median seconds of each part",
-            columns=("Network", *_PARTS.values(), "All parts"),
-            rows=tuple(parts),
+            columns=("Network", "Read", "Divide", "Infer", "Draw", "All parts"),
+            rows=tuple((network.name, *part_seconds(timing, SECONDS)) for network, timing in timed),
             note="Draw: the marked mammogram at its own resolution. n/a: not measured.",
-        )
-    )
+        ),
+    ]
     others = [network.name for network in study.networks if network.first.timing is None]
     if others:
         body.append(missing(f"Not timed: {', '.join(others)}."))
@@ -123,10 +133,10 @@ def _facts(study: Study, *, num_resamples: int) -> Table:
 def _store_facts(study: Study) -> Table:
     stored, store = study.crossval.store, study.store
     facts: dict[str, Any] = {
-        "store": _name(str(stored.path)),
+        "store": _name(stored.path),
         "checksum": stored.checksum,
         "SHA-256 of its folds.csv": stored.folds_sha256,
-        "data folder": None if study.crossval.data is None else _name(str(study.crossval.data)),
+        "data folder": None if study.crossval.data is None else _name(study.crossval.data),
     }
     if store is not None:
         labels = store.manifest.labels
@@ -150,9 +160,8 @@ def _facts_table(name: str, title: str, facts: Mapping[str, Any], *, note: str =
     return Table(name=name, title=title, columns=("What", "Value"), rows=rows, note=note)
 
 
-def _name(path: str) -> str:
-    """A path as it is, or the last part of an absolute one."""
-    return Path(path).name if Path(path).is_absolute() else path
+def _name(path: Path) -> str:
+    return path.name if path.is_absolute() else str(path)
 
 
 def _keys(study: Study) -> Table:
@@ -193,21 +202,6 @@ def _series(network: NetworkStudy, column: str) -> list[Series]:
         for place, (fold, history) in enumerate(network.first.histories.items())
         if column in history.columns and history[column].notna().any()
     ]
-
-
-def _training_chart(series: Sequence[Series], *, network: str, label: str) -> Chart:
-    title = f"{network}: {label} by epoch"
-    last = max(float(np.max(one.x)) for one in series)
-    return line_chart(
-        series,
-        title=title,
-        caption=f"{title}.",
-        x_label="epoch",
-        y_label=label,
-        x_range=(0.5, last + 0.5),
-        x_ticks="whole",
-        height=270,
-    )
 
 
 def _last_epochs_table(study: Study) -> Table:
