@@ -17,24 +17,19 @@ Owns how Info.txt is understood:
   as "CALC B", and their unmarked patches stay unknown. Rows of other classes give no region.
 """
 
-import json
-import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from mmgkeras import __version__
 from mmgkeras.errors import InputError
-from mmgkeras.files import atomic_files, check_apart, sha256_file
 from mmgkeras.images import read_pixels, tissue_mask
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Region
-from mmgkeras.tables import write_images, write_regions
+from mmgkeras.sources.data_set import ImportReport, import_files, relative_path, write_import
 
 SPACING_MM: Final = 0.2
 SIZE_PX: Final = 1024
@@ -43,30 +38,11 @@ _TISSUES: Final = {"F": "fatty", "G": "fatty-glandular", "D": "dense-glandular"}
 _CLASSES: Final = ("CALC", "CIRC", "SPIC", "MISC", "ARCH", "ASYM", "NORM")
 _DARKEST_BREAST: Final = 0.3
 """A circle darker than this part of the breast's median is background: two have 0.02 and 0.09, all others over 0.7."""
-IMPORT_JSON: Final = "import.json"
-"""What was imported, and the digests of its tables: --overwrite replaces no others, nor these once they were edited."""
-_TABLES: Final = ("images.csv", "regions.csv")
 _REFERENCE: Final = re.compile(r"mdb\d")
 _ROW: Final = re.compile(
     r"(?P<image_id>mdb(?P<number>\d{3}))\s+(?P<tissue>[FGD])\s+(?P<finding>[A-Z]{4})(?:\s+(?P<severity>[BM]))?"
     r"(?:\s+(?P<x>\d+)\s+(?P<y>\d+)\s+(?P<radius>\d+)|\s+\*NOTE\s+3\*)?"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ImportReport:
-    """What an import wrote, and what it did not.
-
-    Attributes:
-        num_images, num_regions: written.
-        skipped: one line for each row or image that should have been usable and was not.
-        notes: one line for each known oddity of the data and how it was met.
-    """
-
-    num_images: int
-    num_regions: int
-    skipped: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 _Row = tuple[int, re.Match[str]]
@@ -85,9 +61,7 @@ def import_mini_mias(source: Path, out: Path, *, overwrite: bool = False, track:
     Raises:
         InputError: if Info.txt cannot be read or has no row, no film is found, or a table exists or cannot be written.
     """
-    check_apart(out / IMPORT_JSON, [source])
-    names = (*_TABLES, IMPORT_JSON)
-    with atomic_files(out, names, label="import", overwrite=overwrite, is_own=_is_as_imported) as folder:
+    with import_files(out, inputs=[source], overwrite=overwrite) as folder:
         findings, skipped = _read_info(source / "Info.txt")
         films = _find_films(source)
         for image_id in sorted(findings.keys() - films.keys()):
@@ -101,11 +75,7 @@ def import_mini_mias(source: Path, out: Path, *, overwrite: bool = False, track:
             _record(rows, path=films[image_id], out=out, is_located=image_id in located)
             for image_id, rows in usable.items()
         ]
-        write_regions(folder / _TABLES[1], regions)
-        write_images(folder / _TABLES[0], records)
-        digests = {name: sha256_file(folder / name) for name in _TABLES}
-        values = {"source": "mini-MIAS", "mmgkeras_version": __version__, "sha256": digests}
-        (folder / IMPORT_JSON).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        write_import(folder, name="mini-MIAS", records=records, regions=regions)
         return ImportReport(
             num_images=len(records), num_regions=len(regions), skipped=tuple(skipped), notes=(*_NOTES, *notes)
         )
@@ -117,15 +87,6 @@ _NOTES: Final = (
     "films are stored mirrored and left so: chest_wall is right on odd films, left on even ones",
     "circles are around clusters, and nobody marked every calcification: annotation is partial or none",
 )
-
-
-def _is_as_imported(path: Path) -> bool:
-    """Whether a table is what import.json beside it says, byte for byte."""
-    try:
-        digests = json.loads((path.parent / IMPORT_JSON).read_text(encoding="utf-8"))["sha256"]
-        return path.name == IMPORT_JSON or bool(digests[path.name] == sha256_file(path))
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        return False
 
 
 def _read_info(path: Path) -> tuple[dict[str, list[_Row]], list[str]]:
@@ -166,7 +127,7 @@ def _record(rows: Sequence[_Row], *, path: Path, out: Path, is_located: bool) ->
     findings = sorted({" ".join(filter(None, row.group("finding", "severity"))) for _, row in rows})
     return ImageRecord(
         image_id=first["image_id"],
-        path=Path(os.path.relpath(path.resolve(), out.resolve())).as_posix(),
+        path=relative_path(path, out),
         patient_id=f"mdb{pair:03d}-{pair + 1:03d}",
         laterality="L" if is_odd else "R",
         view="MLO",

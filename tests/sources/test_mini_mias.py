@@ -10,7 +10,8 @@ from PIL import Image
 from mmgkeras.errors import InputError
 from mmgkeras.images import estimate_chest_wall, read_pixels, tissue_mask
 from mmgkeras.schema import Region
-from mmgkeras.sources.mini_mias import ImportReport, import_mini_mias
+from mmgkeras.sources.data_set import ImportReport
+from mmgkeras.sources.mini_mias import import_mini_mias
 from mmgkeras.tables import read_images, read_regions
 
 PROSE = """Thank you for downloading.
