@@ -2,10 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .console import PATH, echo, track
+
+if TYPE_CHECKING:
+    from mmgkeras.sources.data_set import ImportReport
 
 
 @click.group("import", short_help="Turn DICOM files or a public data set into a data folder.")
@@ -30,7 +34,32 @@ def mini_mias(ctx: click.Context, source: Path, *, out: Path, overwrite: bool) -
     """
     from mmgkeras.sources.mini_mias import import_mini_mias
 
-    report = import_mini_mias(source, out, overwrite=overwrite, track=track)
+    _tell(ctx, out, import_mini_mias(source, out, overwrite=overwrite, track=track))
+
+
+@import_.command(
+    "cdd-cesm",
+    epilog="Example: mmgkeras import cdd-cesm downloads/CDD-CESM --out data/cdd-cesm",
+    short_help="CDD-CESM, the paper's data set: its low-energy images.",
+)
+@click.argument("source", metavar="DIR", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Data folder to write.")
+@click.option("--boxes", type=PATH, help="CSV file of calcification boxes, taken instead of the drawn outlines.")
+@click.option("--overwrite", is_flag=True, help="Replace images.csv and regions.csv in the data folder.")
+@click.pass_context
+def cdd_cesm(ctx: click.Context, source: Path, *, out: Path, boxes: Path | None, overwrite: bool) -> None:
+    """Turn the low-energy images of CDD-CESM below DIR into a data folder.
+
+    DIR holds the images, "Radiology manual annotations.xlsx" and "Radiology_hand_drawn_segmentations_v2.csv". Images
+    are not copied. The outlines have no class: those that may be something else than calcification become regions of
+    kind other. A row or image that could not be used although it should is listed, with exit code 1.
+    """
+    from mmgkeras.sources.cdd_cesm import import_cdd_cesm
+
+    _tell(ctx, out, import_cdd_cesm(source, out, boxes=boxes, overwrite=overwrite, track=track))
+
+
+def _tell(ctx: click.Context, out: Path, report: "ImportReport") -> None:
     for note in report.notes:
         echo(f"note: {note}")
     echo(f"{out}: {report.num_images} images, {report.num_regions} regions")

@@ -11,6 +11,7 @@ from mmgkeras.cli import main
 from PIL import Image
 
 from tests.images.dicom_files import file_of, mammogram
+from tests.sources.test_cdd_cesm import CIRCLE, database, listed
 
 
 @pytest.fixture
@@ -125,3 +126,17 @@ def test_import_dicom_counts_what_it_left_out_and_names_nobody(tmp_path: Path) -
     assert damaged.exit_code == 1
     assert "left out: 1 file: is damaged or cut short" in damaged.stdout
     assert "Doe" not in result.output + damaged.output
+
+
+def test_import_cdd_cesm_counts_beside_what_is_printed_and_lists_what_it_skipped(tmp_path: Path) -> None:
+    name = "P1_L_DM_CC"
+    source = database(tmp_path / "in", [listed(name)], calcified=[name], shapes=[(name, CIRCLE), (name, "{}")])
+    (tmp_path / "boxes.csv").write_text("ImageName,Source,Type,xmin,ymin,xmax,ymax,pixx,pixy\n")
+    arguments = ("import", "cdd-cesm", source, "--out", tmp_path / "data")
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert "note: low-energy images: 1 images of 1 patients; the data set has 1,003 of 326" in result.stdout
+    assert result.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 1 images, 1 regions"
+    assert f"error: skipped: {source / 'Radiology_hand_drawn_segmentations_v2.csv'}:3: a shape must be" in result.stderr
+    boxed = run(*arguments, "--overwrite", "--boxes", tmp_path / "boxes.csv")
+    assert boxed.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 1 images, 0 regions"
