@@ -14,6 +14,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from mmgkeras.tables.cells import to_cell
 from mmgkeras.tables.rows import write_table
 
 IMPORT_CSV: Final = "import.csv"
+_TABLE_HEAD: Final = b"file,path\n"
 COLUMNS: Final = ("file", "result", "image_id", "voi", "remark")
 """Of import.csv: `file` is the keyed hash of the path, `result` "taken" or "left out", `voi` as of `Header`."""
 _OWNED: Final = ("import.json", IMPORT_CSV, "images.csv", "images/*.png")
@@ -113,7 +115,8 @@ def import_dicom(
         raise InputError(f"{source}: must be a folder with DICOM files")
     key = key or out.parent / f"{out.name}.key"
     table = key.parent / f"{out.name}.files.csv"
-    check_outputs([table], overwrite=overwrite, inputs=[source, out, key])
+    replaces = overwrite or (not out.exists() and _is_table(table))  # of a call that was killed before `out` was there
+    check_outputs([table], overwrite=replaces, inputs=[source, out, key])
     check_apart(out, [source, key])
     check_apart(key, [source])
     paths = sorted(path for path in source.rglob("*") if path.is_file())
@@ -139,7 +142,7 @@ def import_dicom(
         write_table(temporary / IMPORT_CSV, columns=COLUMNS, rows=_rows(found))
         values = {"source": "DICOM", "mmgkeras_version": __version__, "voi": voi}
         (temporary / "import.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        _write_private_table(table, zip((one.file for one in found), paths, strict=True), overwrite=overwrite)
+        _write_private_table(table, zip((one.file for one in found), paths, strict=True), overwrite=replaces)
     num_patients = len({record.patient_id for record in records})
     return DicomImport(
         num_images=len(records),
@@ -248,6 +251,13 @@ def _read_or_make_key(path: Path) -> bytes:
     if len(secret) < _KEY_CHARACTERS:
         raise InputError(f"{path}: must hold a key of at least {_KEY_CHARACTERS} characters. Received: {len(secret)}")
     return secret
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is such a table as is written here."""
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(len(_TABLE_HEAD)) == _TABLE_HEAD
+    return False
 
 
 def _write_private_table(path: Path, rows: Iterable[tuple[str, Path]], *, overwrite: bool) -> None:

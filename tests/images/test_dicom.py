@@ -15,7 +15,7 @@ from mmgkeras.images.dicom import decode_dicom
 from mmgkeras.images.reader import read, read_with_header
 from mmgkeras.schema import ImageRecord
 
-from .dicom_files import code, file_of, item, lut, mammogram, ramp
+from .dicom_files import code, file_of, lut, mammogram, ramp
 
 RAMP = ramp()
 
@@ -286,107 +286,6 @@ class TestDamage:
         bomb = data[:start] + packer.compress(bytes(2_000_000)) + packer.flush()
         monkeypatch.setattr("mmgkeras.images.dicom._MAX_BYTES", 1_000_000)
         refused(bomb, "does not end, or within 1,000,000 bytes")
-
-
-def header_of(**attributes: object):
-    return decode_dicom(file_of(mammogram(RAMP, **attributes)))[1]
-
-
-class TestHeader:
-    @pytest.mark.parametrize(
-        ("attributes", "side", "num_notes"),
-        [
-            ({}, None, 0),
-            ({"ImageLaterality": "L"}, "L", 0),
-            ({"Laterality": "R"}, "R", 0),
-            ({"ImageLaterality": "B", "Laterality": "R"}, "R", 0),
-            ({"ImageLaterality": "L", "Laterality": "R"}, "L", 1),
-            ({"AnatomicRegionSequence": [item(AnatomicRegionModifierSequence=[code("24028007")])]}, "R", 0),
-            ({"AnatomicRegionSequence": [item(AnatomicRegionModifierSequence=[code("G-A101")])]}, "L", 0),
-        ],
-    )
-    def test_side(self, attributes: dict[str, object], side: str | None, num_notes: int) -> None:
-        header = header_of(**attributes)
-        assert (header.laterality, len(header.notes)) == (side, num_notes)
-
-    @pytest.mark.parametrize(
-        ("attributes", "view", "num_notes"),
-        [
-            ({}, None, 0),
-            ({"ViewPosition": "MLO"}, "MLO", 0),
-            ({"ViewPosition": "ABC"}, "other", 0),
-            ({"ViewCodeSequence": [code("399162004")]}, "CC", 0),
-            ({"ViewCodeSequence": [code("R-10226")], "ViewPosition": "MLO"}, "MLO", 0),
-            ({"ViewCodeSequence": [code("R-1024A")], "ViewPosition": "CC"}, "XCCL", 1),
-            ({"ViewCodeSequence": [code("R-10244")]}, "other", 0),
-            ({"PatientOrientation": "MLO"}, "MLO", 0),
-            ({"PatientOrientation": ["P", "L"]}, None, 0),
-        ],
-    )
-    def test_view(self, attributes: dict[str, object], view: str | None, num_notes: int) -> None:
-        header = header_of(**attributes)
-        assert (header.view, len(header.notes)) == (view, num_notes)
-
-    @pytest.mark.parametrize(
-        ("attributes", "spacing_mm", "note"),
-        [
-            ({}, None, ""),
-            ({"ImagerPixelSpacing": [0.1, 0.1]}, 0.1, ""),
-            ({"ImagerPixelSpacing": [0.1, 0.1], "EstimatedRadiographicMagnificationFactor": 1.25}, 0.08, ""),
-            ({"PixelSpacing": [0.07, 0.07]}, 0.07, ""),
-            ({"PixelSpacing": [0.1, 0.1], "ImagerPixelSpacing": [0.1, 0.1]}, 0.1, ""),
-            (
-                {
-                    "PixelSpacing": [0.1, 0.1],
-                    "ImagerPixelSpacing": [0.1, 0.1],
-                    "EstimatedRadiographicMagnificationFactor": 1.25,
-                },
-                0.08,
-                "",
-            ),
-            ({"PixelSpacing": [0.07, 0.07], "ImagerPixelSpacing": [0.1, 0.1]}, 0.1, "uncalibrated Pixel Spacing 0.07"),
-            (
-                {
-                    "PixelSpacing": [0.07, 0.07],
-                    "PixelSpacingCalibrationType": "FIDUCIAL",
-                    "ImagerPixelSpacing": [0.1, 0.1],
-                },
-                0.07,
-                "for it was measured",
-            ),
-            ({"NominalScannedPixelSpacing": [0.05, 0.05]}, 0.05, ""),
-            ({"ImagerPixelSpacing": [0.1, 0.2]}, None, "not square by ImagerPixelSpacing"),
-            ({"ImagerPixelSpacing": [0, 0]}, None, ""),
-        ],
-    )
-    def test_spacing(self, attributes: dict[str, object], spacing_mm: float | None, note: str) -> None:
-        header = header_of(**attributes)
-        assert header.spacing_mm == (None if spacing_mm is None else pytest.approx(spacing_mm))
-        assert bool(note) == bool(header.notes)
-        assert note in "".join(header.notes)
-
-    def test_burned_in_annotation_and_overlays_are_noted(self) -> None:
-        dataset = mammogram(RAMP, BurnedInAnnotation="YES")
-        dataset.add_new((0x6002, 0x0010), "US", 40)
-        assert len(decode_dicom(file_of(dataset))[1].notes) == 2
-
-    @pytest.mark.parametrize(
-        ("voi", "name"),
-        [(1, "VOI LUT 1 of 1"), (2, "window 1 of 2, SIGMOID"), (3, "window 2 of 2, SIGMOID")],
-    )
-    def test_what_made_the_gray_values(self, voi: int, name: str) -> None:
-        luts = [lut([0] * 2, first=0, bits=12)]
-        windows = {"WindowCenter": [1, 2], "WindowWidth": [3, 4], "VOILUTFunction": "SIGMOID"}
-        data = file_of(mammogram(RAMP, VOILUTSequence=luts, **windows))
-        assert decode_dicom(data, voi=voi)[1].voi == name
-        assert header_of().voi == "none"
-        assert header_of(WindowCenter=1, WindowWidth=2).voi == "window 1 of 1, LINEAR"
-
-    def test_it_does_not_show_the_patient(self) -> None:
-        header = header_of()
-        assert header.patient == "4711"
-        assert header_of(PatientID="").patient == ""
-        assert not any(secret in repr(header) for secret in ("4711", "Doe", "1960", "1.2.3.4"))
 
 
 def test_images_csv_may_name_a_dicom_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import hmac
+import shutil
 import stat
 from pathlib import Path
 from typing import IO, Any
@@ -176,6 +177,16 @@ class TestRefusals:
         (source.parent / "out/regions.csv").write_text("mine")
         with pytest.raises(InputError, match=r"holds regions.csv, which this command did not make"):
             imported(source, overwrite=True)
+
+    def test_the_table_of_a_call_that_was_killed_before_its_folder_was_there_is_replaced(self, source: Path) -> None:
+        table = imported(source).files
+        shutil.rmtree(source.parent / "out")
+        assert imported(source).num_images == 3
+        shutil.rmtree(source.parent / "out")
+        table.write_text("mine")
+        with pytest.raises(InputError, match="already exists"):
+            imported(source)
+        assert table.read_text() == "mine"
 
     def test_a_result_within_the_source(self, source: Path) -> None:
         with pytest.raises(InputError, match="which is read"):
