@@ -6,6 +6,7 @@ A scenario's folder has `in/` with its inputs, `out` (or `out/`) with what an ea
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -121,11 +122,32 @@ def _data_scenarios(folder: Path, *, data: Path, source: Path, store: Path, spli
     yield from _twice(folder, "phantom", phantom, {}, old_phantom)
     importing = ("import", "mini-mias", "in/mini-mias", "--out", OUT)
     yield from _twice(folder, "import", importing, {"in/mini-mias": source}, old_import)
+    dicom = make_dicom(folder / "dicom")
+    (folder / "key").mkdir()
+    (folder / "key" / "secret").write_text("k" * 32)
+    old_dicom = folder / "old-dicom"
+    _apart(_cli("import", "dicom", str(dicom), "--out", str(old_dicom), "--key", str(folder / "secret")))
+    os.cpu_count = lambda: 1  # in this process, where its calls are counted
+    reading = ("import", "dicom", "in/dicom", "--out", OUT, "--key", "in/key/secret")
+    yield from _twice(folder, "import dicom", reading, {"in/dicom": dicom, "in/key": folder / "key"}, old_dicom)
     preparing = ("prepare", "--data", "in/data", "--out", OUT, "--set", "patches.patch_px=16")
     yield from _twice(folder, "prepare", preparing, {"in/data": data}, split)
     splitting = ("split", "--store", OUT, "--num-subsets", "2")
     yield _made(folder, "split", _cli(*splitting), {OUT: store})
     yield _made(folder, "split --overwrite", _cli(*splitting, "--seed", "1", "--overwrite"), {OUT: split})
+
+
+def make_dicom(folder: Path) -> Path:
+    """Two mammograms of two patients, each a bright half at the left."""
+    from tests.images.dicom_files import file_of, mammogram
+
+    folder.mkdir()
+    for number in (1, 2):
+        stored = np.zeros((40, 30), np.int64)
+        stored[5:35, :20] = 1000 * number
+        facts = {"PatientID": f"p{number}", "ImageLaterality": "L", "SOPInstanceUID": f"1.2.840.{number}"}
+        (folder / f"{number}.dcm").write_bytes(file_of(mammogram(stored, **facts)))
+    return folder
 
 
 def _model_scenarios(folder: Path, *, data: Path, split: Path, model: Path) -> Iterator[Scenario]:

@@ -30,8 +30,6 @@ MARKS_CSV: Final = "marks.csv"
 MARKS_JSON: Final = "marks.json"
 MARK_COLUMNS: Final = ("image", "mark", "probability", "row", "col", "top", "left", "bottom", "right", "area_px")
 """Of marks.csv; `image` is the path as it was given (~/... below the home folder), the rest are `Mark`'s, from 1."""
-
-
 _MADE_BY: Final = "mmgkeras predict"
 
 

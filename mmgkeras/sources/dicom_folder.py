@@ -115,12 +115,13 @@ def import_dicom(
         raise InputError(f"{source}: must be a folder with DICOM files")
     key = key or out.parent / f"{out.name}.key"
     table = key.parent / f"{out.name}.files.csv"
-    replaces = overwrite or (not out.exists() and _is_table(table))  # of a call that was killed before `out` was there
-    check_outputs([table], overwrite=replaces, inputs=[source, out, key])
     check_apart(out, [source, key])
     check_apart(key, [source])
     paths = sorted(path for path in source.rglob("*") if path.is_file())
     with output_lock(out), atomic_folder(out, overwrite=overwrite, owned=_OWNED) as temporary:
+        # A table without its folder is of a call that was killed before the folder was there.
+        replaces = overwrite or (not out.exists() and _is_table(table))
+        check_outputs([table], overwrite=replaces, inputs=[source, out, key])
         secret = _read_or_make_key(key)
         (temporary / "images").mkdir()
         work = partial(_convert, source=source, folder=temporary / "images", secret=secret, voi=voi)
