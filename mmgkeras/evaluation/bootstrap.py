@@ -18,7 +18,7 @@ within folds, a part with one patient in a fold would seem certain there.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Final
 
 import numpy as np
@@ -107,7 +107,7 @@ def draw_resamples(
     needed: Sequence[Floats] = (),
     num_resamples: int,
 ) -> Floats:
-    """How often each unit, a patient in a fold, is in each resample: weights (R, U), the same at every call.
+    """How often each unit, a patient in a fold, is in each resample: weights (R, U), read-only, the same at every call.
 
     As many patients are drawn as there are, with replacement, in each set of folds that share patients.
 
@@ -120,7 +120,18 @@ def draw_resamples(
         needed: each (U,), counts: a set that leaves a fold without any, where it has some, is drawn again.
         num_resamples: sets of patients to draw.
     """
+    has = tuple(tuple((counts > 0).tolist()) for counts in needed)
+    return _draw(tuple(folds.tolist()), tuple(patients.tolist()), has, num_resamples)
+
+
+@lru_cache(maxsize=16)
+def _draw(
+    of_folds: tuple[int, ...], of_patients: tuple[int, ...], needed: tuple[tuple[bool, ...], ...], num_resamples: int
+) -> Floats:
+    """Kept, for every metric of a page asks for the same patients."""
     random = np.random.default_rng(0)
+    folds, patients = np.array(of_folds, dtype=np.int64), np.array(of_patients, dtype=np.int64)
+    needed_of = [np.array(has, dtype=np.bool_) for has in needed]
     weights = np.empty((num_resamples, len(folds)))
     for stratum in _strata(folds, patients):
         drawn_from, places = np.unique(patients[stratum], return_inverse=True)
@@ -133,9 +144,10 @@ def draw_resamples(
             lacks = np.zeros(len(missing), np.bool_)
             for part in parts:
                 of_part = weights[np.ix_(missing, part)]
-                for counts in needed:
-                    lacks |= (of_part @ counts[part] == 0) & bool(counts[part].any())
+                for has in needed_of:
+                    lacks |= (of_part @ has[part] == 0) & has[part].any()
             missing = missing[lacks]
+    weights.setflags(write=False)
     return weights
 
 
@@ -234,7 +246,8 @@ class PatientResamples:
         Raises:
             KeyError: for a patient that was not among those drawn from.
         """
-        return np.array([self._places[str(patient)] for patient in patient_ids], dtype=np.int64)
+        codes, names = pd.factorize(np.asarray(patient_ids, dtype=object))
+        return np.array([self._places[str(name)] for name in names], dtype=np.int64)[codes]
 
     def rate(self, hits: ArrayLike, places: NDArray[np.int64]) -> Interval | None:
         """The part that is True of `hits` (n,), patches of the patients at `places` (n,), each patch counting once.
@@ -257,7 +270,7 @@ class PatientResamples:
         table = tabulate_patients(patches, metrics=("auc",))
         if not table.pairs.any():
             return None
-        places = self.places(sorted(set(patches["patient_id"])))[table.patients]
+        places = self.places(sorted(patches["patient_id"].unique()))[table.patients]
         estimate = float(table.within_folds_auc(np.ones((1, len(places))))[0])
         contributing = [len(np.unique(places[table.pairs.any(axis=axis)])) for axis in (1, 0)]
         drawn = table.within_folds_auc(self.weights[:, places])
@@ -275,7 +288,7 @@ class PatientResamples:
 
 def resample_patients(predictions: pd.DataFrame, *, num_resamples: int) -> PatientResamples:
     """Resamples of all patients of a frame with patient_id, of all folds together."""
-    patients = np.array(sorted(set(predictions["patient_id"])), dtype=object)
+    patients = np.array(sorted(predictions["patient_id"].unique()), dtype=object)
     count = len(patients)
     weights = draw_resamples(np.zeros(count, np.int64), np.arange(count), num_resamples=num_resamples)
     return PatientResamples(patients, weights)

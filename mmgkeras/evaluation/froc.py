@@ -227,7 +227,7 @@ def _sensitivities(counts: _Counts, weights: _Floats) -> _Floats:
     weights_of_targets = weights[:, counts.owners]
     num_targets, num_images = weights_of_targets.sum(axis=1, keepdims=True), (weights @ counts.images)[:, None]
     false_positives = weights @ counts.false_positives
-    found = [(weights_of_targets * (false_positives <= rate * num_images)).sum(axis=1) for rate in RATES]
+    found = [np.einsum("rt,rt->r", weights_of_targets, false_positives <= rate * num_images) for rate in RATES]
     return divide(np.stack(found, axis=1), np.where(num_images > 0, num_targets, 0))
 
 

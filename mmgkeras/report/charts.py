@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final, Literal
 
-import matplotlib.style
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -60,6 +60,10 @@ _STYLE: Final = {
     "svg.hashsalt": "mmgkeras",
 }
 """On top of matplotlib's defaults, never of the user's own settings; a chart is the same bytes each time."""
+_SETTINGS: Final[dict[Any, Any]] = {
+    key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"
+} | _STYLE
+"""A backend would not be put back by `rc_context`."""
 _LEGEND_ROW_PX: Final = 18
 _LEFT_PX: Final = 60
 _BELOW_PX: Final = 46
@@ -225,7 +229,7 @@ def as_svg(chart: Chart) -> str:
 
 
 def _look() -> AbstractContextManager[None]:
-    return matplotlib.style.context(["default", _STYLE])
+    return matplotlib.rc_context(_SETTINGS)
 
 
 def _figure(
