@@ -5,7 +5,6 @@ it reaches the threshold, as it is drawn.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,8 @@ from scipy import ndimage
 
 from mmgkeras.images import breast_alone, resample
 from mmgkeras.overlay.marks import stitch_cells
-from mmgkeras.savedmodel.classifier import Classifier
+from mmgkeras.savedmodel.classifier import SAME_SPACING, Classifier
 from mmgkeras.schema import ActivationMap, Mammogram, ScoreMap
-
-_SAME_SPACING: Final = 0.01
-"""Pixel sizes this near are the same: nothing is resampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +69,7 @@ def detect(classifier: Classifier, mammogram: Mammogram, *, stride_px: int | Non
     """
     own_mm, spacing_mm = classifier.metadata.spacing_mm, mammogram.record.spacing_mm
     pixels, resampled_to_mm = mammogram.pixels, None
-    if own_mm is not None and spacing_mm is not None and abs(spacing_mm / own_mm - 1) > _SAME_SPACING:
+    if own_mm is not None and spacing_mm is not None and abs(spacing_mm / own_mm - 1) > SAME_SPACING:
         pixels, resampled_to_mm = resample(pixels, factor=spacing_mm / own_mm), own_mm
     pixels, breast = breast_alone(pixels)
     seen = Mammogram(pixels, mammogram.record)

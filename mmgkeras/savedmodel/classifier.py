@@ -25,6 +25,8 @@ BATCH_SIZE: Final = 64
 """Patches per call of the endpoint: the memory of a whole mammogram of overlapping patches is not needed at once."""
 SPACING_TOLERANCE: Final = 0.2
 """Beyond this relative difference of pixel sizes a model sees calcifications of a size it was not trained on."""
+SAME_SPACING: Final = 0.01
+"""Up to this relative difference pixel sizes are the same: nothing is resampled."""
 
 
 class Classifier:
@@ -45,6 +47,15 @@ class Classifier:
     def can_localise(self) -> bool:
         """Whether the model says where in a patch its answer comes from: has the endpoint `localise_patches`."""
         return LOCALISE in self._model.signatures
+
+    @property
+    def loaded(self) -> tf.Module:
+        """What TensorFlow loaded, to be saved as a part of another model."""
+        return self._model
+
+    def signature(self, endpoint: str) -> tf.types.experimental.ConcreteFunction:
+        """The function behind an endpoint, for a graph that calls it; `self` must live as long."""
+        return self._model.signatures[endpoint]
 
     def differs_in_spacing(self, spacing_mm: float | None) -> bool:
         """Whether pixels of this size are not those that the model was trained on; not where either is unknown."""
@@ -210,18 +221,27 @@ def load(path: Path) -> Classifier:
             or gives other tensors than it says.
     """
     metadata = read_metadata(path)
-    check_operations(path)
-    try:
-        model = tf.saved_model.load(str(path))
-    except Exception as error:  # a damaged or forged file makes TensorFlow raise whatever there is
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be loaded, is a file damaged or missing? {reason}") from error
+    model = load_graph(path)
     if ENDPOINT not in model.signatures:
         raise InputError(f"{path}: has no endpoint {ENDPOINT}. Received: {', '.join(model.signatures) or 'none'}")
     for endpoint in (ENDPOINT, LOCALISE):
         if endpoint in model.signatures:
             _check_endpoint(model, endpoint, metadata=metadata, path=path)
     return Classifier(path, metadata=metadata, model=model)
+
+
+def load_graph(path: Path) -> tf.Module:
+    """What TensorFlow loads of a SavedModel, once its operations are checked.
+
+    Raises:
+        InputError: if it is damaged, or holds an operation that is not allowed.
+    """
+    check_operations(path)
+    try:
+        return tf.saved_model.load(str(path))
+    except Exception as error:  # a damaged or forged file makes TensorFlow raise whatever there is
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: cannot be loaded, is a file damaged or missing? {reason}") from error
 
 
 def _check_endpoint(model: tf.Module, endpoint: str, *, metadata: ModelMetadata, path: Path) -> None:

@@ -37,7 +37,9 @@ TensorListStack TensorScatterAdd TensorScatterMax TensorScatterUpdate Tile TopK 
 Unique UniqueV2 Unpack UnsortedSegmentMax UnsortedSegmentSum VarHandleOp VarIsInitializedOp Where While Xdivy Xlogy
 ZerosLike
 """
-ALLOWED: Final = frozenset(_COMPUTING.split())
+_DECODING: Final = "Assert DecodeJpeg DecodePng DecodeRaw ExtractJpegShape StringLength Substr"
+"""Of the endpoint that takes encoded images."""
+ALLOWED: Final = frozenset([*_COMPUTING.split(), *_DECODING.split()])
 _SAVER: Final = frozenset(
     ["MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename", "StaticRegexFullMatch", "StringJoin"]
 )
