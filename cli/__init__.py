@@ -17,6 +17,7 @@ from .phantom import phantom
 from .predict import predict
 from .prepare import prepare
 from .report import report
+from .serve import serve
 from .split import split
 from .threshold import export, threshold
 
@@ -40,6 +41,7 @@ COMMANDS: tuple[click.Command, ...] = (
     overlay,
     report,
     threshold,
+    serve,
 )
 for _command in (*COMMANDS, export):
     main.add_command(_command)

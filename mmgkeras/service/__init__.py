@@ -1,0 +1,1 @@
+"""A model behind HTTP, by the REST API of TensorFlow Serving."""
