@@ -12,6 +12,7 @@ Examples:
   mmgkeras predict films/*.png --spacing-mm 0.05 --out marked
   mmgkeras predict my.png --marks-per-image 2
   mmgkeras predict my.png --model saved_models/mine-1/1
+  mmgkeras predict study/*.dcm --dicom-out results
 """
 
 
@@ -38,6 +39,11 @@ Examples:
     help="False marks an image, on phantoms, that are put up with; instead of --threshold, of the detector alone.",
 )
 @click.option("--stride", type=click.IntRange(min=1), help="Pixels between patches.  [default: the model's]")
+@click.option(
+    "--dicom-out",
+    type=PATH,
+    help="A folder for results that a PACS takes: marked image (SC), marks (SEG), CAD report (SR).",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the results that are there.")
 @click.pass_context
 def predict(
@@ -51,6 +57,7 @@ def predict(
     threshold: float | None,
     marks_per_image: float | None,
     stride: int | None,
+    dicom_out: Path | None,
     overwrite: bool,
 ) -> None:
     """Mark what may be calcification on mammograms: DICOM, PNG, JPEG, TIFF or PGM.
@@ -70,6 +77,7 @@ def predict(
         threshold=threshold,
         marks_per_image=marks_per_image,
         stride_px=stride,
+        dicom_out=dicom_out,
         overwrite=overwrite,
         track=track,
     )

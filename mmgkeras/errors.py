@@ -51,6 +51,19 @@ class WeightsError(MmgError):
 
 
 @contextmanager
+def extra_needed(extra: str, *, to: str) -> Iterator[None]:
+    """Turns a package that is not installed, for it belongs to an extra, into one line that says how to install it.
+
+    Raises:
+        InputError: for a ModuleNotFoundError of the block.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{to} needs {error.name}, which is not installed: pip install 'mmgkeras[{extra}]'") from error
+
+
+@contextmanager
 def errors_of_writing(path: Path) -> Iterator[None]:
     """Turns what the system says against writing to `path` into one line.
 

@@ -1,5 +1,6 @@
 """Fixtures of all tests, and the comparison of the skipped ones with tests/expected_skips.txt."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,19 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"{NEEDS_SHARED_DATA}: real mammograms that are not part of the project")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """Finds a program that the project does not need; the test skips where it is not installed."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"needs {name}: a program that is not part of the project")
+        return path
+
+    return find
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,9 +81,10 @@ def _expected_skips(listed: Path) -> Iterator[str]:
         if not line or line.startswith("#"):
             continue
         condition, _, nodeid = line.partition(": ")
-        if condition != NEEDS_SHARED_DATA or not nodeid:
-            raise pytest.UsageError(f"{listed}:{number}: must read '{NEEDS_SHARED_DATA}: TEST'. Received: {line!r}")
-        if not SHARED_DATA.is_dir():
+        needs, _, thing = condition.partition(" ")
+        if needs != "needs" or not thing or not nodeid:
+            raise pytest.UsageError(f"{listed}:{number}: must read 'needs PROGRAM: TEST'. Received: {line!r}")
+        if not (SHARED_DATA.is_dir() if condition == NEEDS_SHARED_DATA else shutil.which(thing)):
             yield nodeid
 
 

@@ -82,7 +82,7 @@ def decode_dicom(data: bytes, *, voi: int = 1) -> tuple[Pixels, Header]:
         InputError: for damage, a file that is no mammogram for presentation, a transfer syntax or kind of pixels that
             is not supported, a size over the limit, a `voi` that the header has not.
     """
-    with _pydicom_faults():
+    with pydicom_faults():
         dataset = _parse(data)
         check_is_mammogram(dataset)
         _check_pixels(dataset)
@@ -92,7 +92,7 @@ def decode_dicom(data: bytes, *, voi: int = 1) -> tuple[Pixels, Header]:
 
 
 @contextmanager
-def _pydicom_faults() -> Iterator[None]:
+def pydicom_faults() -> Iterator[None]:
     """Turns what pydicom and its decoders raise into the one error; their words, which may hold names, are not told."""
     try:
         with warnings.catch_warnings():

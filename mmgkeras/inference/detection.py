@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmgkeras.images import breast_alone, resample
-from mmgkeras.overlay.marks import stitch_cells
+from mmgkeras.overlay.marks import enlarge, stitch_cells
 from mmgkeras.savedmodel.classifier import SAME_SPACING, Classifier
 from mmgkeras.schema import ActivationMap, Mammogram, ScoreMap
 
@@ -90,6 +90,29 @@ def on_breast(score_map: ScoreMap, breast: NDArray[np.bool_]) -> ScoreMap:
 
 def find_marks(detection: Detection, *, threshold: float, shape: tuple[int, int]) -> list[Mark]:
     """The marks on an image of this shape (H, W), the most probable first."""
+    _, numbered = _numbered_marks(detection, threshold=threshold, shape=shape)
+    return [mark for _, mark in numbered]
+
+
+def mark_map(detection: Detection, *, threshold: float, shape: tuple[int, int]) -> NDArray[np.uint16]:
+    """(H, W) which mark each pixel belongs to: from 1 its place in `find_marks`, 0 where there is none.
+
+    Each mark has a pixel at least, also where the image is coarser than what the model saw.
+    """
+    parts, numbered = _numbered_marks(detection, threshold=threshold, shape=shape)
+    places = np.zeros(len(numbered) + 1, dtype=np.uint16)
+    places[[number for number, _ in numbered]] = np.arange(1, len(numbered) + 1)
+    pixels = enlarge(places[parts], shape)
+    for place, (_, mark) in enumerate(numbered, start=1):
+        if not (pixels == place).any():
+            pixels[round(mark.row), round(mark.col)] = place
+    return pixels
+
+
+def _numbered_marks(
+    detection: Detection, *, threshold: float, shape: tuple[int, int]
+) -> tuple[NDArray[np.int32], list[tuple[int, Mark]]]:
+    """(height, width) the connected parts of the model's image by number, and the mark of each, as in `find_marks`."""
     grid = detection.score_map.grid
     mean = detection.score_map.stitch()
     parts, count = ndimage.label(mean >= threshold)
@@ -99,19 +122,18 @@ def find_marks(detection: Detection, *, threshold: float, shape: tuple[int, int]
     for number, (rows, cols) in enumerate(ndimage.find_objects(parts, max_label=count), start=1):
         is_part = parts[rows, cols] == number
         row, col = _peak(np.where(is_part, inside[rows, cols], -np.inf))
-        marks.append(
-            Mark(
-                probability=float(mean[rows, cols][is_part].max()),
-                row=round((rows.start + row + 0.5) * down - 0.5, 1),
-                col=round((cols.start + col + 0.5) * across - 0.5, 1),
-                top=round(rows.start * down),
-                left=round(cols.start * across),
-                bottom=round(rows.stop * down),
-                right=round(cols.stop * across),
-                area_px=round(int(is_part.sum()) * down * across),
-            )
+        mark = Mark(
+            probability=float(mean[rows, cols][is_part].max()),
+            row=round((rows.start + row + 0.5) * down - 0.5, 1),
+            col=round((cols.start + col + 0.5) * across - 0.5, 1),
+            top=round(rows.start * down),
+            left=round(cols.start * across),
+            bottom=round(rows.stop * down),
+            right=round(cols.stop * across),
+            area_px=round(int(is_part.sum()) * down * across),
         )
-    return sorted(marks, key=lambda mark: (-mark.probability, mark.top, mark.left))
+        marks.append((number, mark))
+    return parts, sorted(marks, key=lambda pair: (-pair[1].probability, pair[1].top, pair[1].left))
 
 
 def _peak(values: NDArray[np.floating]) -> tuple[float, float]:

@@ -5,13 +5,14 @@ How a mark is found is `detection`'s; how a picture looks is `overlay`'s.
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
 from mmgkeras import __version__
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.images import Single, read_single
 from mmgkeras.inference.detection import Detection, Mark, detect, find_marks
@@ -19,6 +20,7 @@ from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay, save_pic
 from mmgkeras.json_files import home_path
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
+from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.detector import model_folder, read_detector
@@ -92,6 +94,7 @@ def predict(
     threshold: float | None = None,
     marks_per_image: float | None = None,
     stride_px: int | None = None,
+    dicom_out: Path | None = None,
     overwrite: bool = False,
     track: Track = untracked,
 ) -> Predictions:
@@ -107,6 +110,7 @@ def predict(
         marks_per_image: instead of a threshold, of the detector alone: the one with so many false marks an image on
             phantoms.
         stride_px: distance between patches in pixels of the model; None for the model's.
+        dicom_out: the folder of results for a PACS, as `pacs.dicom_results` makes them; DICOM files alone have any.
         overwrite: replace results that are there.
         track: called with the paths.
 
@@ -125,18 +129,24 @@ def predict(
     names = _names(paths)
     check_apart(out, [model, *paths])
     written = [MARKS_CSV, MARKS_JSON, *(place for name in names.values() for place in (name, f"{PREVIEWS}/{name}"))]
-    with atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own) as folder:
+    with (
+        atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own) as folder,
+        _dicom_writer(dicom_out, names, overwrite=overwrite) as write_dicom,
+    ):
         classifier = load(model)
         done = Predictions(classifier.metadata.threshold if threshold is None else threshold)
+        algorithm = dicom_out and Algorithm.of(classifier, threshold=done.threshold, stride_px=stride_px)
         for path in track(paths, "mark mammograms"):
             try:
                 single = read_single(path, laterality=laterality, spacing_mm=spacing_mm)
                 detection = detect(classifier, single.mammogram, stride_px=stride_px)
+                height, width = single.mammogram.pixels.shape
+                marks = find_marks(detection, threshold=done.threshold, shape=(height, width))
+                write_dicom(path, single=single, detection=detection, marks=marks, algorithm=algorithm)
                 _draw(detection, single, folder / names[path], threshold=done.threshold)
             except InputError as error:
                 done.skipped[path] = "; ".join(str(error).splitlines()).removeprefix(f"{path}: ")
                 continue
-            shape = single.mammogram.pixels.shape
             done.notes.extend(f"{home_path(path)}: {note}" for note in single.notes)
             done.images.append(
                 Predicted(
@@ -145,7 +155,7 @@ def predict(
                     side_from=single.side_from,
                     hangs_mirrored=single.hangs_mirrored,
                     resampled_to_mm=detection.resampled_to_mm,
-                    marks=find_marks(detection, threshold=done.threshold, shape=(shape[0], shape[1])),
+                    marks=marks,
                     picture=out / names[path],
                 )
             )
@@ -164,6 +174,19 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
             number += 1
         names[path] = f"{stem}.png" if number == 1 else f"{stem}-{number}.png"
     return names
+
+
+@contextmanager
+def _dicom_writer(folder: Path | None, names: Mapping[Path, str], *, overwrite: bool) -> Iterator[Callable[..., None]]:
+    """Yields what writes the DICOM results of one mammogram; nothing is written where no folder is given."""
+    if folder is None:
+        yield lambda *_, **__: None
+        return
+    with extra_needed("pacs", to="--dicom-out"):
+        from mmgkeras.pacs.dicom_results import dicom_files
+    check_apart(folder, names)
+    with dicom_files(folder, {path: Path(name).stem for path, name in names.items()}, overwrite=overwrite) as write:
+        yield write
 
 
 def _draw(detection: Detection, single: Single, path: Path, *, threshold: float) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmgkeras.inference.detection import Detection, detect, find_marks
+from mmgkeras.inference.detection import Detection, detect, find_marks, mark_map
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.schema import ActivationMap, Grid, ImageRecord, Mammogram, ScoreMap
 
@@ -73,3 +73,27 @@ def test_a_mark_points_at_the_peak_of_its_activation_and_the_most_probable_comes
     assert [round(mark.probability, 3) for mark in marks] == [0.9, 0.7]
     assert [(mark.row, mark.col) for mark in marks] == [(17.5, 21.5), (5.5, 1.5)]
     assert [(mark.top, mark.left, mark.bottom, mark.right) for mark in marks] == [(16, 8, 24, 24), (0, 0, 8, 8)]
+
+
+def test_the_map_of_marks_numbers_them_as_they_are_listed() -> None:
+    grid = Grid(24, 24, 8, 8, "left")
+    probabilities = np.zeros((3, 3), np.float32)
+    probabilities[0, 0], probabilities[2, 1:] = 0.7, 0.9
+    detection = Detection(ScoreMap("x", grid, probabilities), None, None)
+    expected = np.zeros((3, 3), np.uint16)
+    expected[0, 0], expected[2, 1:] = 2, 1
+    for factor in (1, 2):
+        places = mark_map(detection, threshold=0.5, shape=(24 * factor, 24 * factor))
+        np.testing.assert_array_equal(places, expected.repeat(8 * factor, axis=0).repeat(8 * factor, axis=1))
+    assert not mark_map(detection, threshold=0.95, shape=(24, 24)).any()
+
+
+def test_a_mark_smaller_than_a_pixel_of_the_image_has_one_all_the_same() -> None:
+    grid = Grid(20, 20, 4, 4, "left")
+    breast = np.zeros((20, 20), dtype=np.bool_)
+    breast[9, 9] = breast[17, 2] = True
+    detection = Detection(ScoreMap("x", grid, np.full((5, 5), 0.9, np.float32), breast=breast), None, None)
+    marks = find_marks(detection, threshold=0.5, shape=(5, 5))
+    places = mark_map(detection, threshold=0.5, shape=(5, 5))
+    assert sorted(places[places > 0]) == [1, 2]
+    assert [places[round(mark.row), round(mark.col)] for mark in marks] == [1, 2]

@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 from click.testing import CliRunner
 from mmgkeras.cli import main
 from PIL import Image
+from pydicom import dcmread
 
 from mmgkeras.errors import InputError
 from mmgkeras.inference.predict import predict
+from tests.pacs.readings import write_source
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +97,48 @@ def test_the_command_prints_a_line_an_image_and_exits_with_1_after_a_bad_one(mod
     assert result.stdout.startswith(f"{good}: 1 mark, ")
     assert f"error: {bad}: " in result.stderr
     assert CliRunner().invoke(main, ["predict"]).exit_code == 2
+
+
+class TestDicomOut:
+    def test_results_of_dicom_files_alone_go_to_the_folder(self, deep_model_path: Path, films: Path) -> None:
+        source, png = write_source(films / "a.dcm"), films / "one" / "=film L_CC.png"
+        done = predict(
+            [source, png], out=films / "out", model=deep_model_path, threshold=0.01, dicom_out=films / "results"
+        )
+        assert [image.path for image in done.images] == [source]
+        assert "must be DICOM" in done.skipped[png]
+        assert sorted(path.name for path in (films / "results").iterdir()) == ["a-sc.dcm", "a-seg.dcm", "a-sr.dcm"]
+        report = dcmread(films / "results" / "a-sr.dcm")
+        assert report.PatientID == "4711"
+        marks = pd.read_csv(films / "out" / "marks.csv")
+        assert len(marks) == len(dcmread(films / "results" / "a-seg.dcm").SegmentSequence) >= 1
+
+    def test_tables_console_and_pictures_name_no_patient(
+        self, deep_model_path: Path, films: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        source = write_source(
+            films / "a.dcm", PatientName="SECRET^NAME", PatientID="SECRET-ID", AccessionNumber="SECRET"
+        )
+        arguments = [str(source), "--model", str(deep_model_path), "--out", str(films / "out"), "--threshold", "0.01"]
+        result = CliRunner().invoke(main, ["predict", *arguments, "--dicom-out", str(films / "results")])
+        assert result.exit_code == 0, result.output
+        told = result.output + "".join(capfd.readouterr())
+        told += (films / "out" / "marks.csv").read_text() + (films / "out" / "marks.json").read_text()
+        assert "SECRET" not in told
+        assert "19600102" not in told
+        assert b"SECRET" not in (films / "out" / "a.png").read_bytes()
+
+    def test_a_folder_that_holds_the_images_is_refused(self, deep_model_path: Path, films: Path) -> None:
+        source = write_source(films / "a.dcm")
+        with pytest.raises(InputError, match="which is read"):
+            predict([source], out=films / "out", model=deep_model_path, dicom_out=films)
+
+    def test_without_the_extra_it_says_how_to_install_it(
+        self, deep_model_path: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delitem(sys.modules, "mmgkeras.pacs.dicom_results", raising=False)
+        monkeypatch.setitem(sys.modules, "highdicom", None)
+        source = write_source(films / "a.dcm")
+        with pytest.raises(InputError, match=r"--dicom-out needs highdicom.*pip install 'mmgkeras\[pacs\]'"):
+            predict([source], out=films / "out", model=deep_model_path, dicom_out=films / "results")
+        assert not (films / "out").exists()

@@ -1,0 +1,1 @@
+"""Results that a PACS takes, and the listener that receives its images. Needs the extra `pacs`."""

@@ -1,0 +1,79 @@
+"""Which model made a result, by which threshold: what every DICOM result says of itself.
+
+Owns the identity of a model.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from mmgkeras import __version__
+from mmgkeras.files import sha256_file
+from mmgkeras.overlay.draw import DISCLAIMER
+from mmgkeras.savedmodel.classifier import Classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A model with its settings.
+
+    Attributes:
+        name, version: of the model's folder, `saved_models/<name>/<version>`.
+        network: such as "resnet18".
+        model_sha256: of its graph and weights.
+        store_checksum: of the patch store that it was trained on.
+        threshold: of the marks.
+        stride_px: distance between patches in pixels of the model.
+        spacing_mm: the model's pixel size; None where it has none.
+    """
+
+    name: str
+    version: str
+    network: str
+    model_sha256: str
+    store_checksum: str
+    threshold: float
+    stride_px: int
+    spacing_mm: float | None
+
+    @classmethod
+    def of(cls, classifier: Classifier, *, threshold: float, stride_px: int | None) -> Self:
+        """The identity of a loaded model."""
+        metadata, folder = classifier.metadata, classifier.path.resolve()
+        return cls(
+            name=folder.parent.name,
+            version=folder.name,
+            network=metadata.network,
+            model_sha256=model_sha256(folder),
+            store_checksum=metadata.store_checksum,
+            threshold=threshold,
+            stride_px=stride_px or metadata.stride_px,
+            spacing_mm=metadata.spacing_mm,
+        )
+
+    @property
+    def title(self) -> str:
+        """The software and the model, in a few words."""
+        return f"mmgkeras {__version__}, model {self.name} {self.version}"
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The settings and checksums, by name."""
+        spacing = {} if self.spacing_mm is None else {"pixel size": f"{self.spacing_mm:g} mm"}
+        return {
+            "threshold": f"{self.threshold:.6g}",
+            "stride": f"{self.stride_px} px",
+            **spacing,
+            "network": self.network,
+            "model sha256": self.model_sha256,
+            "training store sha256": self.store_checksum,
+            "use": DISCLAIMER,
+        }
+
+
+def model_sha256(folder: Path) -> str:
+    """The SHA-256, in hexadecimal, of a SavedModel's graph and weights: of the names and checksums of their files."""
+    files = [folder / "saved_model.pb", *sorted((folder / "variables").iterdir())]
+    lines = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
