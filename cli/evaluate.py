@@ -67,6 +67,7 @@ def evaluate(
         from mmgkeras.evaluation.outputs import recompute_metrics
 
         summary = recompute_metrics(files, out=out, twins=twins, threshold=threshold, overwrite=overwrite)
+        is_external = False
     elif models and store is not None and not files:
         quiet_tensorflow()
         from mmgkeras.inference.evaluate import evaluate as evaluate_models
@@ -74,9 +75,9 @@ def evaluate(
         evaluation = evaluate_models(
             models, store=store, out=out, twins=twins, threshold=threshold, overwrite=overwrite, track=track
         )
-        summary = evaluation.summary
+        summary, is_external = evaluation.summary, evaluation.is_external
         for note in evaluation.notes:
             echo(f"note: {note}", err=True)
     else:
         raise click.UsageError("Give --model and --store, or --predictions alone.")
-    echo(as_text(summary))
+    echo(as_text(summary, is_external=is_external))

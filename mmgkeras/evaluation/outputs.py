@@ -13,7 +13,8 @@ from typing import Any, Final
 import pandas as pd
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.interval import Difference
+from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
+from mmgkeras.evaluation.interval import Difference, Interval
 from mmgkeras.evaluation.metrics import (
     CONFUSION,
     METRICS,
@@ -70,7 +71,7 @@ def write_metrics(
         InputError: if a file exists and `overwrite` is not set, or cannot be written; or a positive lacks its twin.
     """
     check_outputs([folder / name for name in METRIC_FILES], overwrite=overwrite)
-    summary = summarise(predictions, threshold=threshold, twins=twins, timing=timing)
+    summary = summarise(predictions, threshold=threshold, twins=twins, timing=timing, num_resamples=NUM_RESAMPLES)
     mammograms = measure_mammograms(predictions, threshold=threshold, seconds=seconds)
     with atomic_file(folder / METRICS_JSON, overwrite=overwrite) as path:
         path.write_text(json.dumps(as_json(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -141,6 +142,7 @@ def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:
         "mammogram_accuracy": selection.mammogram_accuracy,
         WITHIN_IMAGE_AUC: selection.within_image_auc,
         SENSITIVITY_AT_SPECIFICITY: selection.sensitivity_at_98_specificity,
+        f"{SENSITIVITY_AT_SPECIFICITY}_interval": _bounds(selection.sensitivity_interval),
         "num_folds": len(selection.folds),
         **_counts(selection.counts),
         "always_no": {name: selection.always_no[name] for name in METRICS},
@@ -150,6 +152,13 @@ def _selection_as_json(selection: SelectionSummary) -> dict[str, Any]:
         "pooled": None if selection.pooled is None else _metrics_as_json(selection.pooled),
         "folds": {str(fold): _metrics_as_json(metrics) for fold, metrics in selection.folds.items()},
     }
+
+
+def _bounds(interval: Interval | None) -> list[float] | None:
+    """The bounds of a 95 % interval, None where it has none."""
+    if interval is None or interval.low is None or interval.high is None:
+        return None
+    return [interval.low, interval.high]
 
 
 def _difference_as_json(difference: Difference | None) -> dict[str, float | None] | None:
@@ -187,28 +196,39 @@ def _texts(metrics: Mapping[str, float | None]) -> dict[str, object]:
     return {name: NOT_AVAILABLE if value is None else value for name, value in metrics.items()}
 
 
-def as_text(summary: Summary) -> str:
-    """The metrics on tissue patches and on all, what to hold them against, and the times."""
+def as_text(summary: Summary, *, is_external: bool = False) -> str:
+    """The metrics on tissue patches and on all, what to hold them against, and the times.
+
+    Args:
+        summary: of predictions.
+        is_external: they are of a store that no model was trained on, and each fold is a model that scored all of it.
+    """
     lines = [
-        *_selection_lines(f"Tissue patches (breast on at least {TISSUE_FRACTION:.0%})", summary.tissue),
+        *_selection_lines(
+            f"Tissue patches (breast on at least {TISSUE_FRACTION:.0%})", summary.tissue, is_external=is_external
+        ),
         "",
-        *_selection_lines("All patches", summary.all_patches),
+        *_selection_lines("All patches", summary.all_patches, is_external=is_external),
         "",
         *_closing_lines(summary),
     ]
     return "\n".join(lines)
 
 
-def _selection_lines(title: str, selection: SelectionSummary) -> Iterator[str]:
+def _selection_lines(title: str, selection: SelectionSummary, *, is_external: bool) -> Iterator[str]:
     yield title
     yield from _count_lines(selection.counts)
     yield _row("", _SHORT_NAMES)
     if len(selection.folds) == 1:
-        yield _row(f"fold {next(iter(selection.folds))}", [number(selection.mean[name]) for name in METRICS])
+        name = "whole store" if is_external else f"fold {next(iter(selection.folds))}"
+        yield _row(name, [number(selection.mean[name]) for name in METRICS])
     else:
         for fold, metrics in selection.folds.items():
-            yield _row(f"fold {fold}", [number(getattr(metrics, name)) for name in METRICS])
-        yield _row("mean of folds", [number(selection.mean[name]) for name in METRICS])
+            yield _row(
+                f"model fold {fold}" if is_external else f"fold {fold}",
+                [number(getattr(metrics, name)) for name in METRICS],
+            )
+        yield _row("mean" if is_external else "mean of folds", [number(selection.mean[name]) for name in METRICS])
         if selection.pooled is not None:
             yield _row("pooled", [number(getattr(selection.pooled, name)) for name in METRICS])
     yield _row("always no", [number(selection.always_no[name]) for name in METRICS])
@@ -218,7 +238,10 @@ def _selection_lines(title: str, selection: SelectionSummary) -> Iterator[str]:
         yield f"  AUC of scores without training{named}:"
         yield from _pairs([(name, number(value)) for name, value in selection.baselines.items()])
     yield f"  Accuracy of each mammogram, mean: {number(selection.mammogram_accuracy)}"
-    yield f"  Sensitivity at a specificity of {SPECIFICITY:.0%}: {number(selection.sensitivity_at_98_specificity)}"
+    bounds = _bounds(selection.sensitivity_interval)
+    interval = "" if bounds is None else f" (95 % interval {number(bounds[0])} to {number(bounds[1])})"
+    sensitivity = number(selection.sensitivity_at_98_specificity)
+    yield f"  Sensitivity at a specificity of {SPECIFICITY:.0%}: {sensitivity}{interval}"
     yield f"  AUC within each mammogram: {number(selection.within_image_auc)}"
 
 

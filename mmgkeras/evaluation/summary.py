@@ -6,6 +6,7 @@ alone; only times are brought along.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import PATCH, BootstrapMetrics, bootstrap_metrics, estimates
 from mmgkeras.evaluation.comparison import mean_areas
-from mmgkeras.evaluation.interval import Difference
+from mmgkeras.evaluation.interval import Difference, Interval
 from mmgkeras.evaluation.metrics import (
     SENSITIVITY_AT_SPECIFICITY,
     THRESHOLD,
@@ -60,6 +61,7 @@ class SelectionSummary:
             one of them.
         within_image_auc: mean over folds of the AUC of positives against the negatives of the same image alone.
         sensitivity_at_98_specificity: mean over folds, each at a threshold of its own.
+        sensitivity_interval: the same with its interval by patient; None where that was not asked for.
     """
 
     folds: Mapping[int, Metrics]
@@ -72,6 +74,7 @@ class SelectionSummary:
     above_best: Difference | None
     within_image_auc: float | None
     sensitivity_at_98_specificity: float | None
+    sensitivity_interval: Interval | None = None
 
     @property
     def best_baseline(self) -> tuple[str, float] | None:
@@ -139,6 +142,7 @@ def summarise(
     threshold: float = THRESHOLD,
     twins: pd.DataFrame | None = None,
     timing: Timing | None = None,
+    num_resamples: int = 0,
 ) -> Summary:
     """The summary of a frame with the columns of predictions.csv.
 
@@ -147,13 +151,17 @@ def summarise(
         threshold: a probability of at least this says calcification.
         twins: predictions on the calcification-free twins of the positives, same fold, image_id, row and col.
         timing: brought along as it is.
+        num_resamples: sets of patients to draw for an interval; without any there is none.
 
     Raises:
         InputError: if a positive has no twin, or a twin is positive itself.
     """
+    summary_of = partial(
+        _summarise_selection, folds=_folds(predictions), threshold=threshold, num_resamples=num_resamples
+    )
     return Summary(
-        tissue=_summarise_selection(selected(predictions, TISSUE), folds=_folds(predictions), threshold=threshold),
-        all_patches=_summarise_selection(predictions, folds=_folds(predictions), threshold=threshold),
+        tissue=summary_of(selected(predictions, TISSUE)),
+        all_patches=summary_of(predictions),
         threshold=threshold,
         twins=None if twins is None else _summarise_twins(predictions, twins),
         timing=timing,
@@ -206,7 +214,9 @@ def _folds(predictions: pd.DataFrame) -> list[int]:
     return sorted(int(fold) for fold in predictions["fold"].unique())
 
 
-def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], threshold: float) -> SelectionSummary:
+def _summarise_selection(
+    patches: pd.DataFrame, *, folds: Sequence[int], threshold: float, num_resamples: int
+) -> SelectionSummary:
     parts = [patches[patches["fold"] == fold] for fold in folds]
     by_fold = {fold: measure(part, threshold=threshold) for fold, part in zip(folds, parts, strict=True)}
     # A score of 0 lies below every threshold that is allowed.
@@ -228,7 +238,16 @@ def _summarise_selection(patches: pd.DataFrame, *, folds: Sequence[int], thresho
         above_best=_above_best(patches, baselines, folds=folds),
         within_image_auc=mean(estimates(table, WITHIN_IMAGE_AUC, folds)),
         sensitivity_at_98_specificity=mean(estimates(table, SENSITIVITY_AT_SPECIFICITY, folds)),
+        sensitivity_interval=_sensitivity_interval(patches, folds=folds, num_resamples=num_resamples),
     )
+
+
+def _sensitivity_interval(patches: pd.DataFrame, *, folds: Sequence[int], num_resamples: int) -> Interval | None:
+    if not num_resamples:
+        return None
+    metrics = (SENSITIVITY_AT_SPECIFICITY,)
+    found = bootstrap_metrics(patches, num_resamples=num_resamples, folds=folds, metrics=metrics)
+    return found.fold_mean[SENSITIVITY_AT_SPECIFICITY]
 
 
 def _best(baselines: Mapping[str, float | None]) -> tuple[str, float] | None:

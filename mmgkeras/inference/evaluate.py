@@ -21,7 +21,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
 from mmgkeras.savedmodel.detector import model_folder
-from mmgkeras.schema import CALCIFICATION
+from mmgkeras.schema import CALCIFICATION, UNKNOWN
 from mmgkeras.study.layout import PREDICTIONS_CSV
 from mmgkeras.tables import write_predictions
 
@@ -30,10 +30,18 @@ TWINS_CSV: Final = "twins.csv"
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The summary, and what a reader of it must know besides, one line each."""
+    """What came of a call.
+
+    Attributes:
+        summary: of the metrics.
+        notes: what a reader of them must know besides, one line each.
+        is_external: whether the store is another than the models were trained on: a fold is then a model, and each
+            scored all of the store.
+    """
 
     summary: Summary
     notes: Sequence[str]
+    is_external: bool
 
 
 def evaluate(
@@ -69,7 +77,7 @@ def evaluate(
         opened = PatchStore.open(store, verify=True)
         opened_twins = None if twins is None else PatchStore.open(twins, verify=True)
         folds: dict[int, Path] = {}
-        scored, scored_twins, notes = [], [], []
+        scored, scored_twins, notes, is_external, num_unknown = [], [], [], [], 0
         for path in models:
             classifier = load(path)
             fold = classifier.metadata.fold
@@ -78,12 +86,18 @@ def evaluate(
             unseen = unseen_patches(classifier, opened)
             notes.extend(_notes(classifier, opened, threshold=threshold))
             score = partial(predict_store, classifier, fold=fold, track=track)
-            scored.append(score(opened, indices=unseen))
+            labels = opened.patches["label"].to_numpy()[unseen]
+            is_external.append(opened.checksum != classifier.metadata.store_checksum)
+            what = f"all of {store.name}" if is_external[-1] else f"fold {fold}"
+            scored.append(score(opened, indices=unseen, only_known=True, label=f"score {what}"))
+            num_unknown += int((labels == UNKNOWN).sum())
             if opened_twins is not None:
-                labels = opened.patches["label"].to_numpy()[unseen]
                 indices = twin_patches(opened, opened_twins, unseen[labels == CALCIFICATION])
-                scored_twins.append(score(opened_twins, indices=indices, label="score twins of"))
-        return _write(folder, scored, scored_twins, threshold=threshold, notes=notes)
+                scored_twins.append(score(opened_twins, indices=indices, label=f"score twins of {what}"))
+        if num_unknown:
+            notes.append(f"{num_unknown:,} patches of unknown label were not scored and are not in {PREDICTIONS_CSV}")
+        summary = _write(folder, scored, scored_twins, threshold=threshold)
+        return Evaluation(summary, notes, is_external=any(is_external))
 
 
 def _write(
@@ -92,8 +106,7 @@ def _write(
     scored_twins: Sequence[StorePredictions],
     *,
     threshold: float,
-    notes: Sequence[str],
-) -> Evaluation:
+) -> Summary:
     predictions = pd.concat([part.predictions for part in scored], ignore_index=True)
     write_predictions(folder / PREDICTIONS_CSV, predictions)
     twins = None
@@ -104,7 +117,7 @@ def _write(
     is_cold = timing["is_cold"] == 1
     warm = timing[~is_cold]
     keys = zip(warm["fold"].tolist(), warm["image_id"].tolist(), strict=True)
-    summary = write_metrics(
+    return write_metrics(
         folder,
         predictions,
         threshold=threshold,
@@ -112,7 +125,6 @@ def _write(
         seconds=dict(zip(keys, warm["infer_s"].tolist(), strict=True)),
         timing=summarise_times(timing.loc[is_cold, "infer_s"].tolist(), warm["infer_s"].tolist(), hardware=hardware()),
     )
-    return Evaluation(summary, notes)
 
 
 def _notes(classifier: Classifier, store: PatchStore, *, threshold: float) -> list[str]:

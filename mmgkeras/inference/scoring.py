@@ -8,7 +8,7 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.baselines import baseline_scores
-from mmgkeras.inference.timing import classify_timed, open_source
+from mmgkeras.inference.timing import Source, classify_timed, open_source
 from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.metadata import patients_digest
+from mmgkeras.schema import UNKNOWN, Pixels
 from mmgkeras.study.run_files import TIMING
 from mmgkeras.tables import BASELINE_PREFIX
+
+TIMED_IMAGES: Final = 10
+"""Of a store of which only the known patches are scored, so many mammograms are scored whole, for their time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +94,9 @@ def predict_store(
     indices: NDArray[np.int64],
     fold: int,
     data: Path | None = None,
+    only_known: bool = False,
     track: Track = untracked,
-    label: str = "score",
+    label: str | None = None,
 ) -> StorePredictions:
     """The model's probabilities and the baselines of the patches `indices` (n,) of a store, and their times.
 
@@ -102,8 +107,11 @@ def predict_store(
         fold: 1-based, written beside every patch.
         data: the data folder that the store was made of, to time reading, dividing and drawing too; whole images must
             be asked for then. Without it only the inference is timed.
+        only_known: leave out patches of unknown label, and ask but once about those without any brightness. The first
+            `TIMED_IMAGES` images are scored whole all the same and they alone are timed: the time is that of whole
+            images.
         track: called with the images.
-        label: what it is told of them, before the fold's number.
+        label: what it is told of them; None for the fold.
 
     Raises:
         InputError: if the store has patches that the model cannot take, no patch is asked for, or the data folder is
@@ -113,23 +121,65 @@ def predict_store(
     if len(indices) == 0:
         raise InputError(f"{store.path}: has no patches to score in fold {fold}")
     chosen = store.patches.iloc[indices].assign(index=indices)
-    images = [group for _, group in chosen.groupby("image_id", sort=False)]
+    images = [
+        group
+        for _, group in chosen.groupby("image_id", sort=False)
+        if not only_known or (group["label"] != UNKNOWN).any()
+    ]
+    if not images:
+        raise InputError(f"{store.path}: the label of every patch to score is unknown; there is nothing to measure")
     source = None if data is None else open_source(data, [str(image["image_id"].iloc[0]) for image in images])
     frames: list[pd.DataFrame] = []
     times: list[dict[str, Any]] = []
-    for image in track(images, f"{label} fold {fold}"):
+    blank: float | None = None
+    for image in track(images, label or f"score fold {fold}"):
         image_id = str(image["image_id"].iloc[0])
-        patches = store.gather(image["index"].to_numpy())
-        # The first inference after loading is slower; its probabilities are the same.
-        for is_cold in (1, 0) if not times else (0,):
-            probability, seconds = classify_timed(classifier, patches, store=store, image_id=image_id, source=source)
-            times.append({"image_id": image_id, "num_patches": len(patches), "is_cold": is_cold, **seconds})
+        known = image[image["label"] != UNKNOWN] if only_known else image
+        if only_known and len(frames) >= TIMED_IMAGES:
+            patches = store.gather(known["index"].to_numpy())
+            if blank is None:
+                blank = float(classifier.classify(np.zeros_like(patches[:1]))[0])
+            probability = _without_blank(classifier, patches, blank=blank)
+        else:
+            patches = store.gather(image["index"].to_numpy())
+            probability, rows = _timed(
+                classifier, patches, store=store, image_id=image_id, source=source, is_first=not times
+            )
+            times.extend(rows)
+            is_known = image.index.isin(known.index)
+            patches, probability = patches[is_known], probability[is_known]
         baselines = {BASELINE_PREFIX + name: values for name, values in baseline_scores(patches[..., 0]).items()}
-        frames.append(image.assign(fold=fold, probability=probability.astype(np.float64), **baselines))
+        frames.append(known.assign(fold=fold, probability=probability.astype(np.float64), **baselines))
     return StorePredictions(
         predictions=pd.concat(frames, ignore_index=True).drop(columns="index"),
         timing=pd.DataFrame(times, columns=list(TIMING)),
     )
+
+
+def _timed(
+    classifier: Classifier,
+    patches: Pixels,
+    *,
+    store: PatchStore,
+    image_id: str,
+    source: Source | None,
+    is_first: bool,
+) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+    """The probabilities (n,) of an image's patches and rows of timing.csv: two of the first image, cold and warm."""
+    rows: list[dict[str, Any]] = []
+    # The first inference after loading is slower; its probabilities are the same.
+    for is_cold in (1, 0) if is_first else (0,):
+        probability, seconds = classify_timed(classifier, patches, store=store, image_id=image_id, source=source)
+        rows.append({"image_id": image_id, "num_patches": len(patches), "is_cold": is_cold, **seconds})
+    return probability, rows
+
+
+def _without_blank(classifier: Classifier, patches: Pixels, *, blank: float) -> NDArray[np.float32]:
+    """The probabilities (n,) of patches; those in which every pixel is 0 have that of such a patch, `blank`."""
+    has_content = patches.any(axis=(1, 2, 3))
+    probability = np.full(len(patches), blank, np.float32)
+    probability[has_content] = classifier.classify(patches[has_content])
+    return probability
 
 
 def hardware() -> str:

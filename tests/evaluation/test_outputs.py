@@ -2,6 +2,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -145,3 +146,38 @@ def test_the_text_fits_a_terminal_and_names_what_has_no_meaning(tmp_path: Path) 
         "not for diagnosis",
     ):
         assert part in text
+
+
+def test_the_sensitivity_at_98_percent_specificity_has_an_interval_by_patient(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    label = np.tile([1, 0, 0, 0], 60).astype(np.int8)
+    frame = pd.DataFrame(
+        {
+            "image_id": np.repeat([f"i{number}" for number in range(12)], 20),
+            "patient_id": np.repeat([f"p{number}" for number in range(12)], 20),
+            "fold": 1,
+            "row": np.tile(np.arange(20), 12),
+            "col": 0,
+            "label": label,
+            "probability": np.clip(0.3 + 0.3 * label + generator.normal(0, 0.15, 240), 0, 1),
+            "tissue": 1.0,
+        }
+    )
+    text = as_text(write_metrics(tmp_path, frame))
+    tissue = json.loads((tmp_path / "metrics.json").read_text())["tissue"]
+    low, high = tissue["sensitivity_at_98_specificity_interval"]
+    assert 0 < low < tissue["sensitivity_at_98_specificity"] < high < 1
+    told = f"{tissue['sensitivity_at_98_specificity']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+    assert f"Sensitivity at a specificity of 98%: {told}" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_of_an_external_store_rows_are_models_and_not_folds(tmp_path: Path) -> None:
+    one = as_text(write_metrics(tmp_path / "one", FRAME), is_external=True)
+    assert "whole store" in one
+    both = pd.concat([FRAME, FRAME.assign(fold=2)], ignore_index=True)
+    two = as_text(write_metrics(tmp_path / "two", both), is_external=True)
+    assert "model fold 2" in two
+    for text in (one, two):
+        assert "mean of folds" not in text
+        assert "\n  fold " not in text

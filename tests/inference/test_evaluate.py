@@ -72,6 +72,7 @@ def test_an_external_store_is_scored_as_a_whole_and_that_is_said(
     evaluation = evaluate([model], store=quadrant_store, out=tmp_path / "out")
     assert len(evaluation.notes) == 1
     assert "is not the store" in evaluation.notes[0]
+    assert evaluation.is_external
     assert evaluation.summary.all_patches.counts.num_images == 4
 
 
@@ -131,3 +132,15 @@ def test_an_existing_table_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("mine")
     with pytest.raises(InputError, match=r"metrics.json: already exists"):
         evaluate([tmp_path / "no model"], store=tmp_path / "no store", out=tmp_path)
+
+
+def test_unknown_patches_are_left_out_and_counted(
+    tmp_path: Path, quadrant_data: Path, export_mean_model: ExportModel
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    text = (data / "images.csv").read_text()
+    (data / "images.csv").write_text(text.replace("a.png,p1,L,CC,complete", "a.png,p1,L,CC,partial"))
+    prepare(data, tmp_path / "store", PatchesConfig(patch_px=8))
+    evaluation = evaluate([export_mean_model(tmp_path / "one" / "1")], store=tmp_path / "store", out=tmp_path / "out")
+    assert evaluation.notes[-1] == "3 patches of unknown label were not scored and are not in predictions.csv"
+    assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 13

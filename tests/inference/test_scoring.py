@@ -121,3 +121,46 @@ def test_twins_are_found_by_their_place_and_not_by_their_number(quadrant_store: 
 
 def test_hardware_names_a_processor() -> None:
     assert hardware().endswith("threads")
+
+
+class TestOnlyKnown:
+    """`predict_store(only_known=True)`: what is scored, what is left out and what is timed."""
+
+    @pytest.fixture
+    def store(self, quadrant_data: Path, tmp_path: Path) -> PatchStore:
+        """The quadrants, of which c is partly annotated and d is black below; nobody looked at b."""
+        data = shutil.copytree(quadrant_data, tmp_path / "data")
+        pixels = np.array(Image.open(data / "d.png"))
+        pixels[8:] = 0
+        Image.fromarray(pixels).save(data / "d.png")
+        text = (data / "images.csv").read_text()
+        text = text.replace("b.png,p2,L,CC,complete", "b.png,p2,L,CC,none")
+        (data / "images.csv").write_text(text.replace("c.png,p3,L,CC,complete", "c.png,p3,L,CC,partial"))
+        lines = (data / "regions.csv").read_text().splitlines()
+        (data / "regions.csv").write_text("\n".join(line for line in lines if not line.startswith("b,")) + "\n")
+        return prepare(data, tmp_path / "store", PatchesConfig(patch_px=8))
+
+    def test_unknown_patches_have_no_row_and_the_others_the_same(self, store: PatchStore, own_model: Path) -> None:
+        rows = np.arange(16)
+        classifier = load(own_model)
+        whole = predict_store(classifier, store, indices=rows, fold=1).predictions
+        known = predict_store(classifier, store, indices=rows, fold=1, only_known=True).predictions
+        assert known["image_id"].tolist() == ["a"] * 4 + ["c"] + ["d"] * 4
+        assert known.equals(whole[whole["label"] != -1].reset_index(drop=True))
+
+    def test_after_the_timed_images_black_patches_are_asked_about_once(
+        self, store: PatchStore, own_model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        classifier, asked = load(own_model), []
+        original = classifier.classify
+        monkeypatch.setattr(classifier, "classify", lambda patches: asked.append(len(patches)) or original(patches))
+        monkeypatch.setattr("mmgkeras.inference.scoring.TIMED_IMAGES", 1)
+        scored = predict_store(classifier, store, indices=np.arange(16), fold=1, only_known=True)
+        assert asked == [4, 4, 1, 1, 2]  # a cold and warm; a black patch; the mark of c; the upper half of d
+        assert scored.timing["image_id"].tolist() == ["a", "a"]
+        expected = [probability(gray) for gray in (200, 50, 100, 20, 250, 40, 80, 0, 0)]
+        np.testing.assert_allclose(scored.predictions["probability"], expected, atol=1e-6)
+
+    def test_nothing_known_is_one_line(self, store: PatchStore, own_model: Path) -> None:
+        with pytest.raises(InputError, match="the label of every patch to score is unknown"):
+            predict_store(load(own_model), store, indices=np.arange(4, 8), fold=1, only_known=True)
