@@ -38,6 +38,7 @@ Examples:
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides one key; repeatable.")
 @click.option("--devices", help="Number of GPUs, or names such as GPU:0,GPU:1.  [default: all GPUs, else CPU:0]")
 @click.option("--overwrite", is_flag=True, help="Begin again in place of an earlier run in the same folder.")
+@click.option("--stop", is_flag=True, help="Train no further: export an unfinished run as its last checkpoint is.")
 def fit(
     *,
     store: Path,
@@ -48,14 +49,18 @@ def fit(
     overrides: tuple[str, ...],
     devices: str | None,
     overwrite: bool,
+    stop: bool,
 ) -> None:
     """Train a network on all subsets but the fold's own, and export it as a SavedModel.
 
     Prints a line for each epoch: metrics of the training batches as they were learned from. The test subset is not
-    read. A run that was interrupted goes on when the same command is given again.
+    read. A run that was interrupted goes on when the same command is given again; the same command with --stop exports
+    it as it is.
     """
     from mmgkeras.config import read_config
 
+    if stop and overwrite:
+        raise click.UsageError("Give --stop or --overwrite, not both.")
     settings = read_config(config, overrides=overrides)
     quiet_tensorflow()
     from mmgkeras.training.devices import choose_devices, precision_note
@@ -83,9 +88,13 @@ def fit(
         export=export or Path("saved_models") / run.name,
         devices=devices,
         overwrite=overwrite,
+        stop=stop,
         track=track,
         report=report,
+        note=lambda text: echo(f"note: {text}", err=True),
     )
     if fitted.was_finished:
         echo(f"{run}: has finished; nothing to do, --overwrite begins again", err=True)
+    if fitted.is_stopped:
+        echo(f"{run}: has not come to its end; the same command without --stop goes on", err=True)
     echo(f"model: {fitted.model}")

@@ -15,7 +15,15 @@ import pandas as pd
 
 from mmgkeras.config import Config
 from mmgkeras.crossval.job import expected_files, run_job
-from mmgkeras.crossval.request import ask, check_configs, check_folds, check_initial_models, find_data, remove_old
+from mmgkeras.crossval.request import (
+    ask,
+    check_configs,
+    check_folds,
+    check_initial_models,
+    find_data,
+    remove_old,
+    with_initial_models,
+)
 from mmgkeras.crossval.summary_table import JobRow, measure_job, write_rows
 from mmgkeras.errors import InputError, MmgError
 from mmgkeras.files import check_apart
@@ -106,6 +114,7 @@ def crossval(
     check_apart(out, [store] if data is None else [store, data])
     names = device.choose_devices(devices)
     check_configs(configs, seeds=seeds, num_devices=len(names) if placement == "mirrored" else 1)
+    configs = with_initial_models(configs, note=note)
     opened, out = PatchStore.open(store, verify=True), out.absolute()
     numbers = check_folds(opened, folds)
     asked = ask(

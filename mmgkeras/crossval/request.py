@@ -4,7 +4,7 @@ Owns the refusals and what `--overwrite` removes.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from mmgkeras.json_files import command_without_folders
 from mmgkeras.patches.manifest import IMAGES
 from mmgkeras.patches.split import fold_patches, read_store_folds
 from mmgkeras.patches.store import FOLDS, PatchStore
-from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model
+from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model, with_initial_model
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.study.layout import (
     CROSSVAL_JSON,
@@ -91,6 +91,21 @@ def check_configs(configs: Mapping[str, Config], *, seeds: Sequence[int], num_de
                 f"{name}: train.batch_size: must be divisible by the number of devices, {num_devices}. "
                 f"Received: {config.train.batch_size}"
             )
+
+
+def with_initial_models(configs: Mapping[str, Config], *, note: Callable[[str], None]) -> dict[str, Config]:
+    """The configurations with what their initial weights bring along; `note` gets a line for each key of each network.
+
+    Raises:
+        InputError: as `with_initial_model`.
+        WeightsError: as `with_initial_model`.
+    """
+    resolved = {}
+    for name, config in configs.items():
+        resolved[name], remarks = with_initial_model(config)
+        for remark in remarks:
+            note(f"{name}: {remark}")
+    return resolved
 
 
 def check_initial_models(

@@ -1,7 +1,7 @@
 """Initial weights from an exported model, head included.
 
-Owns which models can give a network its initial weights, and the guard against those that have learned from the fold's
-test patients.
+Owns which models can give a network its initial weights, which settings come with them, and the guard against those
+that have learned from the fold's test patients.
 """
 
 from pathlib import Path
@@ -10,18 +10,22 @@ from typing import Final
 import keras
 import numpy as np
 import tensorflow as tf
+from pydantic import ValidationError
 
 from mmgkeras.config import Config, ModelConfig
 from mmgkeras.errors import InputError, WeightsError
 from mmgkeras.files import sha256_file
-from mmgkeras.json_files import expanded
-from mmgkeras.models.weights import DETECTOR
+from mmgkeras.json_files import describe_fault, expanded
+from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, MODEL, check_detector
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata
 from mmgkeras.study.run_files import Origin
 
 _KEYWORDS: Final = ("imagenet", "none", DETECTOR)
+_POOLING: Final = ("pooling", "pooling_sharpness", "pooling_top_k")
+_OF_NETWORK: Final = ("network", "width", "normalisation", *_POOLING)
+_NO_WEIGHTS: Final = {"weights": "none"}
 _VARIABLES: Final = Path("variables/variables")
 _SHARD: Final = Path("variables/variables.data-00000-of-00001")
 _KEY: Final = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
@@ -31,6 +35,52 @@ def initial_model(config: ModelConfig) -> Path | None:
     """The folder of the model that gives the initial weights; None where `model.weights` means something else."""
     folder = expanded(Path(config.weights))
     return folder if config.weights not in _KEYWORDS and folder.is_dir() else None
+
+
+def with_initial_model(config: Config) -> tuple[Config, list[str]]:
+    """The configuration with the keys of the network that its initial weights bring along, and a line for each change.
+
+    An exported model and the detector are whole networks: they fit their own `network`, `width` and `normalisation`
+    alone, and width and normalisation are taken from them whatever was set. Their pooling is taken unless one was set,
+    for the weights fit any. Weights from elsewhere change nothing.
+
+    Raises:
+        InputError: if the folder is no model of mmgkeras, or its settings cannot be used.
+        WeightsError: if the detector is not there.
+    """
+    own = _own_settings(config.model)
+    if own is None:
+        return config, []
+    asked, taken, notes = config.model, {}, []
+    for key in _OF_NETWORK:
+        value, has = getattr(asked, key), getattr(own, key)
+        is_set = key in asked.model_fields_set
+        if value == has or (is_set and key == "network"):
+            continue
+        if is_set and key in _POOLING:
+            notes.append(f"model.{key} = {value!r}, as set; the initial weights, {asked.weights}, have {has!r}")
+            continue
+        taken[key] = has
+        instead = f", whatever was set ({value!r})" if is_set else ""
+        notes.append(f"model.{key} = {has!r}, that of the initial weights, {asked.weights}{instead}")
+    return config.model_copy(update={"model": asked.model_copy(update=taken)}), notes
+
+
+def _own_settings(config: ModelConfig) -> ModelConfig | None:
+    """The settings of the network that gives the initial weights; None where they are of no whole network."""
+    if config.weights == DETECTOR:
+        place, settings = DETECTOR_FOLDER, dict(check_detector(DETECTOR_FOLDER)[MODEL])
+    else:
+        folder = initial_model(config)
+        if folder is None:
+            return None
+        metadata = read_metadata(folder)
+        # What a model from before a key was there does not say is the default.
+        place, settings = folder, {**metadata.config.get("model", {}), "network": metadata.network}
+    try:
+        return ModelConfig.model_validate({key: settings[key] for key in _OF_NETWORK if key in settings} | _NO_WEIGHTS)
+    except ValidationError as error:
+        raise InputError(f"{place}: says of its network what cannot be: {describe_fault(error.errors()[0])}") from error
 
 
 def check_initial_model(folder: Path, *, config: Config, store: PatchStore, fold: int) -> tuple[Origin, ...]:
@@ -53,11 +103,10 @@ def check_initial_model(folder: Path, *, config: Config, store: PatchStore, fold
         InputError: if the folder is no model of mmgkeras, or it cannot be started from.
     """
     metadata = read_metadata(folder)
-    # Models from before there was a choice of normalisation have that which is the default.
-    normalisation = metadata.config.get("model", {}).get("normalisation", ModelConfig().normalisation)
-    for key, has in (("network", metadata.network), ("normalisation", normalisation)):
-        if has != (wanted := getattr(config.model, key)):
-            raise InputError(f"model.{key}: {folder}, to start from, has {has!r}. Received: {wanted!r}")
+    if metadata.network != config.model.network:
+        raise InputError(
+            f"model.network: {folder}, to start from, has {metadata.network!r}. Received: {config.model.network!r}"
+        )
     origins = (*metadata.started_from, _origin(folder, metadata))
     digests = _test_digests(store)
     for origin in origins:

@@ -28,6 +28,21 @@ def _in_range(point: OperatingPoint) -> OperatingPoint:
     return point
 
 
+class Stopped(JsonModel):
+    """Where a run stood that was exported before its end: after `step` of `num_steps` steps, of all `epochs`."""
+
+    step: Annotated[int, Field(ge=1)]
+    num_steps: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]
+
+    def __str__(self) -> str:
+        """Such as "stopped after epoch 3 of 10"."""
+        done, rest = divmod(self.step * self.epochs, self.num_steps)
+        if rest:
+            return f"stopped in epoch {done + 1} of {self.epochs}, after {self.step:,} of {self.num_steps:,} steps"
+        return f"stopped after epoch {done} of {self.epochs}"
+
+
 class ModelMetadata(JsonModel):
     """What must be known to use a model as it was trained.
 
@@ -45,6 +60,7 @@ class ModelMetadata(JsonModel):
         config: every setting of the run, by section and key.
         operating_point: the threshold that the model brings along; None for the paper's own decision.
         started_from: the model whose weights the training began with, last, and before it those that it began with.
+        stopped: where its run stood, if it was exported before the end.
     """
 
     network: Annotated[Text, Field(min_length=1, max_length=200)]
@@ -60,11 +76,19 @@ class ModelMetadata(JsonModel):
     config: dict[str, dict[str, Any]] = Field(default_factory=dict)
     operating_point: Annotated[OperatingPoint, AfterValidator(_in_range)] | None = None
     started_from: tuple[Origin, ...] = ()
+    stopped: Stopped | None = None
 
     @property
     def threshold(self) -> float:
         """A probability of at least this says calcification where nobody asks for another one."""
         return THRESHOLD if self.operating_point is None else self.operating_point.threshold
+
+    @property
+    def resamples_to_mm(self) -> float | None:
+        """The pixel size that the images of its store were resampled to (`patches.spacing_mm`); None for none."""
+        spacing_mm = self.config.get("patches", {}).get("spacing_mm")
+        is_number = isinstance(spacing_mm, float) and spacing_mm > 0
+        return spacing_mm if is_number else None
 
     @model_validator(mode="after")
     def _stride_leaves_nothing_out(self) -> Self:

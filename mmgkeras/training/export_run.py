@@ -23,17 +23,18 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export, next_version
-from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, Stopped, read_metadata
 from mmgkeras.study.run_files import Environment, write_environment
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import TrainingSetup
 
 
-def export_run(setup: TrainingSetup, *, config: Config, environment: Environment, track: Track) -> Path:
-    """Exports the trained network in float32, its batch norm recalibrated, and marks the run as finished.
+def export_run(setup: TrainingSetup, step: int, *, config: Config, environment: Environment, track: Track) -> Path:
+    """Exports the network in float32, its batch norm recalibrated, and marks the run as finished if all steps are done.
 
     Args:
-        setup: whose epochs are done.
+        setup: with the network as it is after a step.
+        step: the number of steps done.
         config: the run's configuration.
         environment: the run's; `export` in it says where the model goes, and moves to the next free version where
             another run's model came there first.
@@ -51,7 +52,7 @@ def export_run(setup: TrainingSetup, *, config: Config, environment: Environment
     if config.train.batch_norm_recalibration:
         recalibrate_batch_norm(training_model(network, config.augmentation), _first_epoch(setup, track=track))
     if not all(np.isfinite(value).all() for value in network.get_weights()):
-        raise setup.divergence(setup.num_steps)
+        raise setup.divergence(step)
     _check_store(store, environment)
     metadata = ModelMetadata(
         network=config.model.network,
@@ -65,6 +66,9 @@ def export_run(setup: TrainingSetup, *, config: Config, environment: Environment
         store_checksum=store.checksum,
         config=_used(config),
         started_from=environment.started_from,
+        stopped=None
+        if step >= setup.num_steps
+        else Stopped(step=step, num_steps=setup.num_steps, epochs=setup.train.epochs),
     )
     path = environment.export
     if path.exists() and read_metadata(path) != metadata:
@@ -74,7 +78,7 @@ def export_run(setup: TrainingSetup, *, config: Config, environment: Environment
     # A model that is there and says the same of itself is this run's, exported before it was killed.
     if not path.exists():
         export(network, path, metadata)
-    write_environment(setup.run, environment.model_copy(update={"is_finished": True}))
+    write_environment(setup.run, environment.model_copy(update={"is_finished": step >= setup.num_steps}))
     return path
 
 

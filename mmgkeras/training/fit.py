@@ -5,6 +5,7 @@ exports. The test subset is divided off here and never read.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,12 @@ from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.pipeline.pixel_statistics import pixel_statistics
 from mmgkeras.progress import Track, silent, untracked
 from mmgkeras.savedmodel.export import next_version
-from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model, load_exported_weights
+from mmgkeras.savedmodel.initial_weights import (
+    check_initial_model,
+    initial_model,
+    load_exported_weights,
+    with_initial_model,
+)
 from mmgkeras.savedmodel.metadata import patients_digest
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.study.run_files import (
@@ -50,10 +56,17 @@ from mmgkeras.training.tensorboard_log import drop_later_events
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The exported model's folder, `<export>/<version>`, and whether it was finished before and nothing was done."""
+    """What came of a call.
+
+    Attributes:
+        model: the exported model's folder, `<export>/<version>`.
+        was_finished: whether the run was finished before and nothing was done.
+        is_stopped: whether the model is of a run that has not come to its end.
+    """
 
     model: Path
-    was_finished: bool
+    was_finished: bool = False
+    is_stopped: bool = False
 
 
 @locks_output("run")
@@ -66,8 +79,10 @@ def fit(
     export: Path,
     devices: str | None = None,
     overwrite: bool = False,
+    stop: bool = False,
     track: Track = untracked,
     report: Report = silent,
+    note: Callable[[str], None] = silent,
 ) -> Fitted:
     """Trains a network on all subsets but the fold's own and exports it; goes on where an interrupted run stopped.
 
@@ -82,8 +97,11 @@ def fit(
             begins. A run that goes on or has finished, given another folder than before, exports there.
         devices: see `devices.choose_devices`.
         overwrite: begin again in place of an earlier run.
+        stop: train no further: export what the last checkpoint of an unfinished run holds, as a model that says so. The
+            run stays unfinished; without `stop` it goes on, and its end becomes another version.
         track: shows progress.
         report: called with the row of every epoch that ends.
+        note: called with a line for each key of the network that its initial weights decide.
 
     Raises:
         InputError: for a store, fold, run or device that cannot be used, one line each, before anything is written.
@@ -94,7 +112,9 @@ def fit(
     check_apart(export, [store])
     patch_store = PatchStore.open(store, verify=True)
     division = fold_patches(patch_store, fold)
-    config = _as_prepared(config, patch_store)
+    config, remarks = with_initial_model(_as_prepared(config, patch_store))
+    for remark in remarks:
+        note(remark)
     plan, validation = _plan(patch_store, division, config=config)
     names = device.choose_devices(devices)
     if plan.batch_size % len(names):
@@ -107,6 +127,8 @@ def fit(
     if environment.is_finished:
         return Fitted(environment.export, was_finished=True)
     needs_initial_weights = is_new or not (run / CHECKPOINT).exists()
+    if stop and needs_initial_weights:
+        raise InputError(f"{run}: has no checkpoint yet, so that there is nothing to export")
     if needs_initial_weights:
         environment = _with_initial_model(
             environment, is_new=is_new, run=run, config=config, store=patch_store, fold=fold
@@ -121,14 +143,15 @@ def fit(
         if is_new:
             run_folder.create_run(run, config=config, environment=environment)
         progress = _restore(setup)
-        start = RunStart(step=progress.step, devices=tuple(names), versions=run_folder.versions())
-        environment = environment.model_copy(update={"starts": (*environment.starts, start)})
-        write_environment(run, environment)
-        with store_watched(patch_store, environment):
-            run_epochs(setup, progress, track=track, report=report)
+        if not stop:
+            start = RunStart(step=progress.step, devices=tuple(names), versions=run_folder.versions())
+            environment = environment.model_copy(update={"starts": (*environment.starts, start)})
+            write_environment(run, environment)
+            with store_watched(patch_store, environment):
+                run_epochs(setup, progress, track=track, report=report)
     with store_watched(patch_store, environment):
-        model = export_run(setup, config=config, environment=environment, track=track)
-    return Fitted(model, was_finished=False)
+        model = export_run(setup, progress.step, config=config, environment=environment, track=track)
+    return Fitted(model, is_stopped=progress.step < setup.num_steps)
 
 
 def _as_prepared(config: Config, store: PatchStore) -> Config:
@@ -137,6 +160,7 @@ def _as_prepared(config: Config, store: PatchStore) -> Config:
     patches = PatchesConfig(
         patch_px=store.patch_px,
         stride_px=store.stride_px,
+        spacing_mm=store.manifest.grid.spacing_mm,
         cluster_fraction=labels.cluster_fraction,
         label_source=labels.label_source,
     )

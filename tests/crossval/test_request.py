@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mmgkeras.config import Config, TrainConfig, read_config
+from mmgkeras.config import Config, ModelConfig, TrainConfig, read_config
 from mmgkeras.crossval.cross_validate import crossval
+from mmgkeras.crossval.request import with_initial_models
 from mmgkeras.errors import ConfigError, InputError
 from mmgkeras.tables import write_folds
 
@@ -184,3 +185,16 @@ def test_configurations_that_do_not_go_with_the_rest_are_refused(quadrant_store,
     monkeypatch.setattr("mmgkeras.training.devices.choose_devices", lambda text: ["GPU:0", "GPU:1", "GPU:2"])
     with pytest.raises(ConfigError, match=r"small: train.batch_size: must be divisible .*, 3. Received: 128"):
         crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+def test_what_comes_with_initial_weights_is_said_with_the_networks_name() -> None:
+    notes: list[str] = []
+    configs = {
+        "mine": Config(model=ModelConfig(weights="detector")),
+        "plain": Config(model=ModelConfig(weights="none")),
+    }
+    resolved = with_initial_models(configs, note=notes.append)
+    assert resolved["plain"] == configs["plain"]
+    assert resolved["mine"].model.normalisation == "local"
+    assert notes
+    assert all(note.startswith("mine: model.") for note in notes)

@@ -9,11 +9,17 @@ import pytest
 from mmgkeras.config import Config, ModelConfig, PatchesConfig, SplitConfig, TrainConfig
 from mmgkeras.errors import InputError, WeightsError
 from mmgkeras.inference.scoring import unseen_patches
+from mmgkeras.models.weights import DETECTOR_FOLDER, check_detector
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.split import fold_patches, split_store
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import export
-from mmgkeras.savedmodel.initial_weights import check_initial_model, initial_model, load_exported_weights
+from mmgkeras.savedmodel.initial_weights import (
+    check_initial_model,
+    initial_model,
+    load_exported_weights,
+    with_initial_model,
+)
 from mmgkeras.savedmodel.metadata import METADATA_FILE, patients_digest, read_metadata
 
 CONFIG = Config(model=ModelConfig(weights="none"))
@@ -113,15 +119,56 @@ def test_the_fold_that_both_left_out_is_unseen(make, store):
     np.testing.assert_array_equal(unseen_patches(load(second), store), fold_patches(store, 1).test)
 
 
-@pytest.mark.parametrize(("key", "value"), [("network", "resnet50"), ("normalisation", "local")])
-def test_a_model_of_another_kind_is_refused(make, store, key, value):
-    config = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={key: value})})
-    with pytest.raises(InputError, match=rf"^model\.{key}: .*to start from, has .*\. Received: '{value}'$"):
+def test_a_model_of_another_network_is_refused(make, store):
+    config = CONFIG.model_copy(update={"model": ModelConfig(network="resnet50", weights="none")})
+    assert with_initial_model(config)[0] == config
+    with pytest.raises(InputError, match=r"^model\.network: .*to start from, has 'resnet18'\. Received: 'resnet50'$"):
         check_initial_model(make(), config=config, store=store, fold=1)
 
 
-def test_a_model_from_before_the_choice_of_normalisation_is_taken(make, store):
-    check_initial_model(make(config={}), config=CONFIG, store=store, fold=1)
+NARROW = {"width": 0.5, "normalisation": "local", "pooling": "log_mean_exp", "pooling_sharpness": 2.0}
+
+
+def test_what_the_weights_need_is_taken_from_their_model_and_said(make):
+    folder = make(config={"model": NARROW})
+    config, notes = with_initial_model(Config(model=ModelConfig(weights=str(folder))))
+    assert config.model == ModelConfig(weights=str(folder), **NARROW)
+    assert notes == [f"model.{key} = {value!r}, that of the initial weights, {folder}" for key, value in NARROW.items()]
+    assert with_initial_model(config) == (config, [])
+
+
+def test_a_pooling_that_was_set_wins_and_a_normalisation_does_not(make):
+    asked = ModelConfig(weights=str(make(config={"model": NARROW})), normalisation="network", pooling="average")
+    config, notes = with_initial_model(Config(model=asked))
+    assert (config.model.normalisation, config.model.pooling) == ("local", "average")
+    said = {line.split(" = ")[0]: line for line in notes}
+    assert said["model.normalisation"].endswith("whatever was set ('network')")
+    assert said["model.pooling"].startswith("model.pooling = 'average', as set; ")
+
+
+def test_the_detector_brings_its_settings_along():
+    config, notes = with_initial_model(Config(model=ModelConfig(weights="detector")))
+    has = check_detector(DETECTOR_FOLDER)["model"]
+    for key in ("network", "width", "normalisation", "pooling"):
+        assert getattr(config.model, key) == has[key]
+    assert notes[0].endswith("that of the initial weights, detector")
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "none", "elsewhere.safetensors"])
+def test_weights_of_no_whole_network_change_nothing(weights):
+    config = Config(model=ModelConfig(weights=weights))
+    assert with_initial_model(config) == (config, [])
+
+
+def test_settings_that_no_network_has_are_one_line(make):
+    folder = make(config={"model": {"width": 7}})
+    with pytest.raises(InputError, match=rf"^{folder}: says of its network what cannot be: width: .* Received: 7$"):
+        with_initial_model(Config(model=ModelConfig(weights=str(folder))))
+
+
+def test_a_model_from_before_the_choice_of_normalisation_has_the_default(make):
+    config = Config(model=ModelConfig(weights=str(make(config={}))))
+    assert with_initial_model(config) == (config, [])
 
 
 def test_damaged_ancestry_is_refused(make, store):

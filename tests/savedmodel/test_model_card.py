@@ -9,7 +9,7 @@ import pytest
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.evaluation.summary import Summary, summarise
-from mmgkeras.savedmodel.metadata import ModelMetadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, Stopped
 from mmgkeras.savedmodel.model_card import BLANK, model_card, note_operating_point, write_model_card
 
 METADATA = ModelMetadata(
@@ -108,3 +108,11 @@ def test_a_folder_that_is_no_model_gets_no_card(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no SavedModel"):
         write_model_card(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_was_stopped_and_a_store_that_was_resampled_are_told() -> None:
+    stopped = Stopped(step=30, num_steps=100, epochs=10)
+    card = model_card(METADATA.model_copy(update={"stopped": stopped, "config": {"patches": {"spacing_mm": 0.07}}}))
+    assert "**stopped after epoch 3 of 10**" in card
+    assert "resampled to it by area" in card
+    assert "stopped" not in model_card(METADATA)

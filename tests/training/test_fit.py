@@ -209,6 +209,13 @@ def test_weights_that_are_not_there_are_one_line_and_leave_no_run(training_store
     assert str(tmp_path / "none.safetensors") in line
 
 
+def test_a_run_that_has_not_begun_cannot_be_stopped(training_store, tmp_path):
+    line = refused(training_store, tmp_path, "--stop")
+    assert line == f"error: {tmp_path / 'run'}: has no checkpoint yet, so that there is nothing to export"
+    result = CliRunner().invoke(main, arguments(training_store, tmp_path, "--stop", "--overwrite"))
+    assert result.exit_code == 2
+
+
 def test_a_run_starts_from_an_exported_model_whole(one_and_two, training_store, tmp_path):
     folder = one_and_two[0][0]
     still = ["--set", "train.learning_rate=1e-12", "--set", "train.epochs=1"]

@@ -11,6 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util.tensor_util import make_ndarray
 
+from mmgkeras.savedmodel.metadata import read_metadata
+
 CHECKPOINT_STEPS = 3
 STEPS_PER_EPOCH = 8
 EPOCHS = 4
@@ -85,21 +87,27 @@ def fit_arguments(store, folder):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted_and_killed(training_store, tmp_path_factory):
-    """The folders of a run that was left alone and of one that was killed nine times."""
-    whole, killed = (tmp_path_factory.mktemp(name) for name in ("whole", "killed"))
+def runs_of_each_kind(training_store, tmp_path_factory):
+    """The folders of a run left alone, of one killed nine times, and of one exported on its way."""
+    whole, killed, stopped = (tmp_path_factory.mktemp(name) for name in ("whole", "killed", "stopped"))
     runs = [(fit_arguments(training_store, killed), death) for death in (*DEATHS, None)]
     runs.append((fit_arguments(training_store, whole), None))
+    arguments = fit_arguments(training_store, stopped)
+    runs += [(arguments, DEATHS[2]), ([*arguments, "--stop"], None), (arguments, None)]
     commands = "".join(json.dumps(run) + "\n" for run in runs)
     done = subprocess.run(
         [sys.executable, "-c", SERVER], input=commands, capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
-    assert [int(code) for code in done.stdout.split()] == [-signal.SIGKILL] * len(DEATHS) + [0, 0], done.stderr
-    return whole, killed
+    assert [int(code) for code in done.stdout.split()] == [
+        *[-signal.SIGKILL] * len(DEATHS),
+        *(0, 0),
+        *(-signal.SIGKILL, 0, 0),
+    ], done.stderr
+    return whole, killed, stopped
 
 
-def test_the_variables_of_the_model_are_byte_equal(uninterrupted_and_killed):
-    whole, killed = (folder / "model" / "1" / "variables" for folder in uninterrupted_and_killed)
+def test_the_variables_of_the_model_are_byte_equal(runs_of_each_kind):
+    whole, killed = (folder / "model" / "1" / "variables" for folder in runs_of_each_kind[:2])
     names = sorted(path.name for path in whole.iterdir())
     assert names == ["variables.data-00000-of-00001", "variables.index"]
     assert names == sorted(path.name for path in killed.iterdir())
@@ -107,15 +115,15 @@ def test_the_variables_of_the_model_are_byte_equal(uninterrupted_and_killed):
         assert (whole / name).read_bytes() == (killed / name).read_bytes()
 
 
-def test_every_start_is_on_record(uninterrupted_and_killed):
-    environment = json.loads((uninterrupted_and_killed[1] / "run" / "environment.json").read_text())
+def test_every_start_is_on_record(runs_of_each_kind):
+    environment = json.loads((runs_of_each_kind[1] / "run" / "environment.json").read_text())
     assert [start["step"] for start in environment["starts"]] == STARTS
     assert STARTS[-1] == STEPS_PER_EPOCH * EPOCHS
 
 
-def test_history_is_the_same_but_for_the_clock(uninterrupted_and_killed):
+def test_history_is_the_same_but_for_the_clock(runs_of_each_kind):
     histories = []
-    for folder in uninterrupted_and_killed:
+    for folder in runs_of_each_kind[:2]:
         with (folder / "run" / "history.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert [row["epoch"] for row in rows] == [str(1 + number) for number in range(EPOCHS)]
@@ -133,8 +141,8 @@ def read_events(folder):
     ]
 
 
-def test_events_are_the_same_and_no_step_comes_twice(uninterrupted_and_killed):
-    whole, killed = (read_events(folder) for folder in uninterrupted_and_killed)
+def test_events_are_the_same_and_no_step_comes_twice(runs_of_each_kind):
+    whole, killed = (read_events(folder) for folder in runs_of_each_kind[:2])
     assert max(Counter(place for place, _ in killed).values()) == 1
     assert {place for place, _ in killed} == {place for place, _ in whole}
     expected = dict(whole)
@@ -146,8 +154,24 @@ def test_events_are_the_same_and_no_step_comes_twice(uninterrupted_and_killed):
     }
 
 
-def test_nothing_half_written_is_left(uninterrupted_and_killed):
-    names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) for folder in uninterrupted_and_killed]
+def test_nothing_half_written_is_left(runs_of_each_kind):
+    names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) for folder in runs_of_each_kind[:2]]
     assert [name for name in names[1] if "tfevents" not in name] == [
         name for name in names[0] if "tfevents" not in name
     ]
+
+
+def test_an_unfinished_run_is_exported_as_it_stands_and_says_so(runs_of_each_kind):
+    model = runs_of_each_kind[2] / "model" / "1"
+    told = "stopped in epoch 1 of 4, after 6 of 32 steps"
+    assert str(read_metadata(model).stopped) == told
+    assert told in (model / "MODEL_CARD.md").read_text()
+    assert (model / "variables" / "variables.index").is_file()
+
+
+def test_it_goes_on_to_the_same_model_as_another_version(runs_of_each_kind):
+    whole, stopped = runs_of_each_kind[0] / "model" / "1", runs_of_each_kind[2] / "model" / "2"
+    assert read_metadata(stopped) == read_metadata(whole)
+    name = "variables/variables.data-00000-of-00001"
+    assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+    assert json.loads((runs_of_each_kind[2] / "run" / "environment.json").read_text())["is_finished"]
