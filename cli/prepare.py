@@ -30,7 +30,8 @@ def prepare(
 ) -> None:
     """Divide mammograms into labelled patches, in a store to train on and to evaluate with.
 
-    Every image is read once and never resampled. All faults are listed and nothing is written if there are any.
+    Every image is read once; patches.spacing_mm resamples those of another pixel size. All faults are listed and
+    nothing is written if there are any.
     """
     from mmgkeras.config import read_config
     from mmgkeras.patches.prepare import prepare as make_store

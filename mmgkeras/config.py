@@ -35,6 +35,9 @@ class PatchesConfig(Section):
     patch_px: int = Field(default=224, ge=8, le=4096)
     stride_px: int | None = Field(default=None, ge=1, le=4096)
     """None for `patch_px`: no overlap, as in the paper."""
+    spacing_mm: float | None = Field(default=None, ge=0.01, le=10)
+    """Images of known, other pixel size are resampled to this one, their regions with them; None takes every image as
+    it is, as in the paper."""
     cluster_fraction: float = Field(
         default=0.5, gt=0, le=1, validation_alias=AliasChoices("cluster_fraction", "envelope_fraction")
     )  # the second name is that of earlier versions, whose files are still read

@@ -1,7 +1,7 @@
 """Image files to mammograms, and what their pixels say of side and breast. Knows no regions and no patches."""
 
 from mmgkeras.images.reader import read, read_pixels, read_with_header
-from mmgkeras.images.resampling import resample
+from mmgkeras.images.resampling import at_spacing, resample
 from mmgkeras.images.samples import MAX_PIXELS
 from mmgkeras.images.single import Single, read_single
 from mmgkeras.images.tissue import breast_alone, estimate_chest_wall, tissue_mask
@@ -9,6 +9,7 @@ from mmgkeras.images.tissue import breast_alone, estimate_chest_wall, tissue_mas
 __all__ = [
     "MAX_PIXELS",
     "Single",
+    "at_spacing",
     "breast_alone",
     "estimate_chest_wall",
     "read",

@@ -1,12 +1,28 @@
-"""Pixels of another size: the area resampling of the detector. Nothing else here resamples a mammogram."""
+"""Pixels of another size: the area resampling of the detector and of stores with `patches.spacing_mm`.
 
-from typing import cast
+Nothing else here resamples a mammogram.
+"""
+
+from dataclasses import replace
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmgkeras.schema import Pixels
+from mmgkeras.schema import Mammogram, Pixels
+
+SAME_SPACING: Final = 0.01
+"""Pixel sizes this near are the same: nothing is resampled."""
+
+
+def at_spacing(mammogram: Mammogram, spacing_mm: float | None) -> Mammogram:
+    """The mammogram resampled to a pixel size; the same object where either size is unknown or both are the same."""
+    own_mm = mammogram.record.spacing_mm
+    if own_mm is None or spacing_mm is None or abs(own_mm / spacing_mm - 1) <= SAME_SPACING:
+        return mammogram
+    pixels = resample(mammogram.pixels, factor=own_mm / spacing_mm)
+    return Mammogram(pixels, replace(mammogram.record, spacing_mm=spacing_mm))
 
 
 def resample(pixels: Pixels, *, factor: float) -> Pixels:

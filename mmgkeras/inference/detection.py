@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmgkeras.images import breast_alone, resample
+from mmgkeras.images import at_spacing, breast_alone
 from mmgkeras.overlay.marks import enlarge, stitch_cells
-from mmgkeras.savedmodel.classifier import SAME_SPACING, Classifier
+from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import ActivationMap, Mammogram, ScoreMap
 
 
@@ -67,11 +67,9 @@ def detect(classifier: Classifier, mammogram: Mammogram, *, stride_px: int | Non
     Raises:
         InputError: as `Classifier.score`.
     """
-    own_mm, spacing_mm = classifier.metadata.spacing_mm, mammogram.record.spacing_mm
-    pixels, resampled_to_mm = mammogram.pixels, None
-    if own_mm is not None and spacing_mm is not None and abs(spacing_mm / own_mm - 1) > SAME_SPACING:
-        pixels, resampled_to_mm = resample(pixels, factor=spacing_mm / own_mm), own_mm
-    pixels, breast = breast_alone(pixels)
+    resampled = at_spacing(mammogram, classifier.metadata.spacing_mm)
+    resampled_to_mm = None if resampled is mammogram else resampled.record.spacing_mm
+    pixels, breast = breast_alone(resampled.pixels)
     seen = Mammogram(pixels, mammogram.record)
     activation = None
     if classifier.can_localise:

@@ -25,7 +25,7 @@ from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
 from mmgkeras.savedmodel.detector import model_folder
-from mmgkeras.schema import ImageRecord, ScoreMap
+from mmgkeras.schema import ImageRecord, Mammogram, ScoreMap
 from mmgkeras.tables import read_images
 
 PREVIEWS: Final = "previews"
@@ -107,14 +107,15 @@ def mark_folder(
         for record in track(records, "draw mammograms"):
             try:
                 mammogram = images.read(record, data)
+                seen = images.at_spacing(mammogram, classifier.metadata.resamples_to_mm)
                 if with_activation:
-                    score_map, activation = classifier.localise_mammogram(mammogram, stride_px=stride_px)
+                    score_map, activation = classifier.localise_mammogram(seen, stride_px=stride_px)
                 else:
-                    score_map, activation = classifier.score(mammogram, stride_px=stride_px), None
-                score_map = on_breast(score_map, images.tissue_mask(mammogram.pixels))
+                    score_map, activation = classifier.score(seen, stride_px=stride_px), None
+                score_map = on_breast(score_map, images.tissue_mask(seen.pixels))
                 options = DrawOptions(
                     threshold=marked.threshold,
-                    truth=None if annotations is None else _truth(annotations, record, score_map),
+                    truth=None if annotations is None else _truth(annotations, mammogram, score_map),
                     activation=activation,
                 )
                 drawing = draw_with_preview(mammogram, score_map, options=options)
@@ -175,7 +176,14 @@ def _cell_notes(classifier: Classifier) -> list[str]:
 
 
 def _spacing_notes(classifier: Classifier, records: Sequence[ImageRecord]) -> list[str]:
-    """A line for each size of pixel that is not the model's."""
+    """A line for each size of pixel that is not the model's, and is not resampled to it."""
+    if classifier.metadata.resamples_to_mm is not None:
+        unknown = sum(record.spacing_mm is None for record in records)
+        own_mm = classifier.metadata.resamples_to_mm
+        line = (
+            f"{unknown} of the images have no spacing_mm and were taken as they are, {classifier.path} has {own_mm:g}"
+        )
+        return [line] if unknown else []
     counts = Counter(record.spacing_mm for record in records if classifier.differs_in_spacing(record.spacing_mm))
     return [
         f"{classifier.path} was trained at {classifier.metadata.spacing_mm:g} mm a pixel and {count} of the images "
@@ -196,11 +204,14 @@ def _annotations(data: Path, config: PatchesConfig, *, classifier: Classifier, s
     return annotations
 
 
-def _truth(annotations: Annotations, record: ImageRecord, score_map: ScoreMap) -> Truth:
-    faults = annotations.faults(record.image_id, score_map.grid)
+def _truth(annotations: Annotations, mammogram: Mammogram, score_map: ScoreMap) -> Truth:
+    record, grid = mammogram.record, score_map.grid
+    shape = (mammogram.pixels.shape[0], mammogram.pixels.shape[1])
+    faults = annotations.faults(record.image_id, grid, shape=shape)
     if faults:
         raise InputError("; ".join(faults))
-    return Truth(annotations.regions.get(record.image_id, ()), annotations.labels(record, score_map.grid))
+    labels = annotations.labels(record, grid, shape=shape)
+    return Truth(annotations.regions.get(record.image_id, ()), labels)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:

@@ -60,9 +60,9 @@ def point(
     check_fits(classifier, store)
     path = data / "regions.csv"
     regions: dict[str, list[Region]] = defaultdict(list)
-    for region in read_regions(path):
-        if region.kind in TARGETS:
-            regions[region.image_id].append(region)
+    targets = [region for region in read_regions(path) if region.kind in TARGETS]
+    for region in _placed(store, targets, path=path):
+        regions[region.image_id].append(region)
     chosen = store.patches.iloc[indices].assign(index=indices)
     chosen = chosen[(chosen["label"] == CALCIFICATION) & chosen["image_id"].isin(regions.keys())]
     rows: list[dict[Hashable, Any]] = []
@@ -73,6 +73,14 @@ def point(
             raise InputError(f"{path}: {error}") from error
         rows.extend(_pointed(classifier, store, patches=patches, findings=findings))
     return pd.DataFrame(rows, columns=list(POINTING))
+
+
+def _placed(store: PatchStore, regions: Sequence[Region], *, path: Path) -> list[Region]:
+    """The regions of a file in the pixels of the store's images."""
+    try:
+        return store.place_regions(regions)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _findings(patches: pd.DataFrame, regions: Sequence[Region], *, grid: Grid) -> dict[int, NDArray[np.bool_]]:
@@ -101,7 +109,10 @@ def _pointed(
     held = patches[patches["index"].isin(findings.keys())]
     if held.empty:
         return []
-    boxes = store.grid(str(held["image_id"].iloc[0])).boxes()
+    image_id = str(held["image_id"].iloc[0])
+    grid = store.grid(image_id)
+    boxes, (height, width) = grid.boxes(), store.native_shape(image_id)
+    down, across = height / grid.height, width / grid.width
     _, activations = classifier.localise(store.gather(held["index"].to_numpy()))
     centres_px = classifier.cell_centres_px
     rows: list[dict[Hashable, Any]] = []
@@ -109,7 +120,8 @@ def _pointed(
         pointing = point_at(activation, findings[patch["index"]], centres_px=centres_px)
         top, left = boxes[patch["row"], patch["col"], :2]
         row, col = pointing.peak
-        peak_row, peak_col = float(top + centres_px[row]), float(left + centres_px[col])
+        peak_row = float((top + centres_px[row] + 0.5) * down - 0.5)
+        peak_col = float((left + centres_px[col] + 0.5) * across - 0.5)
         is_hit, chance = int(pointing.is_hit), pointing.chance
         rows.append({**patch, "peak_row": peak_row, "peak_col": peak_col, "is_hit": is_hit, "chance": chance})
     return rows

@@ -77,11 +77,12 @@ def _inferred(
 
 
 def _divided(mammogram: Mammogram, patches: Pixels, *, grid: Grid, store: PatchStore, data: Path) -> float:
-    """The seconds that dividing a mammogram takes; refuses one that is not what the store has."""
-    shape = mammogram.pixels.shape
+    """The seconds that dividing a mammogram takes, resampling included; refuses one that is not what the store has."""
+    start = time.perf_counter()
+    resampled = images.at_spacing(mammogram, store.manifest.grid.spacing_mm)
+    shape = resampled.pixels.shape
     if shape == (grid.height, grid.width):
-        start = time.perf_counter()
-        cut = cast(Pixels, grid.cut(mammogram.pixels).reshape(-1, grid.patch_px, grid.patch_px, 1))
+        cut = cast(Pixels, grid.cut(resampled.pixels).reshape(-1, grid.patch_px, grid.patch_px, 1))
         seconds = time.perf_counter() - start
         if np.array_equal(promote(cut) if store.pixel_type == "uint16" else cut, patches):
             return seconds

@@ -59,16 +59,13 @@ def mark_pixels(
     activation of the patches, the cells of a mark are tinted by `activation.cell_strengths`.
 
     Raises:
-        ValueError: if the activation is not that of the score map's patches, or the truth is to be drawn on a score map
-            of another pixel size.
+        ValueError: if the activation is not that of the score map's patches.
         InputError: if a region of the truth cannot be drawn on the image.
     """
     canvas = np.repeat(to_eight_bits(pixels)[..., None], 3, axis=2).astype(np.float32)
     width_px = line_width(pixels.shape)
     _draw_scores(canvas, score_map, threshold=threshold, activation=activation, width_px=width_px)
     if truth is not None:
-        if (score_map.grid.height, score_map.grid.width) != pixels.shape:
-            raise ValueError("The truth can be drawn only on patches of the image's own pixels")
         _draw_unknown(canvas, score_map.grid, truth.labels, width_px=width_px)
         _draw_truth(canvas, score_map.grid, truth, width_px=width_px)
     return np.rint(canvas).astype(np.uint8)
@@ -147,6 +144,7 @@ def _draw_unknown(canvas: NDArray[np.float32], grid: Grid, labels: NDArray[np.in
     """Angles in the corners of patches where no patch of known label lies; there may be many, so no more than that."""
     is_unknown = grid.stitch((labels == UNKNOWN).astype(np.float32)) == 1
     is_line = is_unknown & _corners(grid, gap_px=width_px + 1, line_px=max(1, width_px // 2))
+    is_line = enlarge(is_line, (canvas.shape[0], canvas.shape[1]))
     _blend(canvas, is_line, colour=np.array(UNKNOWN_COLOUR, np.float32), opacity=_UNKNOWN_OPACITY)
 
 
@@ -166,7 +164,7 @@ def _corners(grid: Grid, *, gap_px: int, line_px: int) -> NDArray[np.bool_]:
 def _draw_truth(canvas: NDArray[np.float32], grid: Grid, truth: Truth, *, width_px: int) -> None:
     """Dashes around patches known to be positive, a little inside them, and lines around the annotations."""
     shape = canvas.shape[0], canvas.shape[1]
-    is_positive = grid.stitch((truth.labels == CALCIFICATION).astype(np.float32)) > 0
+    is_positive = enlarge(grid.stitch((truth.labels == CALCIFICATION).astype(np.float32)) > 0, shape)
     gap_px = 2 * width_px
     inside = ndimage.minimum_filter(is_positive, size=2 * gap_px + 1, mode="constant", cval=False)
     is_line = inside & _edges(inside, width_px=width_px) & dashes(shape, length_px=4 * width_px)

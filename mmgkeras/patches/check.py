@@ -15,17 +15,29 @@ from numpy.typing import NDArray
 from mmgkeras import images, tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError, InputFaultsError
-from mmgkeras.patches.labelling import Annotations, read_annotations
+from mmgkeras.patches.labelling import Annotations, read_annotations, region_overlap
+from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.shards import pixel_sha256
 from mmgkeras.progress import Track, untracked
-from mmgkeras.schema import Grid, ImageRecord, Mammogram, Side
+from mmgkeras.schema import CALCIFICATION, Grid, ImageRecord, Mammogram, Side
 
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """A mammogram as read and how it divides: its breast (height, width) bool, the chest wall by its pixels."""
+    """A mammogram at the pixel size asked for and how it divides.
+
+    Attributes:
+        mammogram: resampled, or as read.
+        shape, native_mm: (height, width) and pixel size of the image as it is.
+        grid: of the mammogram.
+        tissue: (height, width) of the mammogram, its breast.
+        chest_wall: by its pixels.
+        pixel_sha256: of the image as it is.
+    """
 
     mammogram: Mammogram
+    shape: tuple[int, int]
+    native_mm: float | None
     grid: Grid
     tissue: NDArray[np.bool_]
     chest_wall: Side | None
@@ -46,6 +58,7 @@ class DataReport:
         remarks: one line for each oddity.
         unknown: one line for each annotation of an image that is not listed.
         image_faults: (image_id, line) for each image, or annotation of it, that cannot be used.
+        unplaced: (image_id, region_id) of each cluster region that lies in no positive patch.
     """
 
     records: list[ImageRecord]
@@ -56,6 +69,7 @@ class DataReport:
     remarks: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     image_faults: list[tuple[str, str]] = field(default_factory=list)
+    unplaced: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def faults(self) -> list[str]:
@@ -83,7 +97,7 @@ def check_data(
     data: Path,
     config: PatchesConfig,
     *,
-    use: Callable[[ReadImage, DataReport], None] | None = None,
+    use: Callable[[ReadImage, NDArray[np.int8], DataReport], None] | None = None,
     track: Track = untracked,
     label: str = "checking images",
 ) -> DataReport:
@@ -92,7 +106,7 @@ def check_data(
     Args:
         data: folder with images.csv and, if there are annotations, labels.csv or regions.csv.
         config: how images will be divided; rows of labels.csv are places in that division.
-        use: called with each image without fault, and with what was found so far.
+        use: called with each image without fault, the labels of its patches, and what was found so far.
         track: shows progress over the images.
         label: what `track` is told.
 
@@ -113,11 +127,15 @@ def check_data(
         except InputError as error:
             report.image_faults.extend((record.image_id, line) for line in str(error).splitlines())
             continue
-        faults = annotations.faults(record.image_id, image.grid)
+        faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
         report.image_faults.extend((record.image_id, fault) for fault in faults)
         _count(image, report=report, first=first_with.setdefault(image.pixel_sha256, record))
-        if use is not None and not faults:
-            use(image, report)
+        if faults:
+            continue
+        labels = annotations.labels(record, image.grid, shape=image.shape)
+        _note_unplaced(image, labels, report=report)
+        if use is not None:
+            use(image, labels, report)
     if len(report.pixel_types) > 1:
         report.remarks.append("8-bit and deeper images are mixed: a store promotes the 8-bit ones x257")
     return report
@@ -138,22 +156,40 @@ def _read_tables(data: Path, config: PatchesConfig) -> tuple[list[ImageRecord], 
 
 
 def _read(record: ImageRecord, *, data: Path, config: PatchesConfig) -> ReadImage:
-    mammogram = images.read(record, data)
+    native = images.read(record, data)
+    mammogram = images.at_spacing(native, config.spacing_mm)
     height, width = mammogram.pixels.shape
     tissue = images.tissue_mask(mammogram.pixels)
     return ReadImage(
         mammogram=mammogram,
+        shape=(native.pixels.shape[0], native.pixels.shape[1]),
+        native_mm=record.spacing_mm,
         grid=Grid(height, width, config.patch_px, config.stride_px or config.patch_px, record.chest_wall_side),
         tissue=tissue,
         chest_wall=images.estimate_chest_wall(tissue),
-        pixel_sha256=pixel_sha256(mammogram.pixels),
+        pixel_sha256=pixel_sha256(native.pixels),
     )
+
+
+def _note_unplaced(image: ReadImage, labels: NDArray[np.int8], *, report: DataReport) -> None:
+    """Remarks on each cluster region of an image that touches no positive patch, such as one on the corner of four."""
+    for region in report.annotations.regions_on(image.mammogram.record.image_id, image.grid, shape=image.shape):
+        if region.kind != "cluster":  # an individual mark makes its patch positive, and "other" is no calcification
+            continue
+        covered = region_mask(region, height=image.grid.height, width=image.grid.width)
+        rows, cols, overlap_px = region_overlap(image.grid, covered)
+        if not (labels[np.ix_(rows, cols)][overlap_px > 0] == CALCIFICATION).any():
+            report.unplaced.append((region.image_id, region.region_id))
+            report.remarks.append(
+                f"image {region.image_id}: cluster region {region.region_id} lies in no positive patch; a patch holds "
+                f"at most {overlap_px.max() / covered.mask.sum():.0%} of it"
+            )
 
 
 def _count(image: ReadImage, *, report: DataReport, first: ImageRecord) -> None:
     """Counts an image that could be read, and remarks on what is odd; `first` is the first one of equal pixels."""
     record = image.mammogram.record
-    report.sizes[image.grid.height, image.grid.width] += 1
+    report.sizes[image.shape] += 1
     report.pixel_types[str(image.mammogram.pixels.dtype)] += 1
     if image.chest_wall is None:
         report.sides["unclear"] += 1

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmgkeras import tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
-from mmgkeras.patches.region_masks import RegionMask, check_region, region_mask
+from mmgkeras.patches.region_masks import RegionMask, check_region, region_mask, scaled_region
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Grid, ImageRecord, Region
 
 
@@ -136,12 +136,18 @@ class Annotations:
         )
         return faults
 
-    def faults(self, image_id: str, grid: Grid) -> list[str]:
-        """One line for each region or label that does not fit into its image."""
+    def faults(self, image_id: str, grid: Grid, *, shape: tuple[int, int]) -> list[str]:
+        """One line for each region or label that does not fit into its image.
+
+        Args:
+            image_id: of the image.
+            grid: how it was divided, as it is or resampled.
+            shape: (height, width) of the image as it is, which regions are drawn on.
+        """
         faults = []
         for region in self.regions.get(image_id, ()):
             try:
-                check_region(region, height=grid.height, width=grid.width)
+                check_region(region, height=shape[0], width=shape[1])
             except InputError as error:
                 faults.append(f"{self.data / self.read_from}: {error}")
         labels = self.patch_labels.get(image_id)
@@ -152,12 +158,19 @@ class Annotations:
                 faults.append(f"{self.data / self.read_from}:{line}: {rule}. Received: row {row}, col {col}")
         return faults
 
-    def labels(self, record: ImageRecord, grid: Grid) -> NDArray[np.int8]:
+    def regions_on(self, image_id: str, grid: Grid, *, shape: tuple[int, int]) -> list[Region]:
+        """The regions of an image in the pixels of its grid; arguments as of `faults`."""
+        regions = self.regions.get(image_id, ())
+        return [scaled_region(region, shape=shape, to=(grid.height, grid.width)) for region in regions]
+
+    def labels(self, record: ImageRecord, grid: Grid, *, shape: tuple[int, int]) -> NDArray[np.int8]:
         """(rows, cols) the label of each patch: by regions, or as listed in labels.csv.
 
-        A patch that labels.csv does not list is what an unmarked one is by the image's annotation.
+        A patch that labels.csv does not list is what an unmarked one is by the image's annotation. Arguments as of
+        `faults`.
         """
-        labels = label_patches(grid, self.regions.get(record.image_id, ()), record=record, config=self.config)
+        regions = self.regions_on(record.image_id, grid, shape=shape)
+        labels = label_patches(grid, regions, record=record, config=self.config)
         listed = self.patch_labels.get(record.image_id)
         if listed is not None:
             labels[listed["row"].to_numpy(), listed["col"].to_numpy()] = listed["label"].to_numpy()

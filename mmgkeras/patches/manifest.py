@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmgkeras.json_files import Count, FilePath, JsonModel, PatchPx, Sha256, SpacingMm, Text
 from mmgkeras.patches.labelling import ReadFrom
@@ -29,10 +29,16 @@ class _Part(JsonModel):
 
 
 class GridSettings(_Part):
-    """How every image of the store was divided, in pixels."""
+    """How every image of the store was divided, in pixels, and the pixel size that it was resampled to before."""
 
     patch_px: PatchPx
     stride_px: PatchPx
+    spacing_mm: SpacingMm | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_was_a_spacing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the pixel size where there is none: checksums of such stores stay what they were."""
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class LabelSettings(_Part):

@@ -3,6 +3,7 @@
 Owns what a store is made of and what its manifest says. Memory does not grow with the store.
 """
 
+from collections.abc import Sequence
 from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
@@ -21,7 +23,13 @@ from mmgkeras.patches.check import DataReport, ReadImage, check_data
 from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, sealed
 from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import STORE_FILES, PatchStore
-from mmgkeras.patches.store_tables import PATCH_COLUMNS, STORE_IMAGE_COLUMNS, label_counts, spacing_facts
+from mmgkeras.patches.store_tables import (
+    NATIVE_COLUMNS,
+    PATCH_COLUMNS,
+    STORE_IMAGE_COLUMNS,
+    label_counts,
+    spacing_facts,
+)
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Pixels
 from mmgkeras.tables.cells import to_cells
@@ -30,7 +38,7 @@ _SPACING_RATIO: Final = 1.2
 """Pixels of one store whose edges differ by more than this are worth a note: marks look different in them."""
 
 _NAMED_IMAGES: Final = 3
-"""A note names so many; store.json has them all."""
+"""A note names so many; store.json or `check` has them all."""
 
 
 def prepare(
@@ -59,7 +67,7 @@ def prepare(
     check_apart(store, [data])
     with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=STORE_FILES) as folder:
         with ShardWriter(folder, patch_px=config.patch_px) as writer:
-            contents = _Contents(writer, skip_bad=skip_bad)
+            contents = _Contents(writer, config=config, skip_bad=skip_bad)
             report = check_data(data, config, use=contents.add, track=track, label="reading images")
         if report.faults and not skip_bad:
             raise InputFaultsError(report.faults)
@@ -72,19 +80,20 @@ def prepare(
 class _Contents:
     """What goes into a store: pixels at once into the shards, rows of the tables and remarks at the end."""
 
-    def __init__(self, writer: ShardWriter, *, skip_bad: bool) -> None:
+    def __init__(self, writer: ShardWriter, *, config: PatchesConfig, skip_bad: bool) -> None:
         self.writer = writer
+        self.resamples = config.spacing_mm is not None
         self.images: list[tuple[object, ...]] = []
         self.patches: list[pd.DataFrame] = []
         self.turned: list[str] = []
+        self.of_unknown_size: list[str] = []
         self._skip_bad = skip_bad
 
-    def add(self, image: ReadImage, report: DataReport) -> None:
-        """Divides, labels and appends an image; nothing once there is a fault for which no store will be made."""
+    def add(self, image: ReadImage, labels: NDArray[np.int8], report: DataReport) -> None:
+        """Divides and appends an image with its labels; nothing once there is a fault that forbids a store."""
         if report.faults and not self._skip_bad:
             return
         record, grid = image.mammogram.record, image.grid
-        labels = report.annotations.labels(record, grid)
         rows, cols = np.indices(labels.shape)
         # The part of each patch, padding included, that is breast.
         tissue = np.asarray(grid.cut(image.tissue).mean(axis=(2, 3), dtype=np.float64), dtype=np.float32)
@@ -92,7 +101,10 @@ class _Contents:
         self.writer.append(cast(Pixels, grid.cut(image.mammogram.pixels).reshape(-1, grid.patch_px, grid.patch_px)))
         self.patches.append(pd.DataFrame(dict(zip(PATCH_COLUMNS, values, strict=True))))
         size = (grid.height, grid.width, grid.chest_wall, grid.stride_px)
-        self.images.append((*astuple(record), *size, image.pixel_sha256, labels.size))
+        native = (*image.shape, image.native_mm) if self.resamples else ()
+        self.images.append((*astuple(record), *size, image.pixel_sha256, labels.size, *native))
+        if self.resamples and image.native_mm is None:
+            self.of_unknown_size.append(record.image_id)
         if image.chest_wall not in (None, record.chest_wall_side):
             self.turned.append(record.image_id)
 
@@ -100,7 +112,8 @@ class _Contents:
 def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport) -> None:
     """Writes the tables and, last, the manifest; paths in it are relative, to the data folder or to the store."""
     patches = pd.concat(contents.patches, ignore_index=True)
-    frame = pd.DataFrame(contents.images, columns=list(STORE_IMAGE_COLUMNS))
+    columns = [*STORE_IMAGE_COLUMNS, *(NATIVE_COLUMNS if contents.resamples else ())]
+    frame = pd.DataFrame(contents.images, columns=columns)
     to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
     to_cells(frame).to_csv(folder / IMAGES, index=False, lineterminator="\n")
     written = sorted(folder.iterdir())
@@ -109,7 +122,11 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         "mmgkeras_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": written_path(data, folder).as_posix(),
-        "grid": {"patch_px": config.patch_px, "stride_px": config.stride_px or config.patch_px},
+        "grid": {
+            "patch_px": config.patch_px,
+            "stride_px": config.stride_px or config.patch_px,
+            **({"spacing_mm": config.spacing_mm} if contents.resamples else {}),
+        },
         "labels": {
             "read_from": report.annotations.read_from,
             "envelope_fraction": config.cluster_fraction,
@@ -132,19 +149,28 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         "chest_wall_differs": contents.turned,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in written},
     }
-    manifest["notes"] = [*report.annotations.notes, *_notes(manifest)]
+    manifest["notes"] = [*report.annotations.notes, *_notes(manifest, contents, report)]
     write_json(folder / MANIFEST, sealed(manifest))
 
 
-def _notes(manifest: dict[str, Any]) -> list[str]:
+def _notes(manifest: dict[str, Any], contents: _Contents, report: DataReport) -> list[str]:
     """What is no fault but should be known."""
     notes = []
     spacing = manifest["spacing_mm"]
     if spacing["median"] is not None and spacing["max"] > _SPACING_RATIO * spacing["min"]:
         notes.append(f"pixels differ in size by over 20 %: {spacing['min']:g} to {spacing['max']:g} mm")
-    turned = manifest["chest_wall_differs"]
-    if turned:
-        names = ", ".join([*turned[:_NAMED_IMAGES], "..."] if len(turned) > _NAMED_IMAGES else turned)
-        part = f"{len(turned):,} of {manifest['counts']['images']:,}"
-        notes.append(f"the pixels put the chest wall at the other edge in {part} images: {names}")
+    num_images = manifest["counts"]["images"]
+    if contents.turned:
+        part = f"{len(contents.turned):,} of {num_images:,}"
+        notes.append(f"the pixels put the chest wall at the other edge in {part} images: {_named(contents.turned)}")
+    if contents.of_unknown_size:
+        part = f"{len(contents.of_unknown_size):,} of {num_images:,}"
+        notes.append(f"{part} images have no spacing_mm and were not resampled: {_named(contents.of_unknown_size)}")
+    if report.unplaced:
+        names = [f"{region_id} of {image_id}" for image_id, region_id in report.unplaced]
+        notes.append(f"{len(names):,} cluster regions lie in no positive patch: {_named(names)}")
     return notes
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_NAMED_IMAGES], "..."] if len(names) > _NAMED_IMAGES else names)

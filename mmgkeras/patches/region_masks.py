@@ -4,7 +4,7 @@ Owns the drawing of every shape of `schema.Region` and its rules, and which pixe
 no labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,49 @@ def region_mask(region: Region, *, height: int, width: int) -> RegionMask:
     row, col = (int(np.floor(place + 0.5)) for place in _middle(region))
     one_px = np.ones((1, 1), dtype=np.bool_)
     return RegionMask(top=min(max(row, 0), height - 1), left=min(max(col, 0), width - 1), mask=one_px)
+
+
+def scaled_region(region: Region, *, shape: tuple[int, int], to: tuple[int, int]) -> Region:
+    """The same region on its image (H, W), `shape`, resampled to (h, w), `to`; a mark of any size stays there.
+
+    A pixel of a mask is one of which at least half is covered, or the most covered one where none is.
+
+    Raises:
+        InputError: as `check_region`.
+    """
+    check_region(region, height=shape[0], width=shape[1])
+    if shape == to:
+        return region
+    down, across = to[0] / shape[0], to[1] / shape[1]
+    if region.shape == "mask":
+        top, left, mask = _resampled(_decoded(region.points), down=down, across=across)
+        return mask_region(
+            image_id=region.image_id, region_id=region.region_id, kind=region.kind, top=top, left=left, mask=mask
+        )
+    # A pixel's centre is a whole number, its edges lie half a pixel around it.
+    moved = (np.array(region.points) + 0.5) * (down, across) - 0.5
+    points = [(float(row), float(col)) for row, col in np.clip(moved, -0.5, np.array(to) - 0.5)]
+    if region.shape not in ("circle", "ellipse"):
+        return replace(region, points=tuple(points))
+    along_rows, along_cols = region.points[1]
+    return replace(region, shape="ellipse", points=(points[0], (along_rows * down, along_cols * across)))
+
+
+def _resampled(covered: RegionMask, *, down: float, across: float) -> tuple[int, int, NDArray[np.bool_]]:
+    """Top, left and mask (h, w) of a region at `down` and `across` times as many pixels a length."""
+    places = []
+    for at, factor in zip(np.nonzero(covered.mask), (down, across), strict=True):
+        num_parts = 2 * int(np.ceil(factor))  # of a pixel's edge, each smaller than a new pixel
+        parts = (np.arange(num_parts) + 0.5) / num_parts
+        places.append(((at[:, None] + parts) * factor, num_parts))
+    (rows, rows_per_px), (cols, cols_per_px) = places
+    rows, cols = rows + covered.top * down, cols + covered.left * across
+    row, col = rows.astype(np.int64)[:, :, None], cols.astype(np.int64)[:, None, :]
+    top, left = int(row.min()), int(col.min())
+    total = np.zeros((int(row.max()) - top + 1, int(col.max()) - left + 1))
+    np.add.at(total, (row - top, col - left), down * across / (rows_per_px * cols_per_px))
+    mask = total >= 0.5 - 1e-9
+    return top, left, mask if mask.any() else total == total.max()
 
 
 def check_region(region: Region, *, height: int, width: int) -> None:

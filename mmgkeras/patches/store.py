@@ -9,6 +9,7 @@
 Owns the format and its checks; `prepare` writes it, `split` adds folds.csv.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,9 +23,10 @@ from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.files import sha256_file
 from mmgkeras.json_files import read_json, read_path
 from mmgkeras.patches.manifest import IMAGES, MANIFEST, PATCHES, FileFacts, StoreManifest
+from mmgkeras.patches.region_masks import scaled_region
 from mmgkeras.patches.shards import ShardReader
 from mmgkeras.patches.store_tables import grids_of, read_store_images, read_store_patches
-from mmgkeras.schema import Grid, Pixels, PixelType
+from mmgkeras.schema import Grid, Pixels, PixelType, Region
 
 FOLDS: Final = "folds.csv"
 STORE_FILES: Final = (MANIFEST, IMAGES, PATCHES, FOLDS, "patches-*.npy")
@@ -41,7 +43,8 @@ class PatchStore:
         patches: one row for each patch, in the order of `gather`: image_id and patient_id str, row and col int64 in
             the image's grid, label int8 of 1, 0, -1, tissue float32, the part of the patch that is breast.
         images: one row for each image: the columns of images.csv (str; spacing_mm and age float64; NaN where empty),
-            height, width, chest_wall_side, stride_px, pixel_sha256, num_patches.
+            height, width, chest_wall_side, stride_px, pixel_sha256, num_patches; where they were resampled also their
+            native_height, native_width and native_spacing_mm, which was the image's own.
     """
 
     path: Path
@@ -116,6 +119,31 @@ class PatchStore:
         """
         return self._grids[image_id]
 
+    def native_shape(self, image_id: str) -> tuple[int, int]:
+        """(height, width) of an image before it was resampled; as divided if it was not.
+
+        Raises:
+            KeyError: if the store has no such image.
+        """
+        return self._native_shapes[image_id]
+
+    def place_regions(self, regions: Iterable[Region]) -> list[Region]:
+        """The regions of a data folder in the pixels of the store's images; those of other images stay as they are.
+
+        Raises:
+            InputError: if a region cannot be drawn on its image.
+        """
+        if self.manifest.grid.spacing_mm is None:
+            return list(regions)
+        placed = []
+        for region in regions:
+            grid = self._grids.get(region.image_id)
+            to = None if grid is None else (grid.height, grid.width)
+            placed.append(
+                region if to is None else scaled_region(region, shape=self.native_shape(region.image_id), to=to)
+            )
+        return placed
+
     def gather(self, indices: NDArray[np.integer], *, out: Pixels | None = None) -> Pixels:
         """(n, P, P, 1) raw pixels of the patches `indices` (n,), rows of `patches`, in the order asked for.
 
@@ -130,6 +158,12 @@ class PatchStore:
     @cached_property
     def _grids(self) -> dict[str, Grid]:
         return dict(zip(self.images["image_id"], grids_of(self.images, self.manifest), strict=True))
+
+    @cached_property
+    def _native_shapes(self) -> dict[str, tuple[int, int]]:
+        prefix = "" if self.manifest.grid.spacing_mm is None else "native_"
+        shapes = zip(*(self.images[prefix + name].tolist() for name in ("height", "width")), strict=True)
+        return dict(zip(self.images["image_id"], shapes, strict=True))
 
     @cached_property
     def _shards(self) -> ShardReader:

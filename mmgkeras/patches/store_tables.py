@@ -21,6 +21,8 @@ from mmgkeras.tables.data_tables import IMAGE_COLUMNS, REQUIRED
 
 _OF_GRID: Final = ("height", "width", "chest_wall_side", "stride_px", "pixel_sha256", "num_patches")
 STORE_IMAGE_COLUMNS: Final = (*IMAGE_COLUMNS, *_OF_GRID)
+NATIVE_COLUMNS: Final = ("native_height", "native_width", "native_spacing_mm")
+"""Of the image before it was resampled; in stores with `patches.spacing_mm` alone."""
 PATCH_COLUMNS: Final = ("image_id", "patient_id", "row", "col", "label", "tissue")
 
 _AGAIN: Final = "prepare the store again"
@@ -31,6 +33,7 @@ _IMAGE_TYPES: Final = (
     | dict.fromkeys(("spacing_mm", "age"), "float64")
     | dict.fromkeys(("height", "width", "stride_px", "num_patches"), "int64")
 )
+_NATIVE_TYPES: Final = dict(zip(NATIVE_COLUMNS, ("int64", "int64", "float64"), strict=True))
 _ALLOWED: Final[Mapping[str, tuple[str, ...]]] = {
     "laterality": LATERALITIES,
     "view": VIEWS,
@@ -45,17 +48,22 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 def read_store_images(path: Path, manifest: StoreManifest) -> pd.DataFrame:
     """One row for each image: texts str, spacing_mm and age float64, sizes int64; NaN where empty.
 
+    Where the store was resampled it has `NATIVE_COLUMNS` too.
+
     Raises:
         InputError: if the file cannot be read, a field breaks its rule, or the images are not those of store.json.
     """
-    images = _read(path, types=_IMAGE_TYPES, na_values={name: [""] for name in _OPTIONAL})
-    for name, kind in _IMAGE_TYPES.items():
+    is_resampled = manifest.grid.spacing_mm is not None
+    types = _IMAGE_TYPES | (_NATIVE_TYPES if is_resampled else {})
+    images = _read(path, types=types, na_values={name: [""] for name in (*_OPTIONAL, "native_spacing_mm")})
+    for name, kind in types.items():
         if kind == "str":
             _check(path, images, name, _text_is_right(images[name], name=name))
-    for name, high in (("spacing_mm", 100), ("age", 150)):
+    native = NATIVE_COLUMNS if is_resampled else ()
+    for name, high in (("spacing_mm", 100), ("age", 150), *((name, 100) for name in native[2:])):
         values = images[name]
         _check(path, images, name, values.isna() | ((values > 0) & (values <= high)))
-    for name in ("height", "width"):
+    for name in ("height", "width", *native[:2]):
         _check(path, images, name, images[name].between(1, _MAX_EDGE_PX))
     _check(path, images, "image_id", ~images["image_id"].duplicated())
     _check(path, images, "stride_px", images["stride_px"] == manifest.grid.stride_px)

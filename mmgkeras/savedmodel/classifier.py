@@ -25,8 +25,6 @@ BATCH_SIZE: Final = 64
 """Patches per call of the endpoint: the memory of a whole mammogram of overlapping patches is not needed at once."""
 SPACING_TOLERANCE: Final = 0.2
 """Beyond this relative difference of pixel sizes a model sees calcifications of a size it was not trained on."""
-SAME_SPACING: Final = 0.01
-"""Up to this relative difference pixel sizes are the same: nothing is resampled."""
 
 
 class Classifier:

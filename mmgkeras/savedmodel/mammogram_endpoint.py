@@ -9,9 +9,10 @@ from typing import Final
 
 import tensorflow as tf
 
+from mmgkeras.images.resampling import SAME_SPACING
 from mmgkeras.images.samples import MAX_PIXELS
 from mmgkeras.models.localisation import ACTIVATION
-from mmgkeras.savedmodel.classifier import BATCH_SIZE, SAME_SPACING, Classifier
+from mmgkeras.savedmodel.classifier import BATCH_SIZE, Classifier
 from mmgkeras.savedmodel.export import CENTRES, ENDPOINT, INPUT, LOCALISE, OUTPUT
 from mmgkeras.savedmodel.graph_decoding import decode_gray, image_size, required
 from mmgkeras.savedmodel.graph_division import GraphGrid, resample_to, resampled_size

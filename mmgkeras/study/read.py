@@ -269,15 +269,16 @@ def _open_store(path: Path, *, crossval: Crossval, folder: Path, is_named: bool)
 
 
 def study_regions(study: Study) -> list[Region] | None:
-    """The regions of the data folder; None where it or its regions.csv is not there.
+    """The regions of the data folder in pixels of the study's store; None where the folder or its file is not there.
 
     Raises:
-        InputError: if regions.csv cannot be read.
+        InputError: if regions.csv cannot be read, or a region of a resampled image cannot be drawn on it.
         InputFaultsError: every fault in it.
     """
     if study.data_path is None or not (study.data_path / REGIONS_CSV).is_file():
         return None
-    return read_regions(study.data_path / REGIONS_CSV)
+    regions = read_regions(study.data_path / REGIONS_CSV)
+    return regions if study.store is None else study.store.place_regions(regions)
 
 
 def study_marks(study: Study) -> pd.DataFrame | None:
@@ -309,7 +310,7 @@ def study_targets(study: Study, predictions: pd.DataFrame) -> Targets:
     grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
     return targets_from_regions(
         predictions,
-        read_regions(study.data_path / REGIONS_CSV),
+        store.place_regions(read_regions(study.data_path / REGIONS_CSV)),
         grids,
         cluster_fraction=store.manifest.labels.cluster_fraction,
     )

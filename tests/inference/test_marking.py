@@ -204,3 +204,21 @@ def test_a_model_that_answers_nan_draws_nothing(model: Path, quadrant_data: Path
     assert marked.pictures == {}
     assert list(marked.skipped) == ["a", "b", "c", "d"]
     assert "must give probabilities from 0 to 1. Received: nan" in marked.skipped["a"]
+
+
+def test_a_model_of_resampled_images_marks_the_image_as_it_is_stored(
+    quadrant_data: Path, tmp_path: Path, export_mean_model: ExportModel
+) -> None:
+    """At 0.1 mm the upper left 8 px are 16 px, two patches high and wide; the truth is drawn where it was marked."""
+    changes = {"spacing_mm": 0.1, "config": {"patches": {"spacing_mm": 0.1}}}
+    model = export_mean_model(tmp_path / "model" / "1", changes=changes)
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    text = (data / "images.csv").read_text()
+    (data / "images.csv").write_text(text.replace("d.png,p4,L,CC,complete,,0.2", "d.png,p4,L,CC,complete,,"))
+    marked = mark_folder(model, data, out=tmp_path / "out", truth=PatchesConfig(patch_px=8, spacing_mm=0.1))
+    assert marked.skipped == {}
+    picture = np.asarray(Image.open(marked.pictures["a"]))
+    assert picture.shape[1:] == (16, 3)
+    np.testing.assert_array_equal(picture[:8, 9:15], 50)
+    assert (picture[:8, :8] != 200).any()
+    assert marked.notes == [f"1 of the images have no spacing_mm and were taken as they are, {model} has 0.1"]

@@ -103,3 +103,14 @@ def test_a_store_of_other_patches_is_refused(tmp_path: Path, export_mean_model: 
     other = export_mean_model(tmp_path / "model" / "1", changes={"patch_px": 16, "stride_px": 16})
     with pytest.raises(InputError, match=r"has patches of 8 px, and .* takes 16 px"):
         pointed(other, store)
+
+
+def test_on_a_resampled_store_the_peak_lies_in_pixels_of_the_image(model: Path, tmp_path: Path) -> None:
+    make_store(tmp_path, bright=[(4, 6), (4, 7), (5, 6), (5, 7)], regions=[mark(5, 7)])
+    data = tmp_path / "data"
+    write_images(
+        data / "images.csv", [ImageRecord("a", "a.png", "p1", "L", "CC", "complete", spacing_mm=0.1)], overwrite=True
+    )
+    store = prepare(data, tmp_path / "resampled", PatchesConfig(patch_px=8, spacing_mm=0.2))
+    # The brightest pixel of 6 x 8 is (2, 3): the middle of these four.
+    assert pointed(model, store, [0]) == [["a", "p1", 0, 0, 4.5, 6.5, 1, 1 / 64]]

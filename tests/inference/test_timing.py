@@ -100,3 +100,12 @@ def test_a_data_folder_without_an_image_is_refused(
     store = PatchStore.open(quadrant_store)
     with pytest.raises(InputError, match=r"images.csv: lists no image d; give the data folder that the store was made"):
         predict_store(load(model), store, indices=rows_of(store, "d"), fold=1, data=data)
+
+
+def test_images_of_a_resampled_store_are_resampled_as_they_are_divided(
+    model: Path, quadrant_data: Path, tmp_path: Path
+) -> None:
+    store = prepare(quadrant_data, tmp_path / "store", PatchesConfig(patch_px=8, spacing_mm=0.4))
+    scored = predict_store(load(model), store, indices=rows_of(store, "c"), fold=1, data=quadrant_data)
+    assert scored.timing["num_patches"].to_list() == [1, 1]
+    assert (scored.timing[list(SECONDS)] > 0).all(axis=None)

@@ -58,10 +58,12 @@ def test_scores_of_the_resampled_image_are_drawn_where_they_belong() -> None:
     picture = mark_pixels(gray(80, 60), score_map([[0.0], [1.0]], height=40, width=20), threshold=0.5)
     assert (picture[:40] == GRAY).all()
     assert (picture[40:] != GRAY).any(axis=2).all()
-    with pytest.raises(ValueError, match="only on patches of the image's own pixels"):
-        mark_pixels(
-            gray(80, 40), score_map([[0.0], [1.0]], height=40, width=20), threshold=0.5, truth=truth([[0], [0]])
-        )
+    known = truth([[1], [-1]], (Region("a", "1", "calcification", "point", ((20.0, 30.0),)),))
+    with_truth = mark_pixels(gray(80, 60), score_map([[0.0], [0.0]], height=40, width=20), threshold=0.5, truth=known)
+    is_drawn = (with_truth != GRAY).any(axis=2)
+    assert is_drawn[16:25, 26:35].any()  # the annotation, in pixels of the image
+    assert is_drawn[25:40].any()  # the dashes of the upper patch, twice as large in the image
+    assert (with_truth[40:] == blended(UNKNOWN_COLOUR, 0.8)).all(axis=2).any()
 
 
 def test_nothing_is_marked_off_the_breast() -> None:

@@ -150,3 +150,22 @@ def test_fault_in_a_table_is_raised(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_text("image_id,path\n")
     with pytest.raises(InputFaultsError, match=r"images\.csv:1: column patient_id is missing"):
         check_data(tmp_path, CONFIG)
+
+
+def cluster(image_id: str, top: float, left: float, bottom: float, right: float) -> Region:
+    return Region(image_id, "c1", "cluster", "box", ((top, left), (bottom, right)))
+
+
+def test_a_cluster_region_in_no_positive_patch_is_a_remark(tmp_path: Path) -> None:
+    # The grid of a left breast begins at the bottom left: patches meet at row 8 and 24 and column 16.
+    on_corner = cluster("a", 21, 13, 26, 18)
+    report = checked(tmp_path, {record("a"): breast(side="left")}, on_corner)
+    assert report.faults == []
+    assert report.remarks == ["image a: cluster region c1 lies in no positive patch; a patch holds at most 25% of it"]
+    assert report.unplaced == [("a", "c1")]
+
+
+@pytest.mark.parametrize("marked", [cluster("a", 12, 3, 18, 9), point("a", 22, 14)])
+def test_a_cluster_region_in_or_beside_a_positive_patch_is_none(tmp_path: Path, marked: Region) -> None:
+    regions = [marked] if marked.kind == "cluster" else [cluster("a", 21, 13, 26, 18), marked]
+    assert checked(tmp_path, {record("a"): breast(side="left")}, *regions).remarks == []

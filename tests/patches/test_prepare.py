@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.images import resample
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.patches.subset_counts import summary_lines
@@ -27,6 +28,51 @@ def ramp(height: int = 12, width: int = 10, *, start: int = 1) -> np.ndarray:
 
 def point(image_id: str, row: float, col: float) -> Region:
     return Region(image_id, "1", "calcification", "point", ((row, col),))
+
+
+class TestSpacing:
+    """`patches.spacing_mm`: what a store of resampled images holds."""
+
+    CONFIG = PatchesConfig(patch_px=8, spacing_mm=0.2)
+
+    def make(self, make_data: MakeData, folder: Path) -> PatchStore:
+        """a of 0.1 mm, twice as large; b of unknown and c of the same pixel size."""
+        images = {"a": ramp(24, 32), "b": ramp(8, 8, start=7), "c": ramp(8, 8, start=9)}
+        changes = {"a": {"spacing_mm": 0.1}, "c": {"spacing_mm": 0.2}}
+        regions = [point("a", 3, 30), Region("c", "1", "calcification", "box", ((0, 0), (2, 2)))]
+        return prepare(make_data(images, regions, changes=changes), folder / "store", self.CONFIG)
+
+    def test_images_of_known_size_are_resampled_with_their_regions(self, make_data: MakeData, tmp_path: Path) -> None:
+        store = self.make(make_data, tmp_path)
+        small = resample(ramp(24, 32), factor=0.5)
+        expected = Grid(12, 16, 8, 8, "left").cut(small).reshape(4, 8, 8)
+        assert np.array_equal(store.gather(np.arange(4))[..., 0], expected)
+        # The point lies at (1.25, 14.75) of 12 x 16 pixels: in the upper right patch.
+        assert store.patches["label"].tolist() == [0, 1, 0, 0, 0, 1]
+        assert store.images["spacing_mm"].tolist()[::2] == [0.2, 0.2]
+        native = store.images[["native_height", "native_width", "native_spacing_mm"]]
+        assert native.to_numpy()[::2].tolist() == [[24, 32, 0.1], [8, 8, 0.2]]
+        assert store.native_shape("a") == (24, 32)
+
+    def test_an_image_of_unknown_size_is_taken_as_it_is_and_named(self, make_data: MakeData, tmp_path: Path) -> None:
+        store = self.make(make_data, tmp_path)
+        assert np.array_equal(store.gather(np.array([4]))[0, ..., 0], ramp(8, 8, start=7))
+        assert store.manifest.notes == ("1 of 3 images have no spacing_mm and were not resampled: b",)
+        assert pd.isna(store.images["native_spacing_mm"].tolist()[1])
+
+    def test_the_store_says_so_and_places_regions_on_its_images(self, make_data: MakeData, tmp_path: Path) -> None:
+        self.make(make_data, tmp_path)
+        store = PatchStore.open(tmp_path / "store", verify=True)
+        assert store.manifest.grid.spacing_mm == 0.2
+        placed = store.place_regions([point("a", 3, 30), point("c", 3, 3), point("elsewhere", 99, 99)])
+        assert [region.points[0] for region in placed] == [(1.25, 14.75), (3, 3), (99, 99)]
+
+    def test_without_it_nothing_is_said_so_that_checksums_stay(self, make_data: MakeData, tmp_path: Path) -> None:
+        store = prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG)
+        manifest = json.loads((store.path / "store.json").read_text())
+        assert manifest["grid"] == {"patch_px": 8, "stride_px": 8}
+        assert store.native_shape("a") == (12, 10)
+        assert store.place_regions([point("a", 3, 5)]) == [point("a", 3, 5)]
 
 
 class TestPrepare:

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mmgkeras.errors import InputError
-from mmgkeras.patches.region_masks import RegionMask, cells_of_pixels, check_region, mask_region, region_mask
+from mmgkeras.patches.region_masks import (
+    RegionMask,
+    cells_of_pixels,
+    check_region,
+    mask_region,
+    region_mask,
+    scaled_region,
+)
 from mmgkeras.schema import Region, Shape
 
 
@@ -208,3 +215,53 @@ def test_centres_half_a_cell_before_give_the_first_cell_half_and_the_last_the_re
 @pytest.mark.parametrize("centre", [0.0, 15.5])
 def test_one_cell_has_all_pixels(centre: float) -> None:
     assert cells_of_pixels(np.array([centre]), patch_px=32).tolist() == [0] * 32
+
+
+def scaled_pixels(region: Region, *, shape: tuple[int, int], to: tuple[int, int]) -> np.ndarray:
+    """(h, w) the pixels of the region on the resampled image."""
+    covered = region_mask(scaled_region(region, shape=shape, to=to), height=to[0], width=to[1])
+    pixels = np.zeros(to, dtype=np.bool_)
+    pixels[covered.window] = covered.mask
+    return pixels
+
+
+class TestScaledRegion:
+    @given(arrays.arrays(np.bool_, (12, 18)), st.sampled_from([(6, 9), (4, 6), (24, 36), (8, 12)]))
+    def test_a_mask_covers_the_pixels_that_it_covers_by_half_or_the_most_covered(self, mask, to):
+        if not mask.any():
+            return
+        region = mask_region(image_id="a", region_id="1", kind="calcification", top=0, left=0, mask=mask)
+        # Each new pixel as the mean of the 72nds of an edge that it is made of.
+        fine = np.kron(mask, np.ones((6, 6)))
+        part = fine.reshape(to[0], 72 // to[0], to[1], 108 // to[1]).mean(axis=(1, 3))
+        expected = part >= 0.5 - 1e-9 if (part >= 0.5 - 1e-9).any() else part == part.max()
+        found = scaled_pixels(region, shape=(12, 18), to=to)
+        if to != (8, 12):  # two thirds: an edge's halves stand for its thirds
+            np.testing.assert_array_equal(found, expected)
+        assert found.any()
+
+    def test_a_box_keeps_its_place(self):
+        region = Region("a", "1", "cluster", "box", ((4.0, 8.0), (11.0, 19.0)))
+        expected = np.zeros((10, 20), dtype=np.bool_)
+        expected[2:6, 4:10] = True
+        np.testing.assert_array_equal(scaled_pixels(region, shape=(20, 40), to=(10, 20)), expected)
+
+    def test_a_circle_becomes_an_ellipse_where_the_lengths_were_rounded_unequally(self):
+        region = Region("a", "1", "cluster", "circle", ((10.0, 10.0), (4.0, 4.0)))
+        scaled = scaled_region(region, shape=(21, 40), to=(10, 20))
+        assert scaled.shape == "ellipse"
+        assert scaled.points == (((10.5 * 10 / 21) - 0.5, 4.75), (4 * 10 / 21, 2.0))
+
+    @pytest.mark.parametrize("place", [(-0.5, -0.5), (40.5, 36.5), (3.0, 5.0)])
+    def test_a_point_stays_on_the_image(self, place):
+        region = Region("a", "1", "calcification", "point", (place,))
+        assert scaled_pixels(region, shape=(41, 37), to=(13, 12)).sum() == 1
+
+    def test_the_same_size_is_the_same_region(self):
+        region = Region("a", "1", "calcification", "point", ((3.0, 5.0),))
+        assert scaled_region(region, shape=(9, 9), to=(9, 9)) is region
+
+    def test_a_region_off_its_image_is_refused(self):
+        region = Region("a", "1", "calcification", "point", ((30.0, 5.0),))
+        with pytest.raises(InputError, match="must lie in the image of 9 rows"):
+            scaled_region(region, shape=(9, 9), to=(4, 4))
