@@ -90,6 +90,20 @@ class TestAssignSubsets:
         assignment = assign_subsets(patients, SplitConfig(num_subsets=3))
         assert assignment == {"a": "A", "b": "B", "c": "C", "d": "C", "e": "B", "f": "A"}
 
+    def test_a_larger_cohort_keeps_its_subsets_in_every_version(self) -> None:
+        numbers = range(60)
+        patients = pd.DataFrame(
+            {
+                "patient_id": [f"{number:02d}" for number in numbers],
+                "images": [1 + number % 4 for number in numbers],
+                "positives": [number * 37 % 101 * (number % 2) for number in numbers],
+                "negatives": [100 + number * 53 % 90 for number in numbers],
+            }
+        )
+        assignment = assign_subsets(patients, SplitConfig())
+        letters = "".join(assignment[patient] for patient in patients["patient_id"])
+        assert letters == "ABCDACBCEDACEDBDCBEEAABECADABBCACABCEEAEDEEAECDCCBAEDDDBBDDB"
+
     def test_few_positives_reach_every_subset(self) -> None:
         patients = pd.DataFrame(
             {
