@@ -9,6 +9,7 @@ import click
 from .console import PATH, echo, track
 
 if TYPE_CHECKING:
+    from mmgkeras.images.dicom_header import Kind
     from mmgkeras.sources.data_set import ImportReport
 
 
@@ -72,25 +73,41 @@ def _tell(ctx: click.Context, out: Path, report: "ImportReport") -> None:
 @import_.command(
     "dicom",
     epilog="Example: mmgkeras import dicom export --out data/hospital",
-    short_help="DICOM: all mammograms below a folder, without their patients' names.",
+    short_help="DICOM: the mammograms of a folder or DICOMDIR, without names.",
 )
-@click.argument("source", metavar="DIR", type=PATH)
+@click.argument("source", metavar="DIR|DICOMDIR", type=PATH)
 @click.option("--out", type=PATH, required=True, help="Data folder to write.")
 @click.option("--key", type=PATH, help="File with the secret of the ids, made if missing.  [default: OUT.key]")
 @click.option("--voi", type=click.IntRange(1), default=1, show_default=True, help="Which VOI LUT or window is applied.")
+@click.option(
+    "--take",
+    multiple=True,
+    type=click.Choice(["secondary-capture", "for-processing"]),
+    help="Also take images of this kind; repeatable.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.pass_context
-def dicom(ctx: click.Context, source: Path, *, out: Path, key: Path | None, voi: int, overwrite: bool) -> None:
-    """Turn all mammograms below DIR into a data folder: images.csv, images as PNG, import.csv.
+def dicom(
+    ctx: click.Context,
+    source: Path,
+    *,
+    out: Path,
+    key: Path | None,
+    voi: int,
+    take: tuple["Kind", ...],
+    overwrite: bool,
+) -> None:
+    """Turn all mammograms below DIR, or of a DICOMDIR, into a data folder: images.csv, images as PNG, import.csv.
 
     No name, date or number of a patient comes into the folder: ids are keyed hashes. The key, and the table that says
     which file is which row of import.csv, are written beside the folder; keep them to yourself. What is no mammogram
-    for presentation is counted and listed with its reason; damaged files also give exit code 1.
+    for presentation is counted and listed with its reason; damaged files also give exit code 1. If it is killed, the
+    same command goes on.
     """
     from mmgkeras.sources.dicom_folder import import_dicom
 
     done = import_dicom(
-        source, out, key=key, voi=voi, num_workers=os.cpu_count() or 1, overwrite=overwrite, track=track
+        source, out, key=key, voi=voi, take=take, num_workers=os.cpu_count() or 1, overwrite=overwrite, track=track
     )
     for reason, number in done.left_out.most_common():
         echo(f"left out: {number} {'file' if number == 1 else 'files'}: {reason}")

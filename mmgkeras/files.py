@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from fnmatch import fnmatchcase
@@ -131,6 +132,25 @@ def atomic_files(
             _move_in(committing, folder)
             for name in stale:
                 (folder / name).unlink(missing_ok=True)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a file of an unfinished work: whole and on the disk, or not there. It may replace one."""
+    temporary = path.with_name(f"{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(temporary, flags, 0o666), "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def give(path: Path, target: Path) -> None:
+    """Gives a file of an unfinished work its place in an output, as a link, so that the work stays whole."""
+    try:
+        target.hardlink_to(path)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, target)
 
 
 def check_outputs(paths: Iterable[Path], *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:

@@ -13,20 +13,23 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar, cast
 
-from mmgkeras.errors import InputError, errors_of_writing
+from mmgkeras import __version__
+from mmgkeras.errors import InputError, MmgError, errors_of_writing
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 PARTIAL: Final = "partial"
 ASIDE: Final = "old"
 COMMIT: Final = "commit"
+WORK: Final = "work"
 _LOCK: Final = "lock"
-HIDDEN: Final = re.compile(rf"\..+\.([0-9a-f]{{16}}\.({PARTIAL}|{ASIDE}|{COMMIT})|{_LOCK})")
+HIDDEN: Final = re.compile(rf"\..+\.([0-9a-f]{{16}}\.({PARTIAL}|{ASIDE}|{COMMIT}|{WORK})|{_LOCK})")
 """Names that this module gives: a file of such a name may be ours, and is no one's work."""
 _LONGEST_STEM: Final = 200
 """Bytes of a name that can be put into a hidden one; file systems take 255."""
@@ -118,6 +121,36 @@ def temporary_beside(path: Path, *, is_folder: bool) -> Iterator[Path]:
 
 
 @contextmanager
+def resumable_work(path: Path, *, digest: str) -> Iterator[Path]:
+    """Yields a hidden folder beside the output `path` for work on it, with what a killed process left there.
+
+    It goes when the block ends, or fails by a fault of the input. It stays where the block was cut from outside: by a
+    signal, a full disk, a process that was killed. The next call with the same digest goes on with it; one with another
+    removes it. The caller holds the `output_lock` of `path`.
+
+    Args:
+        path: of the output.
+        digest: 16 hexadecimal digits of what the work depends on.
+    """
+    with errors_of_writing(path):
+        place = path.resolve()
+        work = _hidden(place, f"{digest}.{WORK}")
+        for left in leftovers(place, WORK):
+            if left != work:
+                remove(left)
+        if work.is_symlink() or work.is_file():
+            work.unlink()
+        work.mkdir(exist_ok=True)
+    try:
+        yield work
+    except MmgError as error:
+        if not isinstance(error.__cause__, OSError | BrokenExecutor):
+            remove(work)
+        raise
+    remove(work)
+
+
+@contextmanager
 def set_aside(path: Path) -> Iterator[None]:
     """Renames a folder to a hidden name for as long as the block takes, and removes it then; back, if the block fails.
 
@@ -137,6 +170,11 @@ def set_aside(path: Path) -> Iterator[None]:
         remove(aside)
     finally:
         os.close(descriptor)
+
+
+def work_digest(*parts: object) -> str:
+    """16 hexadecimal digits that differ where a part, or the version of mmgkeras, does."""
+    return hashlib.sha256("\0".join(map(str, (__version__, *parts))).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def leftovers(path: Path, kind: str) -> list[Path]:

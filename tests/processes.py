@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from benchmarks.campaign.interrupt import Calls, die
 from mmgkeras.files import atomic_file, atomic_files, atomic_folder
-from mmgkeras.locks import output_lock
+from mmgkeras.locks import output_lock, resumable_work
 root = Path({str(root)!r})
 calls = Calls(root, at={kill_at}, act=die)
 {code}

@@ -7,7 +7,7 @@ import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_folder
-from mmgkeras.locks import output_lock
+from mmgkeras.locks import output_lock, resumable_work, work_digest
 
 from .processes import names_in, run
 
@@ -52,3 +52,56 @@ class TestOutputLock:
             (temporary / "a.txt").touch()
         assert names_in(tmp_path) == ["store/a.txt"]
         assert other.exists(), "whose it is cannot be known"
+
+
+DIGEST = "0123456789abcdef"
+WORK_OF_STORE = f".store.{DIGEST}.work"
+
+
+class TestResumableWork:
+    def test_it_goes_at_the_end(self, tmp_path: Path) -> None:
+        with resumable_work(tmp_path / "store", digest=DIGEST) as work:
+            (work / "a").touch()
+        assert names_in(tmp_path) == []
+
+    def test_the_work_of_a_killed_process_is_found_by_a_call_for_the_same(self, tmp_path: Path) -> None:
+        code = 'context = resumable_work(root / "store", digest="0123456789abcdef"); work = context.__enter__()\n'
+        assert run(f'{code}(work / "a").touch(); import os; os._exit(9)', tmp_path).returncode == 9
+        with resumable_work(tmp_path / "store", digest=DIGEST) as work:
+            assert names_in(work) == ["a"]
+
+    def test_the_work_of_a_call_for_something_else_is_removed(self, tmp_path: Path) -> None:
+        other = tmp_path / f".store.{'0' * 16}.work"
+        other.mkdir()
+        with resumable_work(tmp_path / "store", digest=DIGEST) as work:
+            assert not other.exists()
+            assert names_in(work) == []
+
+    def test_it_goes_with_a_fault_of_the_input_and_stays_when_cut_from_outside(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError), resumable_work(tmp_path / "store", digest=DIGEST):
+            raise InputError("a region lies outside")
+        assert names_in(tmp_path) == []
+        for error in (KeyboardInterrupt(), OSError(28, "No space left on device")):
+            with pytest.raises(type(error)), resumable_work(tmp_path / "store", digest=DIGEST):
+                raise error
+            assert [path.name for path in tmp_path.iterdir()] == [WORK_OF_STORE]
+        with (
+            pytest.raises(InputError, match="store: cannot be written: No space left"),
+            resumable_work(tmp_path / "store", digest=DIGEST),
+            atomic_folder(tmp_path / "store"),
+        ):
+            raise error
+        assert [path.name for path in tmp_path.iterdir()] == [WORK_OF_STORE]
+
+    def test_a_link_at_its_name_is_not_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "precious").mkdir()
+        (tmp_path / WORK_OF_STORE).symlink_to("precious")
+        with resumable_work(tmp_path / "store", digest=DIGEST) as work:
+            (work / "a").touch()
+        assert names_in(tmp_path / "precious") == []
+
+
+def test_a_digest_differs_where_a_part_does() -> None:
+    digests = {work_digest(*parts) for parts in [(), ("a",), ("a", 1), ("a", 2), ("b", 1)]}
+    assert len(digests) == 5
+    assert all(len(digest) == 16 for digest in digests)

@@ -3,7 +3,7 @@
 from mmgkeras.images.reader import read, read_pixels, read_with_header
 from mmgkeras.images.resampling import at_spacing, resample
 from mmgkeras.images.samples import MAX_PIXELS
-from mmgkeras.images.single import Single, read_single
+from mmgkeras.images.single import Single, find_chest_wall, read_single
 from mmgkeras.images.tissue import breast_alone, estimate_chest_wall, tissue_mask
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "at_spacing",
     "breast_alone",
     "estimate_chest_wall",
+    "find_chest_wall",
     "read",
     "read_pixels",
     "read_single",

@@ -9,26 +9,23 @@ are applied here: pydicom's `apply_voi` wraps round beyond 16 bits, and its `app
 negative slope. Format: DICOM PS3.3, C.7.6.3, C.11.1 and C.11.2; PS3.5, 8 and A.
 """
 
+import math
 import struct
-import warnings
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, FileDataset, dcmread, uid
+from pydicom import Dataset, uid
 from pydicom.encaps import get_frame
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels.utils import pixel_array
 from scipy.special import expit
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.dicom_header import Header, check_is_mammogram, read_header
+from mmgkeras.images.dicom_bytes import parse_dicom, pydicom_faults
+from mmgkeras.images.dicom_header import NAMED, Header, Kind, check_is_mammogram, is_for_processing, read_header
 from mmgkeras.images.jpeg import decode_stream
-from mmgkeras.images.samples import MAX_PIXELS, check_size, damaged, shown
+from mmgkeras.images.samples import check_size, damaged, shown
 from mmgkeras.schema import Pixels
 
 _NATIVE: Final = (
@@ -42,25 +39,6 @@ _JPEG: Final = (*_DCT, uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless
 _JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000)
 _LOSSY: Final = (*_DCT, uid.JPEGLSNearLossless, uid.JPEG2000)
 _SYNTAXES: Final = (*_NATIVE, *_JPEG, *_JPEG_2000, uid.RLELossless)
-_FAULTS: Final = (
-    BytesLengthException,
-    InvalidDicomError,
-    AttributeError,
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What pydicom and its decoders raise on files that break the format, RecursionError among the RuntimeErrors."""
-_MAX_BYTES: Final = 4 * MAX_PIXELS
-_META: Final = 132
-"""The byte at which the file meta information begins: (0002,0000) with the length of the rest."""
 _CODESTREAM: Final = b"\xff\x4f\xff\x51"
 """The first two markers of a JPEG 2000 codestream, SOC and SIZ."""
 _NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
@@ -70,49 +48,26 @@ _Lut = tuple[NDArray[np.uint16], int, int]
 """Entries, the value of the first, and bits of each."""
 
 
-def decode_dicom(data: bytes, *, voi: int = 1) -> tuple[Pixels, Header]:
+def decode_dicom(data: bytes, *, voi: int = 1, take: Collection[Kind] = NAMED) -> tuple[Pixels, Header]:
     """(H, W) uint8 where at most 8 bits are left after the VOI LUT, else uint16, at full range; and the header's facts.
 
     Args:
-        data: of a DICOM file with its preamble.
+        data: of a DICOM file, with its preamble or without.
         voi: which of the VOI LUTs and then windows of the header is applied, from 1; where it has none and this is 1,
             the range of the stored bits is taken.
+        take: what is taken besides mammograms for presentation.
 
     Raises:
-        InputError: for damage, a file that is no mammogram for presentation, a transfer syntax or kind of pixels that
-            is not supported, a size over the limit, a `voi` that the header has not.
+        InputError: for damage, a file that is no mammogram for presentation nor in `take`, a transfer syntax or kind of
+            pixels that is not supported, a size over the limit, a `voi` that the header has not.
     """
     with pydicom_faults():
-        dataset = _parse(data)
-        check_is_mammogram(dataset)
+        dataset = parse_dicom(data)
+        check_is_mammogram(dataset, take=take)
         _check_pixels(dataset)
         table = _display_table(dataset, voi)
         codes = _stored(dataset)
         return table[codes & np.array(len(table) - 1, dtype=codes.dtype)], read_header(dataset, voi=voi)
-
-
-@contextmanager
-def pydicom_faults() -> Iterator[None]:
-    """Turns what pydicom and its decoders raise into the one error; their words, which may hold names, are not told."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except _FAULTS as error:
-        raise damaged(f"it breaks the rules of DICOM ({type(error).__name__})") from error
-
-
-def _parse(data: bytes) -> FileDataset:
-    tag, length = struct.unpack_from("<4s4xI", data, _META)
-    start = _META + 12 + length
-    if tag != b"\x02\x00\x00\x00" or start >= len(data):
-        raise damaged("its file meta information has no right beginning or end")
-    if dcmread(BytesIO(data[:start])).file_meta.TransferSyntaxUID == uid.DeflatedExplicitVRLittleEndian:
-        stream = zlib.decompressobj(-zlib.MAX_WBITS)
-        stream.decompress(data[start:], _MAX_BYTES)
-        if not stream.eof:
-            raise damaged(f"its deflated part does not end, or within {_MAX_BYTES:,} bytes")
-    return dcmread(BytesIO(data))
 
 
 def _check_pixels(dataset: Dataset) -> None:
@@ -133,6 +88,8 @@ def _check_pixels(dataset: Dataset) -> None:
         )
     if dataset.PixelRepresentation not in (0, 1):
         raise damaged(f"its Pixel Representation must be 0 or 1. Received: {shown(dataset.PixelRepresentation)}")
+    if syntax in _NATIVE and dataset["PixelData"].is_undefined_length:
+        raise damaged("its pixels are compressed, and no transfer syntax says how")
 
 
 def _stored(dataset: Dataset) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -188,16 +145,39 @@ def _display_table(dataset: Dataset, voi: int) -> Pixels:
             raise damaged("its Rescale Slope is 0")
         values = stored * slope + intercept
         low, high = values.min(), values.max()
-    gray, bits = _windowed(dataset, values, voi=voi, bits=bits)
-    if gray is None:
-        gray = (values - low) / (high - low)
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        gray = 1 - gray
+    whole = (values - low) / (high - low)
+    if is_for_processing(dataset):
+        gray = _attenuation(dataset, whole, voi=voi, bits=bits)
+    else:
+        windowed, bits = _windowed(dataset, values, voi=voi, bits=bits)
+        gray = whole if windowed is None else windowed
+        gray = 1 - gray if dataset.PhotometricInterpretation == "MONOCHROME1" else gray
     gray[_is_padding(dataset, stored)] = 0
     return np.rint(gray * 255).astype(np.uint8) if bits <= 8 else np.rint(gray * 65535).astype(np.uint16)
 
 
 _RESCALE: Final = {"Slope": 1.0, "Intercept": 0.0}
+
+
+def _attenuation(dataset: Dataset, whole: NDArray[np.float64], *, voi: int, bits: int) -> NDArray[np.float64]:
+    """(N,) gray 0 to 1 of an image FOR PROCESSING: 1 where nothing reached the detector, 0 where all of its range did.
+
+    `whole` are the values over their range, proportional to the exposure (LIN) or to its logarithm (LOG); by their sign
+    either the highest or the lowest had most of it (PS3.3, C.8.11.3.1.2). An exposure x becomes 1 - ln(1 + x) / ln(2 **
+    bits), x from 0 to 2 ** bits - 1, so that what the breast absorbs adds up and no image's own extremes count.
+    """
+    if voi != 1:
+        raise InputError(
+            f"must have as many VOI LUTs and windows as the one asked for, {voi}. Received: FOR PROCESSING"
+        )
+    relation = str(dataset.get("PixelIntensityRelationship") or "LIN").upper()
+    if relation not in ("LIN", "LOG"):
+        raise InputError(f"must have a Pixel Intensity Relationship of LIN or LOG. Received: {shown(relation)}")
+    sign = dataset.get("PixelIntensityRelationshipSign")
+    if sign not in (1, -1):
+        sign = 1 if dataset.PhotometricInterpretation == "MONOCHROME1" else -1
+    exposure = whole if sign == 1 else 1 - whole
+    return 1 - exposure if relation == "LOG" else 1 - np.log1p(exposure * (2**bits - 1)) / (bits * math.log(2))
 
 
 def _windowed(

@@ -5,9 +5,9 @@ of SNOMED CT and, in older files, SNOMED RT. Nothing here repeats a name, date, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydicom import Dataset
 from pydicom.uid import UID
@@ -17,8 +17,13 @@ from mmgkeras.images.samples import damaged, shown
 from mmgkeras.schema import VIEWS, Laterality, View
 
 _T = TypeVar("_T")
+Kind = Literal["secondary-capture", "for-processing"]
+Edge = Literal["left", "right", "top", "bottom"]
+NAMED: Final[tuple[Kind, ...]] = ("secondary-capture",)
+"""What is taken of a file that a person or a table names: naming it is asking for it."""
 
 _PROCESSING: Final = ("1.2.840.10008.5.1.4.1.1.1.2.1", "1.2.840.10008.5.1.4.1.1.13.1.5")
+_SECONDARY_CAPTURE: Final = ("1.2.840.10008.5.1.4.1.1.7", *(f"1.2.840.10008.5.1.4.1.1.7.{n}" for n in range(1, 5)))
 _TOMOSYNTHESIS: Final = tuple(f"1.2.840.10008.5.1.4.1.1.13.1.{number}" for number in (3, 4, 5))
 """Breast Tomosynthesis Image Storage, and Breast Projection X-Ray Image Storage, for presentation and processing."""
 _SYNTHESISED: Final = {"GENERATED_2D", "TOMO_2D"}
@@ -39,6 +44,20 @@ _REFUSED_CODES: Final = {
     **dict.fromkeys(("127457009", "G-8310"), "a specimen"),
 }
 """PS3.16, CID 4015; the specimen is of CID 4014."""
+_MODIFIERS: Final = {
+    **dict.fromkeys(("399161006", "R-102D2"), "cleavage"),
+    **dict.fromkeys(("399011000", "R-102D1"), "axillary tail"),
+    **dict.fromkeys(("399197002", "R-102D3"), "rolled lateral"),
+    **dict.fromkeys(("399226006", "R-102D4"), "rolled medial"),
+    **dict.fromkeys(("414493004", "R-102CA"), "rolled inferior"),
+    **dict.fromkeys(("415670009", "R-102C9"), "rolled superior"),
+    **dict.fromkeys(("399110001", "R-102C2"), "tangential"),
+    **dict.fromkeys(("442581004", "R-40AB3"), "nipple in profile"),
+    **dict.fromkeys(("441752004", "P2-00161"), "anterior compression"),
+    **dict.fromkeys(("442593008", "R-40ABE"), "infra-mammary fold"),
+    **dict.fromkeys(("442580003", "R-40AB2"), "axillary tissue"),
+}
+"""The others of CID 4015: the breast is shown whole, or nearly, and otherwise than usual."""
 _SIDE_CODES: Final[dict[str, Laterality]] = {
     **dict.fromkeys(("7771000", "G-A101"), "L"),
     **dict.fromkeys(("24028007", "G-A100"), "R"),
@@ -46,6 +65,8 @@ _SIDE_CODES: Final[dict[str, Laterality]] = {
 """PS3.16, CID 244."""
 _SAME: Final = 0.01
 """Spacings that differ by less than this part are equal."""
+_MAGNIFIED: Final = 1.3
+"""A breast of 10 cm on the detector is magnified by 1.2 at its far side; magnification views are from 1.4 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +76,19 @@ class Header:
     Attributes:
         laterality: the breast.
         view: the projection, "other" for one that has no name here.
+        chest_wall: the edge at which it lies by Patient Orientation.
         spacing_mm: edge of a pixel.
         vendor: of the device.
-        voi: what made gray values of the stored ones, such as "VOI LUT 1 of 3" or "window 2 of 2, SIGMOID", or "none".
-        notes: where attributes disagree, which one was taken and why; burned-in annotation and overlays.
+        voi: what made gray values of the stored ones: "VOI LUT 1 of 3" or "window 2 of 2, SIGMOID" and the like, "log
+            transform" or "none".
+        notes: where attributes disagree, which one was taken and why; what else a reader should know.
         patient: Patient ID, "" where there is none. Never to be shown.
         instance: SOP Instance UID. Never to be shown.
     """
 
     laterality: Laterality | None
     view: View | None
+    chest_wall: Edge | None
     spacing_mm: float | None
     vendor: str | None
     voi: str
@@ -89,6 +113,7 @@ def read_header(dataset: Dataset, *, voi: int) -> Header:
             notes=notes,
         ),
         view=_view(dataset, notes),
+        chest_wall=_chest_wall(dataset, notes),
         spacing_mm=_spacing(dataset, notes),
         vendor=shown(_text(dataset, "Manufacturer")) if _text(dataset, "Manufacturer") else None,
         voi=_voi(dataset, voi),
@@ -98,39 +123,47 @@ def read_header(dataset: Dataset, *, voi: int) -> Header:
     )
 
 
-def check_is_mammogram(dataset: Dataset) -> None:
-    """Refuses what is no single 2D mammogram for presentation.
+def check_is_mammogram(dataset: Dataset, *, take: Collection[Kind]) -> None:
+    """Refuses what is no single 2D mammogram for presentation, but for what is in `take`.
 
     Raises:
-        InputError: for a file without an image, another modality, tomosynthesis, several frames, FOR PROCESSING, and
-            magnification, spot, specimen, implant-displaced and stereotactic views.
+        InputError: for a file without an image, another modality, Secondary Capture, tomosynthesis, several frames, FOR
+            PROCESSING, and magnification, spot, specimen, implant-displaced and stereotactic views.
     """
-    sop_class = UID(str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) or _text(dataset, "SOPClassUID"))
+    sop_class = _sop_class(dataset)
     name = shown(sop_class.name or "an object of an unknown class")
     modality = _text(dataset, "Modality")
     if "PixelData" not in dataset:
         raise damaged("it has no pixels") if "Image" in name else InputError(f"holds no image, but {name}")
     if modality != "MG":
         raise InputError(f"must be a mammogram (modality MG). Received: {name}, modality {shown(modality or 'none')}")
+    if sop_class in _SECONDARY_CAPTURE and "secondary-capture" not in take:
+        raise InputError(f"must be the image of a mammography device, unless asked for. Received: {name}")
     kinds = {str(kind).upper() for kind in _values(dataset, "ImageType")}
     num_frames = int(dataset.get("NumberOfFrames") or 1)
     is_slice = any(kind.startswith("TOMO") for kind in kinds) and not kinds & _SYNTHESISED
     if sop_class in _TOMOSYNTHESIS or num_frames > 1 or is_slice:
         what = f"{num_frames} frames" if num_frames > 1 else "tomosynthesis"
         raise InputError(f"must be one 2D image; of tomosynthesis, give the synthesised 2D image. Received: {what}")
-    if sop_class in _PROCESSING or _text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING":
+    if is_for_processing(dataset) and "for-processing" not in take:
         raise InputError("must be FOR PRESENTATION. Received: FOR PROCESSING, the raw image of the same exposure")
     refused = _refused_view(dataset, kinds)
     if refused:
         raise InputError(f"must be a view of the whole breast. Received: {refused}")
 
 
+def is_for_processing(dataset: Dataset) -> bool:
+    """Whether it is the raw image of an exposure."""
+    return _sop_class(dataset) in _PROCESSING or _text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING"
+
+
+def _sop_class(dataset: Dataset) -> UID:
+    return UID(str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) or _text(dataset, "SOPClassUID"))
+
+
 def _refused_view(dataset: Dataset, kinds: set[str]) -> str | None:
     """What is shown instead of the whole breast."""
-    views = list(_items(dataset, "ViewCodeSequence"))
-    modifiers = [*_items(dataset, "ViewModifierCodeSequence")]
-    modifiers += [item for view in views for item in _items(view, "ViewModifierCodeSequence")]
-    refused = _coded(_REFUSED_CODES, [*modifiers, *views])
+    refused = _coded(_REFUSED_CODES, [*_modifiers(dataset), *_items(dataset, "ViewCodeSequence")])
     if refused:
         return refused
     if any("STEREO" in word for word in (*kinds, _text(dataset, "PositionerType").upper())):
@@ -138,6 +171,12 @@ def _refused_view(dataset: Dataset, kinds: set[str]) -> str | None:
     if "SpecimenDescriptionSequence" in dataset or any("SPECIMEN" in kind for kind in kinds):
         return "a specimen"
     return None
+
+
+def _modifiers(dataset: Dataset) -> Iterator[Dataset]:
+    """The codes of the view's modifiers, which stand within those of the view; some writers have them beside it."""
+    yield from _items(dataset, "ViewModifierCodeSequence")
+    yield from _items(dataset, "ViewCodeSequence", "ViewModifierCodeSequence")
 
 
 def _view(dataset: Dataset, notes: list[str]) -> View | None:
@@ -158,6 +197,23 @@ def _view(dataset: Dataset, notes: list[str]) -> View | None:
         why="it is a code, and the other free text",
         notes=notes,
     )
+
+
+def _chest_wall(dataset: Dataset, notes: list[str]) -> Edge | None:
+    """Where the chest wall lies by Patient Orientation, the directions of rows and columns (PS3.3, C.7.6.1.1.1).
+
+    Rows that run to anterior begin at it. Field of View Rotation and Horizontal Flip are relative to the detector, of
+    which the standard does not say which edge is at the chest wall: only what turns the image on its side is noted.
+    """
+    directions = [str(value).strip().upper()[:1] for value in _values(dataset, "PatientOrientation")]
+    if len(directions) == 2:
+        rows: dict[str, Edge] = {"A": "left", "P": "right"}
+        columns: dict[str, Edge] = {"A": "top", "P": "bottom"}
+        return rows.get(directions[0]) or columns.get(directions[1])
+    rotation = float(dataset.get("FieldOfViewRotation") or 0)
+    if rotation in (90, 270):
+        notes.append(f"Field of View Rotation is {rotation:g}, without Patient Orientation: it may lie on its side")
+    return None
 
 
 def _spacing(dataset: Dataset, notes: list[str]) -> float | None:
@@ -201,6 +257,8 @@ def _edge(dataset: Dataset, keyword: str, notes: list[str]) -> float | None:
 
 
 def _voi(dataset: Dataset, voi: int) -> str:
+    if is_for_processing(dataset):
+        return "log transform"
     num_luts, num_windows = len(_values(dataset, "VOILUTSequence")), len(_values(dataset, "WindowCenter"))
     if voi <= num_luts:
         return f"VOI LUT {voi} of {num_luts}"
@@ -211,6 +269,15 @@ def _voi(dataset: Dataset, voi: int) -> str:
 
 
 def _remarks(dataset: Dataset) -> Iterator[str]:
+    modifiers = [_coded(_MODIFIERS, [item]) or "one that is not known here" for item in _modifiers(dataset)]
+    if modifiers:
+        yield f"the view is modified: {', '.join(dict.fromkeys(modifiers))}"
+    if _text(dataset, "PartialView").upper() == "YES":
+        yield "shows a part of the breast only (Partial View)"
+    if (factor := float(dataset.get("EstimatedRadiographicMagnificationFactor") or 1)) >= _MAGNIFIED:
+        yield f"is magnified {factor:g} times: it may show a part of the breast only"
+    if _text(dataset, "BreastImplantPresent").upper() == "YES":
+        yield "shows an implant"
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         yield "annotation is burned into the pixels: it may name the patient"
     if any((0x6000 + 2 * plane, 0x0010) in dataset for plane in range(16)):

@@ -6,13 +6,14 @@ white is zero, and DICOM of MONOCHROME1, are inverted into it. Side, breast and 
 """
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom import decode_dicom
-from mmgkeras.images.dicom_header import Header
+from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
+from mmgkeras.images.dicom_header import NAMED, Header, Kind
 from mmgkeras.images.jpeg import decode_jpeg
 from mmgkeras.images.pgm import decode_pgm
 from mmgkeras.images.png import decode_png
@@ -63,19 +64,20 @@ def read_pixels(path: Path) -> Pixels:
     return read_with_header(path)[0]
 
 
-def read_with_header(path: Path, *, voi: int = 1) -> tuple[Pixels, Header | None]:
+def read_with_header(path: Path, *, voi: int = 1, take: Collection[Kind] = NAMED) -> tuple[Pixels, Header | None]:
     """The pixels of an image file, and what its header says where it is DICOM; the file is read once.
 
     Args:
         path: of the file.
         voi: which VOI LUT or window of a DICOM file is applied, from 1.
+        take: as of `decode_dicom`.
 
     Raises:
         InputError: as `read_pixels`.
     """
     try:
         data = _read_bytes(path)
-        return decode_dicom(data, voi=voi) if data[128:132] == b"DICM" else (_decode(data), None)
+        return decode_dicom(data, voi=voi, take=take) if is_dicom(data[:HEAD_BYTES]) else (_decode(data), None)
     except InputError as error:
         raise InputError(f"{shown(path, longest=_LONGEST_PATH)}: {error}") from error
 

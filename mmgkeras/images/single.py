@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mmgkeras.errors import InputError
+from mmgkeras.images.dicom_header import Header
 from mmgkeras.images.reader import read_with_header
 from mmgkeras.images.tissue import estimate_chest_wall, looks_inverted, tissue_mask
-from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, View
+from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, Pixels, Side, View
 
 SideFrom = Literal["the option", "the header", "the name", "the pixels"]
 
@@ -55,7 +56,7 @@ def read_single(
     pixels, header = read_with_header(path)
     told = header.laterality if header else None
     named, named_view = side_and_view(path.stem)
-    wall = estimate_chest_wall(tissue_mask(pixels))
+    wall, notes = find_chest_wall(pixels, header)
     side_from: SideFrom = (
         "the option" if laterality else "the header" if told else "the name" if named else "the pixels"
     )
@@ -74,10 +75,21 @@ def read_single(
         spacing_mm=spacing_mm or (header.spacing_mm if header else None),
         vendor=header.vendor if header else None,
     )
-    notes = header.notes if header else ()
+    notes = (*header.notes, *notes) if header else notes
     if looks_inverted(pixels):
         notes = (*notes, "looks inverted: most of it is as bright as its brightest part; bright must be dense")
     return Single(Mammogram(pixels, record), side_from, hangs_mirrored, notes)
+
+
+def find_chest_wall(pixels: Pixels, header: Header | None) -> tuple[Side | None, tuple[str, ...]]:
+    """Where the chest wall lies by the pixels, else by Patient Orientation; a note where the two disagree."""
+    seen = estimate_chest_wall(tissue_mask(pixels))
+    told = header.chest_wall if header else None
+    if told == "top" or told == "bottom":  # noqa: PLR1714 - narrows the type
+        return seen, (f"lies on its side: by Patient Orientation the chest wall is at the {told} edge",)
+    if seen and told and seen != told:
+        return seen, (f"the chest wall lies at the {seen} edge by the pixels, {told} by Patient Orientation",)
+    return seen or told, ()
 
 
 def side_and_view(stem: str) -> tuple[Laterality | None, View]:

@@ -36,7 +36,7 @@ from mmgkeras import __version__
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_files
 from mmgkeras.images import Single
-from mmgkeras.images.dicom import pydicom_faults
+from mmgkeras.images.dicom_bytes import pydicom_faults
 from mmgkeras.inference.detection import Detection, Mark, mark_map
 from mmgkeras.overlay.draw import DISCLAIMER, DrawOptions, draw
 from mmgkeras.pacs.algorithm import Algorithm

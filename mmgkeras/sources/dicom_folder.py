@@ -13,23 +13,27 @@ import json
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from PIL import Image
 
 from mmgkeras import __version__
 from mmgkeras.errors import InputError, errors_of_writing
-from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs
-from mmgkeras.images import estimate_chest_wall, read_with_header, tissue_mask
-from mmgkeras.locks import output_lock
+from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs, give, write_synced
+from mmgkeras.images import find_chest_wall, read_with_header
+from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
+from mmgkeras.images.dicom_header import Header, Kind
+from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.progress import Track, untracked
-from mmgkeras.schema import ImageRecord
-from mmgkeras.sources.processes import in_processes
+from mmgkeras.schema import ImageRecord, Pixels
+from mmgkeras.sources.dicomdir import read_dicomdir
+from mmgkeras.sources.processes import in_processes, kept
 from mmgkeras.tables import write_images
 from mmgkeras.tables.cells import to_cell
 from mmgkeras.tables.rows import write_table
@@ -90,60 +94,66 @@ def import_dicom(
     *,
     key: Path | None = None,
     voi: int = 1,
+    take: Collection[Kind] = (),
     num_workers: int = 1,
     overwrite: bool = False,
     track: Track = untracked,
 ) -> DicomImport:
-    """Writes `out`/images.csv, `out`/images/*.png and `out`/import.csv for all DICOM files below a folder.
+    """Writes `out`/images.csv, `out`/images/*.png and `out`/import.csv for all DICOM files of a folder or a DICOMDIR.
+
+    If it is killed, the same call goes on after the last image that it had finished.
 
     Args:
-        source: the folder; its other files are left out.
+        source: the folder, of which other files are left out, or a DICOMDIR, of which the files that it names count.
         out: the data folder; its images have the annotation "none".
         key: file with the secret of the ids, made where there is none; None for the name of `out` with .key. The same
             key gives the same patients the same ids. Beside it is written, as the name of `out` with .files.csv, which
             file is which row of import.csv.
         voi: which VOI LUT or window is applied where a file has several, from 1.
+        take: what is taken besides mammograms for presentation.
         num_workers: processes.
         overwrite: replace a folder that this function made.
         track: called with the files.
 
     Raises:
-        InputError: if the source is no folder or holds no mammogram that can be taken, the key cannot be used, or
-            `out` or the table exists and `overwrite` is not set, or cannot be written.
+        InputError: if the source is no folder and no DICOMDIR, or holds no mammogram that can be taken, the key cannot
+            be used, or `out` or the table exists and `overwrite` is not set, or cannot be written.
     """
-    if not source.is_dir():
-        raise InputError(f"{source}: must be a folder with DICOM files")
+    if not source.exists():
+        raise InputError(f"{source}: must be a folder with DICOM files, or a DICOMDIR")
     key = key or out.parent / f"{out.name}.key"
     table = key.parent / f"{out.name}.files.csv"
-    check_apart(out, [source, key])
     check_apart(key, [source])
-    paths = sorted(path for path in source.rglob("*") if path.is_file())
-    with output_lock(out), atomic_folder(out, overwrite=overwrite, owned=_OWNED) as temporary:
+    root = source if source.is_dir() else source.parent
+    paths = sorted(path for path in source.rglob("*") if path.is_file()) if root == source else read_dicomdir(source)
+    with output_lock(out):
+        check_outputs([out], overwrite=overwrite, inputs=[source, key])
         # A table without its folder is of a call that was killed before the folder was there.
         replaces = overwrite or (not out.exists() and _is_table(table))
         check_outputs([table], overwrite=replaces, inputs=[source, out, key])
         secret = _read_or_make_key(key)
-        (temporary / "images").mkdir()
-        work = partial(_convert, source=source, folder=temporary / "images", secret=secret, voi=voi)
-        found = _without_copies(
-            in_processes(work, paths, num_workers=num_workers, label="read DICOM files", track=track)
-        )
-        records = sorted((one.record for one in found if one.record), key=lambda record: record.image_id)
-        reasons = Counter(one.remark for one in found if not one.record)
-        if not records:
-            listed = "; ".join(f"{number} files: {reason}" for reason, number in reasons.most_common(5))
-            raise InputError(f"{source}: holds no mammogram that can be taken. Received: {listed or 'no file'}")
-        for one in found:
-            png = temporary / "images" / f"{one.file}.png"
-            if one.record:
-                png.rename(temporary / one.record.path)
-            else:
-                png.unlink(missing_ok=True)
-        write_images(temporary / "images.csv", records)
-        write_table(temporary / IMPORT_CSV, columns=COLUMNS, rows=_rows(found))
-        values = {"source": "DICOM", "mmgkeras_version": __version__, "voi": voi}
-        (temporary / "import.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        _write_private_table(table, zip((one.file for one in found), paths, strict=True), overwrite=replaces)
+        digest = work_digest("import dicom", source.resolve(), voi, sorted(take), secret.hex())
+        with (
+            resumable_work(out, digest=digest) as work,
+            atomic_folder(out, overwrite=overwrite, owned=_OWNED) as temporary,
+        ):
+            convert = partial(_convert, root=root, work=work, secret=secret, voi=voi, take=tuple(take))
+            found = _without_copies(
+                in_processes(convert, paths, num_workers=num_workers, label="read DICOM files", track=track)
+            )
+            records = sorted((one.record for one in found if one.record), key=lambda record: record.image_id)
+            if not records:
+                raise InputError(f"{source}: holds no mammogram that can be taken. Received: {_listed(found)}")
+            (temporary / "images").mkdir()
+            for one in found:
+                if one.record:
+                    give(work / f"{one.file}.png", temporary / one.record.path)
+            write_images(temporary / "images.csv", records)
+            write_table(temporary / IMPORT_CSV, columns=COLUMNS, rows=_rows(found))
+            values = {"source": "DICOM", "mmgkeras_version": __version__, "voi": voi, "take": sorted(take)}
+            (temporary / "import.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+            _write_private_table(table, zip((one.file for one in found), paths, strict=True), overwrite=replaces)
+    reasons = Counter(one.remark for one in found if not one.record)
     num_patients = len({record.patient_id for record in records})
     return DicomImport(
         num_images=len(records),
@@ -156,31 +166,48 @@ def import_dicom(
     )
 
 
-def _convert(path: Path, *, source: Path, folder: Path, secret: bytes, voi: int) -> _Found:
-    """Writes the image of one file to the folder, under the hash of its path."""
-    file = _hashed(secret, "file", path.relative_to(source).as_posix())
+def _listed(found: Sequence[_Found]) -> str:
+    reasons = Counter(one.remark for one in found).most_common(5)
+    return "; ".join(f"{number} files: {reason}" for reason, number in reasons) or "no file"
+
+
+def _convert(path: Path, *, root: Path, work: Path, secret: bytes, voi: int, take: Collection[Kind]) -> _Found:
+    """Puts the image of one file into the folder of the work, under the hash of its path, or finds it there."""
+    file = _hashed(secret, "file", os.path.relpath(path, root))
+
+    def make() -> dict[str, Any]:
+        found, pixels = _read(path, file=file, secret=secret, voi=voi, take=take)
+        if pixels is not None:
+            png = BytesIO()
+            Image.fromarray(pixels).save(png, format="PNG", compress_level=3)
+            write_synced(work / f"{file}.png", png.getvalue())
+        return asdict(found)
+
+    values = kept(work / f"{file}.json", path, make)
+    record = values["record"]
+    return _Found(**{**values, "record": record and ImageRecord(**record)})
+
+
+def _read(path: Path, *, file: str, secret: bytes, voi: int, take: Collection[Kind]) -> tuple[_Found, Pixels | None]:
+    """What comes of one file, and its pixels where it is taken."""
+
+    def left_out(reason: object) -> tuple[_Found, None]:
+        return _Found(file, "", None, str(reason)), None
+
     try:
         with path.open("rb") as opened:
-            is_dicom = opened.read(132)[128:] == b"DICM"
-        pixels, header = read_with_header(path, voi=voi) if is_dicom else (None, None)
+            if not is_dicom(opened.read(HEAD_BYTES)):
+                return left_out("is no DICOM file")
+        pixels, header = read_with_header(path, voi=voi, take=take)
     except OSError as error:
-        return _Found(file, "", None, f"cannot be read: {error.strerror or type(error).__name__}")
+        return left_out(f"cannot be read: {error.strerror or type(error).__name__}")
     except InputError as error:
-        return _Found(file, "", None, str(error.__cause__))  # without the file's name
-    reason = None
-    if pixels is None or header is None:
-        reason = "is no DICOM file: it has no DICM at byte 128"
-    elif not header.patient:
-        reason = "has no Patient ID, so that its patient cannot be told from others"
-    elif header.laterality is None:
-        reason = "does not tell which breast it shows"
-    if reason or pixels is None or header is None or header.laterality is None:
-        return _Found(file, "", None, str(reason))
-    Image.fromarray(pixels).save(folder / f"{file}.png", compress_level=3)
+        return left_out(error.__cause__)  # without the file's name
+    if header is None or (reason := _useless(header)) or header.laterality is None:
+        return left_out(reason if header else "was changed while it was read")
     instance = _hashed(secret, "image", header.instance or file)
     patient = _hashed(secret, "patient", " ".join(header.patient.split()).casefold())
     image_id = f"{patient}_{header.laterality}_{header.view or 'other'}_{instance[1:9]}"
-    wall = estimate_chest_wall(tissue_mask(pixels))
     record = ImageRecord(
         image_id=image_id,
         path=f"images/{image_id}.png",
@@ -191,11 +218,22 @@ def _convert(path: Path, *, source: Path, folder: Path, secret: bytes, voi: int)
         spacing_mm=header.spacing_mm,
         vendor=header.vendor,
     )
-    notes = list(header.notes)
+    wall, notes = find_chest_wall(pixels, header)
     if wall not in (None, record.chest_wall_side):
-        notes.append(f"the chest wall lies at the {wall} edge: it hangs mirrored, or the side is wrong")
+        notes = (*notes, f"the chest wall lies at the {wall} edge: it hangs mirrored, or the side is wrong")
         record = replace(record, chest_wall=wall)
-    return _Found(file, instance, record, "; ".join(notes), header.voi)
+    return _Found(file, instance, record, "; ".join((*header.notes, *notes)), header.voi), pixels
+
+
+def _useless(header: Header) -> str | None:
+    """Why an image cannot be taken that can be read."""
+    if not header.patient:
+        return "has no Patient ID, so that its patient cannot be told from others"
+    if header.laterality is None:
+        return "does not tell which breast it shows"
+    if header.chest_wall in ("top", "bottom"):
+        return f"lies on its side: by Patient Orientation the chest wall is at the {header.chest_wall} edge"
+    return None
 
 
 def _hashed(secret: bytes, kind: str, text: str) -> str:
@@ -204,7 +242,7 @@ def _hashed(secret: bytes, kind: str, text: str) -> str:
     return kind[0] + hmac.new(secret, message, "sha256").hexdigest()[:_ID_CHARACTERS]
 
 
-def _without_copies(found: Sequence[_Found]) -> list[_Found]:
+def _without_copies(found: Iterable[_Found]) -> list[_Found]:
     """The same, with each image but once: the first file of each SOP Instance UID."""
     seen: set[str] = set()
     kept = []

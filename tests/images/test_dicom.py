@@ -198,6 +198,49 @@ class TestGrayValues:
         refused(file_of(mammogram(RAMP, **attributes)), rule)
 
 
+class TestForProcessing:
+    """Dense is dark in what is raw: x of 4095 becomes 1 - ln(1 + x) / ln(4096)."""
+
+    LOGARITHM = 1 - np.log1p(RAMP) / np.log(4096)
+
+    @pytest.mark.parametrize(
+        ("attributes", "gray"),
+        [
+            ({"PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": 1}, LOGARITHM),
+            ({"PixelIntensityRelationship": "LIN", "PixelIntensityRelationshipSign": -1}, LOGARITHM[::-1, ::-1]),
+            ({"PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": 1}, 1 - RAMP / 4095),
+            ({"PixelIntensityRelationship": "LOG", "PixelIntensityRelationshipSign": -1}, RAMP / 4095),
+            ({"PhotometricInterpretation": "MONOCHROME1"}, LOGARITHM),
+            ({"PhotometricInterpretation": "MONOCHROME2"}, LOGARITHM[::-1, ::-1]),
+            ({"PixelIntensityRelationshipSign": 1, "WindowCenter": 9, "WindowWidth": 9}, LOGARITHM),
+        ],
+    )
+    def test_is_the_logarithm_of_the_exposure_in_display_polarity(
+        self, attributes: dict[str, object], gray: np.ndarray
+    ) -> None:
+        data = file_of(mammogram(RAMP, PresentationIntentType="FOR PROCESSING", **attributes))
+        pixels, header = decode_dicom(data, take=["for-processing"])
+        np.testing.assert_allclose(pixels.astype(int), full(gray).astype(int), atol=1)
+        assert header.voi == "log transform"
+
+    def test_an_images_own_extremes_do_not_count(self) -> None:
+        attributes = {"PresentationIntentType": "FOR PROCESSING", "PixelIntensityRelationshipSign": 1}
+        pixels, _ = decode_dicom(file_of(mammogram(np.array([[63, 255]]), **attributes)), take=["for-processing"])
+        assert pixels.tolist() == [[32768, 21845]]
+
+    @pytest.mark.parametrize(
+        ("voi", "relation", "rule"),
+        [
+            (2, "LIN", r"as the one asked for, 2\. Received: FOR PROCESSING"),
+            (1, "DISP", r"a Pixel Intensity Relationship of LIN or LOG\. Received: DISP"),
+        ],
+    )
+    def test_what_it_cannot_be_asked_for(self, voi: int, relation: str, rule: str) -> None:
+        attributes = {"PresentationIntentType": "FOR PROCESSING", "PixelIntensityRelationship": relation}
+        with pytest.raises(InputError, match=rule):
+            decode_dicom(file_of(mammogram(RAMP, **attributes)), voi=voi, take=["for-processing"])
+
+
 class TestWhatIsNoMammogram:
     @pytest.mark.parametrize(
         ("attributes", "rule"),
@@ -229,8 +272,13 @@ class TestWhatIsNoMammogram:
     def test_synthesised_2d_is_taken(self, name: str) -> None:
         assert decoded(ImageType=["DERIVED", "PRIMARY", "TOMO", name]).shape == RAMP.shape
 
-    def test_a_secondary_capture_of_a_mammogram_is_taken(self) -> None:
-        assert decoded(SOPClassUID="1.2.840.10008.5.1.4.1.1.7").shape == RAMP.shape
+    def test_a_secondary_capture_is_taken_where_it_was_asked_for_or_named(
+        self, refused: Callable[[bytes, str], str]
+    ) -> None:
+        data = file_of(mammogram(RAMP, SOPClassUID="1.2.840.10008.5.1.4.1.1.7"))
+        assert decode_dicom(data)[0].shape == decode_dicom(data, take=["secondary-capture"])[0].shape == RAMP.shape
+        with pytest.raises(InputError, match=r"unless asked for\. Received: Secondary Capture Image Storage"):
+            decode_dicom(data, take=[])
 
     @pytest.mark.parametrize(
         ("sop_class", "modality", "name"),
@@ -284,7 +332,7 @@ class TestDamage:
         start = 144 + struct.unpack_from("<I", data, 140)[0]
         packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         bomb = data[:start] + packer.compress(bytes(2_000_000)) + packer.flush()
-        monkeypatch.setattr("mmgkeras.images.dicom._MAX_BYTES", 1_000_000)
+        monkeypatch.setattr("mmgkeras.images.dicom_bytes._MAX_BYTES", 1_000_000)
         refused(bomb, "does not end, or within 1,000,000 bytes")
 
 

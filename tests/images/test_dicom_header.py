@@ -84,6 +84,39 @@ class TestHeader:
         assert bool(note) == bool(header.notes)
         assert note in "".join(header.notes)
 
+    @pytest.mark.parametrize(
+        ("attributes", "edge", "num_notes"),
+        [
+            ({}, None, 0),
+            ({"PatientOrientation": ["A", "R"]}, "left", 0),
+            ({"PatientOrientation": ["P", "FL"]}, "right", 0),
+            ({"PatientOrientation": ["R", "A"]}, "top", 0),
+            ({"PatientOrientation": ["F", "P"]}, "bottom", 0),
+            ({"PatientOrientation": ["L", "F"]}, None, 0),
+            ({"PatientOrientation": "CC"}, None, 0),
+            ({"FieldOfViewRotation": 180, "FieldOfViewHorizontalFlip": "YES"}, None, 0),
+            ({"FieldOfViewRotation": 90}, None, 1),
+            ({"FieldOfViewRotation": 270, "PatientOrientation": ["A", "R"]}, "left", 0),
+        ],
+    )
+    def test_chest_wall(self, attributes: dict[str, object], edge: str | None, num_notes: int) -> None:
+        header = header_of(**attributes)
+        assert (header.chest_wall, len(header.notes)) == (edge, num_notes)
+
+    @pytest.mark.parametrize(
+        ("attributes", "note"),
+        [
+            ({"ViewCodeSequence": [code("399162004", "399197002", "R-40AB3")]}, "rolled lateral, nipple in profile"),
+            ({"ViewModifierCodeSequence": [code("399161006")]}, "the view is modified: cleavage"),
+            ({"ViewCodeSequence": [code("399162004", "1")]}, "the view is modified: one that is not known here"),
+            ({"PartialView": "YES"}, "shows a part of the breast only"),
+            ({"EstimatedRadiographicMagnificationFactor": "1.8"}, "is magnified 1.8 times"),
+            ({"BreastImplantPresent": "YES"}, "shows an implant"),
+        ],
+    )
+    def test_what_else_a_reader_should_know(self, attributes: dict[str, object], note: str) -> None:
+        assert [found for found in header_of(**attributes).notes if note in found]
+
     def test_burned_in_annotation_and_overlays_are_noted(self) -> None:
         dataset = mammogram(RAMP, BurnedInAnnotation="YES")
         dataset.add_new((0x6002, 0x0010), "US", 40)

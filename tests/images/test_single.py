@@ -91,3 +91,33 @@ def test_an_inverted_image_is_noticed(tmp_path: Path) -> None:
     assert read_single(tmp_path / "plain.png", laterality="L").notes == ()
     (note,) = read_single(tmp_path / "inverted.png", laterality="L").notes
     assert "looks inverted" in note
+
+
+ROWS, COLS = np.ogrid[:200, :120]
+DISC = np.where((ROWS - 100) ** 2 + (COLS - 60) ** 2 < 40**2, 120, 0)
+"""Without a straight edge."""
+
+
+@pytest.mark.parametrize(
+    ("stored", "orientation", "wall", "note"),
+    [
+        (breast(wall="left"), ["A", "R"], "left", ""),
+        (breast(wall="left"), ["P", "L"], "left", "the left edge by the pixels, right by Patient Orientation"),
+        (DISC, ["P", "L"], "right", ""),
+        (
+            breast(wall="left"),
+            ["R", "P"],
+            "left",
+            "lies on its side: by Patient Orientation the chest wall is at the bo",
+        ),
+    ],
+)
+def test_the_pixels_go_before_patient_orientation(
+    tmp_path: Path, stored: np.ndarray, orientation: list[str], wall: str, note: str
+) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(file_of(mammogram(stored, bits=8, ImageLaterality="L", PatientOrientation=orientation)))
+    single = read_single(path)
+    assert single.mammogram.record.chest_wall_side == wall
+    assert len(single.notes) == bool(note)
+    assert note in "".join(single.notes)

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.images import read, read_pixels
+from mmgkeras.images import read, read_pixels, read_with_header
 from mmgkeras.sources.dicom_folder import DicomImport, import_dicom
 from mmgkeras.tables import read_images
 from tests.images.dicom_files import file_of, mammogram
+from tests.sources.test_dicomdir import write_dicomdir
 
 SECRET = "k" * 32
 NAMES = ("Doe", "Jane", "4711", "0815", "1960", "20150929", "1.2.840.1")
@@ -127,6 +128,70 @@ def test_processes_and_runs_give_the_same_bytes(source: Path) -> None:
     assert first == {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
+def test_a_killed_call_goes_on_with_what_it_had(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = imported(source).num_images
+    out = source.parent / "out"
+    bytes_of = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    read: list[str] = []
+
+    def until(path: Path, **options: Any) -> Any:
+        if len(read) == 4:
+            raise KeyboardInterrupt
+        read.append(path.name)
+        return read_with_header(path, **options)
+
+    monkeypatch.setattr("mmgkeras.sources.dicom_folder.read_with_header", until)
+    with pytest.raises(KeyboardInterrupt):
+        imported(source, overwrite=True)
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == bytes_of
+    monkeypatch.setattr("mmgkeras.sources.dicom_folder.read_with_header", read_with_header)
+    again = [path.name for path in source.rglob("*") if path.is_file() and path.name not in read]
+    seen: list[str] = []
+
+    def counted(path: Path, **options: Any) -> Any:
+        seen.append(path.name)
+        return read_with_header(path, **options)
+
+    monkeypatch.setattr("mmgkeras.sources.dicom_folder.read_with_header", counted)
+    assert imported(source, overwrite=True).num_images == expected
+    assert sorted(seen) == sorted(set(again) - {"letter.txt"})
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == bytes_of
+    assert sorted(path.name for path in out.parent.iterdir()) == ["export", "out", "out.files.csv", "out.key"]
+
+
+def test_a_dicomdir_names_the_files_that_count(source: Path) -> None:
+    folder = source / "Doe^Jane 19600102"
+    path = write_dicomdir(folder, "1.dcm", ["MORE", "3.DCM"], "gone.dcm")
+    done = import_dicom(path, source.parent / "out")
+    assert done.num_images == 2
+    assert done.left_out == {"cannot be read: No such file or directory": 1}
+    ids = {record.image_id for record in read_images(source.parent / "out/images.csv")}
+    import_dicom(source, source.parent / "whole", key=source.parent / "out.key")
+    assert ids < {record.image_id for record in read_images(source.parent / "whole/images.csv")}
+
+
+def test_kinds_that_are_taken_when_asked_for(tmp_path: Path) -> None:
+    put(tmp_path / "in/1", breast(1), patient="1", side="L", view="CC", number=1)
+    secondary, raw = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, {"PresentationIntentType": "FOR PROCESSING"}
+    put(tmp_path / "in/2", breast(2), patient="1", side="R", view="CC", number=2, **secondary)
+    put(tmp_path / "in/3", breast(3), patient="1", side="R", view="MLO", number=3, **raw)
+    assert import_dicom(tmp_path / "in", tmp_path / "none").num_images == 1
+    done = import_dicom(tmp_path / "in", tmp_path / "all", take=["secondary-capture", "for-processing"])
+    assert (done.num_images, done.left_out) == (3, {})
+    table = pd.read_csv(tmp_path / "all/import.csv", dtype=str)
+    assert sorted(table["voi"]) == ["log transform", "none", "none"]
+
+
+def test_how_it_hangs_by_patient_orientation(tmp_path: Path) -> None:
+    flat = np.full((90, 60), 2000)
+    put(tmp_path / "in/1", flat, patient="1", side="L", view="CC", number=1, PatientOrientation=["P", "L"])
+    put(tmp_path / "in/2", flat, patient="1", side="R", view="CC", number=2, PatientOrientation=["R", "A"])
+    done = import_dicom(tmp_path / "in", tmp_path / "out")
+    (record,) = read_images(tmp_path / "out/images.csv")
+    assert record.chest_wall == "right"
+    assert done.left_out == {"lies on its side: by Patient Orientation the chest wall is at the top edge": 1}
+
+
 def test_another_key_gives_other_ids(source: Path) -> None:
     imported(source)
     import_dicom(source, source.parent / "other")
@@ -162,7 +227,7 @@ class TestRefusals:
         assert not (tmp_path / "out.files.csv").exists()
 
     def test_a_source_that_is_no_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="must be a folder with DICOM files"):
+        with pytest.raises(InputError, match="must be a folder with DICOM files, or a DICOMDIR"):
             import_dicom(tmp_path / "in", tmp_path / "out")
 
     def test_a_key_that_is_too_short(self, source: Path) -> None:

@@ -1,17 +1,39 @@
 import os
+from pathlib import Path
 
 import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.progress import untracked
-from mmgkeras.sources.processes import in_processes
+from mmgkeras.sources.processes import in_processes, kept
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_results_come_in_the_order_of_the_items(num_workers: int) -> None:
-    assert in_processes(abs, [-3, 2, -1], num_workers=num_workers, label="work", track=untracked) == [3, 2, 1]
+    made = in_processes(abs, range(-9, 9), num_workers=num_workers, label="work", track=untracked)
+    assert list(made) == [abs(number) for number in range(-9, 9)]
 
 
 def test_a_process_that_ends_is_one_line() -> None:
     with pytest.raises(InputError, match="work: one of 2 processes ended"):
-        in_processes(os._exit, [1], num_workers=2, label="work", track=untracked)
+        list(in_processes(os._exit, [1], num_workers=2, label="work", track=untracked))
+
+
+def test_no_more_is_begun_than_is_asked_for() -> None:
+    begun: list[int] = []
+    made = in_processes(begun.append, range(9), num_workers=1, label="work", track=untracked)
+    next(made)
+    assert begun == [0]
+
+
+def test_what_was_made_of_a_file_is_kept_while_the_file_is_as_it_was(tmp_path: Path) -> None:
+    source, place = tmp_path / "source", tmp_path / "kept.json"
+    source.write_text("a")
+    assert kept(place, source, lambda: {"x": 1}) == {"x": 1}
+    assert kept(place, source, lambda: {"x": 2}) == {"x": 1}
+    source.write_text("ab")
+    assert kept(place, source, lambda: {"x": 3}) == {"x": 3}
+    place.write_text(place.read_text()[:-3])
+    assert kept(place, source, lambda: {"x": 4}) == {"x": 4}
+    source.unlink()
+    assert kept(place, source, lambda: None) is None
