@@ -135,7 +135,7 @@ def resumable_work(path: Path, *, digest: str) -> Iterator[Path]:
     with errors_of_writing(path):
         place = path.resolve()
         work = _hidden(place, f"{digest}.{WORK}")
-        for left in leftovers(place, WORK):
+        for left in (*leftovers(place, WORK), *leftovers(place, PARTIAL)):
             if left != work:
                 remove(left)
         if work.is_symlink() or work.is_file():
@@ -145,9 +145,17 @@ def resumable_work(path: Path, *, digest: str) -> Iterator[Path]:
         yield work
     except MmgError as error:
         if not isinstance(error.__cause__, OSError | BrokenExecutor):
-            remove(work)
+            _discard(work, of=place)
         raise
-    remove(work)
+    _discard(work, of=place)
+
+
+def _discard(work: Path, *, of: Path) -> None:
+    """Removes a work, under another name at first: what is left of it after a kill must not be taken for whole."""
+    unfinished = _hidden(of, f"{secrets.token_hex(8)}.{PARTIAL}")
+    with suppress(OSError):
+        work.rename(unfinished)
+        remove(unfinished)
 
 
 @contextmanager

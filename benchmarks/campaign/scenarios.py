@@ -77,7 +77,7 @@ def snapshot(place: Path) -> dict[str, str]:
 
 def hidden_files(folder: Path) -> list[str]:
     """The names of what an interrupted command left: temporary ones, asides and locks."""
-    endings = (".partial", ".old", ".commit", ".lock")
+    endings = (".partial", ".work", ".old", ".commit", ".lock")
     return sorted(str(path) for path in folder.rglob(".*") if path.name.endswith(endings))
 
 

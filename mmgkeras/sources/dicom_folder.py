@@ -126,17 +126,15 @@ def import_dicom(
     check_apart(key, [source])
     root = source if source.is_dir() else source.parent
     paths = sorted(path for path in source.rglob("*") if path.is_file()) if root == source else read_dicomdir(source)
-    with output_lock(out):
+    # Not of the secret, on which the names of all that is kept depend.
+    digest = work_digest("import dicom", source.resolve(), voi, sorted(take))
+    with output_lock(out), resumable_work(out, digest=digest) as work:
         check_outputs([out], overwrite=overwrite, inputs=[source, key])
         # A table without its folder is of a call that was killed before the folder was there.
         replaces = overwrite or (not out.exists() and _is_table(table))
         check_outputs([table], overwrite=replaces, inputs=[source, out, key])
         secret = _read_or_make_key(key)
-        digest = work_digest("import dicom", source.resolve(), voi, sorted(take), secret.hex())
-        with (
-            resumable_work(out, digest=digest) as work,
-            atomic_folder(out, overwrite=overwrite, owned=_OWNED) as temporary,
-        ):
+        with atomic_folder(out, overwrite=overwrite, owned=_OWNED) as temporary:
             convert = partial(_convert, root=root, work=work, secret=secret, voi=voi, take=tuple(take))
             found = _without_copies(
                 in_processes(convert, paths, num_workers=num_workers, label="read DICOM files", track=track)
