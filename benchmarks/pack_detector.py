@@ -49,7 +49,7 @@ def count_marks(classifier: Classifier, data: Path) -> tuple[NDArray[np.int64], 
     false_marks, hits = np.zeros(len(THRESHOLDS), np.int64), np.zeros(len(THRESHOLDS), np.int64)
     records, num_findings = read_images(data / "images.csv"), 0
     for record in records:
-        mean = detect(classifier, images.read(record, data)).score_map.stitch()
+        mean = detect([classifier], images.read(record, data)).score_map.stitch()
         masks = [filled(region, mean.shape) for region in regions.get(record.image_id, [])]
         findings, count = ndimage.label(np.any(masks, axis=0) if masks else np.zeros(mean.shape, bool))
         near_px = round(NEAR_MM / (record.spacing_mm or NEAR_MM))

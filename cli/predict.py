@@ -12,7 +12,9 @@ Examples:
   mmgkeras predict films/*.png --spacing-mm 0.05 --out marked
   mmgkeras predict my.png --marks-per-image 2
   mmgkeras predict my.png --model saved_models/mine-1/1
+  mmgkeras predict archive/ --model saved_models/mine-1/1 --model saved_models/mine-2/1 --no-pictures --geojson
   mmgkeras predict study/*.dcm --dicom-out results
+  mmgkeras predict archive/images.csv --server http://127.0.0.1:8501 --model mine
 """
 
 
@@ -20,7 +22,21 @@ Examples:
 @click.argument("images", type=PATH, nargs=-1, required=True)
 @click.option("--out", type=PATH, default="marked", show_default=True, help="The folder for the results.")
 @click.option(
-    "--model", type=PATH, default="detector", show_default=True, help="Another SavedModel's folder, NAME/VERSION."
+    "--model",
+    "models",
+    type=PATH,
+    multiple=True,
+    default=["detector"],
+    show_default=True,
+    help="Another SavedModel's folder, NAME/VERSION, or a name on --server; several are averaged.",
+)
+@click.option("--server", metavar="URL", help="Score on a server: http://HOST:8501, or grpc://HOST:8500.")
+@click.option(
+    "--deadline",
+    type=NumberRange(0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds that a server may take for a mammogram, all tries together.",
 )
 @click.option(
     "--laterality",
@@ -44,6 +60,9 @@ Examples:
     type=PATH,
     help="A folder for results that a PACS takes: marked image (SC), marks (SEG), CAD report (SR).",
 )
+@click.option("--no-pictures", is_flag=True, help="Draw nothing.")
+@click.option("--json-lines", is_flag=True, help="Also write marks.jsonl, a line an image.")
+@click.option("--geojson", is_flag=True, help="Also write geojson/NAME.geojson, which QuPath imports.")
 @click.option("--overwrite", is_flag=True, help="Replace the results that are there.")
 @click.pass_context
 def predict(
@@ -51,18 +70,24 @@ def predict(
     *,
     images: tuple[Path, ...],
     out: Path,
-    model: Path,
+    models: tuple[Path, ...],
+    server: str | None,
+    deadline: float,
     laterality: str | None,
     spacing_mm: float | None,
     threshold: float | None,
     marks_per_image: float | None,
     stride: int | None,
     dicom_out: Path | None,
+    no_pictures: bool,
+    json_lines: bool,
+    geojson: bool,
     overwrite: bool,
 ) -> None:
     """Mark what may be calcification on mammograms: DICOM, PNG, JPEG, TIFF or PGM.
 
-    Writes pictures, marks.csv and marks.json, and prints a line an image. Goes on after a file that cannot be read,
+    IMAGES are files, folders of them, or an images.csv, which says side and pixel size of each. Writes pictures,
+    marks.csv and marks.json, and prints a line an image. Goes on after a file that cannot be read,
     lists it, and then exits with 1. For research use, not for diagnosis.
     """
     quiet_tensorflow()
@@ -71,20 +96,25 @@ def predict(
     done = predict_files(
         images,
         out=out,
-        model=model,
+        models=models,
+        server=server,
+        deadline_s=deadline,
         laterality=laterality,  # type: ignore[arg-type]
         spacing_mm=spacing_mm,
         threshold=threshold,
         marks_per_image=marks_per_image,
         stride_px=stride,
         dicom_out=dicom_out,
+        with_pictures=not no_pictures,
+        with_json_lines=json_lines,
+        with_geojson=geojson,
         overwrite=overwrite,
         track=track,
     )
     for image in done.images:
         echo(image.line())
     echo(
-        f"note: marked from a probability of {done.threshold:.3g}; pictures, marks.csv and marks.json in {out}",
+        f"note: marked from a probability of {done.threshold:.3g}; results in {out}",
         err=True,
     )
     for note in done.notes:

@@ -1,5 +1,6 @@
 """Image files to mammograms, and what their pixels say of side and breast. Knows no regions and no patches."""
 
+from mmgkeras.images.inputs import Input, find_inputs
 from mmgkeras.images.reader import read, read_pixels, read_with_header
 from mmgkeras.images.resampling import at_spacing, resample
 from mmgkeras.images.samples import MAX_PIXELS
@@ -8,11 +9,13 @@ from mmgkeras.images.tissue import breast_alone, estimate_chest_wall, tissue_mas
 
 __all__ = [
     "MAX_PIXELS",
+    "Input",
     "Single",
     "at_spacing",
     "breast_alone",
     "estimate_chest_wall",
     "find_chest_wall",
+    "find_inputs",
     "read",
     "read_pixels",
     "read_single",

@@ -82,6 +82,16 @@ def read_with_header(path: Path, *, voi: int = 1, take: Collection[Kind] = NAMED
         raise InputError(f"{shown(path, longest=_LONGEST_PATH)}: {error}") from error
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether a file begins as one of a format that `read_pixels` takes; one that cannot be opened does not."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return is_dicom(head) or any(head.startswith(magic) for magic in _DECODERS)
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         status = path.stat()

@@ -14,7 +14,7 @@ from mmgkeras.images.reader import read_with_header
 from mmgkeras.images.tissue import estimate_chest_wall, looks_inverted, tissue_mask
 from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, Pixels, Side, View
 
-SideFrom = Literal["the option", "the header", "the name", "the pixels"]
+SideFrom = Literal["the option", "the table", "the header", "the name", "the pixels"]
 
 _VIEWS: Final = tuple(view for view in VIEWS if view.isupper())
 _WORDS: Final = re.compile(r"[A-Za-z]+")

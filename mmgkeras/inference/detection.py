@@ -4,16 +4,18 @@ Owns what a mark is for a reader: a connected part of the breast where the mean 
 it reaches the threshold, as it is drawn.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mmgkeras.errors import InputError
 from mmgkeras.images import at_spacing, breast_alone
 from mmgkeras.overlay.marks import enlarge, stitch_cells
-from mmgkeras.savedmodel.classifier import Classifier
-from mmgkeras.schema import ActivationMap, Mammogram, ScoreMap
+from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +54,99 @@ class Mark:
     area_px: int
 
 
-def detect(classifier: Classifier, mammogram: Mammogram, *, stride_px: int | None = None) -> Detection:
-    """Scores the breast of a mammogram.
+class ScoringModel(Protocol):
+    """What can score a mammogram: a `Classifier`, or a `ServerModel`."""
+
+    @property
+    def metadata(self) -> "ScoringMetadata":
+        """What must be known to use it."""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Which model it is, for a file of results."""
+
+    def scan(self, mammogram: Mammogram, *, stride_px: int | None = None) -> tuple[ScoreMap, ActivationMap | None]:
+        """The probability of every patch, and their class activation where the model has it."""
+
+
+class ScoringMetadata(Protocol):
+    """Of a `ScoringModel`, as in `ModelMetadata`."""
+
+    @property
+    def patch_px(self) -> int:
+        """Edge of a patch."""
+
+    @property
+    def stride_px(self) -> int:
+        """Distance between neighbouring patches."""
+
+    @property
+    def spacing_mm(self) -> float | None:
+        """Edge of a pixel; None for unknown."""
+
+    @property
+    def threshold(self) -> float:
+        """A probability of at least this is marked."""
+
+
+def check_alike(models: Sequence[ScoringModel]) -> None:
+    """Refuses models whose answers cannot be averaged.
+
+    Raises:
+        InputError: if they divide or resample a mammogram differently.
+    """
+    for name in ("patch_px", "stride_px", "spacing_mm"):
+        values = {getattr(model.metadata, name) for model in models}
+        if len(values) > 1:
+            told = ", ".join(map(str, sorted(values, key=str)))
+            raise InputError(f"models can be averaged only if they have the same {name}. Received: {told}")
+
+
+def detect(models: Sequence[ScoringModel], mammogram: Mammogram, *, stride_px: int | None = None) -> Detection:
+    """Scores the breast of a mammogram by one model, or by the mean of several.
 
     Where mammogram and model both know their pixel size and these differ, the mammogram is resampled by area to the
-    model's. What lies outside the breast, lettering and markers, is dimmed to the background before scoring, and
-    patches without any breast have probability 0.
+    model's. What lies outside the breast, lettering and markers, is dimmed to the background before scoring; patches
+    without any breast have probability 0, and what no patch with breast needs is not scored.
 
     Args:
-        classifier: that scores.
+        models: that score, at least one; alike, see `check_alike`.
         mammogram: of any size.
         stride_px: distance between neighbouring patches, in pixels of the model; None for the model's.
 
     Raises:
         InputError: as `Classifier.score`.
     """
-    resampled = at_spacing(mammogram, classifier.metadata.spacing_mm)
+    metadata = models[0].metadata
+    resampled = at_spacing(mammogram, metadata.spacing_mm)
     resampled_to_mm = None if resampled is mammogram else resampled.record.spacing_mm
     pixels, breast = breast_alone(resampled.pixels)
-    seen = Mammogram(pixels, mammogram.record)
-    activation = None
-    if classifier.can_localise:
-        score_map, activation = classifier.localise_mammogram(seen, stride_px=stride_px)
-    else:
-        score_map = classifier.score(seen, stride_px=stride_px)
-    return Detection(on_breast(score_map, breast), activation, resampled_to_mm)
+    height, width = pixels.shape
+    stride = min(stride_px or metadata.stride_px, metadata.patch_px)  # a longer one is refused by the model
+    grid = Grid(height, width, metadata.patch_px, stride, mammogram.record.chest_wall_side)
+    pixels = _needed(pixels, breast, grid)
+    answers = [model.scan(Mammogram(pixels, mammogram.record), stride_px=stride_px) for model in models]
+    probabilities = np.stack([scores.probabilities for scores, _ in answers]).mean(axis=0, dtype=np.float32)
+    score_map = replace(answers[0][0], probabilities=probabilities)
+    return Detection(on_breast(score_map, breast), _mean_activation([map_ for _, map_ in answers]), resampled_to_mm)
+
+
+def _needed(pixels: Pixels, breast: NDArray[np.bool_], grid: Grid) -> Pixels:
+    """The pixels, zero where no patch with breast covers them, so that blank patches can be passed over."""
+    holds_breast = grid.cut(breast).any(axis=(2, 3))
+    return cast(Pixels, np.where(grid.stitch(np.asarray(holds_breast, np.float32)) > 0, pixels, pixels.dtype.type(0)))
+
+
+def _mean_activation(maps: Sequence[ActivationMap | None]) -> ActivationMap | None:
+    """The mean of the activations of several models; None where they are not of the same cells."""
+    first, *others = maps
+    known = [other for other in others if other is not None and first is not None]
+    if first is None or len(known) < len(others):
+        return None
+    if any(not np.array_equal(first.centres_px, other.centres_px) for other in known):
+        return None
+    values = np.stack([first.values, *(other.values for other in known)]).mean(axis=0, dtype=np.float32)
+    return ActivationMap(values, first.centres_px)
 
 
 def on_breast(score_map: ScoreMap, breast: NDArray[np.bool_]) -> ScoreMap:
@@ -121,7 +191,7 @@ def _numbered_marks(
         is_part = parts[rows, cols] == number
         row, col = _peak(np.where(is_part, inside[rows, cols], -np.inf))
         mark = Mark(
-            probability=float(mean[rows, cols][is_part].max()),
+            probability=round(float(mean[rows, cols][is_part].max()), 6),
             row=round((rows.start + row + 0.5) * down - 0.5, 1),
             col=round((cols.start + col + 0.5) * across - 0.5, 1),
             top=round(rows.start * down),

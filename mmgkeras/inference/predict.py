@@ -1,22 +1,32 @@
-"""Mammograms marked from their files alone: no table, no training. Owns `predict`'s files: marks.csv, marks.json, PNGs.
+"""Mammograms marked from their files alone: no training, and no table where there is none.
 
-How a mark is found is `detection`'s; how a picture looks is `overlay`'s.
+Owns the order of the work: which files, which models, what is done with one that cannot be read. How a mark is found is
+`detection`'s, the files of the results are `mark_files`'s; how a picture looks is `overlay`'s.
 """
 
-import csv
-import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from mmgkeras import __version__
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_files, check_apart
-from mmgkeras.images import Single, read_single
-from mmgkeras.inference.detection import Detection, Mark, detect, find_marks
+from mmgkeras.images import Input, Single, find_inputs
+from mmgkeras.inference.detection import Detection, ScoringModel, check_alike, detect, find_marks
+from mmgkeras.inference.mark_files import (
+    MARKS_CSV,
+    MARKS_JSON,
+    MARKS_JSON_LINES,
+    Predicted,
+    Predictions,
+    geojson_name,
+    is_own_text,
+    write_marks,
+)
 from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay, save_picture
+from mmgkeras.inference.server_model import DEADLINE_S, ServerModel
 from mmgkeras.json_files import home_path
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
@@ -24,76 +34,29 @@ from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.detector import model_folder, read_detector
-from mmgkeras.savedmodel.metadata import ModelMetadata
-from mmgkeras.schema import ImageRecord, Laterality
-from mmgkeras.tables.cells import to_cell
+from mmgkeras.schema import Laterality
 
-MARKS_CSV: Final = "marks.csv"
-MARKS_JSON: Final = "marks.json"
-MARK_COLUMNS: Final = ("image", "mark", "probability", "row", "col", "top", "left", "bottom", "right", "area_px")
-"""Of marks.csv; `image` is the path as it was given (~/... below the home folder), the rest are `Mark`'s, from 1."""
-_MADE_BY: Final = "mmgkeras predict"
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """One mammogram.
-
-    Attributes:
-        path: as given.
-        record: of the mammogram.
-        side_from, hangs_mirrored: as of `Single`.
-        resampled_to_mm: the model's pixel size where the mammogram had another; None where it was taken as it is.
-        marks: the most probable first.
-        picture: that was drawn.
-    """
-
-    path: Path
-    record: ImageRecord
-    side_from: str
-    hangs_mirrored: bool
-    resampled_to_mm: float | None
-    marks: Sequence[Mark]
-    picture: Path
-
-    def line(self) -> str:
-        """What was found, and what was taken for granted, in one line."""
-        first = f", the first with probability {self.marks[0].probability:.2f}" if self.marks else ""
-        number = f"{len(self.marks)} mark{'' if len(self.marks) == 1 else 's'}{first}"
-        hanging = ", hanging mirrored" if self.hangs_mirrored else ""
-        size = "pixel size unknown" if self.record.spacing_mm is None else f"{self.record.spacing_mm:g} mm a pixel"
-        resampled = "" if self.resampled_to_mm is None else f", resampled to {self.resampled_to_mm:g}"
-        side = {"L": "left", "R": "right"}[self.record.laterality]
-        return f"{self.path}: {number}; {side} breast by {self.side_from}{hanging}; {size}{resampled}"
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """What came of a call.
-
-    Attributes:
-        threshold: of the marks.
-        images: in the order given.
-        skipped: why other files have no marks.
-        notes: what a reader must know besides, one line each.
-    """
-
-    threshold: float
-    images: list[Predicted] = field(default_factory=list)
-    skipped: dict[Path, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+_AT_ONCE: Final = 2
+"""Mammograms that a server is sent at once; as many it works on."""
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 def predict(
     paths: Sequence[Path],
     *,
     out: Path,
-    model: Path = Path(DETECTOR),
+    models: Sequence[Path] = (Path(DETECTOR),),
+    server: str | None = None,
+    deadline_s: float = DEADLINE_S,
     laterality: Laterality | None = None,
     spacing_mm: float | None = None,
     threshold: float | None = None,
     marks_per_image: float | None = None,
     stride_px: int | None = None,
+    with_pictures: bool = True,
+    with_json_lines: bool = False,
+    with_geojson: bool = False,
     dicom_out: Path | None = None,
     overwrite: bool = False,
     track: Track = untracked,
@@ -101,79 +64,132 @@ def predict(
     """Marks mammograms: `out/marks.csv`, `out/marks.json`, `out/<name>.png` at native resolution, `out/previews/`.
 
     Args:
-        paths: of image files; one that is named twice is read once.
+        paths: of image files, of folders of them, or of images.csv; one that is named twice is read once.
         out: the folder of the results.
-        model: a SavedModel's folder, or "detector".
+        models: SavedModels' folders, or "detector"; names on a server. The probabilities of several are averaged.
+        server: where the models are served, `http://HOST:PORT` or `grpc://HOST:PORT`; None for here.
+        deadline_s: how long a server may take for a mammogram, all tries together.
         laterality: of all of them; None for what a DICOM header says, else the file's name, else the pixels.
         spacing_mm: edge of a pixel of all of them; None for what a DICOM header says, else unknown.
-        threshold: where the mean probability of the patches is at least this, there is a mark; None for the model's.
+        threshold: where the mean probability of the patches is at least this, there is a mark; None for the model's,
+            the mean of several models'.
         marks_per_image: instead of a threshold, of the detector alone: the one with so many false marks an image on
             phantoms.
         stride_px: distance between patches in pixels of the model; None for the model's.
-        dicom_out: the folder of results for a PACS, as `pacs.dicom_results` makes them; DICOM files alone have any.
+        with_pictures: draw them.
+        with_json_lines: also write `out/marks.jsonl`, a line an image.
+        with_geojson: also write `out/geojson/<name>.geojson`, which QuPath reads.
+        dicom_out: the folder of results for a PACS, as `pacs.dicom_results` makes them; DICOM files alone have any, and
+            one model that is here.
         overwrite: replace results that are there.
-        track: called with the paths.
+        track: called with the mammograms.
 
     Returns:
         The marks, and the files that could not be read or scored.
 
     Raises:
-        InputError: if the model cannot be used, or a result exists and `overwrite` is not set.
+        InputError: if a model or the server cannot be used, or a result exists and `overwrite` is not set.
     """
     if marks_per_image is not None:
-        if str(model) != DETECTOR or threshold is not None:
+        if list(map(str, models)) != [DETECTOR] or threshold is not None or server is not None:
             raise InputError("a number of marks an image can be asked of the detector alone, and without a threshold")
         threshold = read_detector().threshold(marks_per_image)
-    model = model_folder(model)
-    paths = list(dict.fromkeys(paths))
-    names = _names(paths)
-    check_apart(out, [model, *paths])
-    written = [MARKS_CSV, MARKS_JSON, *(place for name in names.values() for place in (name, f"{PREVIEWS}/{name}"))]
+    folders = [] if server is not None else [model_folder(model) for model in models]
+    inputs, passed_over = find_inputs(paths)
+    names = _names([one.path for one in inputs])
+    check_apart(out, [*folders, *paths, *(one.path for one in inputs)])
+    written = [MARKS_CSV, MARKS_JSON]
+    written += [MARKS_JSON_LINES] if with_json_lines else []
+    written += [place for name in names.values() for place in _pictures(name)] if with_pictures else []
+    written += [geojson_name(name) for name in names.values()] if with_geojson else []
     with (
         atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own) as folder,
         _dicom_writer(dicom_out, names, overwrite=overwrite) as write_dicom,
     ):
-        classifier = load(model)
-        done = Predictions(classifier.metadata.threshold if threshold is None else threshold)
-        algorithm = dicom_out and Algorithm.of(classifier, threshold=done.threshold, stride_px=stride_px)
-        for path in track(paths, "mark mammograms"):
+        scoring = _models(folders, models, server=server, deadline_s=deadline_s)
+        thresholds = [model.metadata.threshold for model in scoring]
+        done = Predictions(sum(thresholds) / len(thresholds) if threshold is None else threshold)
+        algorithm = dicom_out and _algorithm(scoring, threshold=done.threshold, stride_px=stride_px)
+        done.notes.extend(passed_over)
+        if threshold is None and len(set(thresholds)) > 1:
+            done.notes.append(f"the models' thresholds differ; marked at their mean, {done.threshold:.4g}")
+
+        def score(one: Input) -> tuple[Single, Detection]:
+            single = one.read(laterality=laterality, spacing_mm=spacing_mm)
+            return single, detect(scoring, single.mammogram, stride_px=stride_px)
+
+        answers = _ahead(score, inputs, num_threads=1 if server is None else _AT_ONCE)
+        for one, answer in zip(track(inputs, "mark mammograms"), answers, strict=True):
             try:
-                single = read_single(path, laterality=laterality, spacing_mm=spacing_mm)
-                detection = detect(classifier, single.mammogram, stride_px=stride_px)
-                height, width = single.mammogram.pixels.shape
-                marks = find_marks(detection, threshold=done.threshold, shape=(height, width))
-                write_dicom(path, single=single, detection=detection, marks=marks, algorithm=algorithm)
-                _draw(detection, single, folder / names[path], threshold=done.threshold)
+                single, detection = answer()
+                found = _predicted(one.path, single, detection, threshold=done.threshold, name=names[one.path])
+                write_dicom(one.path, single=single, detection=detection, marks=found.marks, algorithm=algorithm)
+                if with_pictures:
+                    _draw(detection, single, folder / f"{names[one.path]}.png", threshold=done.threshold)
             except InputError as error:
-                done.skipped[path] = "; ".join(str(error).splitlines()).removeprefix(f"{path}: ")
+                done.skipped[one.path] = "; ".join(str(error).splitlines()).removeprefix(f"{one.path}: ")
                 continue
-            done.notes.extend(f"{home_path(path)}: {note}" for note in single.notes)
-            done.images.append(
-                Predicted(
-                    path=path,
-                    record=single.mammogram.record,
-                    side_from=single.side_from,
-                    hangs_mirrored=single.hangs_mirrored,
-                    resampled_to_mm=detection.resampled_to_mm,
-                    marks=marks,
-                    picture=out / names[path],
-                )
-            )
-        done.notes.extend(_notes(classifier, done))
-        _write_csv(folder / MARKS_CSV, done)
-        _write_json(folder / MARKS_JSON, done, classifier.metadata)
+            done.notes.extend(f"{home_path(one.path)}: {note}" for note in single.notes)
+            done.images.append(found)
+        done.notes.extend(_notes(scoring[0], done))
+        write_marks(done, folder, models=[model.identity for model in scoring], names=written)
         return done
 
 
+def _models(
+    folders: Sequence[Path], names: Sequence[Path], *, server: str | None, deadline_s: float
+) -> list[ScoringModel]:
+    """The models here or on the server, which give answers that can be averaged."""
+    models: list[ScoringModel]
+    if server is None:
+        models = [load(folder) for folder in folders]
+    else:
+        models = [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in names]
+    check_alike(models)
+    return models
+
+
+def _ahead(work: Callable[[_T], _R], items: Sequence[_T], *, num_threads: int) -> Iterator[Callable[[], _R]]:
+    """The result of each item, in order, or its error when it is called for; the next ones are worked on meanwhile."""
+    pending: deque[Future[_R]] = deque()
+    with ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) > num_threads:
+                    yield pending.popleft().result
+            while pending:
+                yield pending.popleft().result
+        finally:
+            for future in pending:
+                future.cancel()
+
+
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A picture's name for each file; files of one name in several folders get numbers."""
+    """A name for the results of each file; files of one name in several folders get numbers."""
     names: dict[Path, str] = {}
+    taken: set[str] = set()
     for path in paths:
-        stem, number = file_stem(path.stem), 1
-        while f"{stem if number == 1 else f'{stem}-{number}'}.png".casefold() in map(str.casefold, names.values()):
+        stem = name = file_stem(path.stem)
+        number = 1
+        while name.casefold() in taken:
             number += 1
-        names[path] = f"{stem}.png" if number == 1 else f"{stem}-{number}.png"
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names[path] = name
     return names
+
+
+def _algorithm(models: Sequence[ScoringModel], *, threshold: float, stride_px: int | None) -> Algorithm:
+    """What DICOM results say of the model.
+
+    Raises:
+        InputError: for a server's, or for several.
+    """
+    (model, *others) = models
+    if others or not isinstance(model, Classifier):
+        raise InputError("results for a PACS name one model and its file: give one --model, and no server")
+    return Algorithm.of(model, threshold=threshold, stride_px=stride_px)
 
 
 @contextmanager
@@ -185,8 +201,12 @@ def _dicom_writer(folder: Path | None, names: Mapping[Path, str], *, overwrite: 
     with extra_needed("pacs", to="--dicom-out"):
         from mmgkeras.pacs.dicom_results import dicom_files
     check_apart(folder, names)
-    with dicom_files(folder, {path: Path(name).stem for path, name in names.items()}, overwrite=overwrite) as write:
+    with dicom_files(folder, names, overwrite=overwrite) as write:
         yield write
+
+
+def _pictures(name: str) -> tuple[str, str]:
+    return f"{name}.png", f"{PREVIEWS}/{name}.png"
 
 
 def _draw(detection: Detection, single: Single, path: Path, *, threshold: float) -> None:
@@ -196,8 +216,21 @@ def _draw(detection: Detection, single: Single, path: Path, *, threshold: float)
     save_picture(drawing.preview, path.parent / PREVIEWS / path.name)
 
 
-def _notes(classifier: Classifier, done: Predictions) -> list[str]:
-    own_mm = classifier.metadata.spacing_mm
+def _predicted(path: Path, single: Single, detection: Detection, *, threshold: float, name: str) -> Predicted:
+    height, width = single.mammogram.pixels.shape
+    return Predicted(
+        path=path,
+        record=single.mammogram.record,
+        side_from=single.side_from,
+        hangs_mirrored=single.hangs_mirrored,
+        resampled_to_mm=detection.resampled_to_mm,
+        marks=find_marks(detection, threshold=threshold, shape=(height, width)),
+        name=name,
+    )
+
+
+def _notes(model: ScoringModel, done: Predictions) -> list[str]:
+    own_mm = model.metadata.spacing_mm
     unknown = sum(image.record.spacing_mm is None for image in done.images)
     if not unknown or own_mm is None:
         return []
@@ -207,44 +240,6 @@ def _notes(classifier: Classifier, done: Predictions) -> list[str]:
     ]
 
 
-def _write_csv(path: Path, done: Predictions) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(MARK_COLUMNS)
-        for image in done.images:
-            for number, mark in enumerate(image.marks, start=1):
-                writer.writerow([to_cell(str(home_path(image.path))), number, *asdict(mark).values()])
-
-
-def _write_json(path: Path, done: Predictions, metadata: ModelMetadata) -> None:
-    content = {
-        "made_by": _MADE_BY,
-        "mmgkeras_version": __version__,
-        "model": {"network": metadata.network, "store_checksum": metadata.store_checksum},
-        "threshold": done.threshold,
-        "images": [
-            {
-                "path": str(home_path(image.path)),
-                "laterality": image.record.laterality,
-                "laterality_from": image.side_from,
-                "view": image.record.view,
-                "chest_wall": image.record.chest_wall_side,
-                "spacing_mm": image.record.spacing_mm,
-                "resampled_to_mm": image.resampled_to_mm,
-                "marks": [asdict(mark) for mark in image.marks],
-            }
-            for image in done.images
-        ],
-        "skipped": [{"path": str(home_path(name)), "reason": reason} for name, reason in done.skipped.items()],
-        "notes": done.notes,
-    }
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", errors="replace")
-
-
 def _is_own(path: Path) -> bool:
     """Whether a result of that name was made here."""
-    if path.suffix == ".png":
-        return is_overlay(path)
-    with path.open("rb") as file:
-        head = file.read(200)
-    return head.startswith(",".join(MARK_COLUMNS).encode()) or f'"made_by": "{_MADE_BY}"'.encode() in head
+    return is_overlay(path) if path.suffix == ".png" else is_own_text(path)

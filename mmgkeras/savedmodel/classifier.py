@@ -131,6 +131,21 @@ class Classifier:
         score_map, (activation,) = self._score(mammogram, stride_px=stride_px, run=self.localise)
         return score_map, ActivationMap(activation, self.cell_centres_px)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Which model this is, for a file of results."""
+        return {"network": self.metadata.network, "store_checksum": self.metadata.store_checksum}
+
+    def scan(self, mammogram: Mammogram, *, stride_px: int | None = None) -> tuple[ScoreMap, ActivationMap | None]:
+        """As `localise_mammogram` where the model can localise, else as `score`, without an activation.
+
+        Raises:
+            InputError: as `score`.
+        """
+        if self.can_localise:
+            return self.localise_mammogram(mammogram, stride_px=stride_px)
+        return self.score(mammogram, stride_px=stride_px), None
+
     def _score(
         self,
         mammogram: Mammogram,
@@ -138,7 +153,10 @@ class Classifier:
         stride_px: int | None,
         run: Callable[[Pixels], tuple[NDArray[np.float32], ...]],
     ) -> tuple[ScoreMap, list[NDArray[np.float32]]]:
-        """What `run` says of the patches: its probabilities as a map, what else it gives as (rows, cols, ...)."""
+        """What `run` says of the patches: its probabilities as a map, what else it gives as (rows, cols, ...).
+
+        Of patches of zeros the first is run alone, and stands for the others.
+        """
         patch_px = self.metadata.patch_px
         stride_px = self.metadata.stride_px if stride_px is None else stride_px
         if not 1 <= stride_px <= patch_px:
@@ -146,13 +164,14 @@ class Classifier:
         height, width = mammogram.pixels.shape
         grid = Grid(height, width, patch_px, stride_px, mammogram.record.chest_wall_side)
         patches = cast(Pixels, grid.cut(mammogram.pixels).reshape(-1, patch_px, patch_px, 1))
+        scored, chosen = _without_blanks(patches)
         start = time.perf_counter()
         try:
-            outputs = run(patches)
+            outputs = run(patches[scored])
         except InputError as error:
             raise InputError(f"{mammogram.record.image_id}: {error}") from error
         seconds = time.perf_counter() - start
-        probabilities, *more = (output.reshape(grid.rows, grid.cols, *output.shape[1:]) for output in outputs)
+        probabilities, *more = (output[chosen].reshape(grid.rows, grid.cols, *output.shape[1:]) for output in outputs)
         return ScoreMap(mammogram.record.image_id, grid, probabilities, seconds), more
 
     def _converted(self, patches: Pixels) -> Pixels:
@@ -226,6 +245,15 @@ def load(path: Path) -> Classifier:
         if endpoint in model.signatures:
             _check_endpoint(model, endpoint, metadata=metadata, path=path)
     return Classifier(path, metadata=metadata, model=model)
+
+
+def _without_blanks(patches: Pixels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n,) which of the patches (N, P, P, 1) to run, and (N,) which of their outputs is each patch's own."""
+    is_blank = ~patches.any(axis=(1, 2, 3))
+    is_scored = ~is_blank | (np.cumsum(is_blank) == 1)
+    places = np.cumsum(is_scored) - 1
+    of_blank = places[is_blank & is_scored].max(initial=0)
+    return np.flatnonzero(is_scored), np.where(is_blank, of_blank, places)
 
 
 def load_graph(path: Path) -> tf.Module:

@@ -77,9 +77,9 @@ def detect_endpoint(
         )
         num_images = tf.shape(image_bytes)[0]
         highest = tf.reduce_max(answers[OUTPUT], axis=(1, 2))
-        own_mm = tf.constant(metadata.spacing_mm or UNKNOWN_SPACING, tf.float32)
+        own_mm = tf.constant(metadata.spacing_mm or UNKNOWN_SPACING, tf.float64)
         facts = {
-            "threshold": tf.constant(metadata.threshold, tf.float32),
+            "threshold": tf.constant(metadata.threshold, tf.float64),
             "model_spacing_mm": own_mm,
             "model_name": tf.constant(name),
             "model_version": tf.constant(version),
@@ -93,7 +93,7 @@ def detect_endpoint(
             "score": highest,
             "decision": highest >= metadata.threshold,
             "grid": grid.fields,
-            SPACING: tf.where(factor == 1, tf.cast(spacing_mm, tf.float32), own_mm),
+            SPACING: tf.where(factor == 1, spacing_mm, own_mm),
         }
 
     specs = [

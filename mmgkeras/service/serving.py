@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.detector import model_folder
@@ -55,10 +55,8 @@ def open_server(model: Path, *, host: str, port: int) -> Server:
     Raises:
         InputError: if the model cannot be used, nothing can listen there, or the extra `serving` is not installed.
     """
-    try:
+    with extra_needed("serving", to="serve"):
         from mmgkeras.service.http_server import listening_socket
-    except ImportError as error:
-        raise InputError(f'serve needs the extra "serving": pip install "mmgkeras[serving]" ({error})') from error
     folder = model_folder(model)
     is_detector = str(model) == DETECTOR
     if not is_detector and not folder.name.isdecimal():

@@ -31,7 +31,7 @@ def breast_with_letters() -> np.ndarray:
 def test_lettering_beside_the_breast_is_neither_scored_nor_marked(classifier: Classifier) -> None:
     seen = mammogram(breast_with_letters())
     plain = classifier.score(seen).probabilities
-    detection = detect(classifier, seen)
+    detection = detect([classifier], seen)
     probabilities = detection.score_map.probabilities
     assert plain[1:3, 15:19].max() > 0.5
     assert probabilities[1:3, 15:19].max() == 0
@@ -46,10 +46,10 @@ def test_lettering_beside_the_breast_is_neither_scored_nor_marked(classifier: Cl
 def test_another_pixel_size_is_resampled_and_marks_are_told_in_the_files_pixels(classifier: Classifier) -> None:
     small = breast_with_letters()
     large = small.repeat(2, axis=0).repeat(2, axis=1)
-    detection = detect(classifier, mammogram(large, spacing_mm=0.1))
+    detection = detect([classifier], mammogram(large, spacing_mm=0.1))
     assert detection.resampled_to_mm == 0.2
     np.testing.assert_array_equal(
-        detection.score_map.probabilities, detect(classifier, mammogram(small)).score_map.probabilities
+        detection.score_map.probabilities, detect([classifier], mammogram(small)).score_map.probabilities
     )
     (mark,) = find_marks(detection, threshold=0.5, shape=large.shape)
     assert (mark.top, mark.left, mark.bottom, mark.right) == (128, 32, 160, 64)
@@ -58,7 +58,7 @@ def test_another_pixel_size_is_resampled_and_marks_are_told_in_the_files_pixels(
 
 @pytest.mark.parametrize("spacing_mm", [None, 0.2, 0.2001])
 def test_an_unknown_or_equal_pixel_size_is_taken_as_it_is(classifier: Classifier, spacing_mm: float | None) -> None:
-    assert detect(classifier, mammogram(breast_with_letters(), spacing_mm=spacing_mm)).resampled_to_mm is None
+    assert detect([classifier], mammogram(breast_with_letters(), spacing_mm=spacing_mm)).resampled_to_mm is None
 
 
 def test_a_mark_points_at_the_peak_of_its_activation_and_the_most_probable_comes_first() -> None:

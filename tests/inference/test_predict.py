@@ -13,7 +13,11 @@ from pydicom import dcmread
 
 from mmgkeras.errors import InputError
 from mmgkeras.inference.predict import predict
+from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.servable import servables
+from mmgkeras.service.rest_api import RestApi
 from tests.pacs.readings import write_source
+from tests.service.conftest import serving
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +43,11 @@ def test_files_alone_are_marked_and_a_bad_one_is_listed(
 ) -> None:
     monkeypatch.setenv("HOME", str(films))
     paths = [films / "one" / "=film L_CC.png", films / "broken.png", films / "two" / "=film L_CC.png"]
-    done = predict([*paths, paths[0]], out=films / "marked", model=model)
+    done = predict([*paths, paths[0]], out=films / "marked", models=[model])
     assert [image.path for image in done.images] == [paths[0], paths[2]]
     assert list(done.skipped) == [films / "broken.png"]
-    assert [image.picture.name for image in done.images] == ["=film L_CC.png", "=film L_CC-2.png"]
-    assert all(image.picture.is_file() for image in done.images)
+    assert [image.name for image in done.images] == ["=film L_CC", "=film L_CC-2"]
+    assert all((films / "marked" / f"{image.name}.png").is_file() for image in done.images)
     assert len(list((films / "marked" / "previews").iterdir())) == 2
     marks = pd.read_csv(films / "marked" / "marks.csv")
     assert marks[["mark", "top", "left", "bottom", "right"]].to_numpy().tolist() == [[1, 64, 16, 80, 32]] * 2
@@ -59,7 +63,7 @@ def test_files_alone_are_marked_and_a_bad_one_is_listed(
 
 def test_the_line_of_an_image_says_what_was_taken_for_granted(model: Path, films: Path) -> None:
     path = films / "one" / "=film L_CC.png"
-    (image,) = predict([path], out=films / "a", model=model, laterality="R", spacing_mm=0.1).images
+    (image,) = predict([path], out=films / "a", models=[model], laterality="R", spacing_mm=0.1).images
     assert image.line() == (
         f"{path}: 1 mark, the first with probability 0.73; right breast by the option, hanging mirrored; "
         "0.1 mm a pixel, resampled to 0.2"
@@ -68,26 +72,26 @@ def test_the_line_of_an_image_says_what_was_taken_for_granted(model: Path, films
 
 def test_results_that_are_there_stay_unless_told(model: Path, films: Path) -> None:
     path = films / "one" / "=film L_CC.png"
-    predict([path], out=films / "out", model=model)
+    predict([path], out=films / "out", models=[model])
     with pytest.raises(InputError, match="already exists"):
-        predict([path], out=films / "out", model=model)
-    predict([path], out=films / "out", model=model, overwrite=True)
+        predict([path], out=films / "out", models=[model])
+    predict([path], out=films / "out", models=[model], overwrite=True)
     (films / "out" / "marks.csv").write_text("my,own\n")
     with pytest.raises(InputError, match=r"marks.csv: was not made by this command"):
-        predict([path], out=films / "out", model=model, overwrite=True)
+        predict([path], out=films / "out", models=[model], overwrite=True)
 
 
 def test_an_input_is_never_replaced(model: Path, films: Path) -> None:
     path = films / "one" / "=film L_CC.png"
     before = path.read_bytes()
     with pytest.raises(InputError, match="which is read"):
-        predict([path], out=films / "one", model=model, overwrite=True)
+        predict([path], out=films / "one", models=[model], overwrite=True)
     assert path.read_bytes() == before
 
 
 def test_marks_an_image_are_asked_of_the_detector_alone(model: Path, films: Path) -> None:
     with pytest.raises(InputError, match="of the detector alone"):
-        predict([films / "x.png"], out=films / "out", model=model, marks_per_image=1.0)
+        predict([films / "x.png"], out=films / "out", models=[model], marks_per_image=1.0)
 
 
 def test_the_command_prints_a_line_an_image_and_exits_with_1_after_a_bad_one(model: Path, films: Path) -> None:
@@ -99,11 +103,57 @@ def test_the_command_prints_a_line_an_image_and_exits_with_1_after_a_bad_one(mod
     assert CliRunner().invoke(main, ["predict"]).exit_code == 2
 
 
+def test_a_server_gives_the_same_files(model: Path, films: Path) -> None:
+    path = films / "one" / "=film L_CC.png"
+    predict([path], out=films / "here", models=[model], with_geojson=True)
+    api = RestApi.of(servables(load(model), name="mine", version=1))
+    with serving(api) as (host, port):
+        url = f"http://{host}:{port}"
+        predict([path], out=films / "there", models=[Path("mine")], server=url, with_geojson=True)
+    for name in ("marks.csv", "geojson/=film L_CC.geojson", "=film L_CC.png"):
+        assert (films / "there" / name).read_bytes() == (films / "here" / name).read_bytes()
+    here, there = (json.loads((films / place / "marks.json").read_text()) for place in ("here", "there"))
+    assert there.pop("model") == {"server": url, "name": "mine", "version": "1", "store_checksum": "0" * 64}
+    assert here.pop("model")["network"] == "mean"
+    assert there == here
+
+
+def test_several_models_are_averaged_if_they_divide_alike(
+    model: Path, films: Path, tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[..., Path]
+) -> None:
+    path = films / "one" / "=film L_CC.png"
+    other = export_mean_model(tmp_path_factory.mktemp("models") / "1", changes={"pixel_type": "uint16"})
+    (one,) = predict([path], out=films / "a", models=[model]).images
+    (both,) = predict([path], out=films / "b", models=[model, other]).images
+    assert both.marks[0].probability == pytest.approx(one.marks[0].probability, abs=1e-5)
+    assert len(json.loads((films / "b" / "marks.json").read_text())["models"]) == 2
+    coarse = export_mean_model(tmp_path_factory.mktemp("models") / "1", changes={"stride_px": 4})
+    with pytest.raises(InputError, match=r"averaged only if they have the same stride_px. Received: 4, 8"):
+        predict([path], out=films / "c", models=[model, coarse])
+
+
+def test_files_on_request(model: Path, films: Path) -> None:
+    paths = [films / "one", films / "two"]
+    predict(paths, out=films / "out", models=[model], with_pictures=False, with_json_lines=True, with_geojson=True)
+    written = sorted(path.relative_to(films / "out").as_posix() for path in (films / "out").rglob("*.*"))
+    names = ["geojson/=film L_CC-2.geojson", "geojson/=film L_CC.geojson", "marks.csv", "marks.json", "marks.jsonl"]
+    assert written == names
+    lines = (films / "out" / "marks.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == json.loads((films / "out" / "marks.json").read_text())["images"]
+    (feature,) = json.loads((films / "out" / names[0]).read_text())["features"]
+    assert feature["geometry"]["coordinates"] == [[[16, 64], [32, 64], [32, 80], [16, 80], [16, 64]]]
+    assert feature["properties"]["objectType"] == "annotation"
+    predict(paths, out=films / "out", models=[model], with_json_lines=True, with_geojson=True, overwrite=True)
+    (films / "out" / names[0]).write_text("{}")
+    with pytest.raises(InputError, match="was not made by this command"):
+        predict(paths, out=films / "out", models=[model], with_geojson=True, overwrite=True)
+
+
 class TestDicomOut:
     def test_results_of_dicom_files_alone_go_to_the_folder(self, deep_model_path: Path, films: Path) -> None:
         source, png = write_source(films / "a.dcm"), films / "one" / "=film L_CC.png"
         done = predict(
-            [source, png], out=films / "out", model=deep_model_path, threshold=0.01, dicom_out=films / "results"
+            [source, png], out=films / "out", models=[deep_model_path], threshold=0.01, dicom_out=films / "results"
         )
         assert [image.path for image in done.images] == [source]
         assert "must be DICOM" in done.skipped[png]
@@ -131,7 +181,7 @@ class TestDicomOut:
     def test_a_folder_that_holds_the_images_is_refused(self, deep_model_path: Path, films: Path) -> None:
         source = write_source(films / "a.dcm")
         with pytest.raises(InputError, match="which is read"):
-            predict([source], out=films / "out", model=deep_model_path, dicom_out=films)
+            predict([source], out=films / "out", models=[deep_model_path], dicom_out=films)
 
     def test_without_the_extra_it_says_how_to_install_it(
         self, deep_model_path: Path, films: Path, monkeypatch: pytest.MonkeyPatch
@@ -140,5 +190,11 @@ class TestDicomOut:
         monkeypatch.setitem(sys.modules, "highdicom", None)
         source = write_source(films / "a.dcm")
         with pytest.raises(InputError, match=r"--dicom-out needs highdicom.*pip install 'mmgkeras\[pacs\]'"):
-            predict([source], out=films / "out", model=deep_model_path, dicom_out=films / "results")
+            predict([source], out=films / "out", models=[deep_model_path], dicom_out=films / "results")
         assert not (films / "out").exists()
+
+    def test_of_several_models_or_a_server_there_are_none(self, deep_model_path: Path, films: Path) -> None:
+        source = write_source(films / "a.dcm")
+        with pytest.raises(InputError, match="name one model and its file"):
+            predict([source], out=films / "out", models=[deep_model_path] * 2, dicom_out=films / "results")
+        assert not (films / "results").exists()

@@ -247,7 +247,7 @@ def test_an_answer_that_is_no_probability_is_one_line_with_the_image(
     with pytest.raises(
         InputError, match=rf"^one: .*1: must give probabilities from 0 to 1. Received: {shown} for 2 of"
     ):
-        load(folder).score(mammogram(np.zeros((4, 8), np.uint8), laterality="L"))
+        load(folder).score(mammogram(np.ones((4, 8), np.uint8), laterality="L"))
 
 
 @pytest.mark.parametrize("allowed", [True, False])

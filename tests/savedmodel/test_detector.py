@@ -121,7 +121,7 @@ class TestShipped:
         write_phantom(tmp_path / "data", num_patients=2, seed=77, spacing_mm=0.2)
         classifier = load(model_folder(Path("detector"), cache=tmp_path))
         records = read_images(tmp_path / "data" / "images.csv")
-        detections = {r.image_id: detect(classifier, images.read(r, tmp_path / "data")).score_map for r in records}
+        detections = {r.image_id: detect([classifier], images.read(r, tmp_path / "data")).score_map for r in records}
         clusters = [r for r in read_regions(tmp_path / "data" / "regions.csv") if r.kind == "cluster"]
         found = 0
         for cluster in clusters:

@@ -1,0 +1,80 @@
+"""Which mammograms a user means who names files, folders and tables.
+
+Owns what stands for what: a folder for every image file below it, or for its images.csv; a table for its rows, which
+say side, chest wall and pixel size.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from mmgkeras.errors import InputError
+from mmgkeras.images.reader import is_image_file, read_pixels
+from mmgkeras.images.single import SideFrom, Single, read_single
+from mmgkeras.schema import ImageRecord, Laterality, Mammogram
+from mmgkeras.tables import read_images
+
+_TABLE: Final = "images.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One mammogram that was asked for.
+
+    Attributes:
+        path: of the image file.
+        record: its row of images.csv; None for a file alone.
+    """
+
+    path: Path
+    record: ImageRecord | None = None
+
+    def read(self, *, laterality: Laterality | None, spacing_mm: float | None) -> Single:
+        """The mammogram; what the options say stands above header, name and table.
+
+        Raises:
+            InputError: as `read_single`.
+        """
+        if self.record is None:
+            return read_single(self.path, laterality=laterality, spacing_mm=spacing_mm)
+        record = replace(
+            self.record,
+            laterality=laterality or self.record.laterality,
+            chest_wall=self.record.chest_wall_side,
+            spacing_mm=spacing_mm or self.record.spacing_mm,
+        )
+        standard = "right" if record.laterality == "R" else "left"
+        side_from: SideFrom = "the option" if laterality else "the table"
+        return Single(Mammogram(read_pixels(self.path), record), side_from, record.chest_wall_side != standard)
+
+
+def find_inputs(paths: Iterable[Path]) -> tuple[list[Input], list[str]]:
+    """The mammograms of files, folders and tables, each once and in that order, and what was passed over, in lines.
+
+    Raises:
+        InputError: for a table that cannot be read, or a folder without any image file.
+    """
+    found: dict[Path, Input] = {}
+    notes = []
+    for path in paths:
+        if path.is_dir() and not (path / _TABLE).is_file():
+            files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
+            images = [file for file in files if is_image_file(file)]
+            if not images:
+                raise InputError(f"{path}: holds no image file, and no {_TABLE}")
+            if len(images) < len(files):
+                notes.append(f"{path}: {len(files) - len(images)} files are no images, and were passed over")
+            inputs: Sequence[Input] = [Input(file) for file in images]
+        elif path.is_dir() or path.suffix.lower() == ".csv":
+            table = path / _TABLE if path.is_dir() else path
+            inputs = [Input(table.parent / record.path, record) for record in read_images(table)]
+        else:
+            inputs = [Input(path)]
+        for one in inputs:
+            found.setdefault(one.path, one)
+    return list(found.values()), notes
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)

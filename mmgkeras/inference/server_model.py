@@ -1,0 +1,201 @@
+"""A model on a server, scored as if it were here: TensorFlow Serving's or `mmgkeras serve`'s, by REST or gRPC.
+
+Owns the requests, what is tried again and for how long. The server divides and scores; what it is sent is the mammogram
+as `detection` prepares it, losslessly, so that the answer is that of the same model here.
+"""
+
+import base64
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import urllib3
+from PIL import Image
+
+from mmgkeras.errors import InputError, extra_needed
+from mmgkeras.images.samples import shown
+from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
+
+DEADLINE_S: Final = 120.0
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 8.0
+_AGAIN: Final = frozenset({429, 502, 503, 504})
+_BLACK: Final = np.zeros((1, 1), np.uint8)
+
+Call = Callable[[Mapping[str, list[Any]], float], Mapping[str, Any]]
+
+
+class _NotNowError(Exception):
+    """A fault that may pass: the server is not there, or busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedMetadata:
+    """What a server tells of a model, as in `ModelMetadata`."""
+
+    patch_px: int
+    stride_px: int
+    spacing_mm: float | None
+    threshold: float
+
+
+class ServerModel:
+    """One model of a server; may be used by several threads.
+
+    Attributes:
+        metadata: what the server tells of it.
+        identity: which model it is, and where.
+    """
+
+    def __init__(self, server: str, model: str, *, deadline_s: float = DEADLINE_S) -> None:
+        """Asks the server what the model is.
+
+        Args:
+            server: `http://HOST:PORT`, `https://...` or `grpc://HOST:PORT`.
+            model: `NAME`, `NAME/VERSION` or `NAME/LABEL`.
+            deadline_s: how long one mammogram may take, all tries together.
+
+        Raises:
+            InputError: if the address has another form, or there is no such server or model.
+        """
+        self._place = f"{server}: {model}"
+        self._call = _rest(server, model) if server.startswith(("http://", "https://")) else _grpc(server, model)
+        self._deadline_s = deadline_s
+        self._is_gone = False
+        told = self._ask(_BLACK, "left")
+        _, _, _, _, patch_px, stride_px, _, _ = np.asarray(told["grid"][0]).tolist()
+        spacing_mm = float(told["model_spacing_mm"][0]) or None
+        self.metadata = ServedMetadata(patch_px, stride_px, spacing_mm, float(told["threshold"][0]))
+        self.identity = {
+            "server": server,
+            **{name.removeprefix("model_"): _text(told[name][0]) for name in ("model_name", "model_version")},
+            "store_checksum": _text(told["store_checksum"][0]),
+        }
+
+    def scan(self, mammogram: Mammogram, *, stride_px: int | None = None) -> tuple[ScoreMap, ActivationMap | None]:
+        """The probability of every patch of a mammogram at the model's pixel size, and the class activation.
+
+        Raises:
+            InputError: if the server refuses it or does not answer in time, or for another stride than the model's.
+        """
+        own_px = self.metadata.stride_px
+        if stride_px not in (None, own_px):
+            raise InputError(f"{self._place}: divides by a stride of {own_px} pixels alone. Received: {stride_px}")
+        height, width = mammogram.pixels.shape
+        grid = Grid(height, width, self.metadata.patch_px, own_px, mammogram.record.chest_wall_side)
+        answer = self._ask(mammogram.pixels, grid.chest_wall)
+        probabilities = np.asarray(answer["probability"], np.float32)[0]
+        if probabilities.shape != (grid.rows, grid.cols) or not ((probabilities >= 0) & (probabilities <= 1)).all():
+            rule = f"must give {grid.rows} x {grid.cols} probabilities from 0 to 1"
+            raise InputError(f"{self._place}: {rule}. Received: shape {probabilities.shape}")
+        activation = None
+        if "activation" in answer:
+            values = np.asarray(answer["activation"], np.float32)[0]
+            activation = ActivationMap(values, np.asarray(answer["cell_centres_px"], np.float32)[0])
+        return ScoreMap(mammogram.record.image_id, grid, probabilities), activation
+
+    def _ask(self, pixels: Pixels, side: str) -> Mapping[str, Any]:
+        """The outputs of `detect` for one image; a fault that may pass is tried again until the deadline."""
+        buffer = BytesIO()
+        Image.fromarray(pixels).save(buffer, "png", compress_level=1)
+        inputs: dict[str, list[Any]] = {
+            "image_bytes": [buffer.getvalue()],
+            "chest_wall": [side.encode()],
+            "spacing_mm": [0.0],
+        }
+        end = time.monotonic() + (0 if self._is_gone else self._deadline_s)
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                answer = self._call(inputs, max(1.0, end - time.monotonic()))
+            except _NotNowError as error:
+                if time.monotonic() + pause_s >= end:
+                    self._is_gone = True  # the next mammograms do not wait as long
+                    raise InputError(f"{self._place}: no answer within {self._deadline_s:g} s: {error}") from error
+                time.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                self._is_gone = False
+                return answer
+
+
+def _rest(server: str, model: str) -> Call:
+    """Calls by HTTP."""
+    name, _, version = model.partition("/")
+    way = "" if not version else f"/versions/{version}" if version.isdecimal() else f"/labels/{quote(version, safe='')}"
+    url = f"{server.rstrip('/')}/v1/models/{quote(name, safe='')}{way}:predict"
+    pool = urllib3.PoolManager(retries=False, maxsize=8)
+
+    def call(inputs: Mapping[str, list[Any]], timeout_s: float) -> Mapping[str, Any]:
+        columns = {name: [_json_value(value) for value in values] for name, values in inputs.items()}
+        body = json.dumps({"inputs": columns}).encode()
+        try:
+            answer = pool.request("POST", url, body=body, timeout=timeout_s)
+            content = json.loads(answer.data)
+        except urllib3.exceptions.HTTPError as error:
+            raise _NotNowError(shown(error, longest=200)) from error
+        except ValueError as error:
+            raise InputError(f"{server}: answers status {answer.status} and no JSON; is it a model server?") from error
+        if answer.status in _AGAIN:
+            raise _NotNowError(f"status {answer.status}, {shown(content.get('error'), longest=200)}")
+        if answer.status != 200 or "outputs" not in content:
+            raise InputError(f"{server}: {model}: {shown(content.get('error', content), longest=200)}")
+        outputs: Mapping[str, Any] = content["outputs"]
+        return outputs
+
+    return call
+
+
+def _json_value(value: Any) -> Any:
+    return {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def _grpc(server: str, model: str) -> Call:
+    """Calls by gRPC.
+
+    Raises:
+        InputError: if the address is none, or the extra `serving` is not installed.
+    """
+    address = urlsplit(server)
+    if address.scheme != "grpc" or not address.netloc or address.path not in ("", "/"):
+        raise InputError(f"a server must be http://HOST:PORT, https://... or grpc://HOST:PORT. Received: {server}")
+    with extra_needed("serving", to="gRPC"):
+        import grpc
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+    again = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
+    # The default limit of 4 MB is less than one mammogram.
+    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    channel = grpc.insecure_channel(address.netloc, options=unlimited)
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    name, _, version = model.partition("/")
+
+    def call(inputs: Mapping[str, list[Any]], timeout_s: float) -> Mapping[str, Any]:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = name
+        if version.isdecimal():
+            request.model_spec.version.value = int(version)
+        elif version:
+            request.model_spec.version_label = version
+        for key, values in inputs.items():
+            request.inputs[key].CopyFrom(tf.make_tensor_proto(values, tf.float64 if key == "spacing_mm" else tf.string))
+        try:
+            response = stub.Predict(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            told = f"{error.code().name.lower()}: {shown(error.details(), longest=200)}"
+            if error.code() in again:
+                raise _NotNowError(told) from error
+            raise InputError(f"{server}: {model}: {told}") from error
+        return {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
+
+    return call
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
