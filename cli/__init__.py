@@ -12,6 +12,7 @@ from .crossval import crossval
 from .evaluate import evaluate
 from .fit import fit
 from .import_ import import_
+from .listen import listen
 from .overlay import overlay
 from .phantom import phantom
 from .predict import predict
@@ -42,6 +43,7 @@ COMMANDS: tuple[click.Command, ...] = (
     report,
     threshold,
     serve,
+    listen,
 )
 for _command in (*COMMANDS, export):
     main.add_command(_command)

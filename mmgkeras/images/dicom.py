@@ -38,7 +38,7 @@ _DCT: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _JPEG: Final = (*_DCT, uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000)
 _LOSSY: Final = (*_DCT, uid.JPEGLSNearLossless, uid.JPEG2000)
-_SYNTAXES: Final = (*_NATIVE, *_JPEG, *_JPEG_2000, uid.RLELossless)
+SYNTAXES: Final = (*_NATIVE, *_JPEG, *_JPEG_2000, uid.RLELossless)
 _CODESTREAM: Final = b"\xff\x4f\xff\x51"
 """The first two markers of a JPEG 2000 codestream, SOC and SIZ."""
 _NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
@@ -74,7 +74,7 @@ def _check_pixels(dataset: Dataset) -> None:
     """Refuses what cannot be read, by the header alone."""
     check_size(dataset.Columns, dataset.Rows)
     syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax not in _SYNTAXES:
+    if syntax not in SYNTAXES:
         raise InputError(
             f"has a transfer syntax that is not supported: {shown(syntax.name)}. dcmdjpeg or gdcmconv may convert it"
         )
