@@ -19,6 +19,7 @@ from .predict import predict
 from .prepare import prepare
 from .report import report
 from .serve import serve
+from .serve_config import serve_config
 from .split import split
 from .threshold import export, threshold
 
@@ -44,6 +45,7 @@ COMMANDS: tuple[click.Command, ...] = (
     threshold,
     serve,
     listen,
+    serve_config,
 )
 for _command in (*COMMANDS, export):
     main.add_command(_command)

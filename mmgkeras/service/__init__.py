@@ -1,1 +1,1 @@
-"""A model behind HTTP, by the REST API of TensorFlow Serving."""
+"""A model behind HTTP, by the REST API of TensorFlow Serving, and the files that TensorFlow Serving reads."""

@@ -1,16 +1,24 @@
-"""The one entry point of `mmgkeras serve`: from a model's folder to a server that answers."""
+"""The entry points of `mmgkeras serve` and `mmgkeras serve-config`: from a model's folder to what serves it.
+
+Owns what needs the extra `serving`, and says so where it is not installed.
+"""
 
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmgkeras.errors import InputError, extra_needed
+from mmgkeras.files import check_apart
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.detector import model_folder
 from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
+
+if TYPE_CHECKING:
+    from mmgkeras.service.serving_config import ServedVersions
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +53,10 @@ class Server:
 
 
 def open_server(model: Path, *, host: str, port: int) -> Server:
-    """A server of the two servables of a model.
+    """A server of the two servables of a model, or of a folder that `serve-config` wrote.
 
     Args:
-        model: a SavedModel's folder, NAME/VERSION, or "detector".
+        model: a SavedModel's folder, NAME/VERSION, or "detector"; or a folder with models.config.
         host: the address to listen on.
         port: to listen on, 0 for a free one.
 
@@ -57,10 +65,45 @@ def open_server(model: Path, *, host: str, port: int) -> Server:
     """
     with extra_needed("serving", to="serve"):
         from mmgkeras.service.http_server import listening_socket
-    folder = model_folder(model)
-    is_detector = str(model) == DETECTOR
-    if not is_detector and not folder.name.isdecimal():
-        raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {folder.name!r} as last")
-    name = DETECTOR if is_detector else folder.resolve().parent.name
-    api = RestApi.of(servables(load(folder), name=name, version=int(folder.name)))
+        from mmgkeras.service.serving_config import MODELS_CONFIG, read_serving_folder
+    if (model / MODELS_CONFIG).is_file():
+        api = read_serving_folder(model)
+    else:
+        folder, name = _named_model(model)
+        api = RestApi.of(servables(load(folder), name=name, version=int(folder.name)))
     return Server(api, listening_socket(host, port))
+
+
+def add_to_serving_folder(
+    out: Path, *, model: Path | None, name: str = "", stable: int | None = None
+) -> dict[str, "ServedVersions"]:
+    """Adds a model to a folder for TensorFlow Serving, or makes a version stable; as `write_serving_config`.
+
+    Args:
+        out: the folder.
+        model: a SavedModel's folder, NAME/VERSION, or "detector"; None to add none.
+        name: whose version is made stable, or another name for the model.
+        stable: that version.
+
+    Raises:
+        InputError: as `write_serving_config`, and if the model cannot be used or the extra `serving` is not installed.
+    """
+    with extra_needed("serving", to="serve-config"):
+        from mmgkeras.service.serving_config import write_serving_config
+    if model is None:
+        return write_serving_config(out=out, name=name, stable=stable)
+    folder, own_name = _named_model(model)
+    check_apart(out, [folder])
+    return write_serving_config(
+        out=out, classifier=load(folder), name=name or own_name, version=int(folder.name), stable=stable
+    )
+
+
+def _named_model(model: Path) -> tuple[Path, str]:
+    """A model's folder, and the name to serve it by."""
+    folder = model_folder(model)
+    if str(model) == DETECTOR:
+        return folder, DETECTOR
+    if not folder.name.isdecimal() or int(folder.name) < 1:
+        raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {folder.name!r} as last")
+    return folder, folder.resolve().parent.name
