@@ -55,6 +55,7 @@ class ImageRecord:
         pathology: as the data set writes it, "normal" for an image on which the reader found nothing at all; None if
             unknown.
         vendor: of the device; None if unknown.
+        own: name and text of each further column of images.csv, which go along to predictions.csv.
     """
 
     image_id: str
@@ -70,6 +71,7 @@ class ImageRecord:
     age: float | None = None
     pathology: str | None = None
     vendor: str | None = None
+    own: tuple[tuple[str, str], ...] = ()
 
     @property
     def chest_wall_side(self) -> Side:

@@ -150,8 +150,11 @@ def predict_store(
             patches, probability = patches[is_known], probability[is_known]
         baselines = {BASELINE_PREFIX + name: values for name, values in baseline_scores(patches[..., 0]).items()}
         frames.append(known.assign(fold=fold, probability=probability.astype(np.float64), **baselines))
+    predictions = pd.concat(frames, ignore_index=True).drop(columns="index")
+    for name, texts in store.own_columns.items():
+        predictions[name] = predictions["image_id"].map(texts)
     return StorePredictions(
-        predictions=pd.concat(frames, ignore_index=True).drop(columns="index"),
+        predictions=predictions,
         timing=pd.DataFrame(times, columns=list(TIMING)),
     )
 

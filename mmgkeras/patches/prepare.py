@@ -4,7 +4,6 @@ Owns what a store is made of and what its manifest says. Memory does not grow wi
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,6 +24,7 @@ from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import STORE_FILES, PatchStore
 from mmgkeras.patches.store_tables import (
     NATIVE_COLUMNS,
+    OWN_PREFIX,
     PATCH_COLUMNS,
     STORE_IMAGE_COLUMNS,
     label_counts,
@@ -32,6 +32,7 @@ from mmgkeras.patches.store_tables import (
 )
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Pixels
+from mmgkeras.tables import image_fields
 from mmgkeras.tables.cells import to_cells
 
 _SPACING_RATIO: Final = 1.2
@@ -84,6 +85,7 @@ class _Contents:
         self.writer = writer
         self.resamples = config.spacing_mm is not None
         self.images: list[tuple[object, ...]] = []
+        self.own: list[dict[str, str]] = []
         self.patches: list[pd.DataFrame] = []
         self.turned: list[str] = []
         self.of_unknown_size: list[str] = []
@@ -102,7 +104,8 @@ class _Contents:
         self.patches.append(pd.DataFrame(dict(zip(PATCH_COLUMNS, values, strict=True))))
         size = (grid.height, grid.width, grid.chest_wall, grid.stride_px)
         native = (*image.shape, image.native_mm) if self.resamples else ()
-        self.images.append((*astuple(record), *size, image.pixel_sha256, labels.size, *native))
+        self.images.append((*image_fields(record), *size, image.pixel_sha256, labels.size, *native))
+        self.own.append({f"{OWN_PREFIX}{name}": text for name, text in record.own})
         if self.resamples and image.native_mm is None:
             self.of_unknown_size.append(record.image_id)
         if image.chest_wall not in (None, record.chest_wall_side):
@@ -113,7 +116,7 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
     """Writes the tables and, last, the manifest; paths in it are relative, to the data folder or to the store."""
     patches = pd.concat(contents.patches, ignore_index=True)
     columns = [*STORE_IMAGE_COLUMNS, *(NATIVE_COLUMNS if contents.resamples else ())]
-    frame = pd.DataFrame(contents.images, columns=columns)
+    frame = pd.DataFrame(contents.images, columns=columns).join(pd.DataFrame(contents.own, dtype="str"))
     to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
     to_cells(frame).to_csv(folder / IMAGES, index=False, lineterminator="\n")
     written = sorted(folder.iterdir())

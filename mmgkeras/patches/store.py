@@ -25,7 +25,7 @@ from mmgkeras.json_files import read_json, read_path
 from mmgkeras.patches.manifest import IMAGES, MANIFEST, PATCHES, FileFacts, StoreManifest
 from mmgkeras.patches.region_masks import scaled_region
 from mmgkeras.patches.shards import ShardReader
-from mmgkeras.patches.store_tables import grids_of, read_store_images, read_store_patches
+from mmgkeras.patches.store_tables import OWN_PREFIX, grids_of, read_store_images, read_store_patches
 from mmgkeras.schema import Grid, Pixels, PixelType, Region
 
 FOLDS: Final = "folds.csv"
@@ -95,6 +95,13 @@ class PatchStore:
     def spacing_mm(self) -> float | None:
         """The median length of a pixel's edge over the images that tell it; None if none does."""
         return self.manifest.spacing_mm.median
+
+    @property
+    def own_columns(self) -> dict[str, "pd.Series[str]"]:
+        """Each further column of images.csv by its name there: the text of each image_id, "" where it is empty."""
+        images = self.images.set_index("image_id")
+        own = [name for name in images.columns if name.startswith(OWN_PREFIX)]
+        return {name.removeprefix(OWN_PREFIX): images[name].fillna("") for name in own}
 
     @property
     def checksum(self) -> str:

@@ -5,6 +5,7 @@ prepared again; they are read by pandas, for a store may have millions of patche
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ _OF_GRID: Final = ("height", "width", "chest_wall_side", "stride_px", "pixel_sha
 STORE_IMAGE_COLUMNS: Final = (*IMAGE_COLUMNS, *_OF_GRID)
 NATIVE_COLUMNS: Final = ("native_height", "native_width", "native_spacing_mm")
 """Of the image before it was resampled; in stores with `patches.spacing_mm` alone."""
+OWN_PREFIX: Final = "own_"
+"""Begins, in a store, the names of further columns that the data folder's images.csv has."""
 PATCH_COLUMNS: Final = ("image_id", "patient_id", "row", "col", "label", "tissue")
 
 _AGAIN: Final = "prepare the store again"
@@ -56,8 +59,8 @@ def read_store_images(path: Path, manifest: StoreManifest) -> pd.DataFrame:
     is_resampled = manifest.grid.spacing_mm is not None
     types = _IMAGE_TYPES | (_NATIVE_TYPES if is_resampled else {})
     images = _read(path, types=types, na_values={name: [""] for name in (*_OPTIONAL, "native_spacing_mm")})
-    for name, kind in types.items():
-        if kind == "str":
+    for name in images.columns:
+        if types.get(name, "str") == "str":
             _check(path, images, name, _text_is_right(images[name], name=name))
     native = NATIVE_COLUMNS if is_resampled else ()
     for name, high in (("spacing_mm", 100), ("age", 150), *((name, 100) for name in native[2:])):
@@ -123,18 +126,22 @@ def _read(
 ) -> pd.DataFrame:
     try:
         with np.errstate(all="ignore"):  # numbers that no type holds; what becomes of them is checked
-            frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=na_values)
+            frame = pd.read_csv(
+                path, dtype=defaultdict(lambda: "str", types), keep_default_na=False, na_values=na_values
+            )
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path}: is no such table: {str(error).splitlines()[0]}; {_AGAIN}") from error
-    if list(frame.columns) != list(types) or not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(f"{path}: must have the columns {', '.join(types)}. Received: {shown(list(frame))}; {_AGAIN}")
+    named = list(frame.columns)
+    own = [name for name in named if name.startswith(OWN_PREFIX)]
+    if named != [*types, *own] or not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{path}: must have the columns {', '.join(types)}. Received: {shown(named)}; {_AGAIN}")
     return from_cells(frame)
 
 
 def _text_is_right(column: "pd.Series[Any]", *, name: str) -> list[bool]:
-    is_optional = name in _OPTIONAL
+    is_optional = name in _OPTIONAL or name.startswith(OWN_PREFIX)
     allowed = _ALLOWED.get(name)
 
     def is_right(text: object) -> bool:

@@ -6,6 +6,7 @@ told to. What a table means beyond its own rows (a region of an image that is no
 
 from mmgkeras.tables.data_tables import (
     IMAGE_COLUMNS,
+    image_fields,
     look_alikes,
     read_folds,
     read_images,
@@ -22,6 +23,7 @@ __all__ = [
     "BASELINE_PREFIX",
     "IMAGE_COLUMNS",
     "PREDICTION_COLUMNS",
+    "image_fields",
     "look_alikes",
     "read_folds",
     "read_images",

@@ -3,8 +3,8 @@
 Also finds ids that a person takes for one.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import astuple, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Final
@@ -15,10 +15,11 @@ import pandas as pd
 
 from mmgkeras.errors import shown
 from mmgkeras.schema import ANNOTATIONS, KINDS, LATERALITIES, SHAPES, SIDES, VIEWS, ImageRecord, Region, fault_of_points
+from mmgkeras.tables.predictions_csv import BASELINE_PREFIX, PREDICTION_COLUMNS
 from mmgkeras.tables.rows import LABEL, PLACE, TEXT, Row, finite, frame_of, note_duplicates, read_table, write_table
 
 REQUIRED: Final = ("image_id", "path", "patient_id", "laterality", "view", "annotation")
-IMAGE_COLUMNS: Final = tuple(field.name for field in fields(ImageRecord))
+IMAGE_COLUMNS: Final = tuple(field.name for field in fields(ImageRecord) if field.name != "own")
 """All columns in the order in which they are written; those after `REQUIRED` may be left out or empty."""
 
 MAX_SPACING_MM: Final = 100
@@ -32,11 +33,18 @@ def read_images(path: Path) -> list[ImageRecord]:
         InputError: if the file cannot be read or lists no image.
         InputFaultsError: every missing or unknown column, empty or unknown value, bad number and duplicate image_id.
     """
-    table = read_table(path, required=REQUIRED, optional=IMAGE_COLUMNS[len(REQUIRED) :])
+    table = read_table(
+        path,
+        required=REQUIRED,
+        optional=IMAGE_COLUMNS[len(REQUIRED) :],
+        keeps_own=True,
+        reserved=(*PREDICTION_COLUMNS, BASELINE_PREFIX),
+    )
+    own = [name for name in table.columns if name not in IMAGE_COLUMNS]
     first_lines: dict[str, int] = {}
     records = []
     for row in table:
-        record = _record(row)
+        record = _record(row, own=own)
         line = table.lines[row.index]
         if first_lines.setdefault(record.image_id, line) != line:
             first = first_lines[record.image_id]
@@ -49,15 +57,25 @@ def read_images(path: Path) -> list[ImageRecord]:
 
 
 def write_images(path: Path, records: Iterable[ImageRecord], *, overwrite: bool = False) -> None:
-    """Writes images.csv with all columns, so that `read_images` gives equal records.
+    """Writes images.csv with all columns and then those of the user, so that `read_images` gives equal records.
+
+    A record that lacks one of the user's columns gets an empty field there.
 
     Raises:
         InputError: if the file exists and `overwrite` is not set, or cannot be written.
     """
-    write_table(path, columns=IMAGE_COLUMNS, rows=map(astuple, records), overwrite=overwrite)
+    records = list(records)
+    own = list(dict.fromkeys(name for record in records for name, _ in record.own))
+    rows = ((*image_fields(record), *map(dict(record.own).get, own)) for record in records)
+    write_table(path, columns=(*IMAGE_COLUMNS, *own), rows=rows, overwrite=overwrite)
 
 
-def _record(row: Row) -> ImageRecord:
+def image_fields(record: ImageRecord) -> tuple[object, ...]:
+    """What a record has for each of `IMAGE_COLUMNS`."""
+    return tuple(getattr(record, name) for name in IMAGE_COLUMNS)
+
+
+def _record(row: Row, *, own: Sequence[str]) -> ImageRecord:
     return ImageRecord(
         image_id=row.identifier("image_id"),
         path=row.identifier("path"),
@@ -72,6 +90,7 @@ def _record(row: Row) -> ImageRecord:
         age=row.optional_number("age", above=0, at_most=MAX_AGE),
         pathology=row.optional_text("pathology"),
         vendor=row.optional_text("vendor"),
+        own=tuple((name, row.optional_text(name) or "") for name in own),
     )
 
 
@@ -87,7 +106,7 @@ def read_regions(path: Path) -> list[Region]:
         InputFaultsError: every missing or unknown column, empty or unknown value, bad point, wrong number of points
             and region_id that its image has twice.
     """
-    table = read_table(path, required=REGION_COLUMNS)
+    table = read_table(path, required=REGION_COLUMNS, keeps_own=True)
     first_lines: dict[tuple[str, str], int] = {}
     regions = []
     for row in table:
@@ -150,7 +169,7 @@ def read_labels(path: Path) -> pd.DataFrame:
         InputFaultsError: every missing or unknown column, empty id, bad number, unknown label and patch labelled
             twice.
     """
-    table = read_table(path, required=LABEL_COLUMNS, optional=("reader",))
+    table = read_table(path, required=LABEL_COLUMNS, optional=("reader",), keeps_own=True)
     frame = frame_of(table, _COLUMNS)
     keys = list(zip(*(frame[name].tolist() for name in ("image_id", "row", "col")), strict=True))
     note_duplicates(table, keys, rule="a patch must have one label")
@@ -178,7 +197,7 @@ def read_folds(path: Path) -> dict[str, str]:
         InputFaultsError: every missing or unknown column, empty patient_id, subset that is not a letter A to Z, and
             patient listed twice, in two subsets or in one.
     """
-    table = read_table(path, required=FOLD_COLUMNS)
+    table = read_table(path, required=FOLD_COLUMNS, keeps_own=True)
     assignment: dict[str, str] = {}
     for row in table:
         patient = row.identifier("patient_id")

@@ -30,16 +30,19 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """The frame of predictions.csv, in the file's order.
 
     image_id and patient_id str; fold int64 from 1; row and col int64 from 0; label int8 of 1, 0, -1; probability and
-    tissue float64 in [0, 1]; each further column, named untrained_*, float64.
+    tissue float64 in [0, 1]; each further column float64 if it is named untrained_*, else str.
 
     Raises:
         InputError: if the file cannot be read.
         InputFaultsError: every missing or unknown column, empty id, number that is bad, NaN or out of range, patch
             that appears twice in a fold, and image of two patients.
     """
-    table = read_table(path, required=PREDICTION_COLUMNS, prefix=BASELINE_PREFIX)
+    table = read_table(path, required=PREDICTION_COLUMNS, prefix=BASELINE_PREFIX, keeps_own=True)
     untrained = [name for name in table.columns if name.startswith(BASELINE_PREFIX)]
     frame = frame_of(table, _COLUMNS | dict.fromkeys(untrained, Column("number")))
+    for name in table.columns:
+        if name not in frame:
+            frame[name] = pd.Series(table.column(name), dtype="str")
     keys = list(zip(*(frame[name].tolist() for name in ("fold", "image_id", "row", "col")), strict=True))
     note_duplicates(table, keys, rule="a patch (fold, image_id, row, col) must appear once")
     _note_shared_images(table, frame)
@@ -48,16 +51,16 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def write_predictions(path: Path, frame: pd.DataFrame, *, overwrite: bool = False) -> None:
-    """Writes predictions.csv: PREDICTION_COLUMNS, then the columns untrained_* of the frame.
+    """Writes predictions.csv: PREDICTION_COLUMNS, then the columns untrained_* of the frame, then the user's own.
 
     Raises:
         InputError: if the file exists and `overwrite` is not set, or cannot be written.
-        ValueError: if the frame lacks a column, has an unknown one, or holds NaN.
+        ValueError: if the frame lacks a column or holds NaN.
     """
     untrained = [name for name in frame.columns if name.startswith(BASELINE_PREFIX)]
-    columns = [*PREDICTION_COLUMNS, *untrained]
-    if set(columns) != set(frame.columns):
-        raise ValueError(f"Predictions need the columns {columns}. Received: {list(frame.columns)}")
+    if not set(PREDICTION_COLUMNS) <= set(frame.columns):
+        raise ValueError(f"Predictions need the columns {PREDICTION_COLUMNS}. Received: {list(frame.columns)}")
+    columns = list(dict.fromkeys([*PREDICTION_COLUMNS, *untrained, *frame.columns]))
     if frame.isna().any(axis=None):
         raise ValueError(f"Predictions must hold no NaN. Received: some in {list(frame.columns[frame.isna().any()])}")
     with atomic_file(path, overwrite=overwrite) as temporary:

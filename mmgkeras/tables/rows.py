@@ -1,15 +1,15 @@
 """CSV rows with the lines they stand on, and the list of faults found in them.
 
-Owns the CSV dialect (UTF-8, comma, double quotes, a byte order mark tolerated) and the types of columns; knows no
-table.
+Owns the CSV dialect (UTF-8, comma, double quotes; a byte order mark, empty rows and empty columns are passed over) and
+the types of columns; knows no table.
 """
 
 import csv
 import difflib
 import math
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO, TypeVar
 
@@ -36,6 +36,7 @@ class Table:
     Attributes:
         path: of the file.
         columns: names in the file's order.
+        header_line: the line of the file on which they stand.
         rows: fields of each row, as many as there are columns.
         lines: of each row, the line of the file on which it begins, from 1.
         faults: found so far; a checker adds to them and ends with `raise_faults`.
@@ -43,6 +44,7 @@ class Table:
 
     path: Path
     columns: tuple[str, ...]
+    header_line: int = 1
     rows: list[list[str]] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -146,17 +148,29 @@ def whole(text: str) -> int | None:
     return int(text) if _WHOLE.fullmatch(text) else None
 
 
-def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] = (), prefix: str = "") -> Table:
-    """The rows of a CSV file whose header holds all required columns and otherwise optional ones alone.
+def read_table(
+    path: Path,
+    *,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    prefix: str = "",
+    keeps_own: bool = False,
+    reserved: Sequence[str] = (),
+) -> Table:
+    """The rows of a CSV file whose header holds all required columns and otherwise optional ones.
+
+    Rows and columns that are wholly empty are passed over.
 
     Args:
         path: of the file.
         required: columns that must be there.
         optional: columns that may be there.
         prefix: further columns may be there whose names begin so; "" for none.
+        keeps_own: any other column may be there too, unless its name is nearly that of one that is not.
+        reserved: names that such a column must not have.
 
     Raises:
-        InputError: if the file cannot be read or is not CSV in UTF-8.
+        InputError: if the file cannot be read or is not CSV in UTF-8 with commas.
         InputFaultsError: if columns are missing, unknown or twice, or a row has too few or too many fields.
     """
     before = csv.field_size_limit(2**31 - 1)  # a mask's runs can be longer than the 128 KiB of a field by default
@@ -164,13 +178,20 @@ def read_table(path: Path, *, required: Sequence[str], optional: Sequence[str] =
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: cannot be read: it is not a file")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return _read(path, file, required=required, optional=optional, prefix=prefix)
+            table = _read(path, file, required=required)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: must be UTF-8 text. Received: {error}") from error
     finally:
         csv.field_size_limit(before)
+    table = _without_empty_columns(table, known={*required, *optional})
+    for name in table.columns:
+        known = name in required or name in optional or (prefix and name.startswith(prefix))
+        if not known and (fault := _fault_of_own(name, table.columns, (*required, *optional), reserved, keeps_own)):
+            table.faults.append(f"{path}:{table.header_line}: {fault}")
+    table.raise_faults()
+    return table
 
 
 def write_table(
@@ -190,50 +211,113 @@ def write_table(
         writer.writerows(map(to_cell, row) for row in rows)
 
 
-def _read(path: Path, file: TextIO, *, required: Sequence[str], optional: Sequence[str], prefix: str) -> Table:
+_SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_SEP_LINE: Final = re.compile(r"sep=(.?)", re.IGNORECASE)
+"""The first line by which a file tells Excel what separates its fields."""
+
+
+def _read(path: Path, file: TextIO, *, required: Sequence[str]) -> Table:
     reader = csv.reader(file, strict=True)
-    columns: tuple[str, ...] | None = None
-    table = Table(path, ())
+    table: Table | None = None
     first_line = 1
     try:
         for values in reader:
-            if values and columns is None:
-                columns = tuple(values)
-                table = Table(path, columns)
-                table.faults.extend(
-                    f"{path}:{first_line}: {fault}"
-                    for fault in _header_faults(columns, required=required, optional=optional, prefix=prefix)
-                )
-                table.raise_faults()
-            elif values:
-                table.rows.append(list(map(from_cell, values)))
-                table.lines.append(first_line)
-                if len(values) != len(table.columns):
-                    rule = f"a row must have {len(table.columns)} fields, as the header has"
-                    table.add_fault(len(table.rows) - 1, f"{rule}. Received: {len(values)}")
+            if "".join(values).strip():
+                if table is not None:
+                    _add_row(table, values, line=first_line)
+                elif sep := _SEP_LINE.fullmatch("".join(values)):
+                    if sep[1]:
+                        raise InputError(_fault_of_separator(path, first_line, sep[1]))
+                else:
+                    table = Table(path, tuple(values), header_line=first_line)
+                    _check_header(table, required)
             first_line = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}:{first_line}: is not CSV. Received: {error}") from error
-    if columns is None:
+    if table is None:
         raise InputError(f"{path}:1: the header must hold {', '.join(required)}. Received: an empty file")
     table.raise_faults()
     return table
 
 
-def _header_faults(
-    columns: Sequence[str], *, required: Sequence[str], optional: Sequence[str], prefix: str
-) -> Iterator[str]:
-    known = (*required, *optional)
-    for name in required:
-        if name not in columns:
-            yield f"column {name} is missing. Received: {', '.join(columns)}"
-    for name in dict.fromkeys(columns):
-        if columns.count(name) > 1:
-            yield f"a column must appear once. Received: {shown(name)} {columns.count(name)} times"
-        if name not in known and not (prefix and name.startswith(prefix)):
-            near = difflib.get_close_matches(name, [word for word in known if word not in columns], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(known)}"
-            yield f"no such column; {hint}. Received: {shown(name)}"
+def _add_row(table: Table, values: list[str], *, line: int) -> None:
+    num_columns = len(table.columns)
+    if len(values) > num_columns and not "".join(values[num_columns:]).strip():
+        values = values[:num_columns]
+    table.rows.append(list(map(from_cell, values)))
+    table.lines.append(line)
+    if len(values) != num_columns:
+        rule = f"a row must have {num_columns} fields, as the header has"
+        table.add_fault(len(table.rows) - 1, f"{rule}. Received: {len(values)}")
+
+
+def _check_header(table: Table, required: Sequence[str]) -> None:
+    """Ends the reading of a file that is no such table.
+
+    Raises:
+        InputError: if its fields are not separated by commas.
+        InputFaultsError: for every column that is missing or twice.
+    """
+    columns, place = table.columns, f"{table.path}:{table.header_line}"
+    missing = [name for name in required if name not in columns]
+    for separator in _SEPARATORS if missing else ():
+        if set(missing) & {name.strip(' "') for name in ",".join(columns).split(separator)}:
+            raise InputError(_fault_of_separator(table.path, table.header_line, separator))
+    meant = {_meant(name, missing): f" (is it {shown(name)}?)" for name in columns}
+    received = ", ".join(columns)
+    table.faults.extend(
+        f"{place}: column {name} is missing{meant.get(name, '')}. Received: {received}" for name in missing
+    )
+    table.faults.extend(
+        f"{place}: a column must appear once. Received: {shown(name)} {columns.count(name)} times"
+        for name in dict.fromkeys(columns)
+        if name.strip() and columns.count(name) > 1
+    )
+    table.raise_faults()
+
+
+def _fault_of_separator(path: Path, line: int, separator: str) -> str:
+    received = _SEPARATORS.get(separator, shown(separator))
+    return f"{path}:{line}: fields must be separated by commas. Received: {received}"
+
+
+def _without_empty_columns(table: Table, *, known: Collection[str]) -> Table:
+    """The same without columns that hold nothing, and with a fault for each without a name that holds something."""
+    unknown = [place for place, name in enumerate(table.columns) if name not in known]
+    empty = {place for place in unknown if not any(row[place].strip() for row in table.rows)}
+    for place in unknown:
+        if place not in empty and not table.columns[place].strip():
+            index = next(index for index, row in enumerate(table.rows) if row[place].strip())
+            table.add_fault(index, f"column {place + 1} has no name. Received: {shown(table.rows[index][place])}")
+    if not empty:
+        return table
+    kept = [place for place in range(len(table.columns)) if place not in empty]
+    columns = tuple(table.columns[place] for place in kept)
+    return replace(table, columns=columns, rows=[[row[place] for place in kept] for row in table.rows])
+
+
+def _fault_of_own(
+    name: str, columns: Sequence[str], known: Sequence[str], reserved: Sequence[str], keeps_own: bool
+) -> str | None:
+    """What is wrong with a column that is not one of the table's own."""
+    if not name.strip():
+        return None  # told with the row
+    meant = _meant(name, [word for word in known if word not in columns])
+    if meant or not keeps_own:
+        hint = f"did you mean {meant}?" if meant else f"allowed: {', '.join(known)}"
+        return f"no such column; {hint}. Received: {shown(name)}"
+    if name in reserved or name.startswith(tuple(word for word in reserved if word.endswith("_"))):
+        return f"a column of your own must not be named as one of predictions.csv; rename it. Received: {shown(name)}"
+    if name != name.strip() or CONTROL.search(name):
+        return f"a column's name must have no blanks around it and no control character. Received: {shown(name)}"
+    return None
+
+
+def _meant(name: str, words: Sequence[str]) -> str | None:
+    """The word that a name is but for case, blanks and hyphens, or for a slip of the pen."""
+    plain = {re.sub(r"[\W_]", "", word).casefold(): word for word in words}
+    near = difflib.get_close_matches(re.sub(r"[\W_]", "", name).casefold()[:100], plain, n=1, cutoff=0.8)
+    return plain[near[0]] if near else None
 
 
 @dataclass(frozen=True, slots=True)

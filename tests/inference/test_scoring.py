@@ -13,7 +13,7 @@ from mmgkeras.inference.scoring import hardware, predict_store, twin_patches, un
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.classifier import load
-from mmgkeras.tables import PREDICTION_COLUMNS, write_folds
+from mmgkeras.tables import PREDICTION_COLUMNS, read_predictions, write_folds, write_predictions
 
 ExportModel = Callable[..., Path]
 
@@ -164,3 +164,19 @@ class TestOnlyKnown:
     def test_nothing_known_is_one_line(self, store: PatchStore, own_model: Path) -> None:
         with pytest.raises(InputError, match="the label of every patch to score is unknown"):
             predict_store(load(own_model), store, indices=np.arange(4, 8), fold=1, only_known=True)
+
+
+def test_columns_of_the_users_own_go_along(quadrant_data: Path, tmp_path: Path, export_mean_model: ExportModel) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(quadrant_data, data)
+    header, *rows = (data / "images.csv").read_text().splitlines()
+    texts = {"a": "=1+x", "b": "", "c": "007", "d": "x"}
+    lines = [f"{header},site,height", *(f"{row},{texts[row[0]]},tall" for row in rows)]
+    (data / "images.csv").write_text("\n".join(lines) + "\n")
+    store = prepare(data, tmp_path / "store", PatchesConfig(patch_px=8))
+    classifier = load(export_mean_model(tmp_path / "1"))
+    predictions = predict_store(classifier, store, indices=np.arange(16), fold=1).predictions
+    assert predictions.groupby("image_id")["site"].unique().map(list).to_dict() == {i: [t] for i, t in texts.items()}
+    assert set(predictions["height"]) == {"tall"}
+    write_predictions(tmp_path / "p.csv", predictions)
+    assert read_predictions(tmp_path / "p.csv")["site"].tolist() == predictions["site"].tolist()
