@@ -132,6 +132,7 @@ def check_data(
         _count(image, report=report, first=first_with.setdefault(image.pixel_sha256, record))
         if faults:
             continue
+        report.remarks.extend(annotations.remarks(record.image_id, shape=image.shape))
         labels = annotations.labels(record, image.grid, shape=image.shape)
         _note_unplaced(image, labels, report=report)
         if use is not None:

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from mmgkeras import tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
-from mmgkeras.patches.region_masks import RegionMask, check_region, region_mask, scaled_region
+from mmgkeras.patches.region_masks import (
+    BEYOND,
+    RegionMask,
+    check_region,
+    reaches_beyond,
+    region_mask,
+    scaled_region,
+)
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Grid, ImageRecord, Region
 
 
@@ -157,6 +164,14 @@ class Annotations:
                 rule = f"image {image_id} has {grid.rows} x {grid.cols} patches of {grid.patch_px} px"
                 faults.append(f"{self.data / self.read_from}:{line}: {rule}. Received: row {row}, col {col}")
         return faults
+
+    def remarks(self, image_id: str, *, shape: tuple[int, int]) -> list[str]:
+        """One line for each region that is cut at the edge of its image (H, W) as stored."""
+        return [
+            f"{self.data / self.read_from}: image {image_id}, region {region.region_id}: {BEYOND}"
+            for region in self.regions.get(image_id, ())
+            if reaches_beyond(region, height=shape[0], width=shape[1])
+        ]
 
     def regions_on(self, image_id: str, grid: Grid, *, shape: tuple[int, int]) -> list[Region]:
         """The regions of an image in the pixels of its grid; arguments as of `faults`."""

@@ -5,6 +5,7 @@ no labels.
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from mmgkeras.errors import InputError
 from mmgkeras.schema import Kind, Region, fault_of_points
 
 _Points = tuple[tuple[float, float], ...]
+_LARGEST: Final = 10**9
+BEYOND: Final = "reaches beyond the image and is cut at its edge"
+"""What is said of a region that does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +46,17 @@ def region_mask(region: Region, *, height: int, width: int) -> RegionMask:
     Raises:
         InputError: as `check_region`.
     """
-    check_region(region, height=height, width=width)
+    _check_shape(region, height=height, width=width)
     if region.shape == "mask":
         return _decoded(region.points)
-    (first_row, last_row), (first_col, last_col) = _extent(region)
-    top, left = max(0, int(np.ceil(first_row))), max(0, int(np.ceil(first_col)))
-    bottom, right = min(height - 1, int(np.floor(last_row))), min(width - 1, int(np.floor(last_col)))
-    if top <= bottom and left <= right:
-        rows = np.arange(top, bottom + 1, dtype=np.float64)
-        cols = np.arange(left, right + 1, dtype=np.float64)
-        if region.shape == "polygon":
-            mask = _draw_polygon(region.points, rows, cols)
-        elif region.shape in ("circle", "ellipse"):
-            mask = _draw_ellipse(region.points, rows, cols)
-        else:
-            mask = np.ones((rows.size, cols.size), dtype=np.bool_)
-        if mask.any():
-            return RegionMask(top=top, left=left, mask=mask)
-    row, col = (int(np.floor(place + 0.5)) for place in _middle(region))
-    one_px = np.ones((1, 1), dtype=np.bool_)
-    return RegionMask(top=min(max(row, 0), height - 1), left=min(max(col, 0), width - 1), mask=one_px)
+    covered = _drawn(region, height=height, width=width)
+    if covered is None:
+        (top, bottom), (left, right) = _extent(region)
+        raise InputError(
+            f"{_name(region)}: the {region.shape} must overlap the image of {height} rows and {width} columns. "
+            f"Received: rows {top:g} to {bottom:g}, columns {left:g} to {right:g}"
+        )
+    return covered
 
 
 def scaled_region(region: Region, *, shape: tuple[int, int], to: tuple[int, int]) -> Region:
@@ -83,7 +78,9 @@ def scaled_region(region: Region, *, shape: tuple[int, int], to: tuple[int, int]
         )
     # A pixel's centre is a whole number, its edges lie half a pixel around it.
     moved = (np.array(region.points) + 0.5) * (down, across) - 0.5
-    points = [(float(row), float(col)) for row, col in np.clip(moved, -0.5, np.array(to) - 0.5)]
+    if not reaches_beyond(region, height=shape[0], width=shape[1]):
+        moved = np.clip(moved, -0.5, np.array(to) - 0.5)
+    points = [(float(row), float(col)) for row, col in moved]
     if region.shape not in ("circle", "ellipse"):
         return replace(region, points=tuple(points))
     along_rows, along_cols = region.points[1]
@@ -110,27 +107,26 @@ def _resampled(covered: RegionMask, *, down: float, across: float) -> tuple[int,
 def check_region(region: Region, *, height: int, width: int) -> None:
     """Refuses a region that cannot be drawn on an image (height, width).
 
-    A point is inside if it lies on a pixel: from -0.5 to height - 0.5 and from -0.5 to width - 0.5.
-
     Raises:
-        InputError: for a wrong number of points, a corner, vertex, point or centre outside the image, axes that are
-            not positive (or, of a circle, unequal), a mask's box or runs that are not whole, ordered and inside.
+        InputError: for a wrong number of points, a region none of which lies in the image, numbers that are not finite
+            or beyond 10^9, axes that are not positive (or, of a circle, unequal), a mask's box or runs that are not
+            whole, ordered and inside.
     """
-    name = f"image {region.image_id}, region {region.region_id}"
-    if fault := fault_of_points(region.shape, len(region.points)):
-        raise InputError(f"{name}: {fault}")
-    if region.shape == "mask":
-        _check_mask(region.points, name=name, height=height, width=width)
-        return
-    placed = region.points[:1] if region.shape in ("circle", "ellipse") else region.points
-    for row, col in placed:
-        if not (-0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5):
-            raise InputError(
-                f"{name}: each point of the {region.shape} must lie in the image of {height} rows and {width} columns. "
-                f"Received: row {row:g}, column {col:g}"
-            )
-    if region.shape in ("circle", "ellipse"):
-        _check_axes(region, name=name)
+    if reaches_beyond(region, height=height, width=width):
+        region_mask(region, height=height, width=width)
+    else:
+        _check_shape(region, height=height, width=width)
+
+
+def reaches_beyond(region: Region, *, height: int, width: int) -> bool:
+    """Whether a part of a region lies beyond an image (height, width), so that it is cut at the edge.
+
+    A point is inside if it lies on a pixel: from -0.5 to height - 0.5 and from -0.5 to width - 0.5.
+    """
+    if region.shape == "mask" or fault_of_points(region.shape, len(region.points)):
+        return False  # a mask that does is no mask of this image
+    extents = zip(_extent(region), (height, width), strict=True)
+    return not all(first >= -0.5 and last <= size - 0.5 for (first, last), size in extents)
 
 
 def mask_region(*, image_id: str, region_id: str, kind: Kind, top: int, left: int, mask: NDArray[np.bool_]) -> Region:
@@ -147,6 +143,50 @@ def mask_region(*, image_id: str, region_id: str, kind: Kind, top: int, left: in
     runs = ((float(start), float(end - start)) for start, end in zip(starts, ends, strict=True))
     points = ((float(top), float(left)), (float(mask.shape[0]), float(mask.shape[1])), *runs)
     return Region(image_id=image_id, region_id=region_id, kind=kind, shape="mask", points=points)
+
+
+def _name(region: Region) -> str:
+    return f"image {region.image_id}, region {region.region_id}"
+
+
+def _check_shape(region: Region, *, height: int, width: int) -> None:
+    """Refuses numbers that make no region on any image, or no mask of this one."""
+    name = _name(region)
+    if fault := fault_of_points(region.shape, len(region.points)):
+        raise InputError(f"{name}: {fault}")
+    if region.shape == "mask":
+        _check_mask(region.points, name=name, height=height, width=width)
+        return
+    if region.shape in ("circle", "ellipse"):
+        _check_axes(region, name=name)
+    for row, col in region.points:
+        if not (abs(row) <= _LARGEST and abs(col) <= _LARGEST):
+            raise InputError(f"{name}: numbers must not be beyond {_LARGEST:,}. Received: {row:g}, {col:g}")
+
+
+def _drawn(region: Region, *, height: int, width: int) -> RegionMask | None:
+    """The pixels of a region that is no mask; None where none of it lies in the image."""
+    (first_row, last_row), (first_col, last_col) = _extent(region)
+    top, left = max(0, int(np.ceil(first_row))), max(0, int(np.ceil(first_col)))
+    bottom, right = min(height - 1, int(np.floor(last_row))), min(width - 1, int(np.floor(last_col)))
+    if top <= bottom and left <= right:
+        rows = np.arange(top, bottom + 1, dtype=np.float64)
+        cols = np.arange(left, right + 1, dtype=np.float64)
+        if region.shape == "polygon":
+            mask = _draw_polygon(region.points, rows, cols)
+        elif region.shape in ("circle", "ellipse"):
+            mask = _draw_ellipse(region.points, rows, cols)
+        else:
+            mask = np.ones((rows.size, cols.size), dtype=np.bool_)
+        if mask.any():
+            return RegionMask(top=top, left=left, mask=mask)
+    row, col = _middle(region)
+    is_inside = -0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5
+    is_small = last_row - first_row < 1 and last_col - first_col < 1
+    if not is_inside or (not is_small and reaches_beyond(region, height=height, width=width)):
+        return None
+    top, left = (int(np.floor(place + 0.5)) for place in (row, col))
+    return RegionMask(top=min(top, height - 1), left=min(left, width - 1), mask=np.ones((1, 1), dtype=np.bool_))
 
 
 def _check_axes(region: Region, *, name: str) -> None:
@@ -208,22 +248,23 @@ def _draw_ellipse(points: _Points, rows: NDArray[np.float64], cols: NDArray[np.f
 
 def _draw_polygon(points: _Points, rows: NDArray[np.float64], cols: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Even-odd filling by the parity of the edges to the left of each pixel, and the outline itself."""
-    top, left = rows[0], cols[0]
+    top, left, right = rows[0], cols[0], cols[-1]
     crossings = np.zeros((rows.size, cols.size + 1), dtype=np.int64)
     outline = np.zeros((rows.size, cols.size), dtype=np.bool_)
     for (row_a, col_a), (row_b, col_b) in zip(points, (*points[1:], points[0]), strict=True):
         if row_a == row_b:
-            if row_a == np.floor(row_a):
+            if row_a == np.floor(row_a) and top <= row_a <= rows[-1]:
                 outline[int(row_a - top), (cols >= min(col_a, col_b)) & (cols <= max(col_a, col_b))] = True
             continue
         low, high = min(row_a, row_b), max(row_a, row_b)
         met = rows[(rows >= low) & (rows <= high)]
         at = col_a + (met - row_a) * (col_b - col_a) / (row_b - row_a)
         at = np.clip(at, min(col_a, col_b), max(col_a, col_b))
-        exact = at == np.floor(at)
+        exact = (at == np.floor(at)) & (left <= at) & (at <= right)
         outline[(met[exact] - top).astype(int), (at[exact] - left).astype(int)] = True
         counted = met < high  # half-open, so that a vertex between two edges counts once
-        np.add.at(crossings, ((met[counted] - top).astype(int), (np.ceil(at[counted]) - left).astype(int)), 1)
+        first = np.clip(np.ceil(at[counted]) - left, 0, cols.size).astype(int)  # the first pixel to the right of it
+        np.add.at(crossings, ((met[counted] - top).astype(int), first), 1)
     inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
     return np.asarray(inside | outline)
 

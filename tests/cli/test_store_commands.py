@@ -87,8 +87,8 @@ def test_own_folds_exclude_the_options_of_the_search(store: Path, tmp_path: Path
         ),
         (
             "regions.csv",
-            REGIONS + 'i0,1,cluster,box,"0,0 16,3"\n',
-            "regions.csv: image i0, region 1: each point of the",
+            REGIONS + 'i0,1,cluster,box,"16,0 17,3"\n',
+            "regions.csv: image i0, region 1: the",
         ),
         ("regions.csv", REGIONS + 'i9,1,cluster,box,"0,0 9,3"\n', "regions.csv: an annotation must belong to an image"),
         ("i3.png", "", "i3.png: is empty (0 bytes)"),

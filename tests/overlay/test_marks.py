@@ -190,7 +190,7 @@ def test_where_a_known_patch_overlaps_an_unknown_one_nothing_is_unknown() -> Non
 
 def test_a_region_that_cannot_be_drawn_is_an_error() -> None:
     region = Region("a", "1", "calcification", "point", ((99.0, 10.0),))
-    with pytest.raises(InputError, match="must lie in the image"):
+    with pytest.raises(InputError, match="must overlap the image"):
         mark_pixels(gray(), score_map([[0.0, 0.0]] * 2), threshold=0.5, truth=truth([[0, 0]] * 2, (region,)))
 
 

@@ -133,7 +133,7 @@ class TestGrids:
         assert labels(region("calcification", "point", (1, 1)), grid=grid) == [[1]]
 
     def test_region_outside_the_image_is_refused(self) -> None:
-        with pytest.raises(InputError, match="image i, region r: each point of the point must lie in the image"):
+        with pytest.raises(InputError, match="image i, region r: the point must overlap the image"):
             labels(region("calcification", "point", (8, 0)))
 
 

@@ -12,6 +12,7 @@ from mmgkeras.patches.region_masks import (
     cells_of_pixels,
     check_region,
     mask_region,
+    reaches_beyond,
     region_mask,
     scaled_region,
 )
@@ -144,6 +145,29 @@ class TestRegionMask:
         assert covered.top + rows <= 8
         assert covered.left + cols <= 8
 
+    @given(
+        shape=st.sampled_from(["circle", "ellipse", "polygon", "box"]),
+        numbers=st.lists(st.integers(-12, 20), min_size=6, max_size=10),
+    )
+    def test_region_beyond_the_image_is_that_of_a_larger_image_cut_to_it(
+        self, shape: Shape, numbers: list[int]
+    ) -> None:
+        points = list(zip(numbers[::2], numbers[1::2], strict=False))
+        if shape in ("circle", "ellipse"):
+            axis = abs(numbers[2]) + 1
+            points = [points[0], (axis, axis if shape == "circle" else axis + 3)]
+        points = points[:2] if shape == "box" else points
+        beyond = region(shape, *points)
+        axes = shape in ("circle", "ellipse")
+        moved = [(row, col) if axes and index else (row + 50, col + 50) for index, (row, col) in enumerate(points)]
+        larger = whole(region_mask(region(shape, *moved), height=120, width=120), height=120, width=120)
+        expected = larger[50:58, 50:56]
+        if expected.any():
+            np.testing.assert_array_equal(whole(region_mask(beyond, height=8, width=6), height=8, width=6), expected)
+        else:
+            with pytest.raises(InputError, match="must overlap the image"):
+                region_mask(beyond, height=8, width=6)
+
 
 def belongs(vertices: list[tuple[int, int]], *, row: int, col: int) -> bool:
     """Whether a pixel is on an edge, or an odd number of edges lies to its left; whole numbers, so exact."""
@@ -167,12 +191,17 @@ class TestCheckRegion:
             (region("polygon", (0, 0), (1, 1)), "a polygon must have 3 or more points. Received: 2"),
             (region("point", (0, 0), (1, 1)), "a point must have 1 points. Received: 2"),
             (region("mask", (0, 0), (1, 1)), "a mask must have 3 or more points. Received: 2"),
-            (region("box", (0, 0), (8, 3)), "each point of the box must lie in the image of 8 rows and 6 columns"),
-            (region("box", (0, 0), (8, 3)), "Received: row 8, column 3"),
-            (region("polygon", (0, 0), (1, 1), (2, -0.6)), "Received: row 2, column -0.6"),
-            (region("point", (0, 6)), "Received: row 0, column 6"),
-            (region("point", (float("nan"), 0)), "Received: row nan"),
-            (region("circle", (-1, 2), (3, 3)), "each point of the circle must lie"),
+            (region("box", (8, 0), (9, 3)), "the box must overlap the image of 8 rows and 6 columns"),
+            (region("box", (8, 0), (9, 3)), "Received: rows 8 to 9, columns 0 to 3"),
+            (region("polygon", (0, -3), (1, -1), (2, -0.6)), "the polygon must overlap"),
+            (
+                region("polygon", (-4, -4), (12, -4), (12, 20), (13, 20), (13, -5), (-4, -5)),
+                "rows -4 to 13, columns -5 to 20",
+            ),
+            (region("point", (0, 6)), "Received: rows 0 to 0, columns 6 to 6"),
+            (region("point", (float("nan"), 0)), "numbers must not be beyond 1,000,000,000. Received: nan, 0"),
+            (region("box", (0, 0), (1e10, 3)), "numbers must not be beyond"),
+            (region("circle", (-3, 2), (2, 2)), "the circle must overlap"),
             (region("circle", (1, 2), (0, 0)), "semi-axes must be above 0. Received: 0, 0"),
             (region("ellipse", (1, 2), (2, -1)), "semi-axes must be above 0. Received: 2, -1"),
             (region("ellipse", (1, 2), (float("inf"), 1)), "semi-axes must be above 0. Received: inf, 1"),
@@ -193,8 +222,33 @@ class TestCheckRegion:
         with pytest.raises(InputError, match=rule):
             region_mask(wrong, height=8, width=6)
 
-    def test_circle_may_reach_beyond_the_image(self) -> None:
-        check_region(region("circle", (0, 0), (50, 50)), height=8, width=6)
+    @pytest.mark.parametrize(
+        "beyond",
+        [
+            region("circle", (0, 0), (50, 50)),
+            region("circle", (-1, 2), (3, 3)),
+            region("box", (-9, 4), (1, 400)),
+            region("polygon", (-1, -1), (20, 3), (2, 3)),
+            region("ellipse", (4, -2), (1, 3)),
+        ],
+        ids=lambda beyond: beyond.shape,
+    )
+    def test_region_may_reach_beyond_the_image(self, beyond: Region) -> None:
+        check_region(beyond, height=8, width=6)
+        assert reaches_beyond(beyond, height=8, width=6)
+
+    @pytest.mark.parametrize(
+        "inside",
+        [
+            region("circle", (3, 2), (2.5, 2.5)),
+            region("box", (-0.5, -0.5), (7.5, 5.5)),
+            region("point", (0, 0)),
+            region("mask", (0, 0), (2, 2), (0, 1)),
+        ],
+        ids=lambda inside: inside.shape,
+    )
+    def test_region_inside_the_image_does_not_reach_beyond(self, inside: Region) -> None:
+        assert not reaches_beyond(inside, height=8, width=6)
 
 
 def test_empty_mask_is_no_region() -> None:
@@ -263,5 +317,5 @@ class TestScaledRegion:
 
     def test_a_region_off_its_image_is_refused(self):
         region = Region("a", "1", "calcification", "point", ((30.0, 5.0),))
-        with pytest.raises(InputError, match="must lie in the image of 9 rows"):
+        with pytest.raises(InputError, match="must overlap the image of 9 rows"):
             scaled_region(region, shape=(9, 9), to=(4, 4))
