@@ -1,8 +1,11 @@
-"""`mmgkeras import`: public data sets and folders of DICOM files, turned into a data folder."""
+"""`mmgkeras import`: public data sets, tables of one's own and folders of DICOM files, turned into a data folder."""
 
+import importlib
 import os
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
@@ -10,64 +13,103 @@ from .console import PATH, echo, track
 
 if TYPE_CHECKING:
     from mmgkeras.images.dicom_header import Kind
-    from mmgkeras.sources.data_set import ImportReport
+
+
+class _DataSet(NamedTuple):
+    """A data set as the help tells it: its name, what it is, and what its folder holds."""
+
+    name: str
+    is_what: str
+    holds: str
+
+
+_DATA_SETS: Final = {
+    "cdd-cesm": _DataSet(
+        "CDD-CESM",
+        "the paper's data set: its low-energy images.",
+        'the images, "Radiology manual annotations.xlsx" and "Radiology_hand_drawn_segmentations_v2.csv". The '
+        "outlines have no class: those that may be something else than calcification become regions of kind other",
+    ),
+    "mini-mias": _DataSet(
+        "mini-MIAS",
+        "322 films with circles around their findings.",
+        "Info.txt and the films (*.pgm)",
+    ),
+}
+"""Each has a module in mmgkeras.sources of its name, with a function `read_` and that name."""
 
 
 @click.group("import", short_help="Turn DICOM files or a public data set into a data folder.")
 def import_() -> None:
-    """Turn DICOM files or a public data set into a data folder (images.csv, images or regions.csv)."""
+    """Turn DICOM files, a public data set or a table of your own into a data folder (images.csv, regions.csv)."""
 
 
-@import_.command(
-    "mini-mias",
-    epilog="Example: mmgkeras import mini-mias downloads/mini-mias --out data/mini-mias",
-    short_help="mini-MIAS: 322 films with circles around their findings.",
-)
-@click.argument("source", metavar="DIR", type=PATH)
-@click.option("--out", type=PATH, required=True, help="Data folder to write.")
-@click.option("--overwrite", is_flag=True, help="Replace images.csv and regions.csv in the data folder.")
-@click.pass_context
-def mini_mias(ctx: click.Context, source: Path, *, out: Path, overwrite: bool) -> None:
-    """Turn the unpacked mini-MIAS database (Info.txt and *.pgm) in DIR into a data folder.
+def _add(word: str, data_set: _DataSet) -> None:
+    """Adds the command of a data set."""
 
-    The films are not copied: images.csv names them relative to the data folder. Known oddities of the data are told
-    and met; a row or film that could not be used although it should is listed, with exit code 1.
-    """
-    from mmgkeras.sources.mini_mias import import_mini_mias
+    def run(ctx: click.Context, source: Path, *, out: Path, overwrite: bool, boxes: Path | None = None) -> None:
+        module = word.replace("-", "_")
+        read = getattr(importlib.import_module(f"mmgkeras.sources.{module}"), f"read_{module}")
+        if boxes is not None:
+            read = partial(read, boxes=boxes)
+        inputs = filter(None, [boxes])
+        _import(ctx, data_set.name, read, source=source, out=out, inputs=inputs, overwrite=overwrite)
 
-    _tell(ctx, out, import_mini_mias(source, out, overwrite=overwrite, track=track))
-
-
-@import_.command(
-    "cdd-cesm",
-    epilog="Example: mmgkeras import cdd-cesm downloads/CDD-CESM --out data/cdd-cesm",
-    short_help="CDD-CESM, the paper's data set: its low-energy images.",
-)
-@click.argument("source", metavar="DIR", type=PATH)
-@click.option("--out", type=PATH, required=True, help="Data folder to write.")
-@click.option("--boxes", type=PATH, help="CSV file of calcification boxes, taken instead of the drawn outlines.")
-@click.option("--overwrite", is_flag=True, help="Replace images.csv and regions.csv in the data folder.")
-@click.pass_context
-def cdd_cesm(ctx: click.Context, source: Path, *, out: Path, boxes: Path | None, overwrite: bool) -> None:
-    """Turn the low-energy images of CDD-CESM below DIR into a data folder.
-
-    DIR holds the images, "Radiology manual annotations.xlsx" and "Radiology_hand_drawn_segmentations_v2.csv". Images
-    are not copied. The outlines have no class: those that may be something else than calcification become regions of
-    kind other. A row or image that could not be used although it should is listed, with exit code 1.
-    """
-    from mmgkeras.sources.cdd_cesm import import_cdd_cesm
-
-    _tell(ctx, out, import_cdd_cesm(source, out, boxes=boxes, overwrite=overwrite, track=track))
+    params: list[click.Parameter] = [click.Argument(["source"], metavar="DIR", type=PATH), *_options()]
+    if word == "cdd-cesm":
+        boxes = "CSV file of calcification boxes, taken instead of the drawn outlines."
+        params.insert(2, click.Option(["--boxes"], type=PATH, help=boxes))
+    told = (
+        f"DIR holds, at any depth, {data_set.holds}. Images are not copied. Counts are printed beside those of the "
+        "data set's makers; a row or image that could not be used although it should is listed, with exit code 1. "
+        "docs/data_sets.md says what is positive, negative and unknown."
+    )
+    import_.add_command(
+        click.Command(
+            word,
+            callback=click.pass_context(run),
+            params=params,
+            help=f"Turn {data_set.name} below DIR into a data folder.\n\n{told}",
+            short_help=f"{data_set.name}: {data_set.is_what}",
+            epilog=f"Example: mmgkeras import {word} downloads/{word} --out data/{word}",
+        )
+    )
 
 
-def _tell(ctx: click.Context, out: Path, report: "ImportReport") -> None:
+def _options() -> list[click.Parameter]:
+    return [
+        click.Option(["--out"], type=PATH, required=True, help="Data folder to write."),
+        click.Option(["--overwrite"], is_flag=True, help="Replace images.csv and regions.csv in the data folder."),
+    ]
+
+
+def _import(
+    ctx: click.Context,
+    name: str,
+    read: Callable[..., None],
+    *,
+    source: Path,
+    out: Path,
+    inputs: Iterable[Path],
+    overwrite: bool,
+) -> None:
+    """Imports and tells what came of it."""
+    from mmgkeras.sources.data_set import import_data_set
+
+    report = import_data_set(name, read, source, out, inputs=inputs, overwrite=overwrite, track=track)
     for note in report.notes:
         echo(f"note: {note}")
+    for count in report.counts:
+        echo(f"count: {count.what}: {count.here}" + (f"; printed: {count.printed}" if count.printed else ""))
     echo(f"{out}: {report.num_images} images, {report.num_regions} regions")
     for skipped in report.skipped:
         echo(f"error: skipped: {skipped}", err=True)
     if report.skipped:
         ctx.exit(1)
+
+
+for _word, _data_set in _DATA_SETS.items():
+    _add(_word, _data_set)
 
 
 @import_.command(

@@ -12,17 +12,19 @@ negative slope. Format: DICOM PS3.3, C.7.6.3, C.11.1 and C.11.2; PS3.5, 8 and A.
 import math
 import struct
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, uid
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
 from scipy.special import expit
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.dicom_bytes import parse_dicom, pydicom_faults
+from mmgkeras.images.dicom_bytes import parse_dicom, parse_header, pydicom_faults
 from mmgkeras.images.dicom_header import NAMED, Header, Kind, check_is_mammogram, is_for_processing, read_header
 from mmgkeras.images.jpeg import decode_stream
 from mmgkeras.images.samples import check_size, damaged, shown
@@ -39,6 +41,8 @@ _JPEG: Final = (*_DCT, uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless
 _JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000)
 _LOSSY: Final = (*_DCT, uid.JPEGLSNearLossless, uid.JPEG2000)
 SYNTAXES: Final = (*_NATIVE, *_JPEG, *_JPEG_2000, uid.RLELossless)
+_UNDEFINED: Final = 0xFFFFFFFF
+"""The length of an element that ends with a delimiter."""
 _CODESTREAM: Final = b"\xff\x4f\xff\x51"
 """The first two markers of a JPEG 2000 codestream, SOC and SIZ."""
 _NO_FRAMES: Final = (0xC4, 0xC8, 0xCC)
@@ -70,6 +74,19 @@ def decode_dicom(data: bytes, *, voi: int = 1, take: Collection[Kind] = NAMED) -
         return table[codes & np.array(len(table) - 1, dtype=codes.dtype)], read_header(dataset, voi=voi)
 
 
+def inspect_dicom(path: Path) -> tuple[int, int, Header]:
+    """Rows, columns and the header's facts of a DICOM file whose pixels stay unread.
+
+    Raises:
+        InputError: as `decode_dicom`, but for damage to the pixels.
+    """
+    with pydicom_faults():
+        dataset = parse_header(path)
+        check_is_mammogram(dataset, take=NAMED)
+        _check_pixels(dataset)
+        return int(dataset.Rows), int(dataset.Columns), read_header(dataset, voi=1)
+
+
 def _check_pixels(dataset: Dataset) -> None:
     """Refuses what cannot be read, by the header alone."""
     check_size(dataset.Columns, dataset.Rows)
@@ -88,8 +105,14 @@ def _check_pixels(dataset: Dataset) -> None:
         )
     if dataset.PixelRepresentation not in (0, 1):
         raise damaged(f"its Pixel Representation must be 0 or 1. Received: {shown(dataset.PixelRepresentation)}")
-    if syntax in _NATIVE and dataset["PixelData"].is_undefined_length:
+    if syntax in _NATIVE and _has_undefined_length(dataset):
         raise damaged("its pixels are compressed, and no transfer syntax says how")
+
+
+def _has_undefined_length(dataset: Dataset) -> bool:
+    """Whether the pixels are in fragments; they are not read for it."""
+    element = dataset.get_item("PixelData", keep_deferred=True)
+    return element.length == _UNDEFINED if isinstance(element, RawDataElement) else bool(element.is_undefined_length)
 
 
 def _stored(dataset: Dataset) -> NDArray[np.uint8] | NDArray[np.uint16]:

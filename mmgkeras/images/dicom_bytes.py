@@ -9,10 +9,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Final
 
 from pydicom import FileDataset, dcmread, uid
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
 
 from mmgkeras.images.samples import MAX_PIXELS, damaged
 
@@ -26,6 +28,7 @@ _GROUPS: Final = (0x0002, 0x0008)
 _LATEST_FIRST: Final = 0x0018
 """The first attribute of a data set is hardly later in its group than SOP Instance UID."""
 _MAX_BYTES: Final = 4 * MAX_PIXELS
+_DEFERRED_BYTES: Final = 64 * 1024
 _FAULTS: Final = (
     BytesLengthException,
     InvalidDicomError,
@@ -68,6 +71,21 @@ def parse_dicom(data: bytes) -> FileDataset:
         if not stream.eof:
             raise damaged(f"its deflated part does not end, or within {_MAX_BYTES:,} bytes")
     return dcmread(BytesIO(data))
+
+
+def parse_header(path: Path) -> FileDataset:
+    """The data set of a DICOM file whose large elements, the pixels, stay on the disk until they are asked for.
+
+    To be used within `pydicom_faults`; a file that is deflated or has no preamble is read whole.
+
+    Raises:
+        InputError: as `parse_dicom`.
+    """
+    with path.open("rb") as file:
+        has_preamble = file.read(_META)[128:] == b"DICM"
+    if has_preamble and read_file_meta_info(path).TransferSyntaxUID != uid.DeflatedExplicitVRLittleEndian:
+        return dcmread(path, defer_size=_DEFERRED_BYTES)
+    return parse_dicom(path.read_bytes())
 
 
 @contextmanager

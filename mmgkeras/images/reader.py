@@ -8,16 +8,18 @@ white is zero, and DICOM of MONOCHROME1, are inverted into it. Side, breast and 
 import stat
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+from PIL import Image
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.dicom import decode_dicom
+from mmgkeras.images.dicom import decode_dicom, inspect_dicom
 from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
 from mmgkeras.images.dicom_header import NAMED, Header, Kind
 from mmgkeras.images.jpeg import decode_jpeg
 from mmgkeras.images.pgm import decode_pgm
 from mmgkeras.images.png import decode_png
-from mmgkeras.images.samples import MAX_PIXELS, shown
+from mmgkeras.images.samples import MAX_PIXELS, check_size, pillow_faults, shown
 from mmgkeras.images.tiff import decode_tiff
 from mmgkeras.schema import ImageRecord, Mammogram, Pixels
 
@@ -92,7 +94,32 @@ def is_image_file(path: Path) -> bool:
     return is_dicom(head) or any(head.startswith(magic) for magic in _DECODERS)
 
 
-def _read_bytes(path: Path) -> bytes:
+class ImageFacts(NamedTuple):
+    """What an image file says of itself: its size in pixels, and its header where it is DICOM."""
+
+    height: int
+    width: int
+    header: Header | None
+
+
+def read_facts(path: Path) -> ImageFacts:
+    """The size of an image file, and DICOM's header; no pixel is decoded, so damage to them goes unseen.
+
+    Raises:
+        InputError: if the file cannot be opened, its header is damaged, or it is DICOM that `decode_dicom` refuses.
+    """
+    try:
+        if is_dicom(_read_bytes(path, most=HEAD_BYTES)):
+            return ImageFacts(*inspect_dicom(path))
+        with pillow_faults(), Image.open(path) as image:
+            width, height = image.size
+        check_size(width, height)
+        return ImageFacts(height, width, None)
+    except (InputError, Image.DecompressionBombError) as error:
+        raise InputError(f"{shown(path, longest=_LONGEST_PATH)}: {error}") from error
+
+
+def _read_bytes(path: Path, *, most: int = _MAX_BYTES) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -100,7 +127,7 @@ def _read_bytes(path: Path) -> bytes:
         if status.st_size > _MAX_BYTES:
             raise InputError(f"must hold at most {_MAX_BYTES:,} bytes. Received: {status.st_size:,}")
         with path.open("rb") as file:
-            return file.read(_MAX_BYTES)
+            return file.read(most)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read: {shown(getattr(error, 'strerror', None) or error)}") from error
 

@@ -1,65 +1,170 @@
-"""What the importer of a public data set writes, and what it tells of it.
+"""The way of every importer: how a data set's files are found and read, and what comes of them is written and told.
 
 images.csv, regions.csv and import.json come together or not at all. --overwrite replaces no other tables, nor these
-once they were edited: import.json has their digests.
+once they were edited: import.json has their digests. What the files mean stands in the module of each data set.
 """
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mmgkeras import __version__
+from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.files import atomic_files, check_apart, sha256_file
-from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.images import ImageFacts, read_facts
+from mmgkeras.patches.region_masks import BEYOND, check_region, reaches_beyond
+from mmgkeras.progress import Track, untracked
+from mmgkeras.schema import ImageRecord, Kind, Region
+from mmgkeras.sources.processes import in_processes
 from mmgkeras.tables import write_images, write_regions
 
 IMPORT_JSON: Final = "import.json"
 _TABLES: Final = ("images.csv", "regions.csv")
+_IMAGES: Final = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+_FEW: Final = 500
+"""Headers of fewer files are read before other processes have started."""
 
 
-@dataclass(frozen=True, slots=True)
+class Count(NamedTuple):
+    """A number of the data set: what is counted, ours, and the one that its makers print ("" for none)."""
+
+    what: str
+    here: str
+    printed: str = ""
+
+
+@dataclass(slots=True)
 class ImportReport:
-    """What an import wrote, and what it did not.
+    """What an importer takes of a data set, filled while it reads, and what it does not.
 
     Attributes:
-        num_images, num_regions: written.
+        records: the images; a path is where the file lies.
+        regions: their regions.
         skipped: one line for each row or image that should have been usable and was not.
         notes: one line for each known oddity of the data and how it was met.
+        counts: what the data set's paper counts too.
     """
 
-    num_images: int
-    num_regions: int
-    skipped: tuple[str, ...]
-    notes: tuple[str, ...]
+    records: list[ImageRecord] = field(default_factory=list)
+    regions: list[Region] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: list[Count] = field(default_factory=list)
+
+    @contextmanager
+    def skipping(self, place: str) -> Iterator[None]:
+        """Lists what is wrong with an entry at this place; the block ends where it is found."""
+        try:
+            yield
+        except InputError as error:
+            self.skipped += [f"{place}: {line}" for line in str(error).splitlines()]
+
+    def place(self, region: Region, facts: ImageFacts, *, source: str) -> None:
+        """Takes a region that lies on its image, at least in part; lists another as skipped.
+
+        Args:
+            region: in pixels of the image.
+            facts: of the image.
+            source: the file and line that the region is from.
+        """
+        with self.skipping(source):
+            check_region(region, height=facts.height, width=facts.width)
+            self.regions.append(region)
+            if reaches_beyond(region, height=facts.height, width=facts.width):
+                self.notes.append(f"{source}: image {region.image_id}, region {region.region_id}: {BEYOND}")
+
+    def count(self, what: str, here: str, printed: str = "") -> None:
+        """Adds a number to `counts`."""
+        self.counts.append(Count(what, here, printed))
+
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+        return len(self.records)
+
+    @property
+    def num_regions(self) -> int:
+        """Number of regions."""
+        return len(self.regions)
+
+    @property
+    def num_normal(self) -> int:
+        """Number of images that are called normal."""
+        return sum(record.is_called_normal for record in self.records)
+
+    def num_of_kind(self, kind: Kind) -> int:
+        """Number of regions of a kind."""
+        return sum(region.kind == kind for region in self.regions)
+
+    def images_with(self, *kinds: Kind) -> set[str]:
+        """The images that have regions of these kinds."""
+        return {region.image_id for region in self.regions if region.kind in kinds}
+
+    def images_of(self, image_ids: Iterable[str] | None = None, *, patients: str = "patients") -> str:
+        """How many images of how many patients: of all that were taken, or of these."""
+        patient_of = {record.image_id: record.patient_id for record in self.records}
+        ids = patient_of.keys() if image_ids is None else set(image_ids)
+        return f"{len(ids):,} images of {len({patient_of[image_id] for image_id in ids}):,} {patients}"
 
 
-@contextmanager
-def import_files(out: Path, *, inputs: Iterable[Path], overwrite: bool) -> Iterator[Path]:
-    """Yields the folder for `write_import`; its files go to `out` together when the block ends, or none does.
+Reader = Callable[[Path, ImportReport, Track], None]
+"""What an importer does: it reads the folder of its data set and fills the report."""
+
+
+def import_data_set(
+    name: str,
+    read: Reader,
+    source: Path,
+    out: Path,
+    *,
+    inputs: Iterable[Path] = (),
+    overwrite: bool = False,
+    track: Track = untracked,
+) -> ImportReport:
+    """Writes `out`/images.csv and `out`/regions.csv for what an importer takes; images stay where they are.
+
+    Args:
+        name: of the data set.
+        read: its importer.
+        source: its folder, which is only read.
+        out: the data folder; the paths of images are written relative to it.
+        inputs: other files that are read.
+        overwrite: replace the tables if they are there as an import made them.
+        track: shows progress.
 
     Raises:
-        InputError: if `out` is an input, lies in one or holds one, or the tables exist or cannot be written.
+        InputError: if `source` is no folder, `out` is an input, lies in one or holds one, the tables exist or cannot
+            be written, a file of the data set is missing or cannot be read, or no image can be taken.
     """
-    check_apart(out / IMPORT_JSON, inputs)
+    if not source.is_dir():
+        raise InputError(f"{source}: must be the folder of {name}")
+    check_apart(out / IMPORT_JSON, [source, *inputs])
     names = (*_TABLES, IMPORT_JSON)
     with atomic_files(out, names, label="import", overwrite=overwrite, is_own=_is_as_imported) as folder:
-        yield folder
+        report = ImportReport()
+        read(source, report, track)
+        if not report.records:
+            raise InputFaultsError([f"{source}: holds no image of {name} that can be taken", *report.skipped])
+        records = [replace(one, path=_relative(Path(one.path), out)) for one in report.records]
+        write_regions(folder / _TABLES[1], report.regions)
+        write_images(folder / _TABLES[0], records)
+        digests = {table: sha256_file(folder / table) for table in _TABLES}
+        values = {"source": name, "mmgkeras_version": __version__, "sha256": digests}
+        (folder / IMPORT_JSON).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    return report
 
 
-def write_import(folder: Path, *, name: str, records: Sequence[ImageRecord], regions: Sequence[Region]) -> None:
-    """Writes the two tables, and the data set's name and their digests as import.json."""
-    write_regions(folder / _TABLES[1], regions)
-    write_images(folder / _TABLES[0], records)
-    digests = {table: sha256_file(folder / table) for table in _TABLES}
-    values = {"source": name, "mmgkeras_version": __version__, "sha256": digests}
-    (folder / IMPORT_JSON).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-
-
-def relative_path(path: Path, out: Path) -> str:
+def _relative(path: Path, out: Path) -> str:
     """The path of an image as images.csv in `out` writes it."""
     return Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()
 
@@ -71,3 +176,95 @@ def _is_as_imported(path: Path) -> bool:
         return path.name == IMPORT_JSON or bool(digests[path.name] == sha256_file(path))
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return False
+
+
+def only_file(source: Path, *patterns: str) -> Path:
+    """The one file below `source` whose name matches the first of these patterns that any does.
+
+    Raises:
+        InputError: if there is none, or several.
+    """
+    for pattern in patterns:
+        found = files_named(source, pattern)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InputError(f"{source}: must hold one file {pattern}. Received: {len(found)}")
+    raise InputError(f"{source}: must hold one file {' or '.join(patterns)}. Received: none")
+
+
+def files_named(source: Path, pattern: str) -> list[Path]:
+    """All files below `source` whose name matches a pattern, whatever the case of its letters, in order."""
+    return sorted(path for path in source.rglob("*") if fnmatchcase(path.name.lower(), pattern.lower()))
+
+
+def image_files(source: Path) -> list[Path]:
+    """All files below `source` that are called as images are, in order."""
+    return sorted(path for path in source.rglob("*") if path.suffix.lower() in _IMAGES and path.is_file())
+
+
+def find_images(
+    source: Path, report: ImportReport, *, name_of: Callable[[Path], str | None], example: str
+) -> dict[str, Path]:
+    """The image files below `source` by the name that `name_of` gives them, None for files that are none of them.
+
+    Two files of one name are listed as skipped, and neither is used.
+
+    Raises:
+        InputError: if there is none.
+    """
+    found: dict[str, list[Path]] = {}
+    for path in image_files(source):
+        if name := name_of(path):
+            found.setdefault(name, []).append(path)
+    if not found:
+        raise InputError(f"{source}: must hold images such as {example}. Received: none")
+    for name, paths in found.items():
+        if len(paths) > 1:
+            rule = f"{name} must be there once. Received: {paths[0]} too; neither is used"
+            report.skipped += [f"{path}: {rule}" for path in paths[1:]]
+    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+
+
+def read_all_facts(files: Mapping[str, Path], report: ImportReport, track: Track) -> dict[str, ImageFacts]:
+    """Size and header of each file that can be read; the others are listed as skipped."""
+    results = in_all_processes(_facts, list(files.values()), label="reading headers", few=_FEW, track=track)
+    report.skipped += [result for result in results if isinstance(result, str)]
+    return {name: result for name, result in zip(files, results, strict=True) if not isinstance(result, str)}
+
+
+def in_all_processes(
+    work: Callable[[_In], _Out], items: Sequence[_In], *, label: str, few: int, track: Track
+) -> list[_Out]:
+    """What `work` gives for each item, in order, by as many processes as there are cores; by this one for a few."""
+    workers = (os.cpu_count() or 1) if len(items) > few else 1
+    return list(in_processes(work, items, num_workers=workers, label=label, track=track))
+
+
+def at_size(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(H, W) of `size`: the pixel of a mask that lies under the middle of each of its pixels."""
+    rows, cols = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, mask.shape, strict=True))
+    return mask[np.ix_(rows, cols)]
+
+
+def with_rows(
+    files: Mapping[str, Path], places: Mapping[str, str], report: ImportReport, *, table: Path
+) -> dict[str, Path]:
+    """The files of which a table has a row; rows without a file, and files without a row, are listed as skipped.
+
+    Args:
+        files: by name.
+        places: file and line of each name's row.
+        report: gets what is skipped.
+        table: with the rows.
+    """
+    report.skipped += [f"{place}: there is no image {name}" for name, place in places.items() if name not in files]
+    report.skipped += [f"{path}: has no row in {table.name}" for name, path in files.items() if name not in places]
+    return {name: path for name, path in files.items() if name in places}
+
+
+def _facts(path: Path) -> ImageFacts | str:
+    try:
+        return read_facts(path)
+    except InputError as error:
+        return str(error)

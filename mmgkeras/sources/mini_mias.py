@@ -1,4 +1,4 @@
-"""The mini-MIAS database (Suckling et al. 1994), turned into images.csv and regions.csv.
+"""The mini-MIAS database (Suckling et al. 1994), for research.
 
 322 film mammograms, 1024 x 1024 pixels of 200 um, 8 bits; Info.txt is a page of prose and then one row for each
 abnormality. The films stay where they are, unchanged; images.csv refers to them. For research use only, as the
@@ -27,9 +27,9 @@ import numpy as np
 from mmgkeras.errors import InputError
 from mmgkeras.images import read_pixels, tissue_mask
 from mmgkeras.patches.region_masks import region_mask
-from mmgkeras.progress import Track, untracked
+from mmgkeras.progress import Track
 from mmgkeras.schema import ImageRecord, Region
-from mmgkeras.sources.data_set import ImportReport, import_files, relative_path, write_import
+from mmgkeras.sources.data_set import ImportReport, find_images, only_file
 
 SPACING_MM: Final = 0.2
 SIZE_PX: Final = 1024
@@ -38,6 +38,7 @@ _TISSUES: Final = {"F": "fatty", "G": "fatty-glandular", "D": "dense-glandular"}
 _CLASSES: Final = ("CALC", "CIRC", "SPIC", "MISC", "ARCH", "ASYM", "NORM")
 _DARKEST_BREAST: Final = 0.3
 """A circle darker than this part of the breast's median is background: two have 0.02 and 0.09, all others over 0.7."""
+_FILM: Final = re.compile(r"mdb\d{3}")
 _REFERENCE: Final = re.compile(r"mdb\d")
 _ROW: Final = re.compile(
     r"(?P<image_id>mdb(?P<number>\d{3}))\s+(?P<tissue>[FGD])\s+(?P<finding>[A-Z]{4})(?:\s+(?P<severity>[BM]))?"
@@ -49,36 +50,26 @@ _Row = tuple[int, re.Match[str]]
 """The line of a row of Info.txt, and its groups; x, y, radius in pixels from the bottom left, None without a place."""
 
 
-def import_mini_mias(source: Path, out: Path, *, overwrite: bool = False, track: Track = untracked) -> ImportReport:
-    """Writes `out`/images.csv and `out`/regions.csv for the unpacked database in `source`.
-
-    Args:
-        source: folder with Info.txt and the films mdb001.pgm to mdb322.pgm, beside it or in its folder pgm.
-        out: data folder; image paths are written relative to it.
-        overwrite: replace the two files if they are there.
-        track: shows progress over the films with located calcification, the only ones whose pixels are read.
+def read_mini_mias(source: Path, report: ImportReport, track: Track) -> None:
+    """Takes the images below `source`, which holds Info.txt and the films mdb001.pgm to mdb322.pgm.
 
     Raises:
-        InputError: if Info.txt cannot be read or has no row, no film is found, or a table exists or cannot be written.
+        InputError: if an annotation file is missing or cannot be read, or no image is found.
     """
-    with import_files(out, inputs=[source], overwrite=overwrite) as folder:
-        findings, skipped = _read_info(source / "Info.txt")
-        films = _find_films(source)
-        for image_id in sorted(findings.keys() - films.keys()):
-            skipped.append(f"{source}: {image_id} is listed in Info.txt, but {image_id}.pgm is missing")
-        for image_id in sorted(films.keys() - findings.keys()):
-            skipped.append(f"{films[image_id]}: has no row in Info.txt")
-        usable = {image_id: findings[image_id] for image_id in sorted(findings.keys() & films.keys())}
-        regions, notes = _regions(usable, films=films, skipped=skipped, track=track)
-        located = {region.image_id for region in regions}
-        records = [
-            _record(rows, path=films[image_id], out=out, is_located=image_id in located)
-            for image_id, rows in usable.items()
-        ]
-        write_import(folder, name="mini-MIAS", records=records, regions=regions)
-        return ImportReport(
-            num_images=len(records), num_regions=len(regions), skipped=tuple(skipped), notes=(*_NOTES, *notes)
-        )
+    report.notes += _NOTES
+    findings = _read_info(only_file(source, "Info.txt"), report)
+    films = find_images(source, report, name_of=_name_of, example="mdb001.pgm")
+    for image_id in sorted(findings.keys() - films.keys()):
+        report.skipped.append(f"{source}: {image_id} is listed in Info.txt, but {image_id}.pgm is missing")
+    for image_id in sorted(films.keys() - findings.keys()):
+        report.skipped.append(f"{films[image_id]}: has no row in Info.txt")
+    usable = {image_id: findings[image_id] for image_id in sorted(findings.keys() & films.keys())}
+    _place_clusters(usable, films=films, report=report, track=track)
+    located = report.images_with("cluster")
+    report.records += [
+        _record(rows, path=films[image_id], is_located=image_id in located) for image_id, rows in usable.items()
+    ]
+    _count(report, usable)
 
 
 _NOTES: Final = (
@@ -89,37 +80,32 @@ _NOTES: Final = (
 )
 
 
-def _read_info(path: Path) -> tuple[dict[str, list[_Row]], list[str]]:
-    """The findings of each film, and a line for each row that breaks the format."""
+def _name_of(path: Path) -> str | None:
+    return path.stem.lower() if path.suffix.lower() == ".pgm" and _FILM.fullmatch(path.stem.lower()) else None
+
+
+def _read_info(path: Path, report: ImportReport) -> dict[str, list[_Row]]:
+    """The findings of each film; a row that breaks the format is listed as skipped."""
     try:
         lines = path.read_text(encoding="latin-1").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     findings: dict[str, list[_Row]] = {}
-    skipped = []
     for number, text in enumerate(lines, start=1):
         if not _REFERENCE.match(text.strip()):
             continue
         match = _ROW.fullmatch(text.strip())
         if match is None or match["finding"] not in _CLASSES:
             rule = "a row must hold reference, tissue (F, G, D), class, severity (B, M) and x, y, radius"
-            skipped.append(f"{path}:{number}: {rule}. Received: {text.strip()!r}")
+            report.skipped.append(f"{path}:{number}: {rule}. Received: {text.strip()!r}")
             continue
         findings.setdefault(match["image_id"], []).append((number, match))
     if not findings:
         raise InputError(f"{path}: must hold rows such as 'mdb001 G CIRC B 535 425 197'. Received: {len(lines)} others")
-    return findings, skipped
+    return findings
 
 
-def _find_films(source: Path) -> dict[str, Path]:
-    """The PGM files by name, in `source` or its folder pgm."""
-    films = {path.stem: path for folder in (source, source / "pgm") for path in folder.glob("mdb*.pgm")}
-    if not films:
-        raise InputError(f"{source}: must hold mdb001.pgm to mdb322.pgm, or a folder pgm with them. Received: none")
-    return films
-
-
-def _record(rows: Sequence[_Row], *, path: Path, out: Path, is_located: bool) -> ImageRecord:
+def _record(rows: Sequence[_Row], *, path: Path, is_located: bool) -> ImageRecord:
     first = rows[0][1]
     number = int(first["number"])
     is_odd = number % 2 == 1
@@ -127,7 +113,7 @@ def _record(rows: Sequence[_Row], *, path: Path, out: Path, is_located: bool) ->
     findings = sorted({" ".join(filter(None, row.group("finding", "severity"))) for _, row in rows})
     return ImageRecord(
         image_id=first["image_id"],
-        path=relative_path(path, out),
+        path=str(path),
         patient_id=f"mdb{pair:03d}-{pair + 1:03d}",
         laterality="L" if is_odd else "R",
         view="MLO",
@@ -139,32 +125,40 @@ def _record(rows: Sequence[_Row], *, path: Path, out: Path, is_located: bool) ->
     )
 
 
-def _regions(
-    findings: Mapping[str, Sequence[_Row]], *, films: Mapping[str, Path], skipped: list[str], track: Track
-) -> tuple[list[Region], list[str]]:
-    """The circles around clusters, and notes on CALC rows that give none; what is at fault goes to `skipped`."""
+def _place_clusters(
+    findings: Mapping[str, Sequence[_Row]], *, films: Mapping[str, Path], report: ImportReport, track: Track
+) -> None:
+    """Takes the circles around clusters, with a note on each CALC row that gives none."""
     calcified = {
         image_id: [(line, row) for line, row in rows if row["finding"] == "CALC"] for image_id, rows in findings.items()
     }
     placed = [image_id for image_id, rows in calcified.items() if any(row["x"] for _, row in rows)]
-    notes = [
+    report.notes += [
         f"{image_id}: calcification without a place; unmarked patches are unknown"
         for image_id, rows in calcified.items()
         for _, row in rows
         if not row["x"]
     ]
-    regions: list[Region] = []
     for image_id in track(placed, "placing clusters"):
         try:
             circles = _circles(calcified[image_id], path=films[image_id])
         except InputError as error:
-            skipped.append(str(error))
+            report.skipped.append(str(error))
             continue
-        regions += [circle for circle, is_on_breast in circles if is_on_breast]
+        report.regions += [circle for circle, is_on_breast in circles if is_on_breast]
         for row, col in (circle.points[0] for circle, is_on_breast in circles if not is_on_breast):
             place = f"the cluster at row {row:g}, column {col:g}"
-            notes.append(f"{image_id}: {place} lies in the background; it is not used")
-    return regions, notes
+            report.notes.append(f"{image_id}: {place} lies in the background; it is not used")
+
+
+def _count(report: ImportReport, findings: Mapping[str, Sequence[_Row]]) -> None:
+    """Our numbers beside those of Info.txt."""
+    calcified = [rows for rows in findings.values() if any(row["finding"] == "CALC" for _, row in rows)]
+    num_normal = report.num_normal
+    report.count("films", report.images_of(), "322")
+    report.count("films with calcification", f"{len(calcified)}", "25")
+    report.count("with a usable place", f"{len(report.images_with('cluster'))} films, {len(report.regions)} circles")
+    report.count("called normal", f"{num_normal}", "207")
 
 
 def _circles(rows: Sequence[_Row], *, path: Path) -> list[tuple[Region, bool]]:

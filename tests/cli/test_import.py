@@ -70,7 +70,7 @@ def test_import_does_not_overwrite_unasked(source: Path, tmp_path: Path) -> None
 def test_import_of_another_folder_is_one_line(tmp_path: Path) -> None:
     result = run("import", "mini-mias", tmp_path / "source", "--out", tmp_path / "data")
     assert result.exit_code == 1
-    assert result.stderr == f"error: {tmp_path / 'source' / 'Info.txt'}: cannot be read: {os.strerror(errno.ENOENT)}\n"
+    assert result.stderr == f"error: {tmp_path / 'source'}: must be the folder of mini-MIAS\n"
     assert not (tmp_path / "data").exists()
 
 
@@ -135,7 +135,7 @@ def test_import_cdd_cesm_counts_beside_what_is_printed_and_lists_what_it_skipped
     arguments = ("import", "cdd-cesm", source, "--out", tmp_path / "data")
     result = run(*arguments)
     assert result.exit_code == 1
-    assert "note: low-energy images: 1 images of 1 patients; the data set has 1,003 of 326" in result.stdout
+    assert "count: low-energy images: 1 images of 1 patients; printed: 1,003 images of 326 patients" in result.stdout
     assert result.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 1 images, 1 regions"
     assert f"error: skipped: {source / 'Radiology_hand_drawn_segmentations_v2.csv'}:3: a shape must be" in result.stderr
     boxed = run(*arguments, "--overwrite", "--boxes", tmp_path / "boxes.csv")

@@ -10,8 +10,8 @@ from PIL import Image
 from mmgkeras.errors import InputError
 from mmgkeras.images import estimate_chest_wall, read_pixels, tissue_mask
 from mmgkeras.schema import Region
-from mmgkeras.sources.data_set import ImportReport
-from mmgkeras.sources.mini_mias import import_mini_mias
+from mmgkeras.sources.data_set import ImportReport, import_data_set
+from mmgkeras.sources.mini_mias import read_mini_mias
 from mmgkeras.tables import read_images, read_regions
 
 PROSE = """Thank you for downloading.
@@ -28,6 +28,10 @@ def film() -> np.ndarray:
     pixels = np.zeros((1024, 1024), dtype=np.uint8)
     pixels[:, 200:600] = 120
     return pixels
+
+
+def import_mini_mias(source: Path, out: Path, *, overwrite: bool = False) -> ImportReport:
+    return import_data_set("mini-MIAS", read_mini_mias, source, out, overwrite=overwrite)
 
 
 def database(folder: Path, rows: str, film: np.ndarray, *, films: tuple[int, ...]) -> Path:
@@ -62,7 +66,7 @@ class TestMadeUp:
 
     def test_circle_counts_rows_from_the_top(self, tmp_path: Path, film: np.ndarray) -> None:
         report = self.imported(tmp_path, "mdb001 G CALC M 300 1000 17\n", film, films=(1,))
-        assert (report.num_images, report.num_regions, report.skipped) == (1, 1, ())
+        assert (report.num_images, report.num_regions, report.skipped) == (1, 1, [])
         expected = Region("mdb001", "c1", "cluster", "circle", ((24.0, 300.0), (17.0, 17.0)))
         assert read_regions(tmp_path / "out" / "regions.csv") == [expected]
 
@@ -82,14 +86,14 @@ class TestMadeUp:
 
     def test_calcification_without_a_place_is_noted_and_not_normal(self, tmp_path: Path, film: np.ndarray) -> None:
         report = self.imported(tmp_path, "mdb001 G CALC M *NOTE 3*\n", film, films=(1,))
-        assert report.skipped == ()
+        assert report.skipped == []
         assert [note for note in report.notes if note.startswith("mdb001: ")]
         (record,) = read_images(tmp_path / "out" / "images.csv")
         assert (record.annotation, record.pathology) == ("none", "CALC M")
 
     def test_circle_in_the_background_is_noted_and_not_used(self, tmp_path: Path, film: np.ndarray) -> None:
         report = self.imported(tmp_path, "mdb001 G CALC M 800 500 10\n", film, films=(1,))
-        assert (report.num_regions, report.skipped) == (0, ())
+        assert (report.num_regions, report.skipped) == (0, [])
         (note,) = (note for note in report.notes if note.startswith("mdb001: "))
         assert "row 524, column 800" in note
         assert read_images(tmp_path / "out" / "images.csv")[0].annotation == "none"
@@ -124,13 +128,21 @@ class TestMadeUp:
         database(source, "mdb001 G CALC B 300 500 5\n", film, films=(1,))
         (source / "pgm" / "mdb001.pgm").write_bytes(b"")
         report = import_mini_mias(source, tmp_path / "out")
-        assert report.skipped == (f"{source / 'pgm' / 'mdb001.pgm'}: is empty (0 bytes)",)
+        assert report.skipped == [f"{source / 'pgm' / 'mdb001.pgm'}: is empty (0 bytes)"]
 
     def test_films_may_lie_beside_info_txt(self, tmp_path: Path, film: np.ndarray) -> None:
         (tmp_path / "source").mkdir()
         (tmp_path / "source" / "Info.txt").write_text("mdb001 G NORM\n")
         Image.fromarray(film).save(tmp_path / "source" / "mdb001.pgm")
         assert import_mini_mias(tmp_path / "source", tmp_path / "out").num_images == 1
+
+    def test_capitals_and_a_folder_all_mias_are_taken(self, tmp_path: Path, film: np.ndarray) -> None:
+        folder = tmp_path / "source" / "all-mias"
+        folder.mkdir(parents=True)
+        (folder / "INFO.TXT").write_text("mdb001 G CALC M 300 500 17\n")
+        Image.fromarray(film).save(folder / "MDB001.PGM", format="PPM")
+        report = import_mini_mias(tmp_path / "source", tmp_path / "out")
+        assert (report.num_images, report.num_regions, report.skipped) == (1, 1, [])
 
     def test_tables_are_not_overwritten_unasked(self, tmp_path: Path, film: np.ndarray) -> None:
         self.imported(tmp_path, "mdb001 G NORM\n", film, films=(1,))
@@ -141,7 +153,7 @@ class TestMadeUp:
 
 class TestRefused:
     def test_folder_without_info_txt(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"Info\.txt: cannot be read: No such file"):
+        with pytest.raises(InputError, match=r"must hold one file Info\.txt\. Received: none"):
             import_mini_mias(tmp_path, tmp_path.with_name("out"))
 
     def test_info_txt_without_rows(self, tmp_path: Path) -> None:
@@ -151,7 +163,7 @@ class TestRefused:
 
     def test_folder_without_films(self, tmp_path: Path) -> None:
         (tmp_path / "Info.txt").write_text("mdb001 G NORM\n")
-        with pytest.raises(InputError, match=r"must hold mdb001\.pgm to mdb322\.pgm"):
+        with pytest.raises(InputError, match=r"must hold images such as mdb001\.pgm"):
             import_mini_mias(tmp_path, tmp_path.with_name("out"))
         assert not tmp_path.with_name("out").exists()
 
@@ -188,7 +200,7 @@ def real_data(real_films: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 class TestRealFilms:
     def test_20_images_and_25_regions_are_usable(self, real_data: tuple[Path, ImportReport]) -> None:
         folder, report = real_data
-        assert (report.num_images, report.num_regions, report.skipped) == (322, 25, ())
+        assert (report.num_images, report.num_regions, report.skipped) == (322, 25, [])
         records = read_images(folder / "images.csv")
         regions = read_regions(folder / "regions.csv")
         partial = {record.image_id for record in records if record.annotation == "partial"}

@@ -1,0 +1,168 @@
+"""The tables of other people's data sets: CSV with any delimiter, and Excel workbooks, of more columns than are needed.
+
+Owns how such a table becomes rows that know where they stand; what its columns mean is the importers'.
+"""
+
+import csv
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import pandas as pd
+from xlrd import XLRDError
+
+from mmgkeras.errors import InputError, shown
+from mmgkeras.schema import Laterality
+from mmgkeras.sources.data_set import ImportReport
+from mmgkeras.tables.rows import finite
+
+_T = TypeVar("_T")
+SIDES: Final[dict[str, Laterality]] = {"L": "L", "R": "R"}
+"""For `Row.one_of`: the breast as most tables write it."""
+_LONGEST_FIELD: Final = 2**31 - 1
+_ENGINES: Final = {".xlsx": "openpyxl", ".xls": "xlrd"}
+_WORKBOOK_FAULTS: Final = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    AttributeError,
+    AssertionError,
+    zipfile.BadZipFile,
+    XLRDError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table of the data set: its file and line, and its fields without blanks around them."""
+
+    place: str
+    values: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        """The field of a column."""
+        return self.values[column]
+
+    def number(self, column: str) -> float:
+        """The number in a column.
+
+        Raises:
+            InputError: if there is none.
+        """
+        number = finite(self.values[column])
+        if number is None:
+            raise InputError(f"{column} must be a number. Received: {shown(self.values[column])}")
+        return number
+
+    def one_of(self, column: str, words: Mapping[str, _T]) -> _T:
+        """What the word in a column stands for.
+
+        Raises:
+            InputError: if it is none of these words.
+        """
+        value = self.values[column]
+        if value not in words:
+            raise InputError(f"{column} must be one of {', '.join(words)}. Received: {shown(value)}")
+        return words[value]
+
+
+def read_rows(
+    path: Path, columns: Sequence[str], *, report: ImportReport, sheet: str | int = 0, header_row: int = 1
+) -> list[Row]:
+    """The rows of a CSV file or of a sheet of an Excel workbook that has these columns and any others.
+
+    Names and fields are taken without blanks and newlines around them. A CSV file may be separated by commas,
+    semicolons or tabs. Rows of another length than the header are listed as skipped; empty ones are passed over.
+
+    Args:
+        path: of the file.
+        columns: that it must have.
+        report: gets what is skipped.
+        sheet: of a workbook, by name or number from 0.
+        header_row: of a workbook, the row with the names, from 1.
+
+    Raises:
+        InputError: if it cannot be read, or lacks a column.
+    """
+    if path.suffix.lower() in _ENGINES:
+        header, lines = _workbook_lines(path, sheet=sheet, header_row=header_row)
+        place = f"{path}: sheet {sheet!r}" if isinstance(sheet, str) else str(path)
+        line = f"{place}, row "
+    else:
+        header, lines = _csv_lines(path)
+        place, line = str(path), f"{path}:"
+    if missing := [column for column in columns if column not in header]:
+        received = shown(", ".join(header))
+        raise InputError(f"{place}: must have the columns {', '.join(missing)} too. Received: {received}")
+    rows = []
+    for number, values in lines:
+        if not any(values):
+            continue
+        if len(values) != len(header):
+            rule = f"a row must have {len(header)} fields, as the header has"
+            report.skipped.append(f"{line}{number}: {rule}. Received: {len(values)}")
+            continue
+        rows.append(Row(f"{line}{number}", dict(zip(header, values, strict=True))))
+    return rows
+
+
+def by_name(rows: Iterable[Row], name_of: Callable[[Row], str], report: ImportReport) -> dict[str, Row]:
+    """The rows by a name that each must have alone; a second one of a name is listed as skipped."""
+    named: dict[str, Row] = {}
+    for row in rows:
+        name = name_of(row)
+        if name in named:
+            report.skipped.append(f"{row.place}: {name} must appear once")
+        named.setdefault(name, row)
+    return named
+
+
+_Lines = list[tuple[int, list[str]]]
+
+
+def _csv_lines(path: Path) -> tuple[list[str], _Lines]:
+    """The names of a CSV file's columns; each row's first line, from 1, and fields."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        decoded = text.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        decoded = text.decode("latin-1")
+    counts = Counter(decoded.partition("\n")[0])
+    delimiter = max(",;\t", key=lambda character: counts[character])
+    before = csv.field_size_limit(_LONGEST_FIELD)
+    lines: _Lines = []
+    first = 1
+    try:
+        reader = csv.reader(decoded.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        for values in reader:
+            lines.append((first, [value.strip() for value in values]))
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}:{first}: is not CSV. Received: {error}") from error
+    finally:
+        csv.field_size_limit(before)
+    if not lines:
+        raise InputError(f"{path}: must have a header and rows. Received: an empty file")
+    return lines[0][1], lines[1:]
+
+
+def _workbook_lines(path: Path, *, sheet: str | int, header_row: int) -> tuple[list[str], _Lines]:
+    """The names of a sheet's columns; the number of each row, from 1, and its fields."""
+    engine: Any = _ENGINES[path.suffix.lower()]
+    header: Any = header_row - 1
+    try:
+        frame = pd.read_excel(path, sheet_name=sheet, header=header, dtype=str, keep_default_na=False, engine=engine)
+    except _WORKBOOK_FAULTS as error:
+        raise InputError(f"{path}: sheet {sheet!r} cannot be read: {shown(str(error))}") from error
+    names = [str(column).strip() for column in frame.columns]
+    values = ([str(value).strip() for value in row] for row in frame.itertuples(index=False, name=None))
+    return names, list(enumerate(values, start=header_row + 1))
