@@ -32,9 +32,10 @@ TRAINING_SEED = 101
 
 @dataclass(frozen=True)
 class Change:
-    """What one training does otherwise than the recipe; `part` is of its patients."""
+    """What one training does otherwise than the recipe; `part` is of its patients, `length` of its steps."""
 
     part: float = 1.0
+    length: int = 1
     looks: str = "randomised"
     overrides: tuple[str, ...] = ()
 
@@ -43,6 +44,7 @@ CHANGES = {
     "recipe": Change(),
     "half of the patients": Change(part=0.5),
     "a quarter of the patients": Change(part=0.25),
+    "twice the epochs": Change(length=2),
     "plain looks": Change(looks="plain"),
     "paper's balance": Change(overrides=("augmentation.scheme=paper",)),
     "one intensity": Change(overrides=("augmentation.intensities=[1.0]",)),
@@ -75,15 +77,12 @@ def store_of(out: Path, *, patients: int, looks: str, seed: int, spacing_mm: flo
     return store
 
 
-def train(out: Path, name: str, change: Change, *, patients: int, spacing_mm: float) -> Path:
+def train(out: Path, name: str, change: Change, *, patients: int, epochs: int, spacing_mm: float) -> Path:
     """The model of one change, trained where it has not been yet."""
     number = max(5, round(patients * change.part))
     store = store_of(out, patients=number, looks=change.looks, seed=TRAINING_SEED, spacing_mm=spacing_mm)
-    recipe, repeats = read_config(CONFIG).train, round(1 / change.part)
-    length = (
-        f"train.epochs={recipe.epochs * repeats}",
-        f"train.learning_rate_drop_period={recipe.learning_rate_drop_period * repeats}",
-    )
+    period, repeats = read_config(CONFIG).train.learning_rate_drop_period, round(change.length / change.part)
+    length = (f"train.epochs={epochs * repeats}", f"train.learning_rate_drop_period={period * repeats}")
     settings = [text for key in (*change.overrides, *length) for text in ("--set", key)]
     folder = name.replace(" ", "-").replace("'", "")
     places = ("--run", out / "runs" / folder, "--export", out / "models" / folder)
@@ -105,6 +104,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--patients", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=read_config(CONFIG).train.epochs)
     parser.add_argument("--spacing-mm", type=float, default=0.2)
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE")
     parser.add_argument("--store", type=Path, action="append", default=[], help="repeatable")
@@ -115,7 +115,8 @@ def main() -> None:
     print("|---|---" + "|---" * len(stores) + "|", flush=True)
     for name in options.only:
         change = CHANGES[name]
-        model = train(options.out, name, change, patients=options.patients, spacing_mm=options.spacing_mm)
+        size = {"patients": options.patients, "epochs": options.epochs, "spacing_mm": options.spacing_mm}
+        model = train(options.out, name, change, **size)
         pooling = read_config(CONFIG, overrides=change.overrides).model.pooling
         for asked in sorted({POOLINGS[pooling], POOLINGS["log_mean_exp"]}):
             cells = [measure(model, store, pooling=asked) for store in stores]

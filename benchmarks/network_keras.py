@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from network_worker import Case, Prepared, serve
@@ -13,9 +14,11 @@ if "KERAS_BACKEND" not in os.environ and importlib.util.find_spec("tensorflow") 
 
 import keras
 
-from mmgkeras.config import ModelConfig, TrainConfig
+from mmgkeras.config import ModelConfig, TrainConfig, read_config
 from mmgkeras.models.network import build_network
 from mmgkeras.models.optimizer import make_optimizer
+
+DETECTOR = Path(__file__).resolve().parent.parent / "configs" / "detector.toml"
 
 
 def prepare(case: Case) -> Prepared:
@@ -36,9 +39,9 @@ def network_of(
 ) -> tuple[keras.Model, keras.optimizers.Optimizer]:
     """The network as `fit` builds and changes it, and the paper's optimizer."""
     precision = "bfloat16" if case.way == "bfloat16" else "float32"
-    network = build_network(
-        ModelConfig(network=case.network), patch_px=case.patch_px, pixel_type="uint8", precision=precision
-    )
+    is_detector = case.network == "detector"
+    config = read_config(DETECTOR).model if is_detector else ModelConfig(network=case.network)
+    network = build_network(config, patch_px=case.patch_px, pixel_type="uint8", precision=precision)
     network = network if change is None else change(network)
     optimizer = make_optimizer(TrainConfig(), steps_per_epoch=1000)
     optimizer.build(network.trainable_variables)

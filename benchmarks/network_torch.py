@@ -5,6 +5,7 @@ torchvision's: their stride is in the first 1 x 1 convolution of a block, and th
 """
 
 import contextlib
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,9 +13,12 @@ import torch
 from network_worker import Case, Prepared, serve
 from torch import nn
 
-NUM_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+NUM_BLOCKS = {"resnet18": (2, 2, 2, 2), "detector": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 RESNET18_MEAN, RESNET18_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CAFFE_MEAN = (103.939, 116.779, 123.68)
+LOCAL_GAIN = 8.0
+DETECTOR_WIDTH = 0.5
+"""`model.width` of configs/detector.toml; the number of parameters is compared with Keras'."""
 
 
 def normalised(channels: int, filters: int, size: int, *, stride: int, bias: bool) -> nn.Sequential:
@@ -61,27 +65,40 @@ class Network(nn.Module):
     def __init__(self, name: str) -> None:
         """Takes a name of `NUM_BLOCKS`."""
         super().__init__()
-        bottleneck = name != "resnet18"
+        self.is_detector = name == "detector"
+        bottleneck = name in ("resnet50", "resnet101")
         mean = CAFFE_MEAN if bottleneck else RESNET18_MEAN
         deviation = (1.0, 1.0, 1.0) if bottleneck else RESNET18_DEVIATION
         self.white = 255.0 if bottleneck else 1.0
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1))
-        stem = normalised(3, 64, 7, stride=2, bias=bottleneck)
+        base = round(64 * DETECTOR_WIDTH) if self.is_detector else 64
+        stem = normalised(3, base, 7, stride=2, bias=bottleneck)
         layers: list[nn.Module] = [*stem, nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2, padding=1)]
-        channels = 64
+        channels = base
         for stage, num_blocks in enumerate(NUM_BLOCKS[name]):
             for block in range(num_blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(Block(channels, 64 * 2**stage, stride=stride, bottleneck=bottleneck))
-                channels = 64 * 2**stage * (4 if bottleneck else 1)
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 2))
+                layers.append(Block(channels, base * 2**stage, stride=stride, bottleneck=bottleneck))
+                channels = base * 2**stage * (4 if bottleneck else 1)
+        pooling = [] if self.is_detector else [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        self.layers = nn.Sequential(*layers, *pooling)
+        self.head = nn.Linear(channels, 2)
 
     def forward(self, raw: torch.Tensor) -> torch.Tensor:
         """The logits, float32."""
-        gray = raw.permute(0, 3, 1, 2).float() / 255 * self.white
-        image = (gray - self.mean) / self.deviation
-        return self.layers(image.contiguous(memory_format=torch.channels_last)).float()
+        gray = raw.permute(0, 3, 1, 2).float() / 255
+        if self.is_detector:
+            around = nn.functional.avg_pool2d(gray, 9, stride=1, padding=4, count_include_pad=False)
+            gray = (gray - around) * LOCAL_GAIN + 0.5
+        image = (gray * self.white - self.mean) / self.deviation
+        features = self.layers(image.contiguous(memory_format=torch.channels_last))
+        if not self.is_detector:
+            return self.head(features).float()
+        logits = self.head(features.permute(0, 2, 3, 1)).float()
+        cells = (logits[..., 1] - logits[..., 0]).flatten(1)
+        half = (torch.logsumexp(cells, dim=1) - math.log(cells.shape[1])) / 2
+        return torch.stack([-half, half], dim=1)
 
 
 def prepare(case: Case) -> Prepared:
