@@ -18,7 +18,7 @@ Examples:
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; no other is safe.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0 for a free one.")
 def serve(*, model: Path, host: str, port: int) -> None:
-    """Serve a model by the REST API of TensorFlow Serving, on this machine alone.
+    """Serve a model by the REST API of TensorFlow Serving, and a page to try it, on this machine alone.
 
     POST /v1/models/NAME:predict takes encoded mammograms, NAME-patches patches; /healthz and
     /monitoring/prometheus/metrics watch it. There is no password and no TLS. For research use, not for diagnosis.

@@ -1,4 +1,4 @@
-"""`mmgkeras serve`: the REST API, health and metrics over HTTP, by uvicorn.
+"""`mmgkeras serve`: the REST API, health, metrics and the page over HTTP, by uvicorn.
 
 Owns what keeps the server alive under any load: few requests run at once, few wait, the rest is answered 503 at once;
 bodies are limited one by one and together; a client that is slow to send is cut off.
@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mmgkeras.errors import InputError
+from mmgkeras.service.page import MARK, Page
 from mmgkeras.service.rest_api import Answer, RestApi, refused
 
 METRICS: Final = "/monitoring/prometheus/metrics"
@@ -66,9 +67,10 @@ class _RefusedError(Exception):
 class Service:
     """The ASGI application."""
 
-    def __init__(self, api: RestApi, *, limits: Limits | None = None) -> None:
-        """Takes what answers."""
+    def __init__(self, api: RestApi, *, page: Page | None = None, limits: Limits | None = None) -> None:
+        """Takes what answers; the page may be left out."""
         self._api = api
+        self._page = page
         self.limits = limits or Limits()
         self._pool = ThreadPoolExecutor(self.limits.running, thread_name_prefix="score")
         self._num_taken = 0
@@ -86,7 +88,7 @@ class Service:
         start = time.perf_counter()
         with suppress(ConnectionError):
             answer = await self._answer(scope, receive)
-            kind = _kind(scope["path"])
+            kind = _kind(_path(scope))
             self._requests.labels(kind, str(answer.status)).inc()
             self._seconds.labels(kind).observe(time.perf_counter() - start)
             async with asyncio.timeout(self.limits.body_s):
@@ -94,7 +96,7 @@ class Service:
 
     async def _answer(self, scope: Mapping[str, Any], receive: Receive) -> Answer:
         if scope["method"] in ("GET", "HEAD"):
-            return self._found(scope["path"])
+            return self._found(_path(scope))
         if scope["method"] != "POST":
             return refused(405, "only GET and POST are allowed", allow="GET, POST")
         body = bytearray()
@@ -114,7 +116,8 @@ class Service:
             return Answer(200, b'{"status": "ok"}')
         if path == METRICS:
             return Answer(200, generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
-        return self._api.look_up(path)
+        file = None if self._page is None else self._page.file(path)
+        return file or self._api.look_up(path)
 
     async def _read(self, scope: Mapping[str, Any], receive: Receive, *, into: bytearray) -> None:
         """The body of a request; of one that is refused it is read and thrown away, so that the client hears why."""
@@ -163,7 +166,9 @@ class Service:
         if gone.done():
             return refused(499, "the client is gone")
         try:
-            return self._api.predict(scope["path"], bytes(body))
+            if self._page is not None and _path(scope) == MARK:
+                return self._page.mark(bytes(body), query=scope["query_string"].decode("latin-1"))
+            return self._api.predict(_path(scope), bytes(body))
         except Exception:
             _LOG.exception("a request failed")
             return refused(500, "failed; the server's log says why")
@@ -226,9 +231,15 @@ def _protocol(header_s: float) -> type[H11Protocol]:
     return Impatient
 
 
+def _path(scope: Mapping[str, Any]) -> str:
+    """The path as it was sent, percent-encoded; what it names is decoded once, by who looks it up."""
+    path: bytes = scope["raw_path"]
+    return path.decode("latin-1").partition("?")[0]
+
+
 def _kind(path: str) -> str:
     """The label of a path in the metrics, of which there must be few."""
-    return "predict" if path.endswith(":predict") else "other"
+    return "predict" if path.endswith(":predict") else "page" if path == MARK else "other"
 
 
 async def _send(send: Send, answer: Answer, *, has_body: bool) -> None:

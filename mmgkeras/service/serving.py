@@ -18,6 +18,7 @@ from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
 
 if TYPE_CHECKING:
+    from mmgkeras.service.page import Page
     from mmgkeras.service.serving_config import ServedVersions
 
 
@@ -27,10 +28,12 @@ class Server:
 
     Attributes:
         api: what it answers with.
+        page: what it shows at `/`.
         listening: its socket.
     """
 
     api: RestApi
+    page: "Page"
     listening: socket.socket
 
     @property
@@ -49,7 +52,7 @@ class Server:
         from mmgkeras.service.http_server import Service, make_server
 
         with suppress(KeyboardInterrupt):
-            make_server(Service(self.api)).run(sockets=[self.listening])
+            make_server(Service(self.api, page=self.page)).run(sockets=[self.listening])
 
 
 def open_server(model: Path, *, host: str, port: int) -> Server:
@@ -66,12 +69,16 @@ def open_server(model: Path, *, host: str, port: int) -> Server:
     with extra_needed("serving", to="serve"):
         from mmgkeras.service.http_server import listening_socket
         from mmgkeras.service.serving_config import MODELS_CONFIG, read_serving_folder
+    from mmgkeras.service.page import Page
+
     if (model / MODELS_CONFIG).is_file():
-        api = read_serving_folder(model)
+        api, shown, name = read_serving_folder(model)
+        classifier = load(shown)
     else:
         folder, name = _named_model(model)
-        api = RestApi.of(servables(load(folder), name=name, version=int(folder.name)))
-    return Server(api, listening_socket(host, port))
+        classifier = load(folder)
+        api = RestApi.of(servables(classifier, name=name, version=int(folder.name)))
+    return Server(api, Page(classifier, name=name), listening_socket(host, port))
 
 
 def add_to_serving_folder(

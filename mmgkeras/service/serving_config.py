@@ -18,7 +18,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_file
 from mmgkeras.locks import locks_output
 from mmgkeras.savedmodel.classifier import Classifier
-from mmgkeras.savedmodel.servable import load_servable, write_servables
+from mmgkeras.savedmodel.servable import PATCHES_SUFFIX, load_servable, write_servables
 from mmgkeras.service.rest_api import RestApi, ServedModel
 from mmgkeras.service.warm_up import BATCH_SIZES, WARM_UP, write_warm_up
 
@@ -72,7 +72,7 @@ def write_serving_config(
     names = sorted(path.name for path in (out / MODELS).iterdir()) if (out / MODELS).is_dir() else []
     if not names:
         raise InputError(f"{out}: serves no model yet; give one")
-    of_name = [one for one in names if one in (name, f"{name}-patches")] if name else names
+    of_name = [one for one in names if one in (name, f"{name}{PATCHES_SUFFIX}")] if name else names
     if stable is not None and (not of_name or (not name and len(names) > 2)):
         raise InputError(f"{out}: name the model whose version is to be stable. Allowed: {', '.join(names)}")
     chosen = {
@@ -82,21 +82,27 @@ def write_serving_config(
     return chosen
 
 
-def read_serving_folder(folder: Path) -> RestApi:
+def read_serving_folder(folder: Path) -> tuple[RestApi, Path, str]:
     """The models of a folder that `write_serving_config` wrote, loaded.
+
+    Returns:
+        What answers, and for the page the folder and the name of the stable version of the first model.
 
     Raises:
         InputError: if it is none, or a model cannot be used.
     """
-    return RestApi(
-        {
-            name: ServedModel(
-                {number: load_servable(folder / MODELS / name / str(number)) for number in served.versions},
-                served.labels,
-            )
-            for name, served in _read_versions(folder).items()
-        }
-    )
+    versions = _read_versions(folder)
+    models = {
+        name: ServedModel(
+            {number: load_servable(folder / MODELS / name / str(number)) for number in served.versions}, served.labels
+        )
+        for name, served in versions.items()
+    }
+    for name, served in versions.items():
+        patches = folder / MODELS / f"{name}{PATCHES_SUFFIX}" / str(served.labels.get(STABLE, served.versions[0]))
+        if patches.is_dir():
+            return RestApi(models), patches, name
+    raise InputError(f"{folder}: serves no model with its patches; add one with serve-config")
 
 
 def _add(out: Path, classifier: Classifier, *, name: str, version: int) -> None:

@@ -28,8 +28,15 @@ def api(classifier: Classifier) -> RestApi:
 @contextmanager
 def serving(api: RestApi, *, limits: Limits | None = None) -> Iterator[tuple[str, int]]:
     """Host and port of a server that answers for as long as the block runs."""
+    with serving_service(Service(api, limits=limits)) as place:
+        yield place
+
+
+@contextmanager
+def serving_service(service: Service) -> Iterator[tuple[str, int]]:
+    """The same of a service."""
     listening = listening_socket("127.0.0.1", 0)
-    server = make_server(Service(api, limits=limits))
+    server = make_server(service)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
