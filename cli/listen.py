@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import click
@@ -65,6 +66,8 @@ def listen(
         from mmgkeras.pacs.listener import ListenOptions
         from mmgkeras.pacs.listener import listen as listen_to
         from mmgkeras.pacs.peer import Peer
+
+    warnings.simplefilter("ignore")  # pydicom's repeat values of headers
 
     def log(line: str) -> None:
         echo(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}", err=True)

@@ -19,7 +19,7 @@ class Algorithm:
     """A model with its settings.
 
     Attributes:
-        name, version: of the model's folder, `saved_models/<name>/<version>`.
+        name, version: of the model's folder, `saved_models/<name>/<version>`, in ASCII.
         network: such as "resnet18".
         model_sha256: of its graph and weights.
         store_checksum: of the patch store that it was trained on.
@@ -42,8 +42,8 @@ class Algorithm:
         """The identity of a loaded model."""
         metadata, folder = classifier.metadata, classifier.path.resolve()
         return cls(
-            name=folder.parent.name,
-            version=folder.name,
+            name=_plain(folder.parent.name),
+            version=_plain(folder.name),
             network=metadata.network,
             model_sha256=model_sha256(folder),
             store_checksum=metadata.store_checksum,
@@ -70,6 +70,11 @@ class Algorithm:
             "training store sha256": self.store_checksum,
             "use": DISCLAIMER,
         }
+
+
+def _plain(name: str) -> str:
+    """A folder's name as DICOM can hold it in any character set."""
+    return name.encode("ascii", "replace").decode()
 
 
 def model_sha256(folder: Path) -> str:

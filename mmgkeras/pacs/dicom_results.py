@@ -52,6 +52,8 @@ _SERIES: Final[dict[Kind, tuple[int, str]]] = {
     "sr": (9003, "CAD report"),
 }
 """Number and description of the series."""
+_LONGEST_TEXT: Final = 1024
+"""Characters of a short text, ST."""
 _NEEDED: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _BLANK: Final = (
     "PatientID",
@@ -198,7 +200,8 @@ def _picture(reading: Reading) -> SCImage:
     made.ImageLaterality = mammogram.record.laterality
     if reading.source.get("BurnedInAnnotation"):  # whether the pixels name the patient; our own text does not
         made.BurnedInAnnotation = reading.source.BurnedInAnnotation
-    made.DerivationDescription = f"{reading.algorithm.title}. {DISCLAIMER}"
+    told = "; ".join(f"{name}: {value}" for name, value in reading.algorithm.parameters.items())
+    made.DerivationDescription = f"{reading.algorithm.title}; {told}"[:_LONGEST_TEXT]
     made.SourceImageSequence = [_reference(reading.source, purpose=True)]
     return _told(made, reading.source)
 

@@ -2,6 +2,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,7 @@ def test_the_options_reach_the_listener_and_a_signal_ends_it(
     def listen(options: ListenOptions, *, stop: threading.Event, log: Log, ready: Callable[[int], None]) -> None:
         given.append(options)
         ready(4711)
+        warnings.warn("Invalid value for VR DA: 'SECRET'", stacklevel=1)
         os.kill(os.getpid(), number)
         assert stop.wait(10)
 

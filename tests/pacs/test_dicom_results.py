@@ -210,7 +210,10 @@ class TestMarkedImage:
         np.testing.assert_array_equal(image[~is_marked], np.repeat(gray[~is_marked][:, None], 3, axis=1))
         assert (image[is_marked].max(axis=1) > image[is_marked].min(axis=1)).any()
         assert len(np.unique(pixels[height:])) > 10
-        assert "not for diagnosis" in result.DerivationDescription
+        told = result.DerivationDescription
+        assert [
+            part for part in ("not for diagnosis", "model mine 3", "threshold: 0.5", "a" * 64) if part not in told
+        ] == []
 
     def test_the_legend_names_neither_the_file_nor_the_patient(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
