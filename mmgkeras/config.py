@@ -73,6 +73,9 @@ class AugmentationConfig(Section):
     """At most so many negative patches for each positive one, drawn anew every epoch; None for all, as in the paper."""
     min_negative_tissue: float = Field(default=0.0, ge=0, le=1)
     """Negatives on which the breast covers less of the patch are not trained on; the paper keeps even black ones."""
+    insertion: float = Field(default=0.0, ge=0, le=0.9)
+    """This part of the tissue negatives, drawn anew every time, gets calcifications of the phantom put in at the
+    patch's own noise and sharpness, and becomes positive; none in the paper. The store must know its pixel size."""
 
     @model_validator(mode="after")
     def _first_is_unchanged(self) -> Self:

@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
+from mmgkeras.pipeline.sample_insertion import Insertion
 from mmgkeras.schema import Pixels
 
 PARALLEL_GATHERS: Final = 4
@@ -31,7 +32,13 @@ ALIGNMENT_BYTES: Final = 64
 
 
 def training_batches(
-    store: PatchStore, plan: EpochPlan, *, first_step: int, last_step: int, pieces_per_batch: int = 1
+    store: PatchStore,
+    plan: EpochPlan,
+    *,
+    first_step: int,
+    last_step: int,
+    pieces_per_batch: int = 1,
+    insertion: Insertion | None = None,
 ) -> tf.data.Dataset:
     """The training stream from `first_step` up to, not including, `last_step`, counted from 0 over all epochs.
 
@@ -44,6 +51,7 @@ def training_batches(
         first_step: number of the first batch.
         last_step: number of the batch before which the stream ends.
         pieces_per_batch: cuts each batch into so many elements that follow one another, one per device.
+        insertion: puts calcifications into negatives; None for none.
 
     Returns:
         A data set of ({"image": (n, P, P, 1) uint8 or uint16, "augmentation": (n,) int32}, label (n,) int32), n being
@@ -55,13 +63,16 @@ def training_batches(
 
     buffers = BatchBuffers(tuple(pixels.shape), store.pixel_type, max_kept=PARALLEL_GATHERS + READY_BATCHES + 2)
 
-    def gather(ids: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int32], NDArray[np.int32]]:
+    def gather(piece: NDArray[np.int64], ids: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int32], NDArray[np.int32]]:
         patches, ops, labels = plan.locate(ids)
-        return store.gather(patches, out=buffers.take()), ops, labels
+        pixels = store.gather(patches, out=buffers.take())
+        if insertion is not None:
+            insertion.apply(pixels, labels, patches=patches, first_sample=int(piece) * piece_size)
+        return pixels, ops, labels
 
     def element(piece: Any) -> Any:
         ids = plan.ids(piece, pieces_per_batch=pieces_per_batch)
-        image, op, label = _call_numpy(gather, ids, specs=(pixels, column, column))
+        image, op, label = _call_numpy(gather, piece, ids, specs=(pixels, column, column))
         return {"image": image, "augmentation": op}, label
 
     return _stream(tf.data.Dataset.range(first_step * pieces_per_batch, last_step * pieces_per_batch), element)
@@ -87,10 +98,10 @@ def _stream(numbers: tf.data.Dataset, element: Callable[[Any], Any]) -> tf.data.
     return mapped.prefetch(READY_BATCHES)
 
 
-def _call_numpy(function: Callable[..., Any], argument: Any, *, specs: Sequence[tf.TensorSpec]) -> list[Any]:
+def _call_numpy(function: Callable[..., Any], *arguments: Any, specs: Sequence[tf.TensorSpec]) -> list[Any]:
     """Calls a numpy function from the graph and restores the static shapes, which numpy_function forgets."""
     # stateful=False: under op determinism tf.data would otherwise run the calls one after the other.
-    tensors = tf.numpy_function(function, [argument], [spec.dtype for spec in specs], stateful=False)
+    tensors = tf.numpy_function(function, list(arguments), [spec.dtype for spec in specs], stateful=False)
     return [tf.ensure_shape(tensor, spec.shape) for tensor, spec in zip(tensors, specs, strict=True)]
 
 

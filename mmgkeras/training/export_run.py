@@ -140,7 +140,9 @@ def _first_epoch(setup: TrainingSetup, *, track: Track) -> Iterator[Any]:
     probability of 0.5 a sensitivity and specificity of 0.81 and 0.56 in place of 0.57 and 0.84.
     """
     steps = range(setup.plan.steps_per_epoch)
-    stream = iter(training_batches(setup.store, setup.plan, first_step=0, last_step=len(steps)))
+    stream = iter(
+        training_batches(setup.store, setup.plan, first_step=0, last_step=len(steps), insertion=setup.insertion)
+    )
     for _ in track(steps, "batch-norm recalibration"):
         yield next(stream)[0]
 

@@ -24,6 +24,7 @@ from mmgkeras.patches.split import Fold, fold_patches, hold_out_patients, read_s
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.pipeline.pixel_statistics import pixel_statistics
+from mmgkeras.pipeline.sample_insertion import Insertion
 from mmgkeras.progress import Track, silent, untracked
 from mmgkeras.savedmodel.export import next_version
 from mmgkeras.savedmodel.initial_weights import (
@@ -116,6 +117,8 @@ def fit(
     for remark in remarks:
         note(remark)
     plan, validation = _plan(patch_store, division, config=config)
+    part = config.augmentation.insertion
+    insertion = Insertion(patch_store, part, config.train.seed) if part else None
     names = device.choose_devices(devices)
     if plan.batch_size % len(names):
         raise InputError(
@@ -137,7 +140,9 @@ def fit(
         run_folder.check_writable(place)
     device.set_arithmetic(config.train)
     with device.graph_rewriting(config.train, devices=names):
-        setup = _set_up(run, patch_store, config=config, plan=plan, validation=validation, devices=names)
+        setup = _set_up(
+            run, patch_store, config=config, plan=plan, validation=validation, insertion=insertion, devices=names
+        )
         if needs_initial_weights:
             _initialise(setup, config.model, track=track)
         if is_new:
@@ -261,7 +266,14 @@ def _initialise(setup: TrainingSetup, config: ModelConfig, *, track: Track) -> N
 
 
 def _set_up(
-    run: Path, store: PatchStore, *, config: Config, plan: EpochPlan, validation: NDArray[np.int64], devices: list[str]
+    run: Path,
+    store: PatchStore,
+    *,
+    config: Config,
+    plan: EpochPlan,
+    validation: NDArray[np.int64],
+    insertion: Insertion | None,
+    devices: list[str],
 ) -> TrainingSetup:
     """The network with random weights, behind the augmentation, with its optimizer, on the devices."""
     strategy = device.open_strategy(devices)
@@ -287,6 +299,7 @@ def _set_up(
         optimizer=optimizer,
         train=config.train,
         augmentation=config.augmentation,
+        insertion=insertion,
     )
 
 

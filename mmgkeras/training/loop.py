@@ -23,6 +23,7 @@ from mmgkeras.models.augmentation import Augment
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.pipeline.epoch import EpochPlan
+from mmgkeras.pipeline.sample_insertion import Insertion
 from mmgkeras.progress import Track
 from mmgkeras.schema import CALCIFICATION
 from mmgkeras.study.run_files import CHECKPOINT, HISTORY, TENSORBOARD, EpochRow, write_history
@@ -53,6 +54,7 @@ class TrainingSetup:
         optimizer: built.
         train: the configuration's section.
         augmentation: the configuration's section.
+        insertion: what puts calcifications into negatives, if anything does.
     """
 
     run: Path
@@ -65,6 +67,7 @@ class TrainingSetup:
     optimizer: keras.optimizers.Optimizer
     train: TrainConfig
     augmentation: AugmentationConfig
+    insertion: Insertion | None
 
     @property
     def num_steps(self) -> int:
@@ -96,7 +99,12 @@ def run_epochs(setup: TrainingSetup, progress: Progress, *, track: Track, report
 
     def stream(_: tf.distribute.InputContext) -> Any:
         return training_batches(
-            setup.store, setup.plan, first_step=progress.step, last_step=setup.num_steps, pieces_per_batch=num_replicas
+            setup.store,
+            setup.plan,
+            first_step=progress.step,
+            last_step=setup.num_steps,
+            pieces_per_batch=num_replicas,
+            insertion=setup.insertion,
         )
 
     # Elements go to the replicas in turn, so consecutive pieces of one batch make one step.
@@ -256,7 +264,9 @@ def _named(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _augmented_sample(setup: TrainingSetup) -> NDArray[np.uint8]:
     """The first patches of the first batch as the network sees them."""
-    patches, ops, _ = setup.plan.locate(np.asarray(setup.plan.ids(0))[: SAMPLE_ROWS * SAMPLE_COLS])
+    patches, ops, labels = setup.plan.locate(np.asarray(setup.plan.ids(0))[: SAMPLE_ROWS * SAMPLE_COLS])
     pixels = setup.store.gather(patches)
+    if setup.insertion is not None:
+        setup.insertion.apply(pixels, labels, patches=patches, first_sample=0)
     augmented = Augment(intensities=setup.augmentation.intensities)(pixels, ops)
     return patch_sheet(np.asarray(augmented), maximum=int(np.iinfo(pixels.dtype).max))

@@ -190,6 +190,11 @@ def test_a_place_that_cannot_be_written_is_one_line(training_store, tmp_path, pl
     assert line.startswith(f"error: {tmp_path / 'file' / 'below'}: ")
 
 
+def test_insertion_into_a_store_without_pixel_size_is_one_line(training_store, tmp_path):
+    line = refused(training_store, tmp_path, "--set", "augmentation.insertion=0.2")
+    assert line.startswith("error: augmentation.insertion: needs the size of a pixel")
+
+
 def test_a_patient_in_two_subsets_is_one_line(training_store, tmp_path):
     store = tmp_path / "store"
     store.mkdir()

@@ -59,6 +59,7 @@ def set_up(training_store, tmp_path):
             optimizer=optimizer,
             train=train,
             augmentation=AUGMENTATION,
+            insertion=None,
         )
 
     return make

@@ -88,7 +88,7 @@ def project(findings: Sequence[Finding], anatomy: Anatomy, *, beam: Beam, blur_m
             if finding.vessel is None and outline.view == "MLO":
                 across = 0.7 * (mark.offset_mm[0] + mark.offset_mm[1])
             centre = ((row_mm + across) / spacing_mm - 0.5, (col_mm + mark.offset_mm[2]) / spacing_mm - 0.5)
-            drawn = _drawn(mark, number, centre, beam=beam, raster=outline.raster, blur_mm=blur_mm)
+            drawn = draw_mark(mark, number, centre, beam=beam, raster=outline.raster, blur_mm=blur_mm)
             if drawn is not None and depth_mm[round(centre[0]), round(centre[1])] > 2.0:
                 marks.append(drawn)
     return marks
@@ -125,7 +125,7 @@ def regions_of(
     return regions
 
 
-def _drawn(
+def draw_mark(
     mark: Mark, finding: int, centre: tuple[float, float], *, beam: Beam, raster: Raster, blur_mm: float
 ) -> Calcification | None:
     """The mark on a window around it; None where the window does not lie wholly in the image."""

@@ -108,6 +108,13 @@ SHOULDER: Final = 0.85
 """Gray from which on white is approached ever more slowly."""
 
 
+def with_shoulder(linear: NDArray[np.floating]) -> Floats:
+    """Gray values as they are below `SHOULDER`, and above it ever nearer to 1."""
+    room = 1 - SHOULDER
+    shoulder = SHOULDER + room * (1 - np.exp(-np.clip(linear - SHOULDER, 0, None) / room))
+    return np.asarray(np.where(linear < SHOULDER, linear, shoulder), dtype=np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Display:
     """How log attenuation becomes gray: what is taken off at the thin rim, then a window with a shoulder and a curve.
@@ -133,9 +140,7 @@ class Display:
         missing = self.full_mm - np.maximum(thickness_mm, np.float32(0.2 * self.full_mm))
         evened = log_image + np.float32(self.evened * self.fat) * missing
         linear = (evened - np.float32(self.black)) / np.float32(self.white - self.black)
-        room = 1 - SHOULDER
-        shoulder = SHOULDER + room * (1 - np.exp(-np.clip(linear - SHOULDER, 0, None) / room))
-        gray = np.asarray(np.clip(np.where(linear < SHOULDER, linear, shoulder), 0, 1), dtype=np.float32)
+        gray = np.asarray(np.clip(with_shoulder(linear), 0, 1), dtype=np.float32)
         if self.look.curve:
             gray -= np.float32(self.look.curve / (2 * np.pi)) * np.sin(np.float32(2 * np.pi) * gray)
         if self.look.gamma != 1:
