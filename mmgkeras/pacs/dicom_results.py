@@ -9,7 +9,7 @@ import datetime
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeVar
@@ -52,6 +52,8 @@ _SERIES: Final[dict[Kind, tuple[int, str]]] = {
     "sr": (9003, "CAD report"),
 }
 """Number and description of the series."""
+_FORMATS: Final = {"DA": ["%Y%m%d"], "TM": ["%H", "%H%M", "%H%M%S", "%H%M%S.%f"]}
+"""Of dates and times: PS3.5, 6.2."""
 _LONGEST_TEXT: Final = 1024
 """Characters of a short text, ST."""
 _NEEDED: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
@@ -285,7 +287,7 @@ def _common(reading: Reading, kind: Kind) -> dict[str, Any]:
         "series_number": number,
         "series_description": f"mmgkeras {words}, research use only",
         "sop_instance_uid": reading.uid(kind),
-        "instance_number": max(1, int(reading.source.get("InstanceNumber") or 1)),
+        "instance_number": _instance_number(reading.source),
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": f"mmgkeras {reading.algorithm.name}"[:64],
         "software_versions": __version__,
@@ -316,13 +318,13 @@ def _plain(source: Dataset) -> Dataset:
 
 
 def _told(made: _D, source: Dataset) -> _D:
-    """The result with the image's patient, study and orientation, but for dates that are none, such as 00000000."""
+    """The result with the image's patient, study and orientation, but for dates and times that are none."""
     known = Dataset()
     known.update(source)
     known.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation  # by which highdicom knows the modules
     made.copy_patient_and_study_information(known)
     for element in made:
-        if element.VR == "DA" and not _is_date(str(element.value or "")):
+        if element.VR in _FORMATS and element.value and not _is_valid(str(element.value), _FORMATS[element.VR]):
             element.value = None
     if "SpecificCharacterSet" in source:
         made["SpecificCharacterSet"] = source["SpecificCharacterSet"]
@@ -331,8 +333,18 @@ def _told(made: _D, source: Dataset) -> _D:
     return made
 
 
-def _is_date(text: str) -> bool:
-    try:
-        return bool(datetime.datetime.strptime(text, "%Y%m%d"))
-    except ValueError:
-        return False
+def _is_valid(text: str, formats: Sequence[str]) -> bool:
+    """Whether a text is of one of the formats, digit for digit; a fraction of a second may have fewer than six."""
+    text = text.strip()
+    for form in formats:
+        with suppress(ValueError):
+            if datetime.datetime.strptime(text, form).strftime(form).startswith(text):
+                return True
+    return False
+
+
+def _instance_number(source: Dataset) -> int:
+    """That of the image, or 1 where it has none that can be one."""
+    with suppress(TypeError, ValueError):
+        return max(1, int(source.get("InstanceNumber") or 1))
+    return 1

@@ -205,7 +205,8 @@ class _Work:
         except Exception as error:
             self._log(f"{key}: not marked: {_where(error)}")
         else:
-            self._log(f"{key}: {len(marks)} marks, {time.monotonic() - begun:.1f} s")
+            number = f"{len(marks)} mark{'' if len(marks) == 1 else 's'}"
+            self._log(f"{key}: {number}, {time.monotonic() - begun:.1f} s")
 
     def _send(self) -> None:
         """Sends what is ready, unless the node was not there a moment ago."""

@@ -159,6 +159,41 @@ class TestAllResults:
         results = saved(build_results(reading_of(path, patches=TWO)), tmp_path)
         assert [str(result.PatientName) for result in results.values()] == [""] * 3
 
+    @pytest.mark.parametrize(
+        ("keyword", "value", "stays"),
+        [
+            ("StudyTime", "101112.123", True),
+            ("StudyTime", "10", True),
+            ("StudyTime", "10:11:12", False),
+            ("StudyTime", "259999", False),
+            ("StudyTime", "9", False),
+            ("StudyDate", "20240229", True),
+            ("StudyDate", "2024229", False),
+            ("StudyDate", "2024.02.29", False),
+            ("PatientBirthDate", "00000000", False),
+        ],
+    )
+    def test_dates_and_times_that_are_none_are_left_empty(
+        self, tmp_path: Path, keyword: str, value: str, stays: bool
+    ) -> None:
+        path = write_source(tmp_path / "source.dcm", **{keyword: value})
+        for result in build_results(reading_of(path, patches=TWO)).values():
+            assert str(result[keyword].value or "") == (value if stays else "")
+
+    def test_an_instance_number_that_is_none_becomes_1(self, tmp_path: Path) -> None:
+        path = write_source(tmp_path / "source.dcm", InstanceNumber=["3", "4"])
+        assert [result.InstanceNumber for result in build_results(reading_of(path, patches=TWO)).values()] == [1] * 3
+
+    def test_a_file_without_preamble_has_results_too(self, source: Path, tmp_path: Path) -> None:
+        data = source.read_bytes()
+        start = 144 + int.from_bytes(data[140:144], "little")
+        bare = tmp_path / "bare.dcm"
+        bare.write_bytes(data[start:])
+        results = build_results(reading_of(bare, patches=TWO))
+        assert {kind: result.SOPInstanceUID for kind, result in results.items()} == {
+            kind: result.SOPInstanceUID for kind, result in build_results(reading_of(source, patches=TWO)).items()
+        }
+
     @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
     def test_a_header_without_a_uid_is_refused(self, tmp_path: Path, keyword: str) -> None:
         path = write_source(tmp_path / "source.dcm", **{keyword: None})
