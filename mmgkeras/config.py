@@ -154,6 +154,10 @@ class TrainConfig(Section):
         default=True, validation_alias=AliasChoices("batch_norm_recalibration", "population_statistics")
     )
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
+    initial_share: float = Field(default=0.0, ge=0, le=1)
+    """The exported weights are this part of the initial ones and the rest of the trained ones (WiSE-FT, Wortsman 2022):
+    a safeguard where few patients are learned from. Initial weights of a whole network alone; a finished run is
+    exported again with another share, without training."""
     validation_patients: float = Field(default=0.0, ge=0, lt=1)
     """The part of the training patients that is held out and watched; none in the paper."""
     checkpoint_minutes: float = Field(default=2.0, gt=0, le=1440)
@@ -171,6 +175,8 @@ TRAINING_SECTIONS: Final = ("augmentation", "model", "train")
 """What a training is made of; [patches] and [split] say how a store is to be made, and it was made before."""
 NOT_OF_WEIGHTS: Final = frozenset({"checkpoint_minutes", "checkpoint_steps"})
 """Keys of [train] that change no weight: a run goes on with another value of them."""
+AT_EXPORT: Final = "initial_share"
+"""The key of [train] that counts at the end alone: a finished run is exported again with another value of it."""
 
 
 Range = Annotated[tuple[float, float], Field(strict=False)]

@@ -16,7 +16,7 @@ from mmgkeras.config import Config, ModelConfig
 from mmgkeras.errors import InputError, WeightsError
 from mmgkeras.files import sha256_file
 from mmgkeras.json_files import describe_fault, expanded
-from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, MODEL, check_detector
+from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, MODEL, check_detector, load_weights
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata
@@ -29,6 +29,11 @@ _NO_WEIGHTS: Final = {"weights": "none"}
 _VARIABLES: Final = Path("variables/variables")
 _SHARD: Final = Path("variables/variables.data-00000-of-00001")
 _KEY: Final = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def is_whole_network(config: ModelConfig) -> bool:
+    """Whether the initial weights are those of a network with its head, trained for what this one is."""
+    return config.weights == DETECTOR or initial_model(config) is not None
 
 
 def initial_model(config: ModelConfig) -> Path | None:
@@ -124,6 +129,20 @@ def check_initial_model(folder: Path, *, config: Config, store: PatchStore, fold
                 "held out; set train.validation_patients to 0 or start from a model of other patients"
             )
     return origins
+
+
+def load_initial_weights(network: keras.Model, config: ModelConfig) -> None:
+    """Gives a network its initial weights, wherever `model.weights` says that they are.
+
+    Raises:
+        ConfigError: as `load_weights`.
+        WeightsError: as `load_weights` and `load_exported_weights`.
+    """
+    folder = initial_model(config)
+    if folder is None:
+        load_weights(network, config)
+    else:
+        load_exported_weights(network, folder)
 
 
 def load_exported_weights(network: keras.Model, folder: Path) -> None:

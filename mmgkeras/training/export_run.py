@@ -23,6 +23,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export, next_version
+from mmgkeras.savedmodel.initial_weights import load_initial_weights
 from mmgkeras.savedmodel.metadata import ModelMetadata, Stopped, read_metadata
 from mmgkeras.study.run_files import Environment, write_environment
 from mmgkeras.training.fast_layers import with_fast_layers
@@ -49,6 +50,8 @@ def export_run(setup: TrainingSetup, step: int, *, config: Config, environment: 
     """
     store = setup.store
     network = _float32_copy(setup.network, config=config, store=store)
+    if config.train.initial_share:
+        _average_with_initial(network, config=config, store=store)
     if config.train.batch_norm_recalibration:
         recalibrate_batch_norm(training_model(network, config.augmentation), _first_epoch(setup, track=track))
     if not all(np.isfinite(value).all() for value in network.get_weights()):
@@ -125,12 +128,27 @@ def _check_store(store: PatchStore, environment: Environment) -> None:
 
 def _float32_copy(network: keras.Model, *, config: Config, store: PatchStore) -> keras.Model:
     """The same network on one device and outside any strategy."""
-    model = config.model.model_copy(update={"synchronized_batch_norm": False})
-    plain = build_network(model, patch_px=store.patch_px, pixel_type=store.pixel_type)
-    copy = with_fast_layers(plain, on_processor=False)  # convolutions are only faster where they learn
+    copy = _built(config, store=store)
     for target, source in zip(copy.variables, network.variables, strict=True):
         target.assign(np.asarray(source))
     return copy
+
+
+def _built(config: Config, *, store: PatchStore) -> keras.Model:
+    """The network in float32 with random weights."""
+    model = config.model.model_copy(update={"synchronized_batch_norm": False})
+    plain = build_network(model, patch_px=store.patch_px, pixel_type=store.pixel_type)
+    return with_fast_layers(plain, on_processor=False)  # convolutions are only faster where they learn
+
+
+def _average_with_initial(network: keras.Model, *, config: Config, store: PatchStore) -> None:
+    """Moves what a network has learned, batch-norm statistics too, toward its initial weights, in place."""
+    initial, share = _built(config, store=store), config.train.initial_share
+    load_initial_weights(initial, config.model)
+    moving = {id(value) for layer in batch_norm_layers(network) for value in layer.non_trainable_variables}
+    for variable, start in zip(network.variables, initial.variables, strict=True):
+        if variable.trainable or id(variable) in moving:
+            variable.assign((1 - share) * np.asarray(variable) + share * np.asarray(start))
 
 
 def _first_epoch(setup: TrainingSetup, *, track: Track) -> Iterator[Any]:

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmgkeras.config import Config, ModelConfig, PatchesConfig
-from mmgkeras.errors import InputError
+from mmgkeras.config import AT_EXPORT, Config, ModelConfig, PatchesConfig
+from mmgkeras.errors import ConfigError, InputError, shown
 from mmgkeras.files import check_apart
 from mmgkeras.locks import locks_output
 from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
 from mmgkeras.models.network import build_network, training_model, training_normalisation
 from mmgkeras.models.optimizer import make_optimizer
-from mmgkeras.models.weights import load_weights
 from mmgkeras.patches.split import Fold, fold_patches, hold_out_patients, read_store_folds
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
@@ -30,10 +29,11 @@ from mmgkeras.savedmodel.export import next_version
 from mmgkeras.savedmodel.initial_weights import (
     check_initial_model,
     initial_model,
-    load_exported_weights,
+    is_whole_network,
+    load_initial_weights,
     with_initial_model,
 )
-from mmgkeras.savedmodel.metadata import patients_digest
+from mmgkeras.savedmodel.metadata import patients_digest, read_metadata
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
 from mmgkeras.study.run_files import (
     CHECKPOINT,
@@ -130,9 +130,14 @@ def fit(
     if environment.is_finished:
         return Fitted(environment.export, was_finished=True)
     needs_initial_weights = is_new or not (run / CHECKPOINT).exists()
+    if config.train.initial_share and not is_whole_network(config.model):
+        raise ConfigError(
+            "train.initial_share: needs model.weights of a whole network: the detector or the folder of an exported "
+            f"model. Received: {shown(config.model.weights)}"
+        )
     if stop and needs_initial_weights:
         raise InputError(f"{run}: has no checkpoint yet, so that there is nothing to export")
-    if needs_initial_weights:
+    if needs_initial_weights or config.train.initial_share:
         environment = _with_initial_model(
             environment, is_new=is_new, run=run, config=config, store=patch_store, fold=fold
         )
@@ -154,6 +159,7 @@ def fit(
             write_environment(run, environment)
             with store_watched(patch_store, environment):
                 run_epochs(setup, progress, track=track, report=report)
+    run_folder.record_share(run, config)
     with store_watched(patch_store, environment):
         model = export_run(setup, progress.step, config=config, environment=environment, track=track)
     return Fitted(model, is_stopped=progress.step < setup.num_steps)
@@ -185,8 +191,14 @@ def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overw
     run_folder.check_same_run(run, earlier, config=config, asked=asked)
     is_there = earlier.export.parent.resolve() == export.resolve()
     model = export / earlier.export.name if is_there else asked.export
-    is_finished = earlier.is_finished and model.exists()
+    is_finished = earlier.is_finished and model.exists() and _is_exported_so(model, config)
     return earlier.model_copy(update={"export": model, "is_finished": is_finished}), False
+
+
+def _is_exported_so(model: Path, config: Config) -> bool:
+    """Whether a model holds the share of its initial weights that is asked for."""
+    share = read_metadata(model).config.get("train", {}).get(AT_EXPORT, 0.0)
+    return bool(share == config.train.initial_share)
 
 
 def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPlan, NDArray[np.int64]]:
@@ -253,11 +265,7 @@ def _with_initial_model(
 
 def _initialise(setup: TrainingSetup, config: ModelConfig, *, track: Track) -> None:
     """Gives the network its initial weights and, if it normalises by the training patches, their statistics."""
-    folder = initial_model(config)
-    if folder is None:
-        load_weights(setup.network, config)
-    else:
-        load_exported_weights(setup.network, folder)
+    load_initial_weights(setup.network, config)
     layer = training_normalisation(setup.network)
     if layer is not None:  # whatever its weights came with
         intensities = setup.augmentation.intensities

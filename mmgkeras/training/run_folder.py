@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from mmgkeras import __version__
-from mmgkeras.config import NOT_OF_WEIGHTS, TRAINING_SECTIONS, Config, read_config, write_config
+from mmgkeras.config import AT_EXPORT, NOT_OF_WEIGHTS, TRAINING_SECTIONS, Config, read_config, write_config
 from mmgkeras.errors import InputError, shown
-from mmgkeras.files import atomic_folder
+from mmgkeras.files import atomic_file, atomic_folder
 from mmgkeras.study.run_files import CONFIG, IDENTITY, RUN_FILES, Environment, write_environment
 
 
@@ -45,7 +45,7 @@ def check_same_run(run: Path, environment: Environment, *, config: Config, asked
     before = read_config(run / CONFIG).model_dump()
     for section, values in config.model_dump(include=set(TRAINING_SECTIONS)).items():
         for key, value in values.items():
-            if key not in NOT_OF_WEIGHTS and before[section][key] != value:
+            if key not in (*NOT_OF_WEIGHTS, AT_EXPORT) and before[section][key] != value:
                 raise InputError(
                     f"{run}: was begun with {section}.{key} = {shown(before[section][key])}. "
                     f"Received: {shown(value)}; "
@@ -68,6 +68,19 @@ def create_run(run: Path, *, config: Config, environment: Environment) -> None:
     with atomic_folder(run, overwrite=True, owned=RUN_FILES) as folder:
         write_config(config, folder / CONFIG)
         write_environment(folder, environment)
+
+
+def record_share(run: Path, config: Config) -> None:
+    """Writes the share of the initial weights that is exported into config.toml, where it says another.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    begun = read_config(run / CONFIG)
+    if getattr(begun.train, AT_EXPORT) != getattr(config.train, AT_EXPORT):
+        train = begun.train.model_copy(update={AT_EXPORT: getattr(config.train, AT_EXPORT)})
+        with atomic_file(run / CONFIG, overwrite=True) as temporary:
+            write_config(begun.model_copy(update={"train": train}), temporary)
 
 
 def check_writable(path: Path) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from mmgkeras.cli import main
+from tensorflow.train import load_checkpoint
 
-from mmgkeras.config import ModelConfig
+from mmgkeras.config import ModelConfig, read_config
 from mmgkeras.models.network import build_network
 from mmgkeras.training import fit, loop
 
@@ -231,6 +232,40 @@ def test_a_run_starts_from_an_exported_model_whole(one_and_two, training_store, 
     expected, found = (list(saved_weights(run / "run").values()) for run in (folder, tmp_path))
     for place in places:
         np.testing.assert_allclose(found[place], expected[place], rtol=0, atol=1e-8)
+
+
+def test_a_share_of_the_initial_weights_is_averaged_in_without_training_again(one_and_two, training_store, tmp_path):
+    initial = one_and_two[0][0] / "model" / "1"
+    more = [
+        "--set",
+        "train.epochs=1",
+        "--set",
+        f"model.weights={initial}",
+        "--set",
+        "train.batch_norm_recalibration=false",
+    ]
+    finished(start(training_store, tmp_path, *more))
+    before = (tmp_path / "run" / "checkpoint.npz").read_bytes()
+    stdout, _ = finished(start(training_store, tmp_path, *more, "--set", "train.initial_share=0.25"))
+    assert stdout == f"model: {tmp_path / 'model' / '2'}\n"
+    assert (tmp_path / "run" / "checkpoint.npz").read_bytes() == before
+    assert read_config(tmp_path / "run" / "config.toml").train.initial_share == 0.25
+    stored = [
+        load_checkpoint(str(path / "variables" / "variables"))
+        for path in (initial, tmp_path / "model" / "1", tmp_path / "model" / "2")
+    ]
+    names = [name for name in stored[0].get_variable_to_shape_map() if name.startswith("weights/")]
+    assert len(names) > 100
+    for name in names:
+        first, trained, averaged = (weights.get_tensor(name) for weights in stored)
+        np.testing.assert_allclose(averaged, 0.25 * first + 0.75 * trained, rtol=0, atol=1e-6)
+    again = CliRunner().invoke(main, arguments(training_store, tmp_path, *more, "--set", "train.initial_share=0.25"))
+    assert "has finished; nothing to do" in again.stderr
+
+
+def test_a_share_of_weights_that_are_of_no_whole_network_is_one_line(training_store, tmp_path):
+    line = refused(training_store, tmp_path, "--set", "train.initial_share=0.5")
+    assert line.startswith("error: train.initial_share: needs model.weights of a whole network")
 
 
 def test_a_model_trained_on_the_test_patients_is_one_line_and_leaves_no_run(one_and_two, training_store, tmp_path):
