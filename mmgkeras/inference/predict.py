@@ -32,7 +32,7 @@ from mmgkeras.models.weights import DETECTOR
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.progress import Track, untracked
-from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.savedmodel.classifier import Classifier, compute_in_bfloat16, load
 from mmgkeras.savedmodel.detector import model_folder, read_detector
 from mmgkeras.schema import Laterality
 
@@ -54,6 +54,7 @@ def predict(
     threshold: float | None = None,
     marks_per_image: float | None = None,
     stride_px: int | None = None,
+    in_bfloat16: bool = False,
     with_pictures: bool = True,
     with_json_lines: bool = False,
     with_geojson: bool = False,
@@ -76,6 +77,7 @@ def predict(
         marks_per_image: instead of a threshold, of the detector alone: the one with so many false marks an image on
             phantoms.
         stride_px: distance between patches in pixels of the model; None for the model's.
+        in_bfloat16: compute in bfloat16 on processors that can, this and all that follows in the process.
         with_pictures: draw them.
         with_json_lines: also write `out/marks.jsonl`, a line an image.
         with_geojson: also write `out/geojson/<name>.geojson`, which QuPath reads.
@@ -94,6 +96,10 @@ def predict(
         if list(map(str, models)) != [DETECTOR] or threshold is not None or server is not None:
             raise InputError("a number of marks an image can be asked of the detector alone, and without a threshold")
         threshold = read_detector().threshold(marks_per_image)
+    if in_bfloat16:
+        if server is not None:
+            raise InputError("a server computes as it was told to when it was started, in bfloat16 or not")
+        compute_in_bfloat16()
     folders = [] if server is not None else [model_folder(model) for model in models]
     inputs, passed_over = find_inputs(paths)
     names = _names([one.path for one in inputs])
@@ -142,7 +148,7 @@ def _models(
     """The models here or on the server, which give answers that can be averaged."""
     models: list[ScoringModel]
     if server is None:
-        models = [load(folder) for folder in folders]
+        models = [load(folder, is_folded=True) for folder in folders]
     else:
         models = [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in names]
     check_alike(models)

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from mmgkeras.errors import InputError
 from mmgkeras.models.localisation import ACTIVATION
@@ -27,24 +28,37 @@ SPACING_TOLERANCE: Final = 0.2
 """Beyond this relative difference of pixel sizes a model sees calcifications of a size it was not trained on."""
 
 
+def compute_in_bfloat16() -> None:
+    """Lets every later call of this process compute in bfloat16 on a processor, by oneDNN's rewriting of the graph.
+
+    A processor without such instructions (AVX512-BF16, AMX) goes on in float32.
+    """
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": True})
+
+
 class Classifier:
     """A loaded SavedModel.
 
     Attributes:
         path: its folder.
         metadata: what it says of itself.
+        is_folded: whether its weights are constants.
     """
 
-    def __init__(self, path: Path, *, metadata: ModelMetadata, model: tf.Module) -> None:
+    def __init__(
+        self, path: Path, *, metadata: ModelMetadata, model: tf.Module, functions: Mapping[str, Any], is_folded: bool
+    ) -> None:
         """Use `load`."""
         self.path = path
         self.metadata = metadata
+        self.is_folded = is_folded
         self._model = model  # A signature holds its variables weakly: without their model they would be gone.
+        self._functions = functions
 
     @property
     def can_localise(self) -> bool:
         """Whether the model says where in a patch its answer comes from: has the endpoint `localise_patches`."""
-        return LOCALISE in self._model.signatures
+        return LOCALISE in self._functions
 
     @property
     def loaded(self) -> tf.Module:
@@ -53,7 +67,7 @@ class Classifier:
 
     def signature(self, endpoint: str) -> tf.types.experimental.ConcreteFunction:
         """The function behind an endpoint, for a graph that calls it; `self` must live as long."""
-        return self._model.signatures[endpoint]
+        return self._functions[endpoint]
 
     def differs_in_spacing(self, spacing_mm: float | None) -> bool:
         """Whether pixels of this size are not those that the model was trained on; not where either is unknown."""
@@ -190,7 +204,7 @@ class Classifier:
         if patches.ndim != 4 or patches.shape[1:] != (patch_px, patch_px, 1):
             rule = f"takes patches of shape (N, {patch_px}, {patch_px}, 1)"
             raise InputError(f"{self.path}: {rule}. Received: {patches.shape}")
-        raw, run = self._converted(patches), self._model.signatures[endpoint]
+        raw, run = self._converted(patches), self._functions[endpoint]
         if len(raw) == 0:
             return tuple(np.zeros((0, *run.structured_outputs[name].shape[1:]), np.float32) for name in outputs)
         parts = []
@@ -228,10 +242,16 @@ class Classifier:
             raise InputError(f"{self.path}: must give finite class activations. Received: some that are not")
 
 
-def load(path: Path) -> Classifier:
+def load(path: Path, *, is_folded: bool = False) -> Classifier:
     """The classifier of a SavedModel's folder, `saved_models/<name>/<version>`.
 
     A SavedModel is a program: one that could do more than compute is refused before anything of it is run.
+
+    Args:
+        path: the folder.
+        is_folded: whether the weights become constants of the graph. TensorFlow then multiplies batch normalisation
+            into the convolutions before it: up to twice as fast on a processor, and the same to some 1e-7. Loading
+            takes a second or two longer.
 
     Raises:
         InputError: if the folder is no SavedModel of ours, is damaged, holds an operation that is not allowed, or takes
@@ -244,7 +264,27 @@ def load(path: Path) -> Classifier:
     for endpoint in (ENDPOINT, LOCALISE):
         if endpoint in model.signatures:
             _check_endpoint(model, endpoint, metadata=metadata, path=path)
-    return Classifier(path, metadata=metadata, model=model)
+    endpoints = [endpoint for endpoint in (ENDPOINT, LOCALISE) if endpoint in model.signatures]
+    make = _folded if is_folded else _as_it_is
+    functions = {endpoint: make(model.signatures[endpoint]) for endpoint in endpoints}
+    return Classifier(path, metadata=metadata, model=model, functions=functions, is_folded=is_folded)
+
+
+def _as_it_is(function: tf.types.experimental.ConcreteFunction) -> tf.types.experimental.ConcreteFunction:
+    return function
+
+
+def _folded(function: tf.types.experimental.ConcreteFunction) -> tf.types.experimental.ConcreteFunction:
+    """The same endpoint with constants for variables."""
+    constant = convert_variables_to_constants_v2(function)
+    outputs = sorted(function.structured_outputs.items())  # the order in which a dictionary's values are flattened
+    (spec,) = function.structured_input_signature[1].values()
+
+    def endpoint(patches: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = zip(outputs, constant(patches), strict=True)
+        return {name: tf.ensure_shape(value, told.shape) for (name, told), value in values}
+
+    return tf.function(endpoint, input_signature=[spec], autograph=False).get_concrete_function()
 
 
 def _without_blanks(patches: Pixels) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

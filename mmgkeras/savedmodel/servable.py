@@ -91,7 +91,8 @@ def write_servables(classifier: Classifier, folder: Path, *, name: str, version:
             shutil.copytree(classifier.path, place, dirs_exist_ok=True)
     if not whole.exists():
         module = tf.Module()
-        module.model = classifier.loaded
+        if not classifier.is_folded:
+            module.model = classifier.loaded
         module.detect = detect_endpoint(classifier, name=name, version=str(version))
         with atomic_folder(whole) as place, errors_of_tensorflow(whole):
             signatures = {DETECT: module.detect, SERVING_DEFAULT: module.detect}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import check_apart
 from mmgkeras.models.weights import DETECTOR
-from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.classifier import compute_in_bfloat16, load
 from mmgkeras.savedmodel.detector import model_folder
 from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
@@ -55,13 +55,14 @@ class Server:
             make_server(Service(self.api, page=self.page)).run(sockets=[self.listening])
 
 
-def open_server(model: Path, *, host: str, port: int) -> Server:
+def open_server(model: Path, *, host: str, port: int, in_bfloat16: bool = False) -> Server:
     """A server of the two servables of a model, or of a folder that `serve-config` wrote.
 
     Args:
         model: a SavedModel's folder, NAME/VERSION, or "detector"; or a folder with models.config.
         host: the address to listen on.
         port: to listen on, 0 for a free one.
+        in_bfloat16: compute in bfloat16 on processors that can.
 
     Raises:
         InputError: if the model cannot be used, nothing can listen there, or the extra `serving` is not installed.
@@ -71,12 +72,14 @@ def open_server(model: Path, *, host: str, port: int) -> Server:
         from mmgkeras.service.serving_config import MODELS_CONFIG, read_serving_folder
     from mmgkeras.service.page import Page
 
+    if in_bfloat16:
+        compute_in_bfloat16()
     if (model / MODELS_CONFIG).is_file():
         api, shown, name = read_serving_folder(model)
-        classifier = load(shown)
+        classifier = load(shown, is_folded=True)
     else:
         folder, name = _named_model(model)
-        classifier = load(folder)
+        classifier = load(folder, is_folded=True)
         api = RestApi.of(servables(classifier, name=name, version=int(folder.name)))
     return Server(api, Page(classifier, name=name), listening_socket(host, port))
 
@@ -102,7 +105,7 @@ def add_to_serving_folder(
     folder, own_name = _named_model(model)
     check_apart(out, [folder])
     return write_serving_config(
-        out=out, classifier=load(folder), name=name or own_name, version=int(folder.name), stable=stable
+        out=out, classifier=load(folder, is_folded=True), name=name or own_name, version=int(folder.name), stable=stable
     )
 
 

@@ -198,3 +198,13 @@ class TestDicomOut:
         with pytest.raises(InputError, match="name one model and its file"):
             predict([source], out=films / "out", models=[deep_model_path] * 2, dicom_out=films / "results")
         assert not (films / "results").exists()
+
+
+def test_bfloat16_is_asked_of_models_here(model: Path, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, bool]] = []
+    monkeypatch.setattr("tensorflow.config.optimizer.set_experimental_options", asked.append)
+    path = films / "one" / "=film L_CC.png"
+    predict([path], out=films / "out", models=[model], in_bfloat16=True)
+    assert asked == [{"auto_mixed_precision_onednn_bfloat16": True}]
+    with pytest.raises(InputError, match="a server computes as it was told to when it was started"):
+        predict([path], out=films / "there", server="http://127.0.0.1:9", in_bfloat16=True)

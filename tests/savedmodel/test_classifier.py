@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mmgkeras.config import ModelConfig
 from mmgkeras.errors import InputError
+from mmgkeras.models.network import build_network
 from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.savedmodel.metadata import METADATA_FILE, patients_digest
+from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, patients_digest
 from mmgkeras.schema import ImageRecord, Laterality, Mammogram, Pixels
 
 
@@ -259,10 +262,27 @@ def test_it_rounds_as_in_its_training_whatever_the_process_is_set_to(
     (copy / METADATA_FILE).write_text(json.dumps({**values, "config": {"train": {"tf32": allowed}}}))
     classifier, seen = load(copy), []
     is_enabled = tf.config.experimental.tensor_float_32_execution_enabled
-    run = classifier._model.signatures["classify_patches"]
-    signatures = {"classify_patches": lambda **inputs: (seen.append(is_enabled()), run(**inputs))[1]}
-    monkeypatch.setattr(classifier, "_model", type("Model", (), {"signatures": signatures}))
+    run = classifier.signature("classify_patches")
+    functions = {"classify_patches": lambda **inputs: (seen.append(is_enabled()), run(**inputs))[1]}
+    monkeypatch.setattr(classifier, "_functions", functions)
     before = is_enabled()
     classifier.classify(np.zeros((1, 4, 4, 1), np.uint8))
     assert seen == [allowed]
     assert is_enabled() == before
+
+
+def test_with_its_weights_as_constants_a_model_says_the_same(tmp_path: Path) -> None:
+    network = build_network(ModelConfig(weights="none", pooling="log_mean_exp"), patch_px=32, pixel_type="uint8")
+    generator = np.random.default_rng(2)
+    network.set_weights([generator.uniform(0.02, 0.2, weight.shape) for weight in network.get_weights()])
+    fields = {"network": "resnet18", "patch_px": 32, "stride_px": 32, "pixel_type": "uint8", "spacing_mm": None}
+    digests = {"test_patients_sha256": "0" * 64, "store_checksum": "0" * 64}
+    export(network, tmp_path / "1", ModelMetadata(**fields, **digests, fold=1, test_subset="A"))
+    plain, folded = load(tmp_path / "1"), load(tmp_path / "1", is_folded=True)
+    patches = generator.integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
+    np.testing.assert_allclose(folded.classify(patches), plain.classify(patches), rtol=1e-4, atol=1e-6)
+    for received, expected in zip(folded.localise(patches), plain.localise(patches), strict=True):
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
+    assert folded.classify(patches[:0]).shape == (0,)
+    assert folded.localise(patches[:0])[1].shape == (0, 1, 1)
+    np.testing.assert_array_equal(folded.cell_centres_px, plain.cell_centres_px)
