@@ -4,6 +4,7 @@ Results go to stdout, everything else to stderr. A fault that is not ours ends w
 """
 
 import errno
+import logging
 import math
 import os
 import sys
@@ -30,6 +31,7 @@ class UserErrorGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; the user's faults and the system's become lines and exit code 1."""
+        _quiet_dicom()
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -39,6 +41,15 @@ class UserErrorGroup(click.Group):
             for line in lines:
                 echo(f"error: {line}", err=True)
             ctx.exit(1)
+
+
+def _quiet_dicom() -> None:
+    """Keeps the logs of the DICOM packages, which repeat values of headers, from handlers that others give the root."""
+    for name in ("pydicom", "pynetdicom", "highdicom"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
 
 
 def fault_lines(error: Exception) -> list[str]:

@@ -1,9 +1,11 @@
 """Faults that are the user's or the system's leave as lines, and nothing that is printed commands a terminal."""
 
 import errno
+import logging
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import click
@@ -108,3 +110,27 @@ def test_off_a_terminal_progress_is_a_line_a_minute(
         "reading images: 8 of 10, about 1 min left\n"
         "reading images: 10\n"
     )
+
+
+@pytest.mark.parametrize("name", ["pydicom", "pynetdicom.transport", "highdicom.base"])
+def test_logs_of_the_dicom_packages_are_not_printed_even_where_the_root_has_a_handler(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger(name.partition(".")[0])
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "handlers", [])
+    printed = StringIO()
+    handler = logging.StreamHandler(printed)
+
+    @click.command()
+    def command() -> None:
+        logging.getLogger().addHandler(handler)
+        logging.getLogger(name).error("Invalid value for VR DA: '19600102'")
+        logging.getLogger("another").error("is printed")
+
+    try:
+        result = CliRunner().invoke(UserErrorGroup(commands={"command": command}), ["command"])
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert printed.getvalue() == "is printed\n"
+    assert "1960" not in result.output

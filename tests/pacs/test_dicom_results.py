@@ -128,8 +128,14 @@ class TestAllResults:
             assert str(result.PatientName) == name
 
     def test_odd_headers_are_taken_as_they_are_and_nothing_of_them_is_logged(
-        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+        self,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        capfd: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        for name in ("pydicom", "highdicom"):  # a command that ran before may have turned them off
+            monkeypatch.setattr(logging.getLogger(name), "propagate", True)
         caplog.set_level(logging.DEBUG)
         path = write_source(
             tmp_path / "source.dcm",
