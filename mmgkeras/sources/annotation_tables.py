@@ -4,7 +4,6 @@ Owns how such a table becomes rows that know where they stand; what its columns 
 """
 
 import csv
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pandas as pd
-from xlrd import XLRDError
+from python_calamine import CalamineError
 
 from mmgkeras.errors import InputError, shown
 from mmgkeras.schema import Laterality
@@ -23,19 +22,7 @@ _T = TypeVar("_T")
 SIDES: Final[dict[str, Laterality]] = {"L": "L", "R": "R"}
 """For `Row.one_of`: the breast as most tables write it."""
 _LONGEST_FIELD: Final = 2**31 - 1
-_ENGINES: Final = {".xlsx": "openpyxl", ".xls": "xlrd"}
-_WORKBOOK_FAULTS: Final = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    SyntaxError,
-    EOFError,
-    AttributeError,
-    AssertionError,
-    zipfile.BadZipFile,
-    XLRDError,
-)
+_WORKBOOKS: Final = (".xlsx", ".xls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +77,7 @@ def read_rows(
     Raises:
         InputError: if it cannot be read, or lacks a column.
     """
-    if path.suffix.lower() in _ENGINES:
+    if path.suffix.lower() in _WORKBOOKS:
         header, lines = _workbook_lines(path, sheet=sheet, header_row=header_row)
         place = f"{path}: sheet {sheet!r}" if isinstance(sheet, str) else str(path)
         line = f"{place}, row "
@@ -157,11 +144,12 @@ def _csv_lines(path: Path) -> tuple[list[str], _Lines]:
 
 def _workbook_lines(path: Path, *, sheet: str | int, header_row: int) -> tuple[list[str], _Lines]:
     """The names of a sheet's columns; the number of each row, from 1, and its fields."""
-    engine: Any = _ENGINES[path.suffix.lower()]
     header: Any = header_row - 1
     try:
-        frame = pd.read_excel(path, sheet_name=sheet, header=header, dtype=str, keep_default_na=False, engine=engine)
-    except _WORKBOOK_FAULTS as error:
+        frame = pd.read_excel(
+            path, sheet_name=sheet, header=header, dtype=str, keep_default_na=False, engine="calamine"
+        )
+    except (OSError, ValueError, CalamineError) as error:
         raise InputError(f"{path}: sheet {sheet!r} cannot be read: {shown(str(error))}") from error
     names = [str(column).strip() for column in frame.columns]
     values = ([str(value).strip() for value in row] for row in frame.itertuples(index=False, name=None))

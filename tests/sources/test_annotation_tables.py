@@ -1,0 +1,82 @@
+"""Tables of other people's data sets."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmgkeras.errors import InputError
+from mmgkeras.sources.annotation_tables import read_rows
+from mmgkeras.sources.data_set import ImportReport
+
+
+def read(path: Path, *columns: str, report: ImportReport | None = None) -> list[tuple[str, dict[str, str]]]:
+    rows = read_rows(path, columns, report=report or ImportReport())
+    return [(row.place.removeprefix(str(path)), dict(row.values)) for row in rows]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_any_delimiter_and_blanks_around_names_and_fields(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(f"\ufeff a {delimiter}b\r\n 1 {delimiter}x y\r\n".encode())
+    assert read(path, "a") == [(":2", {"a": "1", "b": "x y"})]
+
+
+def test_lines_count_newlines_within_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('a,b\n1,"x\n"\n,\n2,y\n')
+    assert read(path, "b") == [(":2", {"a": "1", "b": "x"}), (":5", {"a": "2", "b": "y"})]
+
+
+def test_latin_letters_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes("a\nMühle\n".encode("latin-1"))
+    assert read(path, "a") == [(":2", {"a": "Mühle"})]
+
+
+def test_row_of_another_length_is_listed(tmp_path: Path) -> None:
+    path, report = tmp_path / "table.csv", ImportReport()
+    path.write_text("a,b\n1,2\n1\n")
+    assert len(read(path, "a", report=report)) == 1
+    assert report.skipped == [f"{path}:3: a row must have 2 fields, as the header has. Received: 1"]
+
+
+def test_sheet_by_number_with_its_header_further_down(tmp_path: Path) -> None:
+    path = tmp_path / "table.XLSX"
+    pd.DataFrame([["title", ""], ["a", "b"], ["1", "2"]]).to_excel(
+        tmp_path / "table.xlsx", index=False, header=False, engine="openpyxl"
+    )
+    (tmp_path / "table.xlsx").rename(path)
+    rows = read_rows(path, ("a",), report=ImportReport(), header_row=2)
+    assert [(row.place, row["b"]) for row in rows] == [(f"{path}, row 3", "2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must have a header and rows. Received: an empty file"),
+        ("a,b\n1,2\n", "must have the columns c too. Received: 'a, b'"),
+        ('c\n"1\n', ":2: is not CSV"),
+    ],
+)
+def test_file_that_is_no_such_table_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read(tmp_path / "table.csv", "c")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"table\.csv: cannot be read"):
+        read(tmp_path / "table.csv", "c")
+
+
+def test_numbers_and_words_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n1.5,yes\n")
+    (row,) = read_rows(path, ("a", "b"), report=ImportReport())
+    assert (row.number("a"), row.one_of("b", {"yes": True})) == (1.5, True)
+    with pytest.raises(InputError, match=r"b must be a number\. Received: 'yes'"):
+        row.number("b")
+    with pytest.raises(InputError, match=r"a must be one of yes, no\. Received: '1\.5'"):
+        row.one_of("a", {"yes": True, "no": False})
