@@ -30,6 +30,36 @@ _DATA_SETS: Final = {
         'the images, "Radiology manual annotations.xlsx" and "Radiology_hand_drawn_segmentations_v2.csv". The '
         "outlines have no class: those that may be something else than calcification become regions of kind other",
     ),
+    "cbis-ddsm": _DataSet(
+        "CBIS-DDSM",
+        "films with a mask of each calcification or mass.",
+        "the case lists (CSV) and the images and masks, as DICOM, PNG or JPEG",
+    ),
+    "inbreast": _DataSet(
+        "INbreast",
+        "digital images, each calcification marked.",
+        "INbreast.csv or INbreast.xls, AllDICOMs and AllXML",
+    ),
+    "vindr-mammo": _DataSet(
+        "VinDr-Mammo",
+        "20,000 images with boxes around findings.",
+        "finding_annotations.csv and the folder images",
+    ),
+    "cmmd": _DataSet(
+        "CMMD",
+        "5,202 images, findings told by breast.",
+        "CMMD_clinicaldata_revision.xlsx and the DICOM files",
+    ),
+    "bmcd": _DataSet(
+        "BMCD",
+        "pairs of images, each calcification marked.",
+        "the folders Normal_cases and Suspicious_cases",
+    ),
+    "rsna": _DataSet(
+        "RSNA",
+        "54,706 images, cancer told by breast.",
+        "train.csv and the folder train_images",
+    ),
     "mini-mias": _DataSet(
         "mini-MIAS",
         "322 films with circles around their findings.",
