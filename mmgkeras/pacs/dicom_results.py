@@ -57,6 +57,8 @@ _FORMATS: Final = {"DA": ["%Y%m%d"], "TM": ["%H", "%H%M", "%H%M%S", "%H%M%S.%f"]
 _LONGEST_TEXT: Final = 1024
 """Characters of a short text, ST."""
 _NEEDED: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_LOSSY: Final = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+"""What stays true of everything that is derived from an image: PS3.3, C.7.6.1.1.5."""
 _BLANK: Final = (
     "PatientID",
     "PatientName",
@@ -251,7 +253,7 @@ def _segmentation(reading: Reading) -> Segmentation:
 def _report(reading: Reading) -> SOPClass:
     """A Mammography CAD SR."""
     record = reading.single.mammogram.record
-    is_told = reading.single.side_from in ("the header", "the option")
+    is_told = reading.single.side_from not in ("the name", "the pixels")
     made = SOPClass(
         study_instance_uid=reading.source.StudyInstanceUID,
         sop_class_uid=MammographyCADSRStorage,
@@ -323,13 +325,16 @@ def _told(made: _D, source: Dataset) -> _D:
     known.update(source)
     known.SOPClassUID = DigitalMammographyXRayImageStorageForPresentation  # by which highdicom knows the modules
     made.copy_patient_and_study_information(known)
-    for element in made:
+    for element in list(made):
         if element.VR in _FORMATS and element.value and not _is_valid(str(element.value), _FORMATS[element.VR]):
-            element.value = None
+            made.add_new(element.tag, element.VR, None)  # its own: the other is the source's too
     if "SpecificCharacterSet" in source:
         made["SpecificCharacterSet"] = source["SpecificCharacterSet"]
     if "Rows" in made:
         made.PatientOrientation = source.get("PatientOrientation")
+        for keyword in _LOSSY:
+            if source.get(keyword):
+                made[keyword] = source[keyword]
     return made
 
 

@@ -1,11 +1,13 @@
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
 
+from mmgkeras.images.single import SideFrom
 from mmgkeras.inference.detection import Mark
 from mmgkeras.pacs.cad_report import centre, outline
 from mmgkeras.pacs.dicom_results import build_results
@@ -130,6 +132,16 @@ class TestImageLibrary:
         assert values(report, "Image View") == ["cranio-caudal"]
         assert values(report, "Patient Orientation Row") + values(report, "Patient Orientation Column") == ["A", "R"]
         assert [item.Date for item in named(report, "Study Date")] == ["20250304"]
+
+    @pytest.mark.parametrize(
+        ("side_from", "told"),
+        [("the header", 1), ("the option", 1), ("the table", 1), ("the name", 0), ("the pixels", 0)],
+    )
+    def test_a_side_that_was_estimated_is_not_told(self, source: Path, side_from: SideFrom, told: int) -> None:
+        reading = reading_of(source, patches={})
+        reading = replace(reading, single=replace(reading.single, side_from=side_from))
+        report = build_results(reading, kinds=["sr"])["sr"]
+        assert values(report, "Image Laterality") == ["Left breast"] * told
 
     def test_what_the_header_does_not_tell_is_not_there(self, tmp_path: Path) -> None:
         missing = dict.fromkeys(["ViewCodeSequence", "PatientOrientation", "ImageLaterality"])

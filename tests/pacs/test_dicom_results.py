@@ -186,6 +186,30 @@ class TestAllResults:
         for result in build_results(reading_of(path, patches=TWO)).values():
             assert str(result[keyword].value or "") == (value if stays else "")
 
+    def test_the_header_of_the_source_is_not_changed(self, tmp_path: Path) -> None:
+        reading = reading_of(write_source(tmp_path / "source.dcm", PatientBirthDate="00000000"), patches=TWO)
+        before = reading.source.to_json()
+        build_results(reading)
+        assert reading.source.to_json() == before
+        assert reading.source.PatientBirthDate == "00000000"
+
+    @pytest.mark.parametrize(
+        "lossy",
+        [
+            {
+                "LossyImageCompression": "01",
+                "LossyImageCompressionRatio": 7,
+                "LossyImageCompressionMethod": "ISO_10918_1",
+            },
+            {"LossyImageCompression": "00"},
+        ],
+    )
+    def test_images_say_that_their_source_was_compressed_with_loss(self, tmp_path: Path, lossy: dict[str, Any]) -> None:
+        results = build_results(reading_of(write_source(tmp_path / "source.dcm", **lossy), patches=TWO))
+        for kind in ("sc", "seg"):
+            assert {keyword: results[kind][keyword].value for keyword in lossy} == lossy
+        assert "LossyImageCompression" not in results["sr"]
+
     def test_an_instance_number_that_is_none_becomes_1(self, tmp_path: Path) -> None:
         path = write_source(tmp_path / "source.dcm", InstanceNumber=["3", "4"])
         assert [result.InstanceNumber for result in build_results(reading_of(path, patches=TWO)).values()] == [1] * 3
@@ -220,8 +244,13 @@ class TestAllResults:
             {"ViewCodeSequence": None, "PatientOrientation": None},
             {"FrameOfReferenceUID": "1.2.99", "PositionReferenceIndicator": ""},
             {"PatientBirthDate": "00000000", "PatientName": None, "PatientID": None, "StudyDate": None},
+            {
+                "LossyImageCompression": "01",
+                "LossyImageCompressionRatio": 7,
+                "LossyImageCompressionMethod": "ISO_10918_1",
+            },
         ],
-        ids=["left", "right", "MONOCHROME1", "no view", "frame of reference", "no patient"],
+        ids=["left", "right", "MONOCHROME1", "no view", "frame of reference", "no patient", "lossy"],
     )
     def test_dciodvfy_finds_no_error(
         self, tmp_path: Path, program: Callable[[str], str], attributes: dict[str, Any]
