@@ -9,7 +9,7 @@ to.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,13 +62,15 @@ def mark_pixels(
         ValueError: if the activation is not that of the score map's patches.
         InputError: if a region of the truth cannot be drawn on the image.
     """
-    canvas = np.repeat(to_eight_bits(pixels)[..., None], 3, axis=2).astype(np.float32)
+    gray = to_eight_bits(pixels)[..., None]
+    # Only where one mark may be drawn on another must what lies below it not be rounded.
+    canvas: NDArray[Any] = np.repeat(gray if truth is None else gray.astype(np.float32), 3, axis=2)
     width_px = line_width(pixels.shape)
     _draw_scores(canvas, score_map, threshold=threshold, activation=activation, width_px=width_px)
     if truth is not None:
         _draw_unknown(canvas, score_map.grid, truth.labels, width_px=width_px)
         _draw_truth(canvas, score_map.grid, truth, width_px=width_px)
-    return np.rint(canvas).astype(np.uint8)
+    return canvas if truth is None else np.rint(canvas).astype(np.uint8)
 
 
 def to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
@@ -107,7 +109,7 @@ def dashes(shape: tuple[int, int], *, length_px: int) -> NDArray[np.bool_]:
 
 
 def _draw_scores(
-    canvas: NDArray[np.float32],
+    canvas: NDArray[Any],
     score_map: ScoreMap,
     *,
     threshold: float,
@@ -127,13 +129,48 @@ def _draw_scores(
         marks = ndimage.label(is_marked)[0]
     cells = None
     if activation is not None:
-        cells = enlarge(cell_strengths(grid, activation, is_marked=is_marked, parts=marks.astype(np.int64)), shape)
-    is_marked, strengths, parts = (enlarge(values, shape) for values in (is_marked, strengths, parts))
-    is_line = _edges(parts, width_px=width_px) & is_marked
+        cells = cell_strengths(grid, activation, is_marked=is_marked, parts=marks.astype(np.int64))
+    # Mark by mark: the lines of one end where it ends, and most of a mammogram is not marked.
+    components, _ = ndimage.label(is_marked)
+    for number, window in enumerate(ndimage.find_objects(components), start=1):
+        place = _enlarged(window, components.shape, shape)
+        inside = np.ix_(*(np.arange(part.start, part.stop) * size // length for part, size, length in place))
+        seen = np.s_[place[0][0], place[1][0]]
+        _draw_mark(
+            canvas[seen],
+            components[inside] == number,
+            strengths=strengths[inside],
+            parts=parts[inside],
+            cells=None if cells is None else cells[inside],
+            width_px=width_px,
+        )
+
+
+def _enlarged(
+    window: tuple[slice, slice], sizes: tuple[int, ...], shape: tuple[int, int]
+) -> list[tuple[slice, int, int]]:
+    """Along rows and columns: pixels of an image (H, W) on a window of a grid, and the lengths of grid and image."""
+    return [
+        (slice(-(-part.start * length // size), -(-part.stop * length // size)), size, length)
+        for part, size, length in zip(window, sizes, shape, strict=True)
+    ]
+
+
+def _draw_mark(
+    canvas: NDArray[Any],
+    is_marked: NDArray[np.bool_],
+    *,
+    strengths: NDArray[np.float32],
+    parts: NDArray[np.floating],
+    cells: NDArray[np.float32] | None,
+    width_px: int,
+) -> None:
+    """Tints and outlines one connected mark in the window around it."""
+    is_line = _edges(np.where(is_marked, parts, 0), width_px=width_px) & is_marked
     low, high = np.array([TINT_OPACITY, LINE_OPACITY]).T
     opacity = low[0] + strengths * (high[0] - low[0])
     if cells is not None:
-        is_peak = cells > 0.5
+        is_peak = is_marked & (cells > 0.5)
         is_cell_line = _edges(is_peak, width_px=max(1, width_px // 2)) & is_peak
         opacity = np.where(is_cell_line, CELL_LINE_OPACITY, CELL_OPACITY * cells)
     opacity = np.where(is_line, low[1] + strengths * (high[1] - low[1]), opacity)
@@ -202,15 +239,16 @@ def _edges(parts: NDArray[np.floating] | NDArray[np.bool_], *, width_px: int) ->
 
 
 def _blend(
-    canvas: NDArray[np.float32],
+    canvas: NDArray[Any],
     where: NDArray[np.bool_],
     *,
     colour: NDArray[np.float32],
     opacity: NDArray[np.floating] | float,
 ) -> None:
     weight = np.asarray(opacity, dtype=np.float32)
-    below = canvas[where]
-    canvas[where] = below + (colour - below) * (weight[:, None] if weight.ndim else weight)
+    below = canvas[where].astype(np.float32)
+    blended = below + (colour - below) * (weight[:, None] if weight.ndim else weight)
+    canvas[where] = np.rint(blended) if canvas.dtype == np.uint8 else blended
 
 
 def cell_strengths(
@@ -242,8 +280,9 @@ def cell_strengths(
     index = np.arange(1, int(numbers.max()) + 1)
     is_there = np.isin(index, numbers)
     means, peaks = (np.zeros(len(index) + 1, dtype=np.float32) for _ in range(2))
-    means[1:][is_there] = ndimage.mean(pixels, numbers, index[is_there])
-    peaks[1:][is_there] = ndimage.maximum(pixels, numbers, index[is_there])
+    marked, numbered = pixels[is_marked], numbers[is_marked]
+    means[1:][is_there] = ndimage.mean(marked, numbered, index[is_there])
+    peaks[1:][is_there] = ndimage.maximum(marked, numbered, index[is_there])
     above, room = pixels - means[numbers], (peaks - means)[numbers]
     # A mean of equal floats may differ from them in the last bits, which must not become the whole scale.
     np.divide(above, room, out=strengths, where=is_marked & (room > 1e-4 * np.abs(peaks[numbers])))
