@@ -8,6 +8,7 @@ import click
 
 from .check import check
 from .console import UserErrorGroup
+from .convert import convert
 from .crossval import crossval
 from .evaluate import evaluate
 from .fit import fit
@@ -43,9 +44,10 @@ COMMANDS: tuple[click.Command, ...] = (
     overlay,
     report,
     threshold,
+    convert,
     serve,
-    listen,
     serve_config,
+    listen,
 )
 for _command in (*COMMANDS, export):
     main.add_command(_command)
