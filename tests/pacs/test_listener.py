@@ -15,6 +15,7 @@ from pynetdicom.sop_class import (
 )
 
 from mmgkeras.errors import InputError
+from mmgkeras.inference.predict import predict
 from mmgkeras.pacs import listener as module
 from mmgkeras.pacs.listener import ListenOptions, listen
 from mmgkeras.pacs.peer import Peer
@@ -119,6 +120,22 @@ def test_marks_of_an_image_arrive_at_the_archive_and_nothing_stays(
     until(lambda: f"{key}: SC, SEG, SR sent to {archive.peer}" in running.lines)
     for word in ("SECRET", "Doe", "Jane", "1.2.3", "19600102"):
         assert word not in running.log
+
+
+def test_the_results_are_those_of_predict(
+    start: Callable[..., Running], archive: Archive, tmp_path: Path, deep_model_path: Path
+) -> None:
+    source = write_source(tmp_path / "source.dcm")
+    start().store(source)
+    predict([source], out=tmp_path / "out", models=[deep_model_path], threshold=0.01, dicom_out=tmp_path / "results")
+    until(lambda: len(archive.received) == 3)
+    for received in archive.received:
+        kind = {"OT": "sc", "SEG": "seg", "SR": "sr"}[received.Modality]
+        written = dcmread(tmp_path / "results" / f"source-{kind}.dcm")
+        assert (received.SOPInstanceUID, received.SeriesInstanceUID) == (
+            written.SOPInstanceUID,
+            written.SeriesInstanceUID,
+        )
 
 
 def test_compressed_images_of_one_association_are_marked_one_after_the_other(
