@@ -143,6 +143,29 @@ for _word, _data_set in _DATA_SETS.items():
 
 
 @import_.command(
+    "table",
+    epilog="Example: mmgkeras import table scans --mapping scans.toml --out data/scans",
+    short_help="Your own files: CSV, COCO, YOLO, VOC, LabelMe or VIA.",
+)
+@click.argument("source", metavar="DIR", type=PATH)
+@click.option("--mapping", type=PATH, required=True, help="TOML file that says what your names and words mean.")
+@click.option("--out", type=PATH, required=True, help="Data folder to write.")
+@click.option("--overwrite", is_flag=True, help="Replace images.csv and regions.csv in the data folder.")
+@click.pass_context
+def table(ctx: click.Context, source: Path, *, mapping: Path, out: Path, overwrite: bool) -> None:
+    """Turn images and annotations of your own below DIR into a data folder, by a mapping.
+
+    The mapping says which files are images, where patient, side and view stand (in paths, a table or DICOM headers),
+    and which labels are calcifications, cluster regions or something else: see docs/data_sets.md. Images are not
+    copied. A row or image that could not be used although it should is listed, with exit code 1.
+    """
+    from mmgkeras.sources.mapped_table import read_mapped_table, read_mapping
+
+    read = partial(read_mapped_table, mapping=read_mapping(mapping))
+    _import(ctx, "your images", read, source=source, out=out, inputs=[mapping], overwrite=overwrite)
+
+
+@import_.command(
     "dicom",
     epilog="Example: mmgkeras import dicom export --out data/hospital",
     short_help="DICOM: the mammograms of a folder or DICOMDIR, without names.",

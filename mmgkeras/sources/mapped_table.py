@@ -1,0 +1,293 @@
+"""Anyone's images and annotations, by a mapping in TOML that says what their names and words mean.
+
+Owns the mapping, which docs/data_sets.md explains, and how it makes rows of images.csv; how regions are written in
+the formats of annotation tools is `annotation_formats`'.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from mmgkeras.errors import InputError, InputFaultsError, shown
+from mmgkeras.images import ImageFacts
+from mmgkeras.json_files import Text, describe_fault, read_limited
+from mmgkeras.progress import Track
+from mmgkeras.schema import ANNOTATIONS, LATERALITIES, SIDES, VIEWS, ImageRecord, Kind, Region, Shape
+from mmgkeras.sources.annotation_formats import FORMATS, Annotation
+from mmgkeras.sources.annotation_tables import Row, read_rows
+from mmgkeras.sources.data_set import ImportReport, image_files, read_all_facts
+from mmgkeras.tables import IMAGE_COLUMNS
+from mmgkeras.tables.rows import finite
+
+_T = TypeVar("_T")
+_MAX_BYTES: Final = 64 * 1024
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "laterality": LATERALITIES,
+    "view": VIEWS,
+    "annotation": ANNOTATIONS,
+    "chest_wall": SIDES,
+}
+_NUMBERS: Final = ("spacing_mm", "age")
+_DEFAULTS: Final = {
+    "image_id": "{file}",
+    "laterality": "{dicom_laterality}",
+    "view": "{dicom_view}",
+    "spacing_mm": "{dicom_spacing_mm}",
+    "vendor": "{dicom_vendor}",
+}
+_NEEDED: Final = ("image_id", "patient_id", "laterality", "view", "annotation")
+_WORD: Final = re.compile(r"\{(\w+)\}")
+_COLUMNS: Final = tuple(name for name in IMAGE_COLUMNS if name != "path")
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from error
+    return text
+
+
+def _columns(values: dict[str, _T]) -> dict[str, _T]:
+    if unknown := [name for name in values if name not in _COLUMNS]:
+        raise ValueError(f"must have columns of images.csv: {', '.join(_COLUMNS)}. Received: {shown(unknown[0])}")
+    return values
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class CsvColumns(_Section):
+    """Which columns of a CSV file have a region: its image, its label, and one of the shapes."""
+
+    image: Text
+    label: Text | None = None
+    box: list[Text] = Field(default=[], min_length=4, max_length=4)
+    circle: list[Text] = Field(default=[], min_length=3, max_length=3)
+    point: list[Text] = Field(default=[], min_length=2, max_length=2)
+
+
+class ImageMapping(_Section):
+    """A mapping: which files are images and annotations, and what their names and words mean."""
+
+    images: Text = "**/*"
+    pattern: Annotated[Text, AfterValidator(_pattern)] = ""
+    table: Text | None = None
+    table_image: Text | None = None
+    annotations: Text | None = None
+    format: Literal["csv", "coco", "yolo", "voc", "labelme", "via"] | None = None
+    image: Annotated[dict[str, Text], AfterValidator(_columns)]
+    words: Annotated[dict[str, dict[str, Text]], AfterValidator(_columns)] = {}
+    kinds: dict[str, Kind] = {}
+    csv: CsvColumns | None = None
+
+
+def read_mapping(path: Path) -> ImageMapping:
+    """The mapping of a TOML file.
+
+    Raises:
+        InputError: if it cannot be read or is not TOML.
+        InputFaultsError: for unknown keys, and values that are not allowed.
+    """
+    try:
+        values = tomllib.loads(read_limited(path, max_bytes=_MAX_BYTES).decode())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not TOML: {error}") from error
+    try:
+        mapping = ImageMapping.model_validate(values)
+    except ValidationError as error:
+        raise InputFaultsError([f"{path}: {_line(fault)}" for fault in error.errors()]) from error
+    faults = [f"image.{name} is missing" for name in ("patient_id", "annotation") if name not in mapping.image]
+    if (mapping.annotations is None) != (mapping.format is None):
+        faults.append("annotations and format must be given together")
+    if (mapping.table is None) != (mapping.table_image is None):
+        faults.append("table and table_image must be given together")
+    if mapping.format == "csv" and mapping.csv is None:
+        faults.append("csv is missing: format csv needs the columns of image and box, circle or point")
+    if faults:
+        raise InputFaultsError([f"{path}: {fault}" for fault in faults])
+    return mapping
+
+
+def _line(fault: ErrorDetails) -> str:
+    """What is wrong with a key; for an unknown one, which is nearest."""
+    if fault["type"] != "extra_forbidden":
+        return describe_fault(fault)
+    *parents, key = map(str, fault["loc"])
+    fields = list((CsvColumns if parents else ImageMapping).model_fields)
+    near = difflib.get_close_matches(key, fields, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(fields)}"
+    return f"{'.'.join([*parents, key])}: no such key; {hint}"
+
+
+def read_mapped_table(source: Path, report: ImportReport, track: Track, *, mapping: ImageMapping) -> None:
+    """Takes the images below `source` that a mapping names, and their regions.
+
+    Raises:
+        InputError: if a file is missing or cannot be read, or no image is found.
+    """
+    wanted = set(source.glob(mapping.images))
+    files = {path.relative_to(source).as_posix(): path for path in image_files(source) if path in wanted}
+    if not files:
+        raise InputError(f"{source}: must hold images {mapping.images}. Received: none")
+    facts = read_all_facts(files, report, track)
+    rows = _read_table(source, mapping, files, report)
+    ids: dict[str, str] = {}
+    for name, fact in facts.items():
+        with report.skipping(str(files[name])):
+            if mapping.table is not None and name not in rows:
+                raise InputError(f"has no row in {mapping.table}")
+            fields = _fields(name, path=files[name], facts=fact, mapping=mapping, row=rows.get(name))
+            record = _record(files[name], fields, mapping)
+            if record.image_id in ids.values():
+                raise InputError(f"image_id must be unique. Received: {shown(record.image_id)} again")
+            ids[name] = record.image_id
+            report.records.append(record)
+    _place_regions(source, mapping, facts=facts, ids=ids, report=report)
+    report.count("images", report.images_of())
+    for kind in ("calcification", "cluster", "other"):
+        report.count(f"regions of kind {kind}", f"{report.num_of_kind(kind):,}")
+
+
+def _names(files: Mapping[str, object]) -> dict[str, str]:
+    """The path below the folder of each image by all that an annotation may call it: path, name, name without ending.
+
+    What two images are called stands for none of them.
+    """
+    named: dict[str, set[str]] = {}
+    for path in files:
+        name = path.rpartition("/")[2]
+        for called in {path, path.rpartition(".")[0], name, name.rpartition(".")[0]}:
+            named.setdefault(called, set()).add(path)
+    return {called: next(iter(paths)) for called, paths in named.items() if len(paths) == 1}
+
+
+def _found(called: str, names: Mapping[str, str]) -> str:
+    path = called.strip().replace("\\", "/").removeprefix("./")
+    for name in (path, path.rpartition("/")[2], path.rpartition("/")[2].rpartition(".")[0]):
+        if name in names:
+            return names[name]
+    raise InputError(f"the image must be one of the folder's, and one alone. Received: {shown(called)}")
+
+
+def _read_table(source: Path, mapping: ImageMapping, files: Mapping[str, Path], report: ImportReport) -> dict[str, Row]:
+    """The row of each image."""
+    if mapping.table is None or mapping.table_image is None:
+        return {}
+    names = _names(files)
+    rows: dict[str, Row] = {}
+    for row in read_rows(source / mapping.table, [mapping.table_image], report=report):
+        with report.skipping(row.place):
+            rows.setdefault(_found(row[mapping.table_image], names), row)
+    return rows
+
+
+def _fields(name: str, *, path: Path, facts: ImageFacts, mapping: ImageMapping, row: Row | None) -> dict[str, str]:
+    """What may stand in {} for an image."""
+    header = facts.header
+    fields = {"file": path.stem.strip(), "folder": path.parent.name}
+    for key in ("patient", "laterality", "view", "spacing_mm", "vendor"):
+        value = getattr(header, key) if header else None
+        fields[f"dicom_{key}"] = "" if value is None else str(value)
+    if mapping.pattern:
+        match = re.search(mapping.pattern, name)
+        if match is None:
+            raise InputError(f"the pattern must be found in its path. Received: {shown(name)}")
+        fields |= {key: value or "" for key, value in match.groupdict().items()}
+    if row is not None:
+        fields |= {re.sub(r"\W", "_", key): value for key, value in row.values.items()}
+    return fields
+
+
+def _record(path: Path, fields: Mapping[str, str], mapping: ImageMapping) -> ImageRecord:
+    values: dict[str, object] = {"path": str(path)}
+    for column, template in {**_DEFAULTS, **mapping.image}.items():
+        text = _filled(template, fields)
+        text = mapping.words.get(column, {}).get(text, text).strip()
+        if not text and column in _NEEDED:
+            raise InputError(f"{column} must not be empty; image.{column} is {shown(template)}")
+        if text and column in _CHOICES and text not in _CHOICES[column]:
+            hint = f"[words.{column}] may translate it"
+            raise InputError(f"{column} must be one of {', '.join(_CHOICES[column])}; {hint}. Received: {shown(text)}")
+        number = finite(text) if column in _NUMBERS else None
+        if column in _NUMBERS and text and (number is None or number <= 0):
+            raise InputError(f"{column} must be a number above 0. Received: {shown(text)}")
+        values[column] = number if column in _NUMBERS else text or None
+    return ImageRecord(**values)  # type: ignore[arg-type]
+
+
+def _filled(template: str, fields: Mapping[str, str]) -> str:
+    unknown = [name for name in _WORD.findall(template) if name not in fields]
+    if unknown:
+        raise InputError(f"{{{unknown[0]}}} must be one of {', '.join(fields)}")
+    return _WORD.sub(lambda match: fields[match[1]], template)
+
+
+def _place_regions(
+    source: Path,
+    mapping: ImageMapping,
+    *,
+    facts: Mapping[str, ImageFacts],
+    ids: Mapping[str, str],
+    report: ImportReport,
+) -> None:
+    """Takes the regions of all annotation files."""
+    names = _names(facts)
+    numbers = dict.fromkeys(ids, 0)
+    for one in _annotations(source, mapping, report):
+        with report.skipping(one.source):
+            kind = mapping.kinds.get(one.label) or mapping.kinds.get("*")
+            if kind is None:
+                raise InputError(f"[kinds] must name the label, or *. Received: {shown(one.label)}")
+            name = _found(one.image, names)
+            if name not in ids:
+                raise InputError(f"its image {name} was not taken")
+            numbers[name] += 1
+            points = one.points
+            if one.is_relative:
+                height, width = facts[name][:2]
+                points = tuple((row * height - 0.5, col * width - 0.5) for row, col in points)
+            region = Region(ids[name], f"r{numbers[name]}", kind, one.shape, points)
+            report.place(region, facts[name], source=one.source)
+
+
+def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> Iterator[Annotation]:
+    if mapping.annotations is None or mapping.format is None:
+        return
+    paths = sorted(path for path in source.glob(mapping.annotations) if path.is_file())
+    if not paths:
+        raise InputError(f"{source}: must hold annotations {mapping.annotations}. Received: none")
+    for path in paths:
+        try:
+            if mapping.format == "csv" and mapping.csv is not None:
+                yield from _csv_annotations(path, mapping.csv, report)
+            else:
+                yield from FORMATS[mapping.format](path, report)
+        except InputError as error:
+            report.skipped.append(str(error))
+
+
+def _csv_annotations(path: Path, columns: CsvColumns, report: ImportReport) -> Iterator[Annotation]:
+    """The regions of a CSV file or workbook; rows without numbers are of images without a region."""
+    shapes: dict[Shape, list[str]] = {"box": columns.box, "circle": columns.circle, "point": columns.point}
+    shape, names = next((pair for pair in shapes.items() if pair[1]), ("box", []))
+    needed = [columns.image, *filter(None, [columns.label]), *names]
+    for row in read_rows(path, needed, report=report):
+        if not any(row[name] for name in names):
+            continue
+        with report.skipping(row.place):
+            first, second, *others = (row.number(name) for name in names)
+            points = [(second, first)]
+            if shape == "box":
+                points.append((others[1], others[0]))
+            elif shape == "circle":
+                points.append((others[0], others[0]))
+            label = row[columns.label] if columns.label else ""
+            yield Annotation(row.place, row[columns.image], label, shape, tuple(points))

@@ -1,0 +1,231 @@
+"""One's own files, by a mapping."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmgkeras.errors import InputError
+from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.sources.data_set import ImportReport, import_data_set
+from mmgkeras.sources.mapped_table import read_mapped_table, read_mapping
+from mmgkeras.tables import read_images, read_regions
+from tests.images.dicom_files import file_of, mammogram
+
+CSV = r"""
+images = "scans/*.png"
+pattern = '(?P<patient>P\d+)_(?P<side>left|right)_(?P<view>CC|MLO)'
+annotations = "boxes.csv"
+format = "csv"
+
+[image]
+patient_id = "{patient}"
+laterality = "{side}"
+view = "{view}"
+annotation = "partial"
+spacing_mm = "0.07"
+
+[words.laterality]
+left = "L"
+right = "R"
+
+[kinds]
+calc = "cluster"
+mass = "other"
+
+[csv]
+image = "ImageName"
+label = "Type"
+box = ["xmin", "ymin", "xmax", "ymax"]
+"""
+BOXES = "ImageName,Type,xmin,ymin,xmax,ymax,reader\n"
+
+
+def scan(source: Path, name: str) -> None:
+    (source / "scans").mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.arange(1200, dtype=np.uint8).reshape(40, 30)).save(source / "scans" / name)
+
+
+def imported(tmp_path: Path, mapping: str, **files: str) -> tuple[ImportReport, dict[str, ImageRecord], list[Region]]:
+    """Of the folder `source`, with files whose names have __ for the dot."""
+    source, out = tmp_path / "source", tmp_path / "out"
+    for name, content in files.items():
+        (source / name.replace("__", ".")).write_text(content)
+    (tmp_path / "mapping.toml").write_text(mapping)
+
+    def read(*arguments: object) -> None:
+        read_mapped_table(*arguments, mapping=read_mapping(tmp_path / "mapping.toml"))  # type: ignore[arg-type]
+
+    report = import_data_set("your images", read, source, out)
+    return report, {one.image_id: one for one in read_images(out / "images.csv")}, read_regions(out / "regions.csv")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    scan(tmp_path / "source", "P1_left_CC.png")
+    scan(tmp_path / "source", "P2_right_MLO.png")
+    return tmp_path / "source"
+
+
+def test_paths_and_a_csv_file_of_boxes(source: Path, tmp_path: Path) -> None:
+    boxes = BOXES + "P1_left_CC,calc,10.5,5,20,15,A\nscans/P1_left_CC.png,mass,1,2,3,4,A\nP2_right_MLO.png,,,,,,B\n"
+    report, records, regions = imported(tmp_path, CSV, boxes__csv=boxes)
+    assert regions == [
+        Region("P1_left_CC", "r1", "cluster", "box", ((5, 10.5), (15, 20))),
+        Region("P1_left_CC", "r2", "other", "box", ((2, 1), (4, 3))),
+    ]
+    assert records["P1_left_CC"] == ImageRecord(
+        image_id="P1_left_CC",
+        path="../source/scans/P1_left_CC.png",
+        patient_id="P1",
+        laterality="L",
+        view="CC",
+        annotation="partial",
+        spacing_mm=0.07,
+    )
+    assert records["P2_right_MLO"].laterality == "R"
+    assert report.skipped == []
+
+
+def test_a_table_of_images_says_what_paths_do_not(source: Path, tmp_path: Path) -> None:
+    mapping = """
+        table = "scans.csv"
+        table_image = "file name"
+        [image]
+        image_id = "{folder}-{file}"
+        patient_id = "{Patient_ID}"
+        laterality = "{side}"
+        view = "{projection}"
+        annotation = "none"
+        pathology = "{finding}"
+        age = "{age}"
+    """
+    table = "file name;Patient ID;side;projection;finding;age\nP1_left_CC;7;L;CC;normal;51\n"
+    report, records, regions = imported(tmp_path, mapping, scans__csv=table)
+    record = records["scans-P1_left_CC"]
+    assert (record.patient_id, record.view, record.age, record.is_called_normal) == ("7", "CC", 51.0, True)
+    assert regions == []
+    (line,) = report.skipped
+    assert line.endswith("P2_right_MLO.png: has no row in scans.csv")
+
+
+def test_dicom_headers_say_side_view_and_spacing(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    stored = np.linspace(0, 4095, 600).reshape(30, 20).astype(np.int64)
+    data = file_of(mammogram(stored, ImageLaterality="R", ViewPosition="MLO", ImagerPixelSpacing=[0.1, 0.1]))
+    (tmp_path / "source" / "x.dcm").write_bytes(data)
+    mapping = '[image]\npatient_id = "{dicom_patient}"\nannotation = "none"\n'
+    _, records, _ = imported(tmp_path, mapping)
+    record = records["x"]
+    assert (record.patient_id, record.laterality, record.view, record.spacing_mm) == ("4711", "R", "MLO", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "shape", "points"),
+    [
+        ('circle = ["x", "y", "r"]', "10,5,2", "circle", ((5, 10), (2, 2))),
+        ('point = ["x", "y"]', "10,5,", "point", ((5, 10),)),
+    ],
+)
+def test_circles_and_points_of_a_csv_file(
+    source: Path, tmp_path: Path, columns: str, cells: str, shape: str, points: object
+) -> None:
+    mapping = CSV.replace('box = ["xmin", "ymin", "xmax", "ymax"]', columns).replace(
+        'calc = "cluster"', '"*" = "cluster"'
+    )
+    mapping = mapping.replace('label = "Type"\n', "")
+    _, _, (region,) = imported(tmp_path, mapping, boxes__csv=f"ImageName,x,y,r\nP1_left_CC,{cells}\n")
+    assert (region.kind, region.shape, region.points) == ("cluster", shape, points)
+
+
+def test_yolo_files_beside_the_images(source: Path, tmp_path: Path) -> None:
+    (source / "labels").mkdir()
+    (source / "labels" / "P1_left_CC.txt").write_text("0 0.5 0.5 0.1 0.2\n")
+    (source / "labels" / "P2_right_MLO.txt").write_text("")
+    mapping = CSV.replace('"boxes.csv"', '"labels/*.txt"').replace('"csv"', '"yolo"').replace("calc =", '"0" =')
+    _, _, (region,) = imported(tmp_path, mapping.partition("[csv]")[0])
+    assert region.kind == "cluster"
+    assert np.allclose(region.points, ((15.5, 13), (23.5, 16)))
+
+
+def test_coco(source: Path, tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "P2_right_MLO.png"}],
+        "categories": [{"id": 1, "name": "calc"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [10, 5, 3, 3]}],
+    }
+    mapping = CSV.replace('"boxes.csv"', '"c.json"').replace('"csv"', '"coco"').partition("[csv]")[0]
+    _, _, (region,) = imported(tmp_path, mapping, c__json=json.dumps(content))
+    assert region == Region("P2_right_MLO", "r1", "cluster", "box", ((4.5, 9.5), (7.5, 12.5)))
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("P9,calc,1,2,3,4,A", "boxes.csv:2: the image must be one of the folder's, and one alone. Received: 'P9'"),
+        ("P1_left_CC,lump,1,2,3,4,A", "boxes.csv:2: [kinds] must name the label, or *. Received: 'lump'"),
+        ("P1_left_CC,calc,1,2,3,x,A", "boxes.csv:2: ymax must be a number. Received: 'x'"),
+        ("P1_left_CC,calc,50,50,60,60,A", "must overlap the image of 40 rows and 30 columns"),
+        ("P1_left_CC,calc", "boxes.csv:2: a row must have 7 fields"),
+    ],
+)
+def test_row_at_fault_is_listed(source: Path, tmp_path: Path, row: str, expected: str) -> None:
+    report, records, regions = imported(tmp_path, CSV, boxes__csv=f"{BOXES}{row}\n")
+    (line,) = report.skipped
+    assert expected in line
+    assert (len(records), regions) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('left = "L"\n', "", "laterality must be one of L, R; [words.laterality] may translate it. Received: 'left'"),
+        ('"0.07"', '"wide"', "spacing_mm must be a number above 0. Received: 'wide'"),
+        ('"{patient}"', '"{person}"', "{person} must be one of file, folder, dicom_patient"),
+        ("P\\d+", "P1", "the pattern must be found in its path. Received: 'scans/P2_right_MLO.png'"),
+        ('annotation = "partial"', 'annotation = "partial"\nimage_id = "x"', "image_id must be unique. Received: 'x'"),
+        ('laterality = "{side}"', 'laterality = ""', "laterality must not be empty"),
+    ],
+)
+def test_image_at_fault_is_listed(source: Path, tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in CSV
+    scan(source, "P3_right_CC.png")
+    try:
+        skipped = imported(tmp_path, CSV.replace(old, new), boxes__csv=BOXES)[0].skipped
+    except InputError as error:
+        skipped = str(error).splitlines()
+    assert [line for line in skipped if expected in line]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [
+        ("images =", "is not TOML"),
+        ("[image]\n", "image.patient_id is missing"),
+        (CSV.replace("pattern", "patern"), "patern: no such key; did you mean pattern?"),
+        (CSV.replace("label =", "lable ="), "csv.lable: no such key; did you mean label?"),
+        (CSV.replace("(?P<patient>", "(?P<patient"), "pattern: must be a regular expression"),
+        (CSV.replace('view = "{view}"', 'vew = "{view}"'), "image: must have columns of images.csv: image_id"),
+        (CSV.replace('"cluster"', '"calc"'), "kinds.calc"),
+        (CSV.replace('format = "csv"\n', ""), "annotations and format must be given together"),
+        (CSV.partition("[csv]")[0], "csv is missing: format csv needs the columns"),
+        (CSV.replace('"csv"', '"pickle"'), "format"),
+        (CSV.replace('["xmin", "ymin", "xmax", "ymax"]', '["xmin"]'), "csv.box"),
+    ],
+)
+def test_mapping_at_fault_is_refused_with_its_key(tmp_path: Path, mapping: str, expected: str) -> None:
+    (tmp_path / "mapping.toml").write_text(mapping)
+    with pytest.raises(InputError) as caught:
+        read_mapping(tmp_path / "mapping.toml")
+    assert str(caught.value).startswith(f"{tmp_path / 'mapping.toml'}: ")
+    assert expected in str(caught.value)
+
+
+def test_pattern_without_images_and_annotations_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must hold images none/\*\.png"):
+        imported(tmp_path, CSV.replace("scans/*.png", "none/*.png"), boxes__csv=BOXES)
+    (source / "boxes.csv").unlink()
+    with pytest.raises(InputError, match=r"must hold annotations boxes\.csv\. Received: none"):
+        imported(tmp_path, CSV)
