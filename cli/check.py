@@ -1,5 +1,6 @@
 """`mmgkeras check`: whether a data folder can be used, before anything is made of it."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,32 +12,70 @@ from .console import PATH, echo, track
 if TYPE_CHECKING:
     from mmgkeras.patches.check import DataReport
 
+WARNED = 3
+"""The exit code where nothing is worse than a warning; 2 is click's, for a wrong call."""
 _EXAMPLES = """\b
 Examples:
   mmgkeras check --data data
+  mmgkeras check --data data --out checked --fix
+  mmgkeras check --data data --model saved_models/mine/1
   mmgkeras check --data data --set patches.patch_px=64
 """
 
 
 @click.command(epilog=_EXAMPLES, short_help="Read a whole data folder and say what is wrong with it.")
 @click.option("--data", type=PATH, required=True, help="Folder with images.csv.")
+@click.option("--out", type=PATH, help="Folder for check.html, a page with pictures, and the findings as a table.")
+@click.option("--fix", is_flag=True, help="Write corrected copies of the tables into OUT/fixed: what is certain alone.")
+@click.option("--model", type=PATH, help="A SavedModel whose pixel size the images should have.")
 @click.option("--config", type=PATH, help="TOML file; its [patches] table counts for labels.csv.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.patch_px=64; repeatable.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @click.pass_context
-def check(ctx: click.Context, *, data: Path, config: Path | None, overrides: tuple[str, ...]) -> None:
+def check(
+    ctx: click.Context,
+    *,
+    data: Path,
+    out: Path | None,
+    fix: bool,
+    model: Path | None,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    overwrite: bool,
+) -> None:
     """Read every image and annotation of a data folder, and say what is wrong and what is odd.
 
-    Faults (an image or annotation cannot be used) end with exit code 1; remarks (it can be used, but look) do not.
+    Faults (an image, annotation or row cannot be used) end with exit code 1, warnings (something is probably wrong)
+    with 3, notes with 0.
     """
     from mmgkeras.config import read_config
-    from mmgkeras.patches.check import check_data
+    from mmgkeras.patches.check import check_folder, read_folder
 
-    report = check_data(data, read_config(config, overrides=overrides).patches, track=track)
+    if fix and out is None:
+        raise click.UsageError("--fix needs --out, the folder for the corrected copies.")
+    folder = read_folder(data, read_config(config, overrides=overrides).patches)
+    num_workers = min(os.cpu_count() or 1, 1 + len(folder.records) // 20)
+    report = check_folder(folder, model_mm=_spacing_of(model), num_workers=num_workers, track=track)
     _print(report)
+    if out is not None:
+        from mmgkeras.report.check_page import CHECK_HTML, FIXED, write_check
+
+        for change in write_check(report, out, fix=fix, overwrite=overwrite, track=track):
+            echo(f"fixed: {change}")
+        echo(f"{out / CHECK_HTML}{f', {out / FIXED}' if fix else ''}")
     for fault in report.faults:
         echo(f"error: {fault}", err=True)
-    if report.faults:
-        ctx.exit(1)
+    if report.findings and report.findings[0].severity != "note":
+        ctx.exit(1 if report.faults else WARNED)
+
+
+def _spacing_of(model: Path | None) -> float | None:
+    if model is None:
+        return None
+    from mmgkeras.savedmodel.detector import model_folder
+    from mmgkeras.savedmodel.metadata import read_metadata
+
+    return read_metadata(model_folder(model)).spacing_mm
 
 
 def _print(report: "DataReport") -> None:
@@ -47,9 +86,11 @@ def _print(report: "DataReport") -> None:
     annotations = _counted(Counter(record.annotation for record in report.records))
     echo(f"annotation   {annotations}; {report.num_annotations} regions or patch labels")
     echo(f"chest wall   {_counted(report.sides)} (by the pixels)")
-    for remark in report.remarks:
-        echo(f"remark: {remark}")
-    echo(f"{len(report.faults)} faults, {len(report.remarks)} remarks")
+    for finding in report.findings:
+        if finding.severity != "fault":
+            echo(f"{finding.severity}: {finding}")
+    numbers = (f"{len(report.of(severity))} {severity}s" for severity in ("fault", "warning", "note"))
+    echo(", ".join(numbers))
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -9,7 +9,6 @@ import csv
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,7 +23,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.report import write_report
 from mmgkeras.tables import read_images, read_regions
 from mmgkeras.tables.cells import from_cell
-from mmgkeras.tables.data_tables import IMAGE_COLUMNS, REGION_COLUMNS
+from mmgkeras.tables.data_tables import IMAGE_COLUMNS, REGION_COLUMNS, image_fields
 
 FORMULAS = ("=1+1", "+1+cmd|' /C calc'!A0", "-2+3+x", "@SUM(A1)", "\t=1", '=HYPERLINK("http://x","y")', "'=1", "''+1x")
 TAGS = (
@@ -118,7 +117,7 @@ def _inject(data: Path, text: str, *, fields: Sequence[str]) -> None:
         writer = csv.DictWriter(file, IMAGE_COLUMNS)
         writer.writeheader()
         for record in records:
-            values = asdict(record)
+            values: dict[str, object] = dict(zip(IMAGE_COLUMNS, image_fields(record), strict=True))
             values |= {field: text for field in fields if field in ("density", "pathology", "vendor")}
             values |= {field: named(field, str(values[field])) for field in ("image_id", "patient_id")}
             if "path" in fields:

@@ -5,7 +5,7 @@ Owns the rule; regions become pixels in `region_masks`, the division into patche
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -127,6 +127,15 @@ class Annotations:
     regions: Mapping[str, Sequence[Region]] = field(default_factory=dict)
     patch_labels: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
+    def only(self, image_id: str) -> "Annotations":
+        """The same of one image alone."""
+        regions, labels = self.regions.get(image_id), self.patch_labels.get(image_id)
+        return replace(
+            self,
+            regions={} if regions is None else {image_id: regions},
+            patch_labels={} if labels is None else {image_id: labels},
+        )
+
     def faults_of_unknown_images(self, image_ids: Collection[str]) -> list[str]:
         """One line for each image that is annotated and not among `image_ids`."""
         path = self.data / self.read_from
@@ -192,8 +201,10 @@ class Annotations:
         return labels
 
 
-def read_annotations(data: Path, config: PatchesConfig) -> Annotations:
+def read_annotations(data: Path, config: PatchesConfig, *, faults: list[str] | None = None) -> Annotations:
     """What labels.csv says, or where there is none regions.csv, or nothing where there is neither.
+
+    Where the list is given, the faults of single rows are put there, and the others count.
 
     Raises:
         InputError: if the file cannot be read.
@@ -203,12 +214,13 @@ def read_annotations(data: Path, config: PatchesConfig) -> Annotations:
     if labels.exists():
         notes = ("labels.csv and regions.csv are both there; labels.csv was used",) if regions.exists() else ()
         by_image = {
-            str(image_id): rows for image_id, rows in tables.read_labels(labels).groupby("image_id", sort=False)
+            str(image_id): rows
+            for image_id, rows in tables.read_labels(labels, faults=faults).groupby("image_id", sort=False)
         }
         return Annotations(data, config, "labels.csv", notes, patch_labels=by_image)
     if regions.exists():
         by_id: dict[str, list[Region]] = defaultdict(list)
-        for region in tables.read_regions(regions):
+        for region in tables.read_regions(regions, faults=faults):
             by_id[region.image_id].append(region)
         return Annotations(data, config, "regions.csv", regions=dict(by_id))
     notes = ("neither labels.csv nor regions.csv is there; no patch is positive",)

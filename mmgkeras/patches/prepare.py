@@ -18,7 +18,7 @@ from mmgkeras.errors import InputFaultsError
 from mmgkeras.files import atomic_folder, check_apart, sha256_file
 from mmgkeras.json_files import without_folders, write_json, written_path
 from mmgkeras.locks import output_lock
-from mmgkeras.patches.check import DataReport, ReadImage, check_data
+from mmgkeras.patches.check import DataReport, ReadImage, check_folder, read_folder
 from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, sealed
 from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import STORE_FILES, PatchStore
@@ -67,9 +67,12 @@ def prepare(
     """
     check_apart(store, [data])
     with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=STORE_FILES) as folder:
+        tables = read_folder(data, config)
+        if tables.faults:
+            raise InputFaultsError(tables.faults)
         with ShardWriter(folder, patch_px=config.patch_px) as writer:
-            contents = _Contents(writer, config=config, skip_bad=skip_bad)
-            report = check_data(data, config, use=contents.add, track=track, label="reading images")
+            contents = _Contents(writer, config=config)
+            report = check_folder(tables, use=contents.add, track=track, label="reading images")
         if report.faults and not skip_bad:
             raise InputFaultsError(report.faults)
         if not contents.images:
@@ -81,7 +84,7 @@ def prepare(
 class _Contents:
     """What goes into a store: pixels at once into the shards, rows of the tables and remarks at the end."""
 
-    def __init__(self, writer: ShardWriter, *, config: PatchesConfig, skip_bad: bool) -> None:
+    def __init__(self, writer: ShardWriter, *, config: PatchesConfig) -> None:
         self.writer = writer
         self.resamples = config.spacing_mm is not None
         self.images: list[tuple[object, ...]] = []
@@ -89,12 +92,9 @@ class _Contents:
         self.patches: list[pd.DataFrame] = []
         self.turned: list[str] = []
         self.of_unknown_size: list[str] = []
-        self._skip_bad = skip_bad
 
-    def add(self, image: ReadImage, labels: NDArray[np.int8], report: DataReport) -> None:
-        """Divides and appends an image with its labels; nothing once there is a fault that forbids a store."""
-        if report.faults and not self._skip_bad:
-            return
+    def add(self, image: ReadImage, labels: NDArray[np.int8]) -> None:
+        """Divides and appends an image with its labels."""
         record, grid = image.mammogram.record, image.grid
         rows, cols = np.indices(labels.shape)
         # The part of each patch, padding included, that is breast.
@@ -145,10 +145,15 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
         },
         "spacing_mm": spacing_facts(pd.to_numeric(frame["spacing_mm"])),
         "skipped_images": [
-            {"image_id": image_id, "reason": without_folders(fault.replace(f"{data}/", ""))}
-            for image_id, fault in report.image_faults
+            {"image_id": fault.image_id, "reason": without_folders(str(fault).replace(f"{data}/", ""))}
+            for fault in report.of("fault")
+            if fault.image_id is not None
         ],
-        "skipped_annotations": [without_folders(row.replace(f"{data}/", "")) for row in report.unknown],
+        "skipped_annotations": [
+            without_folders(str(fault).replace(f"{data}/", ""))
+            for fault in report.of("fault")
+            if fault.image_id is None
+        ],
         "chest_wall_differs": contents.turned,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in written},
     }

@@ -54,7 +54,7 @@ class Pictures:
         """
         edge = self._store.patch_px
         return Picture(
-            uri=_data_uri(window(self._store.gather(np.array([index]))[0, :, :, 0]), quality=_PATCH_QUALITY),
+            uri=data_uri(window(self._store.gather(np.array([index]))[0, :, :, 0]), quality=_PATCH_QUALITY),
             title=title,
             width=edge,
             height=edge,
@@ -103,7 +103,7 @@ class Pictures:
         patches = np.zeros((grid.rows, grid.cols, grid.patch_px, grid.patch_px), dtype=self._store.pixel_type)
         patches[places["row"], places["col"]] = self._store.gather(rows)[..., 0]
         image = Image.fromarray(window(grid.join(patches)))
-        return _data_uri(np.asarray(image.reduce(max(1, image.height // _MAP_PX))), quality=_MAP_QUALITY)
+        return data_uri(np.asarray(image.reduce(max(1, image.height // _MAP_PX))), quality=_MAP_QUALITY)
 
 
 def window(pixels: Pixels) -> Pixels:
@@ -130,7 +130,7 @@ def _overlap(box: _Box, other: _Box) -> bool:
     return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
 
 
-def _data_uri(pixels: Pixels, *, quality: int) -> str:
+def data_uri(pixels: Pixels, *, quality: int) -> str:
     """A JPEG of pixels (h, w) uint8 as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality, optimize=True)

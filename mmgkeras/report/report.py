@@ -1,16 +1,13 @@
 """A cross-validation as one page, and every table of it as CSV and LaTeX.
 
-Owns the order of the sections, the files, and what the templates in `templates/` are given. What a section says is its
-own module's; how the page looks is the templates' and page.css'.
+Owns the order of the sections and the files. What a section says is its own module's.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from threadpoolctl import threadpool_limits
 
 from mmgkeras import __version__
@@ -20,26 +17,22 @@ from mmgkeras.files import atomic_folder, check_apart
 from mmgkeras.locks import output_lock
 from mmgkeras.progress import Track, untracked
 from mmgkeras.report.atlas import atlas_section
-from mmgkeras.report.charts import as_svg
 from mmgkeras.report.checklists import checklists_section
 from mmgkeras.report.comparison_with_paper import paper_section
 from mmgkeras.report.comparisons import assumed_section, differences_section, external_section
-from mmgkeras.report.content import Section, Table
+from mmgkeras.report.content import Section
 from mmgkeras.report.curves import froc_section, precision_recall_section, roc_section
 from mmgkeras.report.dataset import dataset_section
+from mmgkeras.report.html_page import TABLE_FILES, TABLES, page, tables_of, write_tables
 from mmgkeras.report.model_tests import localisation_section, shortcut_section
 from mmgkeras.report.performance import confusion_section, headline_section, mammograms_section, spread_section
 from mmgkeras.report.probabilities import calibration_section, operating_points_section
 from mmgkeras.report.provenance import provenance_section, timing_section, training_section
 from mmgkeras.report.subgroups import subgroups_section
-from mmgkeras.report.table_files import LONG_ROWS, RENDERERS, WIDE_COLUMNS, cell_parts, numeric_columns
 from mmgkeras.study.read import Study, read_study, study_marks
 
 REPORT_HTML: Final = "report.html"
-TABLES: Final = "tables"
-POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""Content-Security-Policy: pictures out of the file itself, its own styles, and nothing else."""
-_OWNED: Final = (REPORT_HTML, *(f"{TABLES}/*.{suffix}" for suffix in RENDERERS))
+_OWNED: Final = (REPORT_HTML, *TABLE_FILES)
 
 
 def write_report(
@@ -124,27 +117,6 @@ def build_sections(
     return (*built, checklists_section(study, sections=built))
 
 
-def tables_of(sections: Sequence[Section]) -> Iterator[Table]:
-    """Every table, in the order of the page."""
-    return (part for section in sections for part in section.body if isinstance(part, Table))
-
-
-def write_tables(folder: Path, tables: Iterator[Table]) -> None:
-    """Writes each table as CSV and LaTeX into a new folder.
-
-    Raises:
-        ValueError: if two tables have one name, for one file would replace the other.
-    """
-    folder.mkdir()
-    names: set[str] = set()
-    for table in tables:
-        if table.name in names:
-            raise ValueError(f"Each table needs a name of its own. Received: {table.name!r} twice")
-        names.add(table.name)
-        for suffix, render in RENDERERS.items():
-            (folder / f"{table.name}.{suffix}").write_text(render(table), encoding="utf-8")
-
-
 def _page(study: Study, sections: Sequence[Section]) -> str:
     patches = study.networks[0].first.predictions
     networks = ", ".join(network.name for network in study.networks)
@@ -159,32 +131,4 @@ def _page(study: Study, sections: Sequence[Section]) -> str:
         title="Calcification in mammograms: report of a cross-validation",
         facts=facts,
         footer=f"mmgkeras {__version__}. Every table is also in {TABLES}/ beside this page, as CSV and LaTeX.",
-    )
-
-
-def page(sections: Sequence[Section], *, title: str, facts: Sequence[str], footer: str) -> str:
-    """One HTML file that fetches nothing, the facts as lines below its heading.
-
-    Raises:
-        ValueError: if two sections have one anchor, which would lead the table of contents astray.
-    """
-    anchors = [section.anchor for section in sections]
-    if len(set(anchors)) != len(anchors):
-        raise ValueError(f"Each section needs an anchor of its own. Received: {anchors}")
-    templates = Environment(
-        loader=PackageLoader("mmgkeras.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.globals |= {"long_rows": LONG_ROWS, "wide_columns": WIDE_COLUMNS}
-    templates.filters |= {
-        "kind": lambda block: type(block).__name__,
-        "svg": lambda chart: Markup(as_svg(chart)),
-        "parts": cell_parts,
-        "numeric_columns": numeric_columns,
-    }
-    return templates.get_template("page.html").render(
-        sections=sections, title=title, facts=facts, footer=footer, policy=POLICY
     )

@@ -33,7 +33,7 @@ from mmgkeras.study.run_files import (
     read_measurements,
 )
 from mmgkeras.tables import read_predictions, read_regions
-from mmgkeras.tables.rows import Column
+from mmgkeras.tables.columns import Column
 
 _PATCH: Final = ["fold", "image_id", "row", "col"]
 REGIONS_CSV: Final = "regions.csv"

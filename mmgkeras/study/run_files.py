@@ -32,7 +32,8 @@ from mmgkeras.json_files import (
 )
 from mmgkeras.patches.split import LeakProof
 from mmgkeras.tables.cells import to_cells
-from mmgkeras.tables.rows import FLAG, LABEL, PART, PLACE, TEXT, Column, frame_of, read_table
+from mmgkeras.tables.columns import FLAG, LABEL, PART, PLACE, TEXT, Column, frame_of
+from mmgkeras.tables.rows import read_table
 
 CONFIG: Final = "config.toml"
 ENVIRONMENT: Final = "environment.json"

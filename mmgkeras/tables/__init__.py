@@ -18,12 +18,14 @@ from mmgkeras.tables.data_tables import (
     write_regions,
 )
 from mmgkeras.tables.predictions_csv import BASELINE_PREFIX, PREDICTION_COLUMNS, read_predictions, write_predictions
+from mmgkeras.tables.rows import line_numbers
 
 __all__ = [
     "BASELINE_PREFIX",
     "IMAGE_COLUMNS",
     "PREDICTION_COLUMNS",
     "image_fields",
+    "line_numbers",
     "look_alikes",
     "read_folds",
     "read_images",

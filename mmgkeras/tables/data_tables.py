@@ -15,8 +15,9 @@ import pandas as pd
 
 from mmgkeras.errors import shown
 from mmgkeras.schema import ANNOTATIONS, KINDS, LATERALITIES, SHAPES, SIDES, VIEWS, ImageRecord, Region, fault_of_points
+from mmgkeras.tables.columns import LABEL, PLACE, TEXT, frame_of, note_duplicates
 from mmgkeras.tables.predictions_csv import BASELINE_PREFIX, PREDICTION_COLUMNS
-from mmgkeras.tables.rows import LABEL, PLACE, TEXT, Row, finite, frame_of, note_duplicates, read_table, write_table
+from mmgkeras.tables.rows import Row, finite, read_table, write_table
 
 REQUIRED: Final = ("image_id", "path", "patient_id", "laterality", "view", "annotation")
 IMAGE_COLUMNS: Final = tuple(field.name for field in fields(ImageRecord) if field.name != "own")
@@ -26,8 +27,12 @@ MAX_SPACING_MM: Final = 100
 MAX_AGE: Final = 150
 
 
-def read_images(path: Path) -> list[ImageRecord]:
+def read_images(path: Path, *, faults: list[str] | None = None) -> list[ImageRecord]:
     """The records of images.csv in the file's order.
+
+    Args:
+        path: of the file.
+        faults: where given, the faults of single rows are put there, and the other rows are returned.
 
     Raises:
         InputError: if the file cannot be read or lists no image.
@@ -50,10 +55,10 @@ def read_images(path: Path) -> list[ImageRecord]:
             first = first_lines[record.image_id]
             row.add_fault(f"image_id must be unique; line {first} has it too. Received: {shown(record.image_id)}")
         records.append(record)
-    if not records:
+    if not table.rows and not table.faults:
         table.faults.append(f"{path}:2: at least one image must be listed. Received: the header alone")
-    table.raise_faults()
-    return records
+    table.end(faults)
+    return [record for index, record in enumerate(records) if index not in table.faulty]
 
 
 def write_images(path: Path, records: Iterable[ImageRecord], *, overwrite: bool = False) -> None:
@@ -98,8 +103,8 @@ REGION_COLUMNS: Final = ("image_id", "region_id", "kind", "shape", "points")
 _MAX_NUMBER: Final = 10**9
 
 
-def read_regions(path: Path) -> list[Region]:
-    """The regions of regions.csv in the file's order; none are allowed.
+def read_regions(path: Path, *, faults: list[str] | None = None) -> list[Region]:
+    """The regions of regions.csv in the file's order; none are allowed. `faults` as of `read_images`.
 
     Raises:
         InputError: if the file cannot be read.
@@ -117,8 +122,8 @@ def read_regions(path: Path) -> list[Region]:
             rule = f"region_id must be unique within image {shown(region.image_id)}; line {first_lines[key]} has it too"
             row.add_fault(f"{rule}. Received: {shown(region.region_id)}")
         regions.append(region)
-    table.raise_faults()
-    return regions
+    table.end(faults)
+    return [region for index, region in enumerate(regions) if index not in table.faulty]
 
 
 def write_regions(path: Path, regions: Iterable[Region], *, overwrite: bool = False) -> None:
@@ -161,8 +166,10 @@ _COLUMNS: Final = {"image_id": TEXT, "row": PLACE, "col": PLACE, "label": LABEL}
 LABEL_COLUMNS: Final = tuple(_COLUMNS)
 
 
-def read_labels(path: Path) -> pd.DataFrame:
+def read_labels(path: Path, *, faults: list[str] | None = None) -> pd.DataFrame:
     """The frame of labels.csv: image_id str, row and col int64 from 0, label int8 of 1, 0, -1; index is the line.
+
+    `faults` as of `read_images`.
 
     Raises:
         InputError: if the file cannot be read.
@@ -173,8 +180,9 @@ def read_labels(path: Path) -> pd.DataFrame:
     frame = frame_of(table, _COLUMNS)
     keys = list(zip(*(frame[name].tolist() for name in ("image_id", "row", "col")), strict=True))
     note_duplicates(table, keys, rule="a patch must have one label")
-    table.raise_faults()
-    return frame.astype({"label": np.int8}).set_index(pd.Index(table.lines, name="line", dtype=np.int64))
+    table.end(faults)
+    frame = frame.astype({"label": np.int8}).set_index(pd.Index(table.lines, name="line", dtype=np.int64))
+    return frame.drop(index=[table.lines[index] for index in table.faulty])
 
 
 def write_labels(path: Path, labels: Iterable[tuple[str, int, int, int]], *, overwrite: bool = False) -> None:

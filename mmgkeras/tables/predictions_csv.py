@@ -9,7 +9,8 @@ import pandas as pd
 from mmgkeras.errors import shown
 from mmgkeras.files import atomic_file
 from mmgkeras.tables.cells import to_cells
-from mmgkeras.tables.rows import LABEL, PART, PLACE, TEXT, Column, Table, frame_of, note_duplicates, read_table
+from mmgkeras.tables.columns import LABEL, PART, PLACE, TEXT, Column, frame_of, note_duplicates
+from mmgkeras.tables.rows import Table, read_table
 
 _COLUMNS: Final = {
     "image_id": TEXT,

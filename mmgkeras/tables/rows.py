@@ -8,14 +8,10 @@ import csv
 import difflib
 import math
 import re
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO, TypeVar
-
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
+from typing import Final, TextIO, TypeVar
 
 from mmgkeras.errors import InputError, InputFaultsError, shown
 from mmgkeras.files import atomic_file
@@ -39,7 +35,8 @@ class Table:
         header_line: the line of the file on which they stand.
         rows: fields of each row, as many as there are columns.
         lines: of each row, the line of the file on which it begins, from 1.
-        faults: found so far; a checker adds to them and ends with `raise_faults`.
+        faults: found so far; a checker adds to them and ends with `end` or `raise_faults`.
+        faulty: the places in `rows` of those that have one.
     """
 
     path: Path
@@ -48,6 +45,7 @@ class Table:
     rows: list[list[str]] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    faulty: set[int] = field(default_factory=set)
 
     def add_fault(self, index: int, message: str) -> None:
         """Notes what is wrong with row `index`, from 0.
@@ -55,10 +53,34 @@ class Table:
         Raises:
             InputFaultsError: if that makes more than anyone reads.
         """
-        self.faults.append(f"{self.path}:{self.lines[index]}: {message}")
+        self.faulty.add(index)
+        self._add(f"{self.path}:{self.lines[index]}: {message}")
+
+    def _add(self, fault: str) -> None:
+        self.faults.append(fault)
         if len(self.faults) >= _MOST_FAULTS:
             self.faults.append(f"{self.path}: has {_MOST_FAULTS} faults so far; the rest of it was not read")
             self.raise_faults()
+
+    def end(self, faults: list[str] | None) -> None:
+        """Ends the reading if anything was wrong; or, where a list is given, puts the faults there.
+
+        Raises:
+            InputFaultsError: every fault noted so far, where no list is given.
+        """
+        if faults is None:
+            self.raise_faults()
+        else:
+            faults.extend(self.faults)
+
+    def add_length_fault(self, line: int, *, received: int) -> None:
+        """Notes a row of too few or too many fields, which is not among `rows`.
+
+        Raises:
+            InputFaultsError: as `add_fault`.
+        """
+        rule = f"a row must have {len(self.columns)} fields, as the header has"
+        self._add(f"{self.path}:{line}: {rule}. Received: {received}")
 
     def raise_faults(self) -> None:
         """Ends the reading if anything was wrong.
@@ -171,7 +193,8 @@ def read_table(
 
     Raises:
         InputError: if the file cannot be read or is not CSV in UTF-8 with commas.
-        InputFaultsError: if columns are missing, unknown or twice, or a row has too few or too many fields.
+        InputFaultsError: if columns are missing, unknown or twice. Rows of too few or too many fields are faults of the
+            table.
     """
     before = csv.field_size_limit(2**31 - 1)  # a mask's runs can be longer than the 128 KiB of a field by default
     try:
@@ -186,12 +209,25 @@ def read_table(
     finally:
         csv.field_size_limit(before)
     table = _without_empty_columns(table, known={*required, *optional})
+    header_faults = []
     for name in table.columns:
         known = name in required or name in optional or (prefix and name.startswith(prefix))
         if not known and (fault := _fault_of_own(name, table.columns, (*required, *optional), reserved, keeps_own)):
-            table.faults.append(f"{path}:{table.header_line}: {fault}")
-    table.raise_faults()
+            header_faults.append(f"{path}:{table.header_line}: {fault}")
+    if header_faults:
+        raise InputFaultsError([*header_faults, *table.faults])
     return table
+
+
+def line_numbers(path: Path, columns: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """The line of the first row that has each set of texts in the columns.
+
+    Raises:
+        InputError: as `read_table`.
+    """
+    table = read_table(path, required=columns, keeps_own=True)
+    keys = zip(*map(table.column, columns), strict=True)
+    return dict(reversed(list(zip(keys, table.lines, strict=True))))
 
 
 def write_table(
@@ -236,7 +272,6 @@ def _read(path: Path, file: TextIO, *, required: Sequence[str]) -> Table:
         raise InputError(f"{path}:{first_line}: is not CSV. Received: {error}") from error
     if table is None:
         raise InputError(f"{path}:1: the header must hold {', '.join(required)}. Received: an empty file")
-    table.raise_faults()
     return table
 
 
@@ -244,11 +279,11 @@ def _add_row(table: Table, values: list[str], *, line: int) -> None:
     num_columns = len(table.columns)
     if len(values) > num_columns and not "".join(values[num_columns:]).strip():
         values = values[:num_columns]
-    table.rows.append(list(map(from_cell, values)))
-    table.lines.append(line)
-    if len(values) != num_columns:
-        rule = f"a row must have {num_columns} fields, as the header has"
-        table.add_fault(len(table.rows) - 1, f"{rule}. Received: {len(values)}")
+    if len(values) == num_columns:
+        table.rows.append(list(map(from_cell, values)))
+        table.lines.append(line)
+    else:
+        table.add_length_fault(line, received=len(values))
 
 
 def _check_header(table: Table, required: Sequence[str]) -> None:
@@ -318,77 +353,3 @@ def _meant(name: str, words: Sequence[str]) -> str | None:
     plain = {re.sub(r"[\W_]", "", word).casefold(): word for word in words}
     near = difflib.get_close_matches(re.sub(r"[\W_]", "", name).casefold()[:100], plain, n=1, cutoff=0.8)
     return plain[near[0]] if near else None
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """What the fields of a column must be.
-
-    Attributes:
-        kind: a name that is not empty, a whole number, or a finite number.
-        low, high: limits of a number, both allowed.
-        may_be_empty: an empty field of a finite number is NaN.
-    """
-
-    kind: Literal["text", "whole", "number"]
-    low: float = -math.inf
-    high: float = math.inf
-    may_be_empty: bool = False
-
-
-TEXT: Final = Column("text")
-PLACE: Final = Column("whole", low=0, high=10**6)
-"""A row or column of a grid."""
-LABEL: Final = Column("whole", low=-1, high=1)
-FLAG: Final = Column("whole", low=0, high=1)
-PART: Final = Column("number", low=0, high=1)
-
-
-def frame_of(table: Table, columns: Mapping[str, Column]) -> pd.DataFrame:
-    """The columns of a table, those of the mapping that it has: text str, whole int64, other numbers float64."""
-    frame = pd.DataFrame(index=range(len(table.rows)))
-    for name, column in columns.items():
-        if name in table.columns:
-            is_text = column.kind == "text"
-            frame[name] = pd.Series(_texts(table, name), dtype="str") if is_text else _numbers(table, name, column)
-    return frame
-
-
-def _texts(table: Table, name: str) -> list[str]:
-    values = table.column(name)
-    has_control = CONTROL.search("".join(values)) is not None
-    for index, value in enumerate(values):
-        if not value or value != value.strip():
-            table.add_fault(index, f"{name} must not be empty or have blanks around it. Received: {shown(value)}")
-        elif has_control and CONTROL.search(value):
-            table.add_fault(index, f"{name} must hold no control character. Received: {shown(value)}")
-    return values
-
-
-def _numbers(table: Table, name: str, column: Column) -> NDArray[Any]:
-    """(rows,) int64 or float64; 0 stands in for a faulty field."""
-    is_whole, low, high = column.kind == "whole", column.low, column.high
-    parse: Callable[[str], float | None] = whole if is_whole else finite
-    rule = "a whole number" if is_whole else f"a finite number{' or empty' if column.may_be_empty else ''}"
-    numbers: list[float] = []
-    for index, text in enumerate(table.column(name)):
-        number = math.nan if column.may_be_empty and not text else parse(text)
-        if number is None:
-            table.add_fault(index, f"{name} must be {rule}. Received: {shown(text)}")
-        numbers.append(0 if number is None else number)
-    values = np.array(numbers, dtype=np.int64 if is_whole else np.float64)
-    allowed = f"at least {low:,.10g}" if high == math.inf else f"from {low:,.10g} to {high:,.10g}"
-    for place in np.flatnonzero((values < low) | (values > high)):
-        table.add_fault(int(place), f"{name} must be {allowed}. Received: {values[place]}")
-    return values
-
-
-def note_duplicates(table: Table, keys: Sequence[Hashable], *, rule: str) -> None:
-    """Notes each key that an earlier row has too."""
-    if len(set(keys)) == len(keys):
-        return
-    first_lines: dict[Hashable, int] = {}
-    for index, key in enumerate(keys):
-        line = table.lines[index]
-        if first_lines.setdefault(key, line) != line:
-            table.add_fault(index, f"{rule}; line {first_lines[key]} has it too. Received: {shown(key)}")

@@ -20,9 +20,10 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "mini-mias"
     folder.mkdir()
     rows, cols = np.mgrid[:1024, :1024]
-    left = np.where(((rows - 512) / 500) ** 2 + (cols / 600) ** 2 <= 1, 120, 0).astype(np.uint8)
-    Image.fromarray(left[:, ::-1]).save(folder / "mdb001.pgm")
-    Image.fromarray(left).save(folder / "mdb002.pgm")
+    is_breast = ((rows - 512) / 500) ** 2 + (cols / 600) ** 2 <= 1
+    uneven = np.random.default_rng(0).integers(80, 160, (2, 64, 64), np.uint8).repeat(16, axis=1).repeat(16, axis=2)
+    Image.fromarray(np.where(is_breast, uneven[0], 0).astype(np.uint8)[:, ::-1]).save(folder / "mdb001.pgm")
+    Image.fromarray(np.where(is_breast, uneven[1], 0).astype(np.uint8)).save(folder / "mdb002.pgm")
     (folder / "Info.txt").write_text("prose\nmdb001 G CALC B 800 500 20\nmdb002 G NORM\n")
     return folder
 
@@ -44,7 +45,7 @@ def test_import_then_check_of_a_good_folder(source: Path, tmp_path: Path) -> Non
         "pixel type   uint8 2",
         "annotation   none 1, partial 1; 1 regions or patch labels",
         "chest wall   as told 2 (by the pixels)",
-        "0 faults, 0 remarks",
+        "0 faults, 0 warnings, 0 notes",
     ]
 
 
@@ -91,7 +92,7 @@ def test_check_lists_every_fault_and_exits_1(source: Path, tmp_path: Path) -> No
     faults = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(faults) == 2
     assert [fault.split(": ")[1].rpartition("/")[2] for fault in faults] == ["mdb001.pgm", "mdb002.pgm"]
-    assert result.stdout.splitlines()[-1] == "2 faults, 0 remarks"
+    assert result.stdout.splitlines()[-1] == "2 faults, 0 warnings, 0 notes"
 
 
 def test_check_without_a_table_is_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What `check` says of a data folder."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,18 +8,21 @@ import pytest
 from PIL import Image
 
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputFaultsError
-from mmgkeras.patches.check import DataReport, check_data
+from mmgkeras.patches.check import DataReport, check_folder, read_folder
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.tables import write_images, write_labels, write_regions
+
+from .planted import make_clean, plant
 
 CONFIG = PatchesConfig(patch_px=16)
 
 
 def breast(*, side: str, value: int = 150) -> np.ndarray:
-    """(40, 30) uint8 with a bright half disc at one edge."""
+    """(40, 30) uint8 with a bright, uneven half disc at one edge; another value gives another disc."""
     rows, cols = np.mgrid[:40, :30]
-    pixels = np.where(((rows - 20) / 18) ** 2 + (cols / 20) ** 2 <= 1, value, 0).astype(np.uint8)
+    is_breast = ((rows - 20) / 18) ** 2 + (cols / (5 + value / 10)) ** 2 <= 1
+    uneven = np.random.default_rng(value).integers(-40, 40, (20, 15)).repeat(2, axis=0).repeat(2, axis=1)
+    pixels = np.where(is_breast, value + uneven, 0).astype(np.uint8)
     return pixels if side == "left" else pixels[:, ::-1]
 
 
@@ -30,6 +34,7 @@ def record(image_id: str, **changes: object) -> ImageRecord:
         "laterality": "L",
         "view": "CC",
         "annotation": "complete",
+        "spacing_mm": 0.1,
     }
     return ImageRecord(**(values | changes))
 
@@ -43,7 +48,12 @@ def checked(folder: Path, images: dict[ImageRecord, np.ndarray], *regions: Regio
         Image.fromarray(pixels).save(folder / one.path)
     write_images(folder / "images.csv", images)
     write_regions(folder / "regions.csv", regions)
-    return check_data(folder, CONFIG)
+    return check_folder(read_folder(folder, CONFIG))
+
+
+def said(report: DataReport) -> list[str]:
+    """What was found that is no fault, without its place."""
+    return [finding.what for finding in report.findings if finding.severity != "fault"]
 
 
 def test_good_folder_is_counted(tmp_path: Path) -> None:
@@ -52,7 +62,7 @@ def test_good_folder_is_counted(tmp_path: Path) -> None:
         record("b", patient_id="p2", laterality="R", annotation="none"): breast(side="right", value=90),
     }
     report = checked(tmp_path, images, point("a", 20, 5))
-    assert (report.faults, report.remarks) == ([], [])
+    assert (report.faults, said(report)) == ([], [])
     assert (len(report.records), report.num_read, report.num_patients, report.num_annotations) == (2, 2, 2, 1)
     assert report.pixel_types == {"uint8": 2}
     assert report.sizes == {(40, 30): 2}
@@ -63,7 +73,7 @@ def test_unreadable_images_are_faults_and_the_others_are_still_checked(tmp_path:
     Image.fromarray(breast(side="left")).save(tmp_path / "a.png")
     (tmp_path / "b.png").touch()
     write_images(tmp_path / "images.csv", [record("c"), record("b"), record("a")])
-    report = check_data(tmp_path, CONFIG)
+    report = check_folder(read_folder(tmp_path, CONFIG))
     assert report.faults == [
         f"{tmp_path / 'c.png'}: cannot be read: No such file or directory",
         f"{tmp_path / 'b.png'}: is empty (0 bytes)",
@@ -87,7 +97,7 @@ def test_label_outside_the_grid_is_a_fault(tmp_path: Path) -> None:
     Image.fromarray(breast(side="left")).save(tmp_path / "a.png")
     write_images(tmp_path / "images.csv", [record("a")])
     write_labels(tmp_path / "labels.csv", [("a", 2, 1, 1), ("a", 3, 0, 1)])
-    report = check_data(tmp_path, CONFIG)
+    report = check_folder(read_folder(tmp_path, CONFIG))
     (fault,) = report.faults
     assert "labels.csv:3: image a has 3 x 2 patches of 16 px" in fault
     assert report.num_annotations == 2
@@ -103,7 +113,7 @@ def test_label_outside_the_grid_is_a_fault(tmp_path: Path) -> None:
 def test_other_chest_wall_by_the_pixels_is_a_remark(tmp_path: Path, changes: dict[str, str], told: str) -> None:
     report = checked(tmp_path, {record("a", **changes): breast(side="left")})
     assert report.faults == []
-    (remark,) = report.remarks
+    (remark,) = said(report)
     assert remark.startswith("image a: ")
     assert told in remark
     assert report.sides == {"at the other edge": 1}
@@ -112,13 +122,13 @@ def test_other_chest_wall_by_the_pixels_is_a_remark(tmp_path: Path, changes: dic
 def test_image_without_a_breast_has_no_clear_side(tmp_path: Path) -> None:
     report = checked(tmp_path, {record("a"): np.zeros((40, 30), dtype=np.uint8)})
     assert report.sides == {"unclear": 1}
-    assert report.remarks == []
+    assert said(report) == ["image a: holds nothing, its values are from 0 to 0"]
 
 
 def test_mixed_depths_are_a_remark(tmp_path: Path) -> None:
-    deep = breast(side="left", value=90).astype(np.uint16) * 20
+    deep = breast(side="left", value=90).astype(np.uint16) * 257
     report = checked(tmp_path, {record("a"): breast(side="left"), record("b"): deep})
-    (remark,) = report.remarks
+    (remark,) = said(report)
     assert "8-bit" in remark
     assert "x257" in remark
 
@@ -129,27 +139,97 @@ def test_ids_that_look_alike_are_a_remark(tmp_path: Path) -> None:
         record("b", patient_id="P1"): breast(side="left", value=90),
     }
     told = "differ only in Unicode form, case, width or invisible characters"
-    assert checked(tmp_path, images).remarks == [f"patient ids 'p1', 'P1' {told}"]
+    assert said(checked(tmp_path, images)) == [f"patient ids 'p1', 'P1' {told}"]
 
 
 @pytest.mark.parametrize(("patient_id", "whose"), [("p1", "the same patient"), ("p2", "another patient")])
 def test_identical_pixels_are_a_remark(tmp_path: Path, patient_id: str, whose: str) -> None:
     images = {record("a"): breast(side="left"), record("b", patient_id=patient_id): breast(side="left")}
-    (remark,) = checked(tmp_path, images).remarks
+    (remark,) = said(checked(tmp_path, images))
     assert remark.startswith("image b: ")
     assert whose in remark
 
 
 def test_marks_on_an_image_called_normal_are_a_remark(tmp_path: Path) -> None:
     report = checked(tmp_path, {record("a", pathology="normal"): breast(side="left")}, point("a", 20, 5))
-    (remark,) = report.remarks
+    (remark,) = said(report)
     assert remark.startswith("image a: ")
 
 
-def test_fault_in_a_table_is_raised(tmp_path: Path) -> None:
+def test_faults_of_single_rows_do_not_hide_what_the_others_tell(tmp_path: Path) -> None:
+    images = {record(name): breast(side="left", value=value) for name, value in (("a", 90), ("b", 120), ("c", 150))}
+    checked(tmp_path, images, point("a", 20, 5), point("b", 39, 29))
+    text = (tmp_path / "images.csv").read_text().replace("a,a.png,p1,L", "a,a.png,p1,X")
+    (tmp_path / "images.csv").write_text(text + "c,c.png\n")
+    with (tmp_path / "regions.csv").open("a") as file:
+        file.write("c,1,disc,point,4\n")
+    report = check_folder(read_folder(tmp_path, CONFIG))
+    path = tmp_path / "images.csv"
+    assert report.faults == [
+        f"{path}:5: a row must have 13 fields, as the header has. Received: 2",
+        f"{path}:2: laterality must be one of L, R. Received: 'X'",
+        f"{tmp_path}/regions.csv:4: kind must be one of calcification, cluster, other. Received: 'disc'",
+        f'{tmp_path}/regions.csv:4: points must be pairs of numbers, none beyond 1,000,000,000, such as "10,20 30,40". '
+        "Received: '4'",
+    ]
+    assert report.num_read == 2
+    assert [(finding.kind, finding.place) for finding in report.findings[4:]] == [
+        ("region off the breast", f"{path}:3")
+    ]
+
+
+def test_a_table_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_text("image_id,path\n")
-    with pytest.raises(InputFaultsError, match=r"images\.csv:1: column patient_id is missing"):
-        check_data(tmp_path, CONFIG)
+    report = check_folder(read_folder(tmp_path, CONFIG))
+    assert report.num_read == 0
+    assert [fault.split(". Received")[0] for fault in report.faults] == [
+        f"{tmp_path}/images.csv:1: column {name} is missing"
+        for name in ("patient_id", "laterality", "view", "annotation")
+    ]
+
+
+def test_an_image_called_calcified_without_a_mark_is_a_warning(tmp_path: Path) -> None:
+    images = {record("a", pathology="CALC B"): breast(side="left"), record("b"): breast(side="left", value=90)}
+    assert said(checked(tmp_path, images)) == ["image a: pathology is 'CALC B', but no calcification is marked"]
+    (tmp_path / "marked").mkdir()
+    assert said(checked(tmp_path / "marked", images, point("a", 20, 5))) == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "model_mm", "told"),
+    [
+        ((None, 0.1), None, ["spacing_mm is missing for 1 of 2 images"]),
+        ((0.1, 0.11), None, []),
+        ((0.1, 0.13), None, ["pixels differ in size by over 20 %: 0.1 to 0.13 mm"]),
+        ((0.1, 100.0), None, ["image b: spacing_mm is 100; by the other images it should be from"]),
+        (
+            (0.1, 0.1),
+            0.2,
+            ["2 of 2 images have pixels of 0.1 to 0.1 mm, the model 0.2 mm: prepare with patches.spacing_mm=0.2"],
+        ),
+        ((0.1, 0.1), 0.11, []),
+    ],
+)
+def test_pixel_sizes(
+    tmp_path: Path, sizes: tuple[float | None, float], model_mm: float | None, told: list[str]
+) -> None:
+    images = {
+        record(name, spacing_mm=mm): breast(side="left", value=v)
+        for name, mm, v in zip("ab", sizes, (90, 150), strict=True)
+    }
+    checked(tmp_path, images)
+    found = said(check_folder(read_folder(tmp_path, CONFIG), model_mm=model_mm))
+    assert len(found) == len(told)
+    assert all(line.startswith(start) for line, start in zip(found, told, strict=True))
+
+
+def test_a_clean_folder_has_no_findings_and_one_with_faults_just_these(tmp_path: Path) -> None:
+    folder = make_clean(tmp_path / "data", spacing_mm=0.5)
+    assert check_folder(read_folder(folder, PatchesConfig())).findings == []
+    planted = plant(folder)
+    assert len(planted) >= 20
+    report = check_folder(read_folder(folder, PatchesConfig()), num_workers=2)
+    assert Counter((finding.image_id or "", finding.kind) for finding in report.findings) == Counter(planted)
 
 
 def cluster(image_id: str, top: float, left: float, bottom: float, right: float) -> Region:
@@ -161,11 +241,11 @@ def test_a_cluster_region_in_no_positive_patch_is_a_remark(tmp_path: Path) -> No
     on_corner = cluster("a", 21, 13, 26, 18)
     report = checked(tmp_path, {record("a"): breast(side="left")}, on_corner)
     assert report.faults == []
-    assert report.remarks == ["image a: cluster region c1 lies in no positive patch; a patch holds at most 25% of it"]
+    assert said(report) == ["image a: cluster region c1 lies in no positive patch; a patch holds at most 25% of it"]
     assert report.unplaced == [("a", "c1")]
 
 
 @pytest.mark.parametrize("marked", [cluster("a", 12, 3, 18, 9), point("a", 22, 14)])
 def test_a_cluster_region_in_or_beside_a_positive_patch_is_none(tmp_path: Path, marked: Region) -> None:
     regions = [marked] if marked.kind == "cluster" else [cluster("a", 21, 13, 26, 18), marked]
-    assert checked(tmp_path, {record("a"): breast(side="left")}, *regions).remarks == []
+    assert said(checked(tmp_path, {record("a"): breast(side="left")}, *regions)) == []

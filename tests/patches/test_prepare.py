@@ -149,7 +149,7 @@ class TestPrepare:
 
         def track(items, label):
             for item in items:
-                seen.append((label, item.image_id))
+                seen.append((label, item[0].image_id))
                 yield item
 
         prepare(make_data({"a": ramp(), "b": ramp(start=5)}), tmp_path / "store", CONFIG, track=track)

@@ -23,7 +23,7 @@ from mmgkeras.report.content import (
     Table,
     Text,
 )
-from mmgkeras.report.report import page
+from mmgkeras.report.html_page import page
 from mmgkeras.report.table_files import LONG_ROWS
 
 EVIL = "<i>&"

@@ -22,9 +22,10 @@ from mmgkeras.report.comparison_with_paper import paper_numbers, paper_section
 from mmgkeras.report.comparisons import differences_section
 from mmgkeras.report.content import Cell, Charts, Section, Table, Text
 from mmgkeras.report.curves import froc_section, roc_section
+from mmgkeras.report.html_page import write_tables
 from mmgkeras.report.performance import headline_section, spread_section
 from mmgkeras.report.probabilities import calibration_section, operating_points_section
-from mmgkeras.report.report import build_sections, write_report, write_tables
+from mmgkeras.report.report import build_sections, write_report
 from mmgkeras.study.read import Study, read_study
 from mmgkeras.tables import write_regions
 
