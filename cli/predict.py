@@ -56,6 +56,13 @@ Examples:
 )
 @click.option("--stride", type=click.IntRange(min=1), help="Pixels between patches.  [default: the model's]")
 @click.option(
+    "--engine",
+    type=click.Choice(["tensorflow", "openvino"]),
+    default="tensorflow",
+    show_default=True,
+    help="What runs the model; openvino is faster on processors.",
+)
+@click.option(
     "--bfloat16", is_flag=True, help="Two to four times as fast on new processors; docs/serving.md says how exact."
 )
 @click.option(
@@ -81,6 +88,7 @@ def predict(
     threshold: float | None,
     marks_per_image: float | None,
     stride: int | None,
+    engine: str,
     bfloat16: bool,
     dicom_out: Path | None,
     no_pictures: bool,
@@ -108,6 +116,7 @@ def predict(
         threshold=threshold,
         marks_per_image=marks_per_image,
         stride_px=stride,
+        engine=engine,  # type: ignore[arg-type]
         in_bfloat16=bfloat16,
         dicom_out=dicom_out,
         with_pictures=not no_pictures,

@@ -184,7 +184,7 @@ def _numbered_marks(
     grid = detection.score_map.grid
     mean = detection.score_map.stitch()
     parts, count = ndimage.label(mean >= threshold)
-    inside = mean if detection.activation is None else stitch_cells(grid, detection.activation)
+    inside = mean if detection.activation is None or not count else stitch_cells(grid, detection.activation)
     down, across = shape[0] / grid.height, shape[1] / grid.width
     marks = []
     for number, (rows, cols) in enumerate(ndimage.find_objects(parts, max_label=count), start=1):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_files, check_apart
@@ -34,10 +34,13 @@ from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier, compute_in_bfloat16, load
 from mmgkeras.savedmodel.detector import model_folder, read_detector
+from mmgkeras.savedmodel.openvino_engine import with_openvino
 from mmgkeras.schema import Laterality
 
 _AT_ONCE: Final = 2
 """Mammograms that a server is sent at once; as many it works on."""
+_PICTURES: Final = ("{}.png", f"{PREVIEWS}/{{}}.png")
+Engine = Literal["tensorflow", "openvino"]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -54,6 +57,7 @@ def predict(
     threshold: float | None = None,
     marks_per_image: float | None = None,
     stride_px: int | None = None,
+    engine: Engine = "tensorflow",
     in_bfloat16: bool = False,
     with_pictures: bool = True,
     with_json_lines: bool = False,
@@ -77,6 +81,7 @@ def predict(
         marks_per_image: instead of a threshold, of the detector alone: the one with so many false marks an image on
             phantoms.
         stride_px: distance between patches in pixels of the model; None for the model's.
+        engine: what runs models that are here.
         in_bfloat16: compute in bfloat16 on processors that can, this and all that follows in the process.
         with_pictures: draw them.
         with_json_lines: also write `out/marks.jsonl`, a line an image.
@@ -96,23 +101,26 @@ def predict(
         if list(map(str, models)) != [DETECTOR] or threshold is not None or server is not None:
             raise InputError("a number of marks an image can be asked of the detector alone, and without a threshold")
         threshold = read_detector().threshold(marks_per_image)
-    if in_bfloat16:
-        if server is not None:
-            raise InputError("a server computes as it was told to when it was started, in bfloat16 or not")
-        compute_in_bfloat16()
+    if server is not None and (in_bfloat16 or engine != "tensorflow"):
+        raise InputError(
+            "a server computes as it was told to when it was started: ask neither engine nor bfloat16 of it"
+        )
     folders = [] if server is not None else [model_folder(model) for model in models]
     inputs, passed_over = find_inputs(paths)
     names = _names([one.path for one in inputs])
     check_apart(out, [*folders, *paths, *(one.path for one in inputs)])
-    written = [MARKS_CSV, MARKS_JSON]
-    written += [MARKS_JSON_LINES] if with_json_lines else []
-    written += [place for name in names.values() for place in _pictures(name)] if with_pictures else []
-    written += [geojson_name(name) for name in names.values()] if with_geojson else []
+    places = {_PICTURES: with_pictures, (MARKS_JSON_LINES,): with_json_lines, (geojson_name("{}"),): with_geojson}
+    asked = [place for some, is_asked in places.items() if is_asked for place in some]
+    written = _written(asked, names=list(names.values()))
     with (
         atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own) as folder,
         _dicom_writer(dicom_out, names, overwrite=overwrite) as write_dicom,
     ):
-        scoring = _models(folders, models, server=server, deadline_s=deadline_s)
+        if server is None:
+            scoring = _models_here(folders, engine=engine, in_bfloat16=in_bfloat16)
+        else:
+            scoring = [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in models]
+        check_alike(scoring)
         thresholds = [model.metadata.threshold for model in scoring]
         done = Predictions(sum(thresholds) / len(thresholds) if threshold is None else threshold)
         algorithm = dicom_out and _algorithm(scoring, threshold=done.threshold, stride_px=stride_px)
@@ -142,17 +150,22 @@ def predict(
         return done
 
 
-def _models(
-    folders: Sequence[Path], names: Sequence[Path], *, server: str | None, deadline_s: float
-) -> list[ScoringModel]:
-    """The models here or on the server, which give answers that can be averaged."""
-    models: list[ScoringModel]
-    if server is None:
-        models = [load(folder, is_folded=True) for folder in folders]
-    else:
-        models = [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in names]
-    check_alike(models)
-    return models
+def _models_here(folders: Sequence[Path], *, engine: Engine, in_bfloat16: bool) -> list[ScoringModel]:
+    """The models of these folders."""
+    if in_bfloat16:
+        compute_in_bfloat16()
+    loaded = [load(folder, is_folded=True) for folder in folders]
+    if engine == "openvino":
+        loaded = [with_openvino(classifier, in_bfloat16=in_bfloat16) for classifier in loaded]
+    return list(loaded)
+
+
+def _written(places: Sequence[str], *, names: Sequence[str]) -> list[str]:
+    """The paths of all files of a call: of those places that hold {} one for each name."""
+    paths = [MARKS_CSV, MARKS_JSON]
+    for place in places:
+        paths += [place.replace("{}", name) for name in names] if "{}" in place else [place]
+    return paths
 
 
 def _ahead(work: Callable[[_T], _R], items: Sequence[_T], *, num_threads: int) -> Iterator[Callable[[], _R]]:
@@ -209,10 +222,6 @@ def _dicom_writer(folder: Path | None, names: Mapping[Path, str], *, overwrite: 
     check_apart(folder, names)
     with dicom_files(folder, names, overwrite=overwrite) as write:
         yield write
-
-
-def _pictures(name: str) -> tuple[str, str]:
-    return f"{name}.png", f"{PREVIEWS}/{name}.png"
 
 
 def _draw(detection: Detection, single: Single, path: Path, *, threshold: float) -> None:

@@ -69,6 +69,12 @@ class Classifier:
         """The function behind an endpoint, for a graph that calls it; `self` must live as long."""
         return self._functions[endpoint]
 
+    def with_functions(self, functions: Mapping[str, Any]) -> "Classifier":
+        """The same model with other functions behind its endpoints, which take and give the same."""
+        return Classifier(
+            self.path, metadata=self.metadata, model=self._model, functions=functions, is_folded=self.is_folded
+        )
+
     def differs_in_spacing(self, spacing_mm: float | None) -> bool:
         """Whether pixels of this size are not those that the model was trained on; not where either is unknown."""
         own_mm = self.metadata.spacing_mm

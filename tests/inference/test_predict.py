@@ -206,5 +206,13 @@ def test_bfloat16_is_asked_of_models_here(model: Path, films: Path, monkeypatch:
     path = films / "one" / "=film L_CC.png"
     predict([path], out=films / "out", models=[model], in_bfloat16=True)
     assert asked == [{"auto_mixed_precision_onednn_bfloat16": True}]
-    with pytest.raises(InputError, match="a server computes as it was told to when it was started"):
-        predict([path], out=films / "there", server="http://127.0.0.1:9", in_bfloat16=True)
+    for asked_for in ({"in_bfloat16": True}, {"engine": "openvino"}):
+        with pytest.raises(InputError, match="a server computes as it was told to when it was started"):
+            predict([path], out=films / "there", server="http://127.0.0.1:9", **asked_for)
+
+
+def test_openvino_finds_the_same_marks(model: Path, films: Path) -> None:
+    path = films / "one" / "=film L_CC.png"
+    (expected,) = predict([path], out=films / "a", models=[model]).images
+    (received,) = predict([path], out=films / "b", models=[model], engine="openvino").images
+    assert received.marks == expected.marks

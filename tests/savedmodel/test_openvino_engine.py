@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mmgkeras.config import ModelConfig
+from mmgkeras.models.network import build_network
+from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.metadata import read_metadata
+from mmgkeras.savedmodel.openvino_engine import with_openvino
+
+
+@pytest.mark.parametrize("number", [1, 7, 8, 9, 65])
+def test_openvino_gives_what_tensorflow_does_for_any_number_of_patches(deep_model_path: Path, number: int) -> None:
+    classifier = load(deep_model_path, is_folded=True)
+    faster = with_openvino(classifier, in_bfloat16=False)
+    patches = np.random.default_rng(number).integers(0, 65536, (number, 4, 4, 1), dtype=np.uint16)
+    np.testing.assert_allclose(faster.classify(patches), classifier.classify(patches), atol=1e-6)
+    for received, expected in zip(faster.localise(patches), classifier.localise(patches), strict=True):
+        np.testing.assert_allclose(received, expected, atol=1e-5)
+    assert faster.classify(patches[:0]).shape == (0,)
+    assert (faster.path, faster.metadata) == (classifier.path, classifier.metadata)
+    np.testing.assert_array_equal(faster.cell_centres_px, classifier.cell_centres_px)
+
+
+def test_a_resnet_with_a_pooling_of_cells(tmp_path: Path, model_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    network = build_network(
+        ModelConfig(weights="none", normalisation="local", pooling="log_mean_exp"), patch_px=64, pixel_type="uint8"
+    )
+    changes = {"network": "resnet18", "patch_px": 64, "stride_px": 64}
+    export(network, tmp_path / "1", read_metadata(model_path).model_copy(update=changes))
+    classifier = load(tmp_path / "1", is_folded=True)
+    patches = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
+    probability, activation = with_openvino(classifier, in_bfloat16=False).localise(patches)
+    expected = classifier.localise(patches)
+    np.testing.assert_allclose(probability, expected[0], atol=1e-4)
+    np.testing.assert_allclose(activation, expected[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_model_that_cannot_localise(tmp_path: Path, model_path: Path) -> None:
+    image = keras.Input((8, 8, 1), name="image")
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    metadata = read_metadata(model_path).model_copy(update={"patch_px": 8, "stride_px": 8})
+    export(keras.Model(image, keras.layers.Dense(2)(flat)), tmp_path / "1", metadata)
+    classifier = load(tmp_path / "1", is_folded=True)
+    faster = with_openvino(classifier, in_bfloat16=False)
+    assert not faster.can_localise
+    patches = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    np.testing.assert_allclose(faster.classify(patches), classifier.classify(patches), atol=1e-6)
