@@ -14,7 +14,7 @@ from mmgkeras.errors import extra_needed
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.export import ENDPOINT, INPUT, LOCALISE
 
-_MULTIPLE: Final = 8
+_MULTIPLE: Final = 4
 """Batches are filled up to a multiple of this: each new size costs OpenVINO some time."""
 
 
