@@ -36,6 +36,7 @@ _ENGLISH: Final = Code("en", "RFC5646", "English")
 _SIDES: Final = {"L": codes.SCT.LeftBreast, "R": codes.SCT.RightBreast}
 _IMAGE: Final = [1, 2, 1]
 """The image's place in the tree: the first entry of the Image Library, which is the root's second child."""
+_DIRECTION: Final = re.compile("[LRAPHF]{1,3}")
 _DATE: Final = re.compile(r"[0-9]{8}")
 
 _Is = RelationshipTypeValues
@@ -108,13 +109,22 @@ def _acquisition(source: Dataset, laterality: Laterality | None) -> Iterator[Dat
         ]
         yield _nested(CodeContentItem(codes.DCM.ImageView, view, _Is.HAS_ACQ_CONTEXT), *modifiers)
         break
-    directions = list(source.get("PatientOrientation") or ())
-    if len(directions) == 2 and all(directions):
-        yield TextContentItem(codes.DCM.PatientOrientationRow, str(directions[0]), _Is.HAS_ACQ_CONTEXT)
-        yield TextContentItem(codes.DCM.PatientOrientationColumn, str(directions[1]), _Is.HAS_ACQ_CONTEXT)
+    directions = orientation(source)
+    if directions is not None:
+        yield TextContentItem(codes.DCM.PatientOrientationRow, directions[0], _Is.HAS_ACQ_CONTEXT)
+        yield TextContentItem(codes.DCM.PatientOrientationColumn, directions[1], _Is.HAS_ACQ_CONTEXT)
     date = str(source.get("StudyDate") or "")
     if _DATE.fullmatch(date):
         yield DateContentItem(codes.DCM.StudyDate, date, _Is.HAS_ACQ_CONTEXT)
+
+
+def orientation(source: Dataset) -> tuple[str, str] | None:
+    """The directions of rows and columns (PS3.3, C.7.6.1.1.1); None where the attribute is empty or holds others."""
+    value = source.get("PatientOrientation")
+    told = [value] if isinstance(value, str) else list(value or ())
+    if len(told) != 2 or not all(_DIRECTION.fullmatch(str(direction)) for direction in told):
+        return None
+    return str(told[0]), str(told[1])
 
 
 def _coded(dataset: Dataset, keyword: str) -> Iterator[Code]:

@@ -40,7 +40,7 @@ from mmgkeras.images.dicom_bytes import pydicom_faults
 from mmgkeras.inference.detection import Detection, Mark, mark_map
 from mmgkeras.overlay.draw import DISCLAIMER, DrawOptions, draw
 from mmgkeras.pacs.algorithm import Algorithm
-from mmgkeras.pacs.cad_report import FINDING, percent, report_content
+from mmgkeras.pacs.cad_report import FINDING, orientation, percent, report_content
 
 _D = TypeVar("_D", bound=SOPClass)
 Kind = Literal["sc", "seg", "sr"]
@@ -331,7 +331,8 @@ def _told(made: _D, source: Dataset) -> _D:
     if "SpecificCharacterSet" in source:
         made["SpecificCharacterSet"] = source["SpecificCharacterSet"]
     if "Rows" in made:
-        made.PatientOrientation = source.get("PatientOrientation")
+        directions = orientation(source)
+        made.PatientOrientation = None if directions is None else list(directions)
         for keyword in _LOSSY:
             if source.get(keyword):
                 made[keyword] = source[keyword]

@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 
 from mmgkeras.images.single import SideFrom
 from mmgkeras.inference.detection import Mark
-from mmgkeras.pacs.cad_report import centre, outline
+from mmgkeras.pacs.cad_report import centre, orientation, outline
 from mmgkeras.pacs.dicom_results import build_results
 
 from .readings import reading_of, write_source
@@ -150,6 +150,25 @@ class TestImageLibrary:
         (library,) = named(report, "Image Library")
         (image,) = library.ContentSequence
         assert "ContentSequence" not in image
+
+
+@pytest.mark.parametrize(
+    ("told", "taken"),
+    [
+        (["A", "FR"], ("A", "FR")),
+        (["P", "L"], ("P", "L")),
+        ("CC", None),
+        (["CC", "L"], None),
+        (["A"], None),
+        (["A", ""], None),
+        (["A", "R", "F"], None),
+        (None, None),
+    ],
+)
+def test_an_orientation_is_two_directions(told: Any, taken: tuple[str, str] | None) -> None:
+    header = Dataset()
+    header.PatientOrientation = told
+    assert orientation(header) == taken
 
 
 def test_dsrdump_reads_it(source: Path, program: Callable[[str], str]) -> None:

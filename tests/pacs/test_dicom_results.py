@@ -149,8 +149,9 @@ class TestAllResults:
             ReferringPhysicianName=None,
             InstanceNumber=-3,
         )
-        results = build_results(reading_of(path, patches=TWO))
-        for result in saved(results, tmp_path).values():
+        results = saved(build_results(reading_of(path, patches=TWO)), tmp_path)
+        assert results["sc"].PatientOrientation == results["seg"].PatientOrientation == ["A", "FR"]
+        for result in results.values():
             assert (str(result.PatientName), result.PatientSex) == ("SECRET", "W")
             assert not result.PatientBirthDate
             assert not result.StudyTime
@@ -242,6 +243,7 @@ class TestAllResults:
             {"is_right": True},
             {"PhotometricInterpretation": "MONOCHROME1"},
             {"ViewCodeSequence": None, "PatientOrientation": None},
+            {"PatientOrientation": "CC"},
             {"FrameOfReferenceUID": "1.2.99", "PositionReferenceIndicator": ""},
             {"PatientBirthDate": "00000000", "PatientName": None, "PatientID": None, "StudyDate": None},
             {
@@ -250,7 +252,16 @@ class TestAllResults:
                 "LossyImageCompressionMethod": "ISO_10918_1",
             },
         ],
-        ids=["left", "right", "MONOCHROME1", "no view", "frame of reference", "no patient", "lossy"],
+        ids=[
+            "left",
+            "right",
+            "MONOCHROME1",
+            "no view",
+            "a view for directions",
+            "frame of reference",
+            "no patient",
+            "lossy",
+        ],
     )
     def test_dciodvfy_finds_no_error(
         self, tmp_path: Path, program: Callable[[str], str], attributes: dict[str, Any]
