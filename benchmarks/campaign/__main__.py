@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from benchmarks.campaign.bombs import bomb_trials
-from benchmarks.campaign.damage import Part, file_parts, image_parts
+from benchmarks.campaign.damage import Part, file_parts, folder_parts, image_parts
 from benchmarks.campaign.injection import injection_trials
 from benchmarks.campaign.kills import count_calls, disk_trials, kill_trials, race_trials
 from benchmarks.campaign.links import link_trials
@@ -52,6 +52,7 @@ def campaign(*, parts: tuple[str, ...], commands: tuple[str, ...], number: int, 
             )
         if "images" in parts:
             results += _damage("images", image_parts(seed=seed, number=number), number=number, jobs=jobs)
+            results += _damage("images", folder_parts(seed=seed, number=number), number=number, jobs=jobs)
         makers = {"numbers": number_trials, "bombs": bomb_trials, "injection": injection_trials}
         for part in (part for part in makers if part in parts):
             results.append(_tried(part, list(makers[part](scratch)), jobs=jobs))

@@ -1,8 +1,9 @@
 """DICOM to pixels in display polarity: all transfer syntaxes of mammography, modality LUT, VOI, padding.
 
-Owns the way from a file's bytes to gray values; what the header says besides is `dicom_header`'s. pydicom parses, and
-pydicom, pylibjpeg and libjpeg-turbo decode. RLE is pydicom's own, for pylibjpeg's writes a trace of its insides on
-damage. No compression of DICOM has a checksum: what is promised of damage is what `jpeg` promises.
+Owns the way from a file's bytes to gray values; what the header says besides is `dicom_header`'s. pydicom parses. No
+compression of DICOM has a checksum: what is promised of damage is what `jpeg` promises. So the strictest decoder is
+taken: CharLS and imagecodecs' RLE, which refuse what pylibjpeg's and pydicom's let pass. Those of lossless JPEG are all
+lenient, each in its own way: two must agree.
 
 Gray values pass through one table of all stored values, so that an image needs no floating point copy. LUTs and windows
 are applied here: pydicom's `apply_voi` wraps round beyond 16 bits, and its `apply_windowing` turns the range of a
@@ -15,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, uid
@@ -37,7 +39,9 @@ _NATIVE: Final = (
     uid.DeflatedExplicitVRLittleEndian,
 )
 _DCT: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
-_JPEG: Final = (*_DCT, uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+_JPEG_LOSSLESS: Final = (uid.JPEGLossless, uid.JPEGLosslessSV1)
+_JPEG_LS: Final = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+_JPEG: Final = (*_DCT, *_JPEG_LOSSLESS, *_JPEG_LS)
 _JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000)
 _LOSSY: Final = (*_DCT, uid.JPEGLSNearLossless, uid.JPEG2000)
 SYNTAXES: Final = (*_NATIVE, *_JPEG, *_JPEG_2000, uid.RLELossless)
@@ -127,8 +131,21 @@ def _stored(dataset: Dataset) -> NDArray[np.uint8] | NDArray[np.uint16]:
             raise damaged("its JPEG stream has no end marker")
         if syntax in _DCT and bits == 8:
             return decode_stream(frame, shape=(*shape, 1))[..., 0]
-    plugin = "" if syntax in _NATIVE else "pydicom" if syntax == uid.RLELossless else "pylibjpeg"
-    values: NDArray[Any] = pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
+    values: NDArray[Any]
+    if syntax in _JPEG_LS:
+        values = imagecodecs.jpegls_decode(frame)
+    elif syntax == uid.RLELossless:
+        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        kind = f"<u{dataset.BitsAllocated // 8}"
+        values = np.frombuffer(imagecodecs.dicomrle_decode(frame, dtype=kind), kind).reshape(shape)
+    else:
+        plugin = "" if syntax in _NATIVE else "pylibjpeg"
+        values = pixel_array(dataset, decoding_plugin=plugin, correct_unused_bits=False)
+        if (
+            syntax in _JPEG_LOSSLESS
+            and ((values ^ imagecodecs.jpegsof3_decode(frame)) & (2**dataset.BitsStored - 1)).any()
+        ):
+            raise damaged("two decoders read other pixels from its JPEG stream")
     if values.shape != shape:
         raise damaged(f"an image of {shape[0]} x {shape[1]} pixels expected. Received: {values.shape}")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -1,4 +1,5 @@
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,11 +11,13 @@ import pytest
 from pydicom import uid
 from scipy.special import expit
 
+from benchmarks.campaign.dicom_damage import dicom_files
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom import decode_dicom
 from mmgkeras.images.reader import read, read_with_header
 from mmgkeras.schema import ImageRecord
 
+from .damage import damaged_copies
 from .dicom_files import code, file_of, lut, mammogram, ramp
 
 RAMP = ramp()
@@ -324,6 +327,24 @@ class TestDamage:
                 changed[random.integers(132, len(data))] = random.integers(256)
             with suppress(InputError):
                 assert decode_dicom(bytes(changed))[0].ndim == 2
+
+    @pytest.mark.parametrize("name", dicom_files())
+    def test_what_is_read_of_damaged_copies_is_what_a_second_decoder_reads(
+        self, pixels_of: Callable[[bytes], np.ndarray], name: str
+    ) -> None:
+        data, second = dicom_files()[name]
+        np.testing.assert_array_equal(pixels_of(data), second(data))
+        num_refused = 0
+        for copy in damaged_copies(data, number=100, seed=3):
+            try:
+                pixels = pixels_of(copy)
+            except InputError:
+                num_refused += 1
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pydicom's, of what it reads all the same
+                np.testing.assert_array_equal(pixels, second(copy))
+        assert num_refused > 40
 
     def test_what_inflates_beyond_the_limit_is_not_inflated(
         self, refused: Callable[[bytes, str], str], monkeypatch: pytest.MonkeyPatch
