@@ -22,6 +22,8 @@ Edge = Literal["left", "right", "top", "bottom"]
 NAMED: Final[tuple[Kind, ...]] = ("secondary-capture",)
 """What is taken of a file that a person or a table names: naming it is asking for it."""
 
+_MAMMOGRAM: Final = ("1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1")
+"""Digital Mammography X-Ray Image Storage, for presentation and processing."""
 _PROCESSING: Final = ("1.2.840.10008.5.1.4.1.1.1.2.1", "1.2.840.10008.5.1.4.1.1.13.1.5")
 _SECONDARY_CAPTURE: Final = ("1.2.840.10008.5.1.4.1.1.7", *(f"1.2.840.10008.5.1.4.1.1.7.{n}" for n in range(1, 5)))
 _TOMOSYNTHESIS: Final = tuple(f"1.2.840.10008.5.1.4.1.1.13.1.{number}" for number in (3, 4, 5))
@@ -132,7 +134,8 @@ def check_is_mammogram(dataset: Dataset, *, take: Collection[Kind]) -> None:
     """
     sop_class = _sop_class(dataset)
     name = shown(sop_class.name or "an object of an unknown class")
-    modality = _text(dataset, "Modality")
+    # Data sets without names were sometimes left without Modality too; the class of a mammogram says it as well.
+    modality = _text(dataset, "Modality") or ("MG" if sop_class in _MAMMOGRAM else "")
     if "PixelData" not in dataset:
         raise damaged("it has no pixels") if "Image" in name else InputError(f"holds no image, but {name}")
     if modality != "MG":

@@ -1,5 +1,7 @@
 import pytest
+from pydicom.uid import SecondaryCaptureImageStorage
 
+from mmgkeras.errors import InputError
 from mmgkeras.images.dicom import decode_dicom
 
 from .dicom_files import code, file_of, item, lut, mammogram, ramp
@@ -139,3 +141,8 @@ class TestHeader:
         assert header.patient == "4711"
         assert header_of(PatientID="").patient == ""
         assert not any(secret in repr(header) for secret in ("4711", "Doe", "1960", "1.2.3.4"))
+
+    def test_the_class_of_a_mammogram_stands_for_a_modality_that_was_removed(self) -> None:
+        assert header_of(Modality=None, ImageLaterality="L").laterality == "L"
+        with pytest.raises(InputError, match="modality none"):
+            header_of(Modality=None, SOPClassUID=SecondaryCaptureImageStorage)

@@ -10,10 +10,13 @@ import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
 from mmgkeras.errors import InputError
-from mmgkeras.images import read, read_pixels
+from mmgkeras.images import read, read_facts, read_pixels
+from mmgkeras.images.reader import read_with_header
 from mmgkeras.schema import ImageRecord
+from tests.images.dicom_files import file_of, mammogram, ramp
 
 GRAY_8 = np.array([[0, 1, 2], [127, 254, 255]], dtype=np.uint8)
 GRAY_16 = np.array([[0, 1, 256], [4095, 65534, 65535]], dtype=np.uint16)
@@ -49,6 +52,53 @@ class TestReadPixels:
     def test_the_content_counts_not_the_name(self, tmp_path: Path, name: str) -> None:
         saved(tmp_path, "a.png", GRAY_16).rename(tmp_path / name)
         np.testing.assert_array_equal(read_pixels(tmp_path / name), GRAY_16)
+
+
+class TestReadFacts:
+    @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm", "a.jpg"])
+    def test_size_of_every_format(self, tmp_path: Path, name: str) -> None:
+        assert read_facts(saved(tmp_path, name, GRAY_8)) == (2, 3, None)
+
+    @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless])
+    def test_dicom_has_its_header_too(self, tmp_path: Path, syntax: UID) -> None:
+        path = tmp_path / "a.dcm"
+        path.write_bytes(file_of(mammogram(ramp(), ImageLaterality="L", ImagerPixelSpacing=[0.1, 0.1]), syntax))
+        height, width, header = read_facts(path)
+        assert (height, width) == ramp().shape
+        assert header == read_with_header(path)[1]
+        assert header is not None
+        assert (header.laterality, header.spacing_mm) == ("L", 0.1)
+
+    def test_dicom_without_preamble(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.dcm"
+        path.write_bytes(file_of(mammogram(ramp()))[132:])
+        assert read_facts(path)[:2] == ramp().shape
+
+    def test_pixels_are_not_read(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.dcm"
+        whole = file_of(mammogram(ramp(shape=(400, 300))))
+        path.write_bytes(whole[:-1000])
+        assert read_facts(path)[:2] == (400, 300)
+        with pytest.raises(InputError, match="is damaged"):
+            read_pixels(path)
+
+    @pytest.mark.parametrize("attributes", [{"Modality": "CT"}, {"SamplesPerPixel": 3}, {"NumberOfFrames": 7}])
+    def test_dicom_that_would_be_refused_is_refused(self, tmp_path: Path, attributes: dict[str, object]) -> None:
+        path = tmp_path / "a.dcm"
+        path.write_bytes(file_of(mammogram(ramp(), **attributes)))
+        with pytest.raises(InputError, match=r"a\.dcm: "):
+            read_facts(path)
+
+    @pytest.mark.parametrize("data", [b"", b"text", b"\x89PNG\r\n\x1a\n", bytes(128) + b"DICM"])
+    def test_other_and_damaged_files_are_one_line(self, tmp_path: Path, data: bytes) -> None:
+        (tmp_path / "a.png").write_bytes(data)
+        with pytest.raises(InputError, match=r"a\.png: is damaged"):
+            read_facts(tmp_path / "a.png")
+
+    def test_too_many_pixels_are_refused_by_the_header(self, tmp_path: Path) -> None:
+        (tmp_path / "a.pgm").write_bytes(b"P5 20000 20000 255\n")
+        with pytest.raises(InputError, match=r"a\.pgm: "):
+            read_facts(tmp_path / "a.pgm")
 
 
 class TestFiles:

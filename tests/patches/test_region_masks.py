@@ -311,6 +311,12 @@ class TestScaledRegion:
         region = Region("a", "1", "calcification", "point", (place,))
         assert scaled_pixels(region, shape=(41, 37), to=(13, 12)).sum() == 1
 
+    def test_a_region_beyond_its_image_is_cut_at_the_same_place(self):
+        region = Region("a", "1", "cluster", "polygon", ((-10.5, -10.5), (-10.5, 9.5), (9.5, 9.5), (9.5, -10.5)))
+        expected = np.zeros((10, 20), dtype=np.bool_)
+        expected[:5, :5] = True
+        np.testing.assert_array_equal(scaled_pixels(region, shape=(20, 40), to=(10, 20)), expected)
+
     def test_the_same_size_is_the_same_region(self):
         region = Region("a", "1", "calcification", "point", ((3.0, 5.0),))
         assert scaled_region(region, shape=(9, 9), to=(9, 9)) is region
