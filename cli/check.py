@@ -54,8 +54,8 @@ def check(
     if fix and out is None:
         raise click.UsageError("--fix needs --out, the folder for the corrected copies.")
     folder = read_folder(data, read_config(config, overrides=overrides).patches)
-    num_workers = min(os.cpu_count() or 1, 1 + len(folder.records) // 20)
-    report = check_folder(folder, model_mm=_spacing_of(model), num_workers=num_workers, track=track)
+    model_mm = _spacing_of(model)
+    report = check_folder(folder, model_mm=model_mm, num_workers=os.cpu_count() or 1, track=track)
     _print(report)
     if out is not None:
         from mmgkeras.report.check_page import CHECK_HTML, FIXED, write_check

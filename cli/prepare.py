@@ -1,5 +1,6 @@
 """`mmgkeras prepare`: a data folder to a patch store."""
 
+import os
 from pathlib import Path
 
 import click
@@ -38,6 +39,8 @@ def prepare(
     from mmgkeras.patches.subset_counts import summary_lines
 
     settings = read_config(config, overrides=overrides).patches
-    store = make_store(data, out, settings, skip_bad=skip_bad, overwrite=overwrite, track=track)
+    store = make_store(
+        data, out, settings, skip_bad=skip_bad, overwrite=overwrite, num_workers=os.cpu_count() or 1, track=track
+    )
     for line in summary_lines(store):
         echo(line)

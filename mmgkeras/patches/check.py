@@ -9,55 +9,29 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mmgkeras import images, tables
+from mmgkeras import tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
-from mmgkeras.patches.findings import BLANK, SEVERITIES, SWAPPED, Finding, Severity, check_pixels, check_region_place
-from mmgkeras.patches.labelling import Annotations, read_annotations, region_overlap
-from mmgkeras.patches.likeness import image_hash, nearly_same
-from mmgkeras.patches.region_masks import region_mask
-from mmgkeras.patches.shards import pixel_sha256
+from mmgkeras.patches.examine import Examined, Use, examine_kept, on_image, placed
+from mmgkeras.patches.findings import SEVERITIES, Finding, Severity
+from mmgkeras.patches.labelling import Annotations, read_annotations
+from mmgkeras.patches.likeness import nearly_same
 from mmgkeras.progress import Track, untracked
-from mmgkeras.schema import CALCIFICATION, Grid, ImageRecord, Mammogram, Side
+from mmgkeras.schema import ImageRecord
 from mmgkeras.sources.processes import in_processes
 
+_IMAGES_PER_PROCESS: Final = 10
+"""For fewer, starting a process takes longer than it saves."""
 _SPACING_RATIO: Final = 1.2
 """Pixels whose edges differ by more than this show marks of unlike size."""
 _SPACING_RANGE_MM: Final = (0.02, 0.5)
 """Of detectors and scanned films."""
 _OUTLIER: Final = 3.0
 """A pixel size so many times the median, or its part, is probably an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReadImage:
-    """A mammogram at the pixel size asked for and how it divides.
-
-    Attributes:
-        mammogram: resampled, or as read.
-        shape, native_mm: (height, width) and pixel size of the image as it is.
-        grid: of the mammogram.
-        tissue: (height, width) of the mammogram, its breast.
-        chest_wall: by its pixels.
-        pixel_sha256: of the image as it is.
-    """
-
-    mammogram: Mammogram
-    shape: tuple[int, int]
-    native_mm: float | None
-    grid: Grid
-    tissue: NDArray[np.bool_]
-    chest_wall: Side | None
-    pixel_sha256: str
-
-
-Use = Callable[[ReadImage, NDArray[np.int8]], Any]
-"""What is made of an image without fault and of the labels of its patches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +42,6 @@ class DataFolder:
     records: list[ImageRecord]
     annotations: Annotations
     faults: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
-    """What one image told.
-
-    Attributes:
-        record: of the image.
-        findings: on it.
-        shape: (height, width); None if it could not be read, and all that follows is empty then.
-        pixel_type: of the mammogram.
-        side: where its chest wall is, by the pixels: "as told", "at the other edge" or "unclear".
-        pixel_sha256, likeness: by which the same and nearly the same images are found.
-        unplaced: ids of the cluster regions that lie in no positive patch.
-        made: what `Use` gave; None if it was not called.
-    """
-
-    record: ImageRecord
-    findings: tuple[Finding, ...]
-    shape: tuple[int, int] | None = None
-    pixel_type: str = ""
-    side: str = ""
-    pixel_sha256: str = ""
-    likeness: str = ""
-    unplaced: tuple[str, ...] = ()
-    made: Any = None
 
 
 @dataclass(slots=True)
@@ -107,7 +55,6 @@ class DataReport:
         sizes: number of images read for each (height, width) in pixels.
         sides: number of images read for each `Examined.side`.
         unplaced: (image_id, region_id) of each cluster region that lies in no positive patch.
-        made: what `Use` made of each image for which it was called.
     """
 
     folder: DataFolder
@@ -116,7 +63,6 @@ class DataReport:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     sides: Counter[str] = field(default_factory=Counter)
     unplaced: list[tuple[str, str]] = field(default_factory=list)
-    made: list[Any] = field(default_factory=list)
 
     @property
     def records(self) -> list[ImageRecord]:
@@ -174,7 +120,9 @@ def check_folder(
     folder: DataFolder,
     *,
     use: Use | None = None,
+    each: Callable[[Examined], None] | None = None,
     model_mm: float | None = None,
+    keep: Path | None = None,
     num_workers: int = 1,
     track: Track = untracked,
     label: str = "checking images",
@@ -184,21 +132,23 @@ def check_folder(
     Args:
         folder: what `read_folder` gave.
         use: called with each image without fault and the labels of its patches, in the process that read it.
+        each: called here, in the order of the table, with what each call of `use` made.
         model_mm: edge of a pixel of a model that is to be used on the images.
-        num_workers: processes.
+        keep: a folder for what is told of each image, of which a later call reads what is there.
+        num_workers: processes; fewer where there are few images.
         track: shows progress over the images.
         label: what `track` is told.
 
     Raises:
         InputError: if a process ended before its work was done.
     """
-    report = DataReport(folder, [_placed(fault, "fault", "table") for fault in folder.faults])
+    report = DataReport(folder, [placed(fault, "fault", "table") for fault in folder.faults])
     report.findings.extend(_of_tables(folder))
-    work = partial(_examine, data=folder.data, config=folder.annotations.config, use=use)
+    work = partial(examine_kept, data=folder.data, config=folder.annotations.config, use=use, keep=keep)
     tasks = [(record, folder.annotations.only(record.image_id)) for record in folder.records]
     examined = []
-    if not tasks:
-        track = untracked
+    track = track if tasks else untracked
+    num_workers = min(num_workers, 1 + len(tasks) // _IMAGES_PER_PROCESS)
     for one in in_processes(work, tasks, num_workers=num_workers, label=label, track=track):
         report.findings.extend(one.findings)
         report.unplaced.extend((one.record.image_id, region_id) for region_id in one.unplaced)
@@ -206,8 +156,8 @@ def check_folder(
             report.sizes[one.shape] += 1
             report.pixel_types[one.pixel_type] += 1
             report.sides[one.side] += 1
-        if one.made is not None:
-            report.made.append(one.made)
+        if one.made is not None and each is not None:
+            each(one)
         examined.append(replace(one, findings=(), made=None))
     report.findings.extend(_same_images(examined))
     report.findings.extend(_pixel_sizes(folder.records, model_mm=model_mm))
@@ -216,65 +166,6 @@ def check_folder(
         report.findings.append(Finding("note", "mixed depths", what))
     _tell_lines(report)
     return report
-
-
-def _examine(task: tuple[ImageRecord, Annotations], *, data: Path, config: PatchesConfig, use: Use | None) -> Examined:
-    """Reads one image and holds it against its row and its annotations."""
-    record, annotations = task
-    try:
-        native = images.read(record, data)
-    except InputError as error:
-        lines = str(error).splitlines()
-        return Examined(record=record, findings=tuple(_placed(line, "fault", "image", record) for line in lines))
-    image = _divided(native, config=config)
-    faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
-    findings = [_placed(fault, "fault", "annotation", record) for fault in faults]
-    findings += check_pixels(image.mammogram.pixels, record=record, tissue=image.tissue, chest_wall=image.chest_wall)
-    unplaced, made = [], None
-    if faults and image.shape == image.tissue.shape:
-        places = (
-            check_region_place(region, tissue=image.tissue) for region in annotations.regions.get(record.image_id, ())
-        )
-        findings += [place for place in places if place is not None and place.kind == SWAPPED]
-    elif not faults:
-        remarks = annotations.remarks(record.image_id, shape=image.shape)
-        findings += [_placed(remark, "note", "region beyond the image", record) for remark in remarks]
-        findings += _of_annotations(record, annotations, image)
-        labels = annotations.labels(record, image.grid, shape=image.shape)
-        for region_id, part in _unplaced(annotations, image, labels):
-            what = f"cluster region {region_id} lies in no positive patch; a patch holds at most {part:.0%} of it"
-            findings.append(_on(record, "note", "no positive patch", what))
-            unplaced.append(region_id)
-        made = None if use is None else use(image, labels)
-    wall = image.chest_wall
-    side = "unclear" if wall is None else "as told" if wall == record.chest_wall_side else "at the other edge"
-    return Examined(
-        record=record,
-        findings=tuple(findings),
-        shape=image.shape,
-        pixel_type=str(native.pixels.dtype),
-        side=side,
-        pixel_sha256=image.pixel_sha256,
-        likeness="" if any(finding.kind == BLANK for finding in findings) else image_hash(native.pixels),
-        unplaced=tuple(unplaced),
-        made=made,
-    )
-
-
-def _divided(native: Mammogram, *, config: PatchesConfig) -> ReadImage:
-    record = native.record
-    mammogram = images.at_spacing(native, config.spacing_mm)
-    height, width = mammogram.pixels.shape
-    tissue = images.tissue_mask(mammogram.pixels)
-    return ReadImage(
-        mammogram=mammogram,
-        shape=(native.pixels.shape[0], native.pixels.shape[1]),
-        native_mm=record.spacing_mm,
-        grid=Grid(height, width, config.patch_px, config.stride_px or config.patch_px, record.chest_wall_side),
-        tissue=tissue,
-        chest_wall=images.estimate_chest_wall(tissue),
-        pixel_sha256=pixel_sha256(native.pixels),
-    )
 
 
 def _of_tables(folder: DataFolder) -> Iterator[Finding]:
@@ -287,33 +178,7 @@ def _of_tables(folder: DataFolder) -> Iterator[Finding]:
     yield from (Finding("note", "annotation files", note) for note in folder.annotations.notes)
     if not folder.faults:  # otherwise the rows may only be faulty
         unknown = folder.annotations.faults_of_unknown_images({record.image_id for record in folder.records})
-        yield from (_placed(fault, "fault", "unknown image") for fault in unknown)
-
-
-def _of_annotations(record: ImageRecord, annotations: Annotations, image: ReadImage) -> Iterator[Finding]:
-    """What is odd of the annotations of one image that all fit into it."""
-    regions = annotations.regions_on(record.image_id, image.grid, shape=image.shape)
-    yield from (found for region in regions if (found := check_region_place(region, tissue=image.tissue)))
-    listed = annotations.patch_labels.get(record.image_id)
-    num_marks = sum(region.kind != "other" for region in regions)
-    num_marks += 0 if listed is None else int((listed["label"] == CALCIFICATION).sum())
-    if record.is_called_normal and num_marks:
-        what = f"is called normal, but has {num_marks} regions or patches of calcification"
-        yield _on(record, "warning", "called normal", what)
-    if "calc" in (record.pathology or "").casefold() and not num_marks and annotations.read_from != "nothing":
-        what = f"pathology is {record.pathology!a}, but no calcification is marked"
-        yield _on(record, "warning", "called calcified", what)
-
-
-def _unplaced(annotations: Annotations, image: ReadImage, labels: NDArray[np.int8]) -> Iterator[tuple[str, float]]:
-    """Each cluster region that touches no positive patch, and the largest part of it in one: on the corner of four."""
-    for region in annotations.regions_on(image.mammogram.record.image_id, image.grid, shape=image.shape):
-        if region.kind != "cluster":  # an individual mark makes its patch positive, and "other" is no calcification
-            continue
-        covered = region_mask(region, height=image.grid.height, width=image.grid.width)
-        rows, cols, overlap_px = region_overlap(image.grid, covered)
-        if not (labels[np.ix_(rows, cols)][overlap_px > 0] == CALCIFICATION).any():
-            yield region.region_id, float(overlap_px.max() / covered.mask.sum())
+        yield from (placed(fault, "fault", "unknown image") for fault in unknown)
 
 
 def _same_images(examined: Sequence[Examined]) -> Iterator[Finding]:
@@ -323,14 +188,14 @@ def _same_images(examined: Sequence[Examined]) -> Iterator[Finding]:
     for one in read:
         first = first_with.setdefault(one.pixel_sha256, one.record)
         if first is not one.record:
-            yield _on(one.record, "warning", "same pixels", f"has the same pixels as {_whose(one.record, first)}")
+            yield on_image(one.record, "warning", "same pixels", f"has the same pixels as {_whose(one.record, first)}")
     distinct = [one for one in read if first_with[one.pixel_sha256] is one.record and one.likeness]
     for place, other, is_mirrored in nearly_same([one.likeness for one in distinct]):
         first, second = distinct[place].record, distinct[other].record
         severity: Severity = "note" if first.patient_id == second.patient_id else "warning"
         mirrored = ", mirrored" if is_mirrored else ""
         what = f"is nearly the same{mirrored} as {_whose(second, first)}"
-        yield _on(second, severity, "nearly the same pixels", what)
+        yield on_image(second, severity, "nearly the same pixels", what)
 
 
 def _whose(record: ImageRecord, first: ImageRecord) -> str:
@@ -354,7 +219,7 @@ def _pixel_sizes(records: Sequence[ImageRecord], *, model_mm: float | None) -> I
         mm = record.spacing_mm
         if mm is not None and not least <= mm <= most:
             what = f"spacing_mm is {mm:g}; by the other images it should be from {least:.3g} to {most:.3g}"
-            yield _on(record, "warning", "pixel size", what)
+            yield on_image(record, "warning", "pixel size", what)
     usual = [mm for mm in known if least <= mm <= most]
     if usual and max(usual) > _SPACING_RATIO * min(usual):
         what = f"pixels differ in size by over 20 %: {min(usual):g} to {max(usual):g} mm"
@@ -364,16 +229,6 @@ def _pixel_sizes(records: Sequence[ImageRecord], *, model_mm: float | None) -> I
         part = f"{len(unlike):,} of {len(records):,} images"
         what = f"{part} have pixels of {min(unlike):g} to {max(unlike):g} mm, the model {model_mm:g} mm"
         yield Finding("warning", "pixel size of the model", f"{what}: prepare with patches.spacing_mm={model_mm:g}")
-
-
-def _placed(line: str, severity: Severity, kind: str, record: ImageRecord | None = None) -> Finding:
-    """The finding of a line that begins with its place."""
-    place, _, what = line.partition(": ")
-    return Finding(severity, kind, what, place, None if record is None else record.image_id)
-
-
-def _on(record: ImageRecord, severity: Severity, kind: str, what: str) -> Finding:
-    return Finding(severity, kind, f"image {record.image_id}: {what}", image_id=record.image_id)
 
 
 def _tell_lines(report: DataReport) -> None:

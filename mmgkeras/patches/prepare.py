@@ -3,8 +3,11 @@
 Owns what a store is made of and what its manifest says. Memory does not grow with the store.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,10 +18,11 @@ from numpy.typing import NDArray
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
-from mmgkeras.files import atomic_folder, check_apart, sha256_file
+from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, write_synced
 from mmgkeras.json_files import without_folders, write_json, written_path
-from mmgkeras.locks import output_lock
-from mmgkeras.patches.check import DataReport, ReadImage, check_folder, read_folder
+from mmgkeras.locks import output_lock, resumable_work, work_digest
+from mmgkeras.patches.check import DataFolder, DataReport, check_folder, read_folder
+from mmgkeras.patches.examine import Examined, ReadImage, file_stem
 from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, sealed
 from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import STORE_FILES, PatchStore
@@ -32,6 +36,7 @@ from mmgkeras.patches.store_tables import (
 )
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Pixels
+from mmgkeras.sources.processes import file_state
 from mmgkeras.tables import image_fields
 from mmgkeras.tables.cells import to_cells
 
@@ -49,9 +54,12 @@ def prepare(
     *,
     skip_bad: bool = False,
     overwrite: bool = False,
+    num_workers: int = 1,
     track: Track = untracked,
 ) -> PatchStore:
-    """The store made of a data folder; it is whole or not there.
+    """The store made of a data folder; it is whole or not there, and the same whatever the number of processes.
+
+    If it is killed, the same call goes on after the last image that it had finished.
 
     Args:
         data: folder with images.csv and, if there are annotations, labels.csv or regions.csv; labels.csv wins.
@@ -59,6 +67,7 @@ def prepare(
         config: how images are divided and patches labelled.
         skip_bad: leave out images with faults, and annotations of unknown images, and list them in store.json.
         overwrite: replace a store that is there, folds.csv included.
+        num_workers: processes.
         track: shows progress over the images.
 
     Raises:
@@ -66,49 +75,101 @@ def prepare(
         InputFaultsError: every fault of the tables; without `skip_bad` also every fault of images and annotations.
     """
     check_apart(store, [data])
-    with output_lock(store), atomic_folder(store, overwrite=overwrite, owned=STORE_FILES) as folder:
-        tables = read_folder(data, config)
+    tables = read_folder(data, config)
+    with (
+        output_lock(store),
+        resumable_work(store, digest=_digest(tables, config)) as work,
+        atomic_folder(store, overwrite=overwrite, owned=STORE_FILES) as folder,
+    ):
         if tables.faults:
             raise InputFaultsError(tables.faults)
-        with ShardWriter(folder, patch_px=config.patch_px) as writer:
-            contents = _Contents(writer, config=config)
-            report = check_folder(tables, use=contents.add, track=track, label="reading images")
+        with ShardWriter(work, patch_px=config.patch_px) as writer:
+            contents = _Contents(writer, work, config=config)
+            report = check_folder(
+                tables,
+                use=partial(_cut, work=work),
+                each=contents.add,
+                keep=work,
+                num_workers=num_workers,
+                track=track,
+                label="reading images",
+            )
         if report.faults and not skip_bad:
             raise InputFaultsError(report.faults)
         if not contents.images:
             raise InputFaultsError([*report.faults, f"{data / 'images.csv'}: no image is left to make a store of"])
+        for shard in sorted(work.glob("patches-*.npy")):
+            give(shard, folder / shard.name)
         _write(folder, data=data, config=config, contents=contents, report=report)
     return PatchStore.open(store)
 
 
-class _Contents:
-    """What goes into a store: pixels at once into the shards, rows of the tables and remarks at the end."""
+def _digest(tables: DataFolder, config: PatchesConfig) -> str:
+    """Of all that the work depends on: a change of any table or image begins it anew."""
+    states = [file_state(tables.data / name) for name in ("images.csv", "regions.csv", "labels.csv")]
+    states += [file_state(tables.data / record.path) for record in tables.records]
+    return work_digest("prepare", tables.data.resolve(), config.model_dump_json(), states)
 
-    def __init__(self, writer: ShardWriter, *, config: PatchesConfig) -> None:
+
+def _cut(image: ReadImage, labels: NDArray[np.int8], *, work: Path) -> dict[str, Any]:
+    """Writes the patches of an image to a file of its own, and gives what else a store needs of it."""
+    record, grid = image.mammogram.record, image.grid
+    pixels = grid.cut(image.mammogram.pixels)
+    write_synced(work / f"{file_stem(record)}.raw", pixels.tobytes())
+    # The part of each patch, padding included, that is breast.
+    tissue = np.asarray(grid.cut(image.tissue).mean(axis=(2, 3), dtype=np.float64), dtype=np.float32)
+    return {
+        "pixel_type": str(pixels.dtype),
+        "shape": labels.shape,
+        "labels": labels.ravel().tolist(),
+        "tissue": tissue.ravel().tolist(),
+        "size": (grid.height, grid.width),
+        "spacing_mm": record.spacing_mm,
+        "native": (*image.shape, image.native_mm),
+    }
+
+
+class _Contents:
+    """What goes into a store: the patches of each image into the shards, rows of the tables and remarks at the end."""
+
+    def __init__(self, writer: ShardWriter, work: Path, *, config: PatchesConfig) -> None:
         self.writer = writer
-        self.resamples = config.spacing_mm is not None
+        self.config = config
         self.images: list[tuple[object, ...]] = []
         self.own: list[dict[str, str]] = []
         self.patches: list[pd.DataFrame] = []
         self.turned: list[str] = []
         self.of_unknown_size: list[str] = []
+        self._work = work
+        self._written: deque[tuple[Path, int]] = deque()
 
-    def add(self, image: ReadImage, labels: NDArray[np.int8]) -> None:
-        """Divides and appends an image with its labels."""
-        record, grid = image.mammogram.record, image.grid
-        rows, cols = np.indices(labels.shape)
-        # The part of each patch, padding included, that is breast.
-        tissue = np.asarray(grid.cut(image.tissue).mean(axis=(2, 3), dtype=np.float64), dtype=np.float32)
-        values = (record.image_id, record.patient_id, rows.ravel(), cols.ravel(), labels.ravel(), tissue.ravel())
-        self.writer.append(cast(Pixels, grid.cut(image.mammogram.pixels).reshape(-1, grid.patch_px, grid.patch_px)))
+    @property
+    def resamples(self) -> bool:
+        """Whether the images were brought to one pixel size."""
+        return self.config.spacing_mm is not None
+
+    def add(self, one: Examined) -> None:
+        """Appends an image that was cut; its file goes once its patches are in full shards."""
+        record, made = one.record, one.made
+        rows, cols = np.indices(made["shape"])
+        labels, tissue = np.array(made["labels"], np.int8), np.array(made["tissue"], np.float32)
+        part = self._work / f"{file_stem(record)}.raw"
+        if not self.writer.pass_by(labels.size, pixel_type=made["pixel_type"]):
+            edge = self.config.patch_px
+            self.writer.append(cast(Pixels, np.fromfile(part, made["pixel_type"]).reshape(-1, edge, edge)))
+        self._written.append((part, self.writer.num_patches))
+        while self._written and self._written[0][1] <= self.writer.num_finished:
+            self._written.popleft()[0].unlink(missing_ok=True)
+        values = (record.image_id, record.patient_id, rows.ravel(), cols.ravel(), labels, tissue)
         self.patches.append(pd.DataFrame(dict(zip(PATCH_COLUMNS, values, strict=True))))
-        size = (grid.height, grid.width, grid.chest_wall, grid.stride_px)
-        native = (*image.shape, image.native_mm) if self.resamples else ()
-        self.images.append((*image_fields(record), *size, image.pixel_sha256, labels.size, *native))
+        stride_px = self.config.stride_px or self.config.patch_px
+        grid = (*made["size"], record.chest_wall_side, stride_px, one.pixel_sha256, labels.size)
+        fields = image_fields(replace(record, spacing_mm=made["spacing_mm"]))
+        self.images.append((*fields, *grid, *(made["native"] if self.resamples else ())))
         self.own.append({f"{OWN_PREFIX}{name}": text for name, text in record.own})
-        if self.resamples and image.native_mm is None:
+        if self.resamples and made["native"][2] is None:
             self.of_unknown_size.append(record.image_id)
-        if image.chest_wall not in (None, record.chest_wall_side):
+        if one.side == "at the other edge":
             self.turned.append(record.image_id)
 
 

@@ -37,7 +37,8 @@ def shard_name(number: int) -> str:
 class ShardWriter:
     """Appends patches to shards in a folder; memory does not grow with what was written.
 
-    The first 16-bit patch turns everything into uint16: shards written before are then rewritten once.
+    The first 16-bit patch turns everything into uint16: shards written before are then rewritten once. Full shards that
+    a killed process left in the folder are not written again: the same patches are to be appended, or passed by.
     """
 
     def __init__(self, folder: Path, *, patch_px: int, max_bytes: int = MAX_SHARD_BYTES) -> None:
@@ -48,6 +49,7 @@ class ShardWriter:
         self._folder = folder
         self._patch_px = patch_px
         self._file: BinaryIO | None = None
+        self.num_finished = self._found()
 
     def __enter__(self) -> "ShardWriter":
         """Itself."""
@@ -57,13 +59,20 @@ class ShardWriter:
         """Closes the open shard, whatever happened."""
         self._close_shard()
 
+    def pass_by(self, num_patches: int, *, pixel_type: str) -> bool:
+        """Counts patches that lie in full shards as appended; False, and nothing is done, where they do not."""
+        if self.num_patches + num_patches > self.num_finished:
+            return False
+        self._take_type(np.dtype(pixel_type))
+        self.num_patches += num_patches
+        return True
+
     def append(self, patches: Pixels) -> None:
         """Adds patches (n, P, P) uint8 or uint16."""
-        if self.dtype is None:
-            self.dtype = patches.dtype
-        elif self.dtype == np.uint8 and patches.dtype == np.uint16:
-            self._promote_shards()
-        pixels = patches if self.dtype == np.uint8 else promote(patches)
+        self._take_type(patches.dtype)
+        num_there = min(len(patches), max(0, self.num_finished - self.num_patches))
+        self.num_patches += num_there
+        pixels = patches[num_there:] if self.dtype == np.uint8 else promote(patches[num_there:])
         while len(pixels):
             place = self.num_patches % self.patches_per_shard
             fitting = pixels[: self.patches_per_shard - place]
@@ -72,6 +81,26 @@ class ShardWriter:
             pixels = pixels[len(fitting) :]
             if self.num_patches % self.patches_per_shard == 0:
                 self._close_shard()
+                self.num_finished = self.num_patches
+
+    def _found(self) -> int:
+        """The number of patches in full shards, from the first on, that are there."""
+        number = 0
+        while self._shape(number) == (self.patches_per_shard, self._patch_px, self._patch_px, 1):
+            number += 1
+        return number * self.patches_per_shard
+
+    def _shape(self, number: int) -> tuple[int, ...]:
+        try:
+            return cast(tuple[int, ...], np.load(self._folder / shard_name(number), mmap_mode="r").shape)
+        except (OSError, ValueError, EOFError):
+            return ()
+
+    def _take_type(self, dtype: np.dtype[Any]) -> None:
+        if self.dtype is None:
+            self.dtype = dtype
+        elif self.dtype == np.uint8 and dtype == np.uint16:
+            self._promote_shards()
 
     def _open_shard(self) -> BinaryIO:
         if self._file is None:
@@ -87,6 +116,8 @@ class ShardWriter:
             self._file = None
             file.seek(0)
             self._write_header(file, num_patches=(self.num_patches - 1) % self.patches_per_shard + 1)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _write_header(self, file: BinaryIO, *, num_patches: int) -> None:
         shape = (num_patches, self._patch_px, self._patch_px, 1)
@@ -98,16 +129,19 @@ class ShardWriter:
         """Rewrites what is there as uint16 and goes on where the last shard ended."""
         self._close_shard()
         self.dtype = np.dtype(np.uint16)
-        for number in range(-(-self.num_patches // self.patches_per_shard)):
+        num_written = max(self.num_patches, self.num_finished)
+        for number in range(-(-num_written // self.patches_per_shard)):
             path = self._folder / shard_name(number)
             narrow = np.load(path, mmap_mode="r")
+            if narrow.dtype == np.uint16:  # by a process that was killed after it
+                continue
             wide = path.with_suffix(".wide")
             with wide.open("wb") as file:
                 self._write_header(file, num_patches=len(narrow))
                 for start in range(0, len(narrow), _COPY_PATCHES):
                     file.write(promote(narrow[start : start + _COPY_PATCHES]).data)
             wide.replace(path)
-        if self.num_patches % self.patches_per_shard:
+        if self.num_patches > self.num_finished:
             self._file = (self._folder / shard_name(self.num_patches // self.patches_per_shard)).open("r+b")
             self._file.seek(0, 2)
 

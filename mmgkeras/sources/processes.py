@@ -52,7 +52,7 @@ def in_processes(
 
 def kept(place: Path, source: Path, make: Callable[[], Any]) -> Any:
     """The JSON value that `make` gives for a file, kept at `place`: read from there while the file is as it was."""
-    state = _state(source)
+    state = file_state(source)
     with suppress(OSError, ValueError, TypeError, LookupError):
         of, value = json.loads(place.read_bytes())
         if of == state:
@@ -62,7 +62,7 @@ def kept(place: Path, source: Path, make: Callable[[], Any]) -> Any:
     return value
 
 
-def _state(path: Path) -> list[int] | None:
+def file_state(path: Path) -> list[int] | None:
     """What changes with a file's content: its size and its time; None where it cannot be told."""
     try:
         status = path.stat()

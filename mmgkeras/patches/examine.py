@@ -1,0 +1,197 @@
+"""One image of a data folder: read, divided, and held against its row of images.csv and its annotations.
+
+Owns what is told of an image, and that it can be kept as JSON, for a process that goes on where another was killed.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmgkeras import images
+from mmgkeras.config import PatchesConfig
+from mmgkeras.errors import InputError
+from mmgkeras.patches.findings import BLANK, SWAPPED, Finding, Severity, check_pixels, check_region_place
+from mmgkeras.patches.labelling import Annotations, region_overlap
+from mmgkeras.patches.likeness import image_hash
+from mmgkeras.patches.region_masks import region_mask
+from mmgkeras.patches.shards import pixel_sha256
+from mmgkeras.schema import CALCIFICATION, Grid, ImageRecord, Mammogram, Side
+from mmgkeras.sources.processes import kept
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """A mammogram at the pixel size asked for and how it divides.
+
+    Attributes:
+        mammogram: resampled, or as read.
+        shape, native_mm: (height, width) and pixel size of the image as it is.
+        grid: of the mammogram.
+        tissue: (height, width) of the mammogram, its breast.
+        chest_wall: by its pixels.
+        pixel_sha256: of the image as it is.
+    """
+
+    mammogram: Mammogram
+    shape: tuple[int, int]
+    native_mm: float | None
+    grid: Grid
+    tissue: NDArray[np.bool_]
+    chest_wall: Side | None
+    pixel_sha256: str
+
+
+Use = Callable[[ReadImage, NDArray[np.int8]], Any]
+"""What is made of an image without fault and of the labels of its patches: something that JSON can hold."""
+Task = tuple[ImageRecord, Annotations]
+"""An image, and its annotations alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What one image told.
+
+    Attributes:
+        record: of the image.
+        findings: on it.
+        shape: (height, width); None if it could not be read, and all that follows is empty then.
+        pixel_type: of the mammogram.
+        side: where its chest wall is, by the pixels: "as told", "at the other edge" or "unclear".
+        pixel_sha256, likeness: by which the same and nearly the same images are found.
+        unplaced: ids of the cluster regions that lie in no positive patch.
+        made: what `Use` gave; None if it was not called.
+    """
+
+    record: ImageRecord
+    findings: tuple[Finding, ...]
+    shape: tuple[int, int] | None = None
+    pixel_type: str = ""
+    side: str = ""
+    pixel_sha256: str = ""
+    likeness: str = ""
+    unplaced: tuple[str, ...] = ()
+    made: Any = None
+
+
+def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -> Examined:
+    """What one image told; `use` is called if no annotation of it is at fault."""
+    record, annotations = task
+    try:
+        native = images.read(record, data)
+    except InputError as error:
+        lines = str(error).splitlines()
+        return Examined(record=record, findings=tuple(placed(line, "fault", "image", record) for line in lines))
+    image = _divided(native, config=config)
+    faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
+    findings = [placed(fault, "fault", "annotation", record) for fault in faults]
+    findings += check_pixels(image.mammogram.pixels, record=record, tissue=image.tissue, chest_wall=image.chest_wall)
+    unplaced, made = [], None
+    if faults and image.shape == image.tissue.shape:
+        places = (
+            check_region_place(region, tissue=image.tissue) for region in annotations.regions.get(record.image_id, ())
+        )
+        findings += [place for place in places if place is not None and place.kind == SWAPPED]
+    elif not faults:
+        remarks = annotations.remarks(record.image_id, shape=image.shape)
+        findings += [placed(remark, "note", "region beyond the image", record) for remark in remarks]
+        findings += _of_annotations(record, annotations, image)
+        labels = annotations.labels(record, image.grid, shape=image.shape)
+        for region_id, part in _unplaced(annotations, image, labels):
+            what = f"cluster region {region_id} lies in no positive patch; a patch holds at most {part:.0%} of it"
+            findings.append(on_image(record, "note", "no positive patch", what))
+            unplaced.append(region_id)
+        made = None if use is None else use(image, labels)
+    wall = image.chest_wall
+    side = "unclear" if wall is None else "as told" if wall == record.chest_wall_side else "at the other edge"
+    return Examined(
+        record=record,
+        findings=tuple(findings),
+        shape=image.shape,
+        pixel_type=str(native.pixels.dtype),
+        side=side,
+        pixel_sha256=image.pixel_sha256,
+        likeness="" if any(finding.kind == BLANK for finding in findings) else image_hash(native.pixels),
+        unplaced=tuple(unplaced),
+        made=made,
+    )
+
+
+def _divided(native: Mammogram, *, config: PatchesConfig) -> ReadImage:
+    record = native.record
+    mammogram = images.at_spacing(native, config.spacing_mm)
+    height, width = mammogram.pixels.shape
+    tissue = images.tissue_mask(mammogram.pixels)
+    return ReadImage(
+        mammogram=mammogram,
+        shape=(native.pixels.shape[0], native.pixels.shape[1]),
+        native_mm=record.spacing_mm,
+        grid=Grid(height, width, config.patch_px, config.stride_px or config.patch_px, record.chest_wall_side),
+        tissue=tissue,
+        chest_wall=images.estimate_chest_wall(tissue),
+        pixel_sha256=pixel_sha256(native.pixels),
+    )
+
+
+def examine_kept(task: Task, *, data: Path, config: PatchesConfig, use: Use | None, keep: Path | None) -> Examined:
+    """The same, kept in a folder as JSON: read from there where it is and the image has not changed since."""
+    if keep is None:
+        return examine(task, data=data, config=config, use=use)
+    record = task[0]
+    place = keep / f"{file_stem(record)}.json"
+    value = kept(place, data / record.path, lambda: asdict(examine(task, data=data, config=config, use=use)))
+    return Examined(
+        **{
+            **value,
+            "record": record,
+            "findings": tuple(Finding(**finding) for finding in value["findings"]),
+            "shape": value["shape"] and (value["shape"][0], value["shape"][1]),
+            "unplaced": tuple(value["unplaced"]),
+        }
+    )
+
+
+def file_stem(record: ImageRecord) -> str:
+    """A file's name for what is kept of an image, whatever its id is made of."""
+    return hashlib.sha256(record.image_id.encode()).hexdigest()[:32]
+
+
+def _of_annotations(record: ImageRecord, annotations: Annotations, image: ReadImage) -> Iterator[Finding]:
+    """What is odd of the annotations of one image that all fit into it."""
+    regions = annotations.regions_on(record.image_id, image.grid, shape=image.shape)
+    yield from (found for region in regions if (found := check_region_place(region, tissue=image.tissue)))
+    listed = annotations.patch_labels.get(record.image_id)
+    num_marks = sum(region.kind != "other" for region in regions)
+    num_marks += 0 if listed is None else int((listed["label"] == CALCIFICATION).sum())
+    if record.is_called_normal and num_marks:
+        what = f"is called normal, but has {num_marks} regions or patches of calcification"
+        yield on_image(record, "warning", "called normal", what)
+    if "calc" in (record.pathology or "").casefold() and not num_marks and annotations.read_from != "nothing":
+        what = f"pathology is {record.pathology!a}, but no calcification is marked"
+        yield on_image(record, "warning", "called calcified", what)
+
+
+def _unplaced(annotations: Annotations, image: ReadImage, labels: NDArray[np.int8]) -> Iterator[tuple[str, float]]:
+    """Each cluster region that touches no positive patch, and the largest part of it in one: on the corner of four."""
+    for region in annotations.regions_on(image.mammogram.record.image_id, image.grid, shape=image.shape):
+        if region.kind != "cluster":  # an individual mark makes its patch positive, and "other" is no calcification
+            continue
+        covered = region_mask(region, height=image.grid.height, width=image.grid.width)
+        rows, cols, overlap_px = region_overlap(image.grid, covered)
+        if not (labels[np.ix_(rows, cols)][overlap_px > 0] == CALCIFICATION).any():
+            yield region.region_id, float(overlap_px.max() / covered.mask.sum())
+
+
+def placed(line: str, severity: Severity, kind: str, record: ImageRecord | None = None) -> Finding:
+    """The finding of a line that begins with its place."""
+    place, _, what = line.partition(": ")
+    return Finding(severity, kind, what, place, None if record is None else record.image_id)
+
+
+def on_image(record: ImageRecord, severity: Severity, kind: str, what: str) -> Finding:
+    """A finding on an image, which its place in images.csv will be put to."""
+    return Finding(severity, kind, f"image {record.image_id}: {what}", image_id=record.image_id)
