@@ -1,0 +1,115 @@
+"""`prepare` at scale, in one run: `python -m benchmarks.prepare_scale --out DIR`; docs/input-speed.md has the result.
+
+Phantoms are made once and copied under other names, a pixel changed in each. Then, one after another: a plain loop
+(Pillow reads, numpy cuts, one .npy each), and `mmgkeras prepare` with 1 and more processes, whose stores must be equal.
+With --kills, `prepare` is killed so many times on its way and given again.
+"""
+
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image
+
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.schema import Grid
+from mmgkeras.sources.phantom import write_phantom
+from mmgkeras.tables import read_images, write_images
+
+PATCH_PX = 224
+
+
+def make_data(folder: Path, *, num_images: int, spacing_mm: float) -> None:
+    """A data folder of so many images."""
+    write_phantom(folder, num_patients=6, seed=5, spacing_mm=spacing_mm, bits=16)
+    originals = read_images(folder / "images.csv")
+    records = []
+    for number in range(num_images):
+        source = originals[number % len(originals)]
+        record = replace(source, image_id=f"i{number}", path=f"images/i{number}.png", patient_id=f"p{number // 4}")
+        pixels = np.array(Image.open(folder / source.path))
+        pixels[0, 0] = number
+        Image.fromarray(pixels).save(folder / record.path, compress_level=3)
+        records.append(record)
+    (folder / "regions.csv").unlink()
+    write_images(folder / "images.csv", records, overwrite=True)
+
+
+def plain_loop(data: Path, out: Path) -> None:
+    """What a user would write: read, cut, save."""
+    out.mkdir()
+    for record in read_images(data / "images.csv"):
+        pixels = np.asarray(Image.open(data / record.path))
+        grid = Grid(*pixels.shape, PATCH_PX, PATCH_PX, record.chest_wall_side)
+        np.save(out / f"{record.image_id}.npy", grid.cut(pixels))
+
+
+def prepare(data: Path, out: Path, *, num_workers: int, kills: int = 0) -> int:
+    """Runs `prepare` in a process of its own; gives the largest sum of memory of it and its workers, in MB."""
+    code = "import os, sys; os.cpu_count = lambda: int(sys.argv[1]); from mmgkeras.cli import main; main(sys.argv[2:])"
+    command = [sys.executable, "-c", code, str(num_workers), "prepare", "--data", str(data), "--out", str(out)]
+    most = 0
+    for left in range(kills, -1, -1):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        killer = threading.Timer(random.uniform(3, 12), process.kill) if left else None
+        if killer:
+            killer.start()
+        while process.poll() is None:
+            most = max(most, memory_mb(process.pid))
+            time.sleep(0.2)
+        if killer:
+            killer.cancel()
+        if process.returncode == 0:
+            return most
+    raise SystemExit("prepare failed")
+
+
+def memory_mb(pid: int) -> int:
+    """The resident memory of a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * 4096 // 10**6 + sum(memory_mb(int(child)) for child in children.read_text().split())
+    except (OSError, IndexError):
+        return 0
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to work in.")
+@click.option("--images", "num_images", default=200, show_default=True)
+@click.option("--spacing-mm", default=0.1, show_default=True)
+@click.option("--workers", default="1,2", show_default=True, help="Numbers of processes, one after another.")
+@click.option("--kills", default=0, show_default=True, help="Of the last of them.")
+def main(*, out: Path, num_images: int, spacing_mm: float, workers: str, kills: int) -> None:
+    """Print the images a second of each way."""
+    data = out / "data"
+    if not data.exists():
+        make_data(data, num_images=num_images, spacing_mm=spacing_mm)
+    began = time.perf_counter()
+    plain_loop(data, out / "plain")
+    plain_s = time.perf_counter() - began
+    click.echo(f"| plain loop | {num_images / plain_s:.2f} | 1.00 | |")
+    shutil.rmtree(out / "plain")
+    checksums = set()
+    numbers = [int(number) for number in workers.split(",")]
+    for number in numbers:
+        times = kills if number == numbers[-1] else 0
+        began = time.perf_counter()
+        most = prepare(data, out / "store", num_workers=number, kills=times)
+        took_s = time.perf_counter() - began
+        checksums.add(PatchStore.open(out / "store", verify=True).checksum)
+        shutil.rmtree(out / "store")
+        name = f"prepare, {number} processes{f', killed {times} times' if times else ''}"
+        click.echo(f"| {name} | {num_images / took_s:.2f} | {plain_s / took_s:.2f} | {most:,} |")
+    click.echo("the same bytes" if len(checksums) == 1 else f"different stores: {checksums}")
+
+
+if __name__ == "__main__":
+    main()
