@@ -32,7 +32,7 @@ def prepare(
     """Divide mammograms into labelled patches, in a store to train on and to evaluate with.
 
     Every image is read once; patches.spacing_mm resamples those of another pixel size. All faults are listed and
-    nothing is written if there are any.
+    nothing is written if there are any. If it is killed, the same command goes on.
     """
     from mmgkeras.config import read_config
     from mmgkeras.patches.prepare import prepare as make_store

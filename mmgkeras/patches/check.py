@@ -20,9 +20,9 @@ from mmgkeras.patches.examine import Examined, Use, examine_kept, on_image, plac
 from mmgkeras.patches.findings import SEVERITIES, Finding, Severity
 from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.patches.likeness import nearly_same
+from mmgkeras.processes import in_processes
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord
-from mmgkeras.sources.processes import in_processes
 
 _IMAGES_PER_PROCESS: Final = 10
 """For fewer, starting a process takes longer than it saves."""

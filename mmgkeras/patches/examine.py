@@ -20,8 +20,8 @@ from mmgkeras.patches.labelling import Annotations, region_overlap
 from mmgkeras.patches.likeness import image_hash
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.shards import pixel_sha256
+from mmgkeras.processes import kept
 from mmgkeras.schema import CALCIFICATION, Grid, ImageRecord, Mammogram, Side
-from mmgkeras.sources.processes import kept
 
 
 @dataclass(frozen=True, slots=True)

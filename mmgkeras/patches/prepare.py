@@ -34,9 +34,9 @@ from mmgkeras.patches.store_tables import (
     label_counts,
     spacing_facts,
 )
+from mmgkeras.processes import file_state
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Pixels
-from mmgkeras.sources.processes import file_state
 from mmgkeras.tables import image_fields
 from mmgkeras.tables.cells import to_cells
 

@@ -21,9 +21,9 @@ from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.files import atomic_files, check_apart, sha256_file
 from mmgkeras.images import ImageFacts, read_facts
 from mmgkeras.patches.region_masks import BEYOND, check_region, reaches_beyond
+from mmgkeras.processes import in_processes
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Kind, Region
-from mmgkeras.sources.processes import in_processes
 from mmgkeras.tables import write_images, write_regions
 
 IMPORT_JSON: Final = "import.json"

@@ -30,10 +30,10 @@ from mmgkeras.images import find_chest_wall, read_with_header
 from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
 from mmgkeras.images.dicom_header import Header, Kind
 from mmgkeras.locks import output_lock, resumable_work, work_digest
+from mmgkeras.processes import in_processes, kept
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels
 from mmgkeras.sources.dicomdir import read_dicomdir
-from mmgkeras.sources.processes import in_processes, kept
 from mmgkeras.tables import write_images
 from mmgkeras.tables.cells import to_cell
 from mmgkeras.tables.rows import write_table

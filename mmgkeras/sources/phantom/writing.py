@@ -17,11 +17,11 @@ from mmgkeras import files, tables
 from mmgkeras.config import PhantomConfig
 from mmgkeras.errors import InputError
 from mmgkeras.locks import output_lock
+from mmgkeras.processes import in_processes
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels, Region
 from mmgkeras.sources.phantom.cases import Exposure, plan_exposures
 from mmgkeras.sources.phantom.exposure import PLAIN_PHANTOM, make_image
-from mmgkeras.sources.processes import in_processes
 
 GENERATOR_VERSION: Final = 2
 """Goes up whenever equal settings no longer give equal images. Version 1 gave the plain ones of version 2."""

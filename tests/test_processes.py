@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from mmgkeras.errors import InputError
+from mmgkeras.processes import in_processes, kept
 from mmgkeras.progress import untracked
-from mmgkeras.sources.processes import in_processes, kept
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
