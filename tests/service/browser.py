@@ -1,12 +1,11 @@
 """The page in headless Chromium: a server whose page carries a script of the test, and what the browser makes of it."""
 
-import html
-import re
+import queue
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Final
 
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.service.http_server import Service
@@ -34,45 +33,50 @@ function colours(test) {
 window.addEventListener("load", async () => {
   let said;
   try { said = await run(); } catch (error) { said = { failed: String(error.stack || error) }; }
-  document.body.setAttribute("data-said", JSON.stringify(said));
+  await fetch("/page/mark?said", { method: "POST", body: JSON.stringify(said) });
 });
 """
 
 
+PATIENCE_S: Final = 300
+"""Before a browser that says nothing is given up; a slow machine only takes longer."""
+
+
+class ScriptedPage(Page):
+    """A page that carries a script, and keeps what the script says."""
+
+    def __init__(self, classifier: Classifier, *, script: str, files: dict[str, bytes]) -> None:
+        """Takes `async function run() {...}`, which may fetch these files by name."""
+        super().__init__(classifier, name="mine")
+        self.said: queue.Queue[str] = queue.Queue()
+        index = self._files["/"]
+        scripted = index.body.replace(b"</body>", b'<script src="/page/try.js"></script></body>')
+        self._files |= {
+            "/": Answer(200, scripted, content_type=index.content_type, headers=index.headers),
+            "/page/try.js": Answer(200, _TRY + script.encode(), content_type="text/javascript"),
+            **{f"/page/{name}": Answer(200, data) for name, data in files.items()},
+        }
+
+    def mark(self, body: bytes, *, query: str) -> Answer:
+        """As the page's, but for what the script says."""
+        if query != "said":
+            return super().mark(body, query=query)
+        self.said.put(body.decode())
+        return Answer(200, b"{}")
+
+
 @contextmanager
-def page_serving(classifier: Classifier, *, script: str, files: dict[str, bytes]) -> Iterator[str]:
-    """The URL of a page that runs a script, `async function run() {...}`, which may fetch these files by name."""
-    page = Page(classifier, name="mine")
-    index = page.file("/")
-    assert index is not None
-    scripted = index.body.replace(b"</body>", b'<script src="/page/try.js"></script></body>')
-    # Not the model's own files; a test may add some.
-    page._files = page._files | {
-        "/": Answer(200, scripted, content_type=index.content_type, headers=index.headers),
-        "/page/try.js": Answer(200, _TRY + script.encode(), content_type="text/javascript"),
-        **{f"/page/{name}": Answer(200, data) for name, data in files.items()},
-    }
-    with serving_service(Service(RestApi({}), page=page)) as (host, port):
-        yield f"http://{host}:{port}/"
-
-
-def browse(chromium: str, url: str, *, size: tuple[int, int] = (1200, 800), screenshot: Path | None = None) -> str:
-    """What the page's script says, once it has run; the picture of the window on request."""
-    with tempfile.TemporaryDirectory() as profile:
-        command = [
-            chromium,
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            "--no-first-run",
-            f"--user-data-dir={profile}",
-            f"--window-size={size[0]},{size[1]}",
-            "--virtual-time-budget=60000",
-        ]
-        if screenshot is not None:
-            subprocess.run([*command, f"--screenshot={screenshot}", url], check=True, capture_output=True, timeout=300)
-        result = subprocess.run([*command, "--dump-dom", url], check=True, capture_output=True, text=True, timeout=300)
-    found = re.search(r'data-said="([^"]*)"', result.stdout)
-    assert found is not None, result.stdout[-2000:] + result.stderr[-2000:]
-    return html.unescape(found[1])
+def browser(program: str, page: ScriptedPage) -> Iterator[ScriptedPage]:
+    """The page, while headless Chromium shows it."""
+    with (
+        serving_service(Service(RestApi({}), page=page)) as (host, port),
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+    ):
+        flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}")
+        command = [program, *flags, "--window-size=1200,800", f"http://{host}:{port}/"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield page
+        finally:
+            process.kill()
+            process.wait()

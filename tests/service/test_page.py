@@ -16,7 +16,7 @@ from mmgkeras.service.http_server import Service
 from mmgkeras.service.page import Page
 from mmgkeras.service.rest_api import RestApi
 from tests.pacs.readings import write_source
-from tests.service.browser import browse, page_serving
+from tests.service.browser import PATIENCE_S, ScriptedPage, browser
 from tests.service.conftest import serving_service
 
 
@@ -179,8 +179,9 @@ def test_in_a_browser_marks_appear_and_slider_and_keys_work(
 ) -> None:
     chromium = program("chromium")
     data = png(film())
-    with page_serving(classifier, script=USE, files={"film.bin": data, "text.bin": b"text"}) as url:
-        seen = json.loads(browse(chromium, url))
+    scripted = ScriptedPage(classifier, script=USE, files={"film.bin": data, "text.bin": b"text"})
+    with browser(chromium, scripted) as shown:
+        seen = json.loads(shown.said.get(timeout=PATIENCE_S))
     assert "failed" not in seen, seen
     (tmp_path / "x_L_CC.png").write_bytes(data)
     mammogram = read_single(tmp_path / "x_L_CC.png").mammogram
