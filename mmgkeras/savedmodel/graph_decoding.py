@@ -47,12 +47,13 @@ def decode_gray(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # Its default, a faster transform, differs from libjpeg-turbo's own by up to 3 levels.
         lambda: tf.cast(tf.io.decode_jpeg(data, channels=0, dct_method="INTEGER_ACCURATE"), tf.uint16),
     )
-    return _gray(samples, largest=tf.where(is_deep, 65535, 255)), is_deep
+    return _gray(
+        samples, largest=tf.where(is_deep, tf.constant(65535, tf.uint16), tf.constant(255, tf.uint16))
+    ), is_deep
 
 
 def _gray(samples: tf.Tensor, *, largest: tf.Tensor) -> tf.Tensor:
     """(H, W) the gray values of samples (H, W, C): gray, or colours that are equal, and opaque."""
-    samples = tf.cast(samples, tf.int32)
     num_channels = tf.shape(samples)[2]
     num_colours = num_channels - tf.cast(num_channels % 2 == 0, tf.int32)  # an even number has alpha
     first, opaque = samples[:, :, :1], samples[:, :, num_colours:]
@@ -60,7 +61,7 @@ def _gray(samples: tf.Tensor, *, largest: tf.Tensor) -> tf.Tensor:
     with required(is_gray, "image_bytes must be gray, or colour with red = green = blue. Received: true colour"):
         first = tf.identity(first)
     with required(tf.reduce_all(opaque == largest), "image_bytes must be opaque. Received: transparency"):
-        return tf.cast(first[:, :, 0], tf.uint16)
+        return first[:, :, 0]
 
 
 def _png_size(data: tf.Tensor) -> tf.Tensor:

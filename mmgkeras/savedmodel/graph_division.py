@@ -61,10 +61,13 @@ class GraphGrid:
         return tf.pad(pixels, [[self.pad_top, 0], [left, self._pad_cols - left]])
 
     def largest(self, extended: tf.Tensor) -> tf.Tensor:
-        """(rows, cols) the largest pixel of each patch of an extended image of int32."""
+        """(rows, cols) the largest pixel of each patch of an extended image."""
         tops = tf.range(self.rows) * self.stride_px
         of_strips = tf.map_fn(
-            lambda top: tf.reduce_max(extended[top : top + self.patch_px], axis=0), tops, parallel_iterations=1
+            lambda top: tf.reduce_max(extended[top : top + self.patch_px], axis=0),
+            tops,
+            fn_output_signature=tf.TensorSpec((None,), extended.dtype),
+            parallel_iterations=1,
         )
         lefts = tf.range(self.cols) * self.stride_px
         return tf.reduce_max(tf.gather(of_strips, lefts[:, None] + tf.range(self.patch_px), axis=1), axis=2)

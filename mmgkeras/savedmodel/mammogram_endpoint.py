@@ -157,7 +157,7 @@ def _scorer(classifier: Classifier, *, blank_max: int) -> Callable[..., dict[str
         with required(tf.logical_not(is_deep & is_8_bit), rule):
             gray = tf.ensure_shape(tf.reshape(gray, size), (None, None))
         gray = tf.cond(factor == 1, lambda: gray, lambda: resample_to(gray, seen, factor=factor))
-        promoted = tf.cast(gray, tf.int32) * tf.where(is_deep | is_8_bit, 1, _PROMOTION)
+        promoted = gray * tf.where(is_deep | is_8_bit, tf.constant(1, tf.uint16), tf.constant(_PROMOTION, tf.uint16))
         grid = GraphGrid(seen[0], seen[1], metadata.patch_px, metadata.stride_px, is_left)
         extended = grid.extend(promoted)
         is_blank = tf.reshape(grid.largest(extended) <= blank_max, [-1])

@@ -12,7 +12,14 @@ SCALAR = tf.TensorSpec((), tf.int32)
 
 
 @tf.function(
-    input_signature=[SCALAR, SCALAR, SCALAR, SCALAR, tf.TensorSpec((), tf.bool), tf.TensorSpec((None, None), tf.int32)],
+    input_signature=[
+        SCALAR,
+        SCALAR,
+        SCALAR,
+        SCALAR,
+        tf.TensorSpec((), tf.bool),
+        tf.TensorSpec((None, None), tf.uint16),
+    ],
     autograph=False,
 )
 def divided(height, width, patch_px, stride_px, is_left, pixels):
@@ -36,7 +43,7 @@ def test_the_division_in_the_graph_is_that_of_grid(
 ) -> None:
     stride_px = max(1, round(patch_px * stride_part))
     expected = Grid(height, width, patch_px, stride_px, chest_wall)
-    pixels = np.random.default_rng(height * 100 + width).integers(0, 65536, (height, width), dtype=np.int32)
+    pixels = np.random.default_rng(height * 100 + width).integers(0, 65536, (height, width), dtype=np.uint16)
     fields, patches, largest = divided(height, width, patch_px, stride_px, chest_wall == "left", pixels)
     assert dict(zip(FIELDS, fields.numpy().tolist(), strict=True)) == {name: getattr(expected, name) for name in FIELDS}
     cut = expected.cut(pixels)
