@@ -83,6 +83,13 @@ class ImportReport:
             if reaches_beyond(region, height=facts.height, width=facts.width):
                 self.notes.append(f"{source}: image {region.image_id}, region {region.region_id}: {BEYOND}")
 
+    def leave_out_nobodys(self) -> None:
+        """Lists images whose patient is not told as skipped, and leaves them and their regions out."""
+        nobodys = {record.image_id: record.path for record in self.records if not record.patient_id.strip()}
+        self.skipped += [f"{path}: its patient is not told" for path in nobodys.values()]
+        self.records = [record for record in self.records if record.image_id not in nobodys]
+        self.regions = [region for region in self.regions if region.image_id not in nobodys]
+
     def count(self, what: str, here: str, printed: str = "") -> None:
         """Adds a number to `counts`."""
         self.counts.append(Count(what, here, printed))
@@ -153,6 +160,7 @@ def import_data_set(
     with atomic_files(out, names, label="import", overwrite=overwrite, is_own=_is_as_imported) as folder:
         report = ImportReport()
         read(source, report, track)
+        report.leave_out_nobodys()
         if not report.records:
             raise InputFaultsError([f"{source}: holds no image of {name} that can be taken", *report.skipped])
         records = [replace(one, path=_relative(Path(one.path), out)) for one in report.records]

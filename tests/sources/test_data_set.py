@@ -1,6 +1,7 @@
 """What all importers share: the tables and import.json, finding files, listing what is skipped."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,17 @@ class TestImport:
 
         with pytest.raises(InputError, match=r"holds no image of Mine that can be taken\ni1\.png: is blue"):
             import_data_set("Mine", skip, source, tmp_path / "out")
+
+    def test_an_image_of_nobody_is_left_out_with_its_regions(self, source: Path, tmp_path: Path) -> None:
+        def take(source: Path, report: ImportReport, track: Track) -> None:
+            take_all(source, report, track)
+            report.records[0] = replace(report.records[0], patient_id=" ")
+            report.regions += [Region(name, "r1", "other", "point", ((0, 0),)) for name in ("i1", "i2")]
+
+        report = import_data_set("Mine", take, source, tmp_path / "out")
+        assert [record.image_id for record in read_images(tmp_path / "out" / "images.csv")] == ["i1"]
+        assert [region.image_id for region in report.regions] == ["i1"]
+        assert report.skipped == [f"{source / 'a' / 'i2.PNG'}: its patient is not told"]
 
     def test_source_must_be_a_folder_apart_from_the_data_folder(self, source: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="must be the folder of Mine"):
