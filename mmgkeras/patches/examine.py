@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmgkeras import images
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
-from mmgkeras.patches.findings import BLANK, SWAPPED, Finding, Severity, check_pixels, check_region_place
+from mmgkeras.patches.findings import BLANK, SWAPPED, Finding, Severity, check_pixels, check_region_places
 from mmgkeras.patches.labelling import Annotations, region_overlap
 from mmgkeras.patches.likeness import image_hash
 from mmgkeras.patches.region_masks import region_mask
@@ -92,10 +92,9 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
     findings += check_pixels(image.mammogram.pixels, record=record, tissue=image.tissue, chest_wall=image.chest_wall)
     unplaced, made = [], None
     if faults and image.shape == image.tissue.shape:
-        places = (
-            check_region_place(region, tissue=image.tissue) for region in annotations.regions.get(record.image_id, ())
-        )
-        findings += [place for place in places if place is not None and place.kind == SWAPPED]
+        regions = annotations.regions.get(record.image_id, ())
+        places = check_region_places(regions, pixels=image.mammogram.pixels, tissue=image.tissue)
+        findings += [place for place in places if place.kind == SWAPPED]
     elif not faults:
         remarks = annotations.remarks(record.image_id, shape=image.shape)
         findings += [placed(remark, "note", "region beyond the image", record) for remark in remarks]
@@ -163,7 +162,7 @@ def file_stem(record: ImageRecord) -> str:
 def _of_annotations(record: ImageRecord, annotations: Annotations, image: ReadImage) -> Iterator[Finding]:
     """What is odd of the annotations of one image that all fit into it."""
     regions = annotations.regions_on(record.image_id, image.grid, shape=image.shape)
-    yield from (found for region in regions if (found := check_region_place(region, tissue=image.tissue)))
+    yield from check_region_places(regions, pixels=image.mammogram.pixels, tissue=image.tissue)
     listed = annotations.patch_labels.get(record.image_id)
     num_marks = sum(region.kind != "other" for region in regions)
     num_marks += 0 if listed is None else int((listed["label"] == CALCIFICATION).sum())

@@ -17,13 +17,17 @@ from mmgkeras.schema import Pixels
 MAX_BITS: Final = 20
 """Images that differ in no more bits are nearly the same."""
 _SIZE_PX: Final = 64
+_SAMPLES: Final = 256
+"""Pixels along the shorter side from which the means are taken."""
 _FREQUENCIES: Final = 16
 _BLOCK: Final = 256
 
 
 def image_hash(pixels: Pixels) -> str:
     """64 hexadecimal digits of the hash of pixels (H, W)."""
-    small = Image.fromarray(pixels.astype(np.float32)).resize((_SIZE_PX, _SIZE_PX), Image.Resampling.BOX)
+    step = max(1, min(pixels.shape) // _SAMPLES)
+    sampled = Image.fromarray(pixels[::step, ::step].astype(np.float32))
+    small = sampled.resize((_SIZE_PX, _SIZE_PX), Image.Resampling.BOX)
     frequencies = dctn(np.asarray(small, dtype=np.float64), norm="ortho")[:_FREQUENCIES, :_FREQUENCIES]
     return np.packbits((frequencies > 0).ravel()[1:]).tobytes().hex()
 

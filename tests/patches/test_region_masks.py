@@ -128,6 +128,10 @@ class TestRegionMask:
         expected = [[belongs(vertices, row=row, col=col) for col in range(13)] for row in range(13)]
         np.testing.assert_array_equal(mask, expected)
 
+    def test_a_circle_between_the_centres_at_the_edge_is_the_nearest_pixel(self) -> None:
+        covered = region_mask(region("circle", (1.5, -0.5), (0.51, 0.51)), height=8, width=8)
+        assert (covered.top, covered.left, covered.mask.shape) == (2, 0, (1, 1))
+
     @given(
         shape=st.sampled_from(["circle", "ellipse", "polygon", "box"]),
         numbers=st.lists(st.floats(-0.5, 7.5), min_size=6, max_size=10),
