@@ -153,7 +153,8 @@ def main() -> None:
     for name, change in CHANGES.items():
         scores, labels = [], []
         for image_id, patches in table.groupby("image_id", sort=False):
-            pixels = change(images.read(records[str(image_id)], options.data).pixels)
+            mammogram = images.read(records[str(image_id)], options.data)
+            pixels = change(images.at_spacing(mammogram, store.manifest.grid.spacing_mm).pixels)
             scores.append(scored(classifier, store, str(image_id), pixels, patches[["row", "col"]].to_numpy()))
             labels.append(patches["label"].to_numpy())
         probability, label = np.concatenate(scores), np.concatenate(labels)

@@ -117,7 +117,8 @@ def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
     predictions = store.patches.iloc[patches.places].assign(fold=1, probability=expit(scores.astype(np.float64)))
     grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
     fraction = store.manifest.labels.cluster_fraction
-    targets = targets_from_regions(predictions, read_regions(data / "regions.csv"), grids, cluster_fraction=fraction)
+    regions = store.place_regions(read_regions(data / "regions.csv"))
+    targets = targets_from_regions(predictions, regions, grids, cluster_fraction=fraction)
     reach = reach_of(patch_px=store.patch_px, stride_px=store.stride_px)
     intervals = froc(predictions, targets, reach=reach).pooled
     cells = [
