@@ -180,6 +180,10 @@ class TestImages:
     @pytest.mark.parametrize(
         ("text", "fault"),
         [
+            (
+                IMAGES_HEADER.strip() + "," + ",".join(map(str, range(995))) + "\n",
+                r"table.csv:1: must have at most 1,000 columns\. Received: 1,001",
+            ),
             ("", "table.csv:1: the header must hold image_id, .* Received: an empty file"),
             (IMAGES_HEADER + 'a,"b,p,L,CC,none\n', "table.csv:2: is not CSV. Received: unexpected end of data"),
         ],

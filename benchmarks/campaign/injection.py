@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mmgkeras.cli import main
+from mmgkeras.cli.check import WARNED
 
 from benchmarks.campaign.scenarios import make_data
 from benchmarks.campaign.trials import Ended, Trial, run_command
@@ -84,7 +85,7 @@ def _through_commands(text: str, *, field: str, scratch: Path) -> str | None:
             ended = run_command(partial(main, list(command)), folder=folder)
             if fault := _fault_of_output(ended):
                 return f"{command[0]}: {fault}"
-            if ended.code:
+            if ended.code not in (0, WARNED):
                 return None if _may_be_refused(text) else f"{command[0]} refuses it: {ended.output[-500:]}"
         return _fault_of_files(folder / "store")
 

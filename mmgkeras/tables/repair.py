@@ -16,7 +16,7 @@ from typing import Final
 from mmgkeras.errors import InputError, shown
 from mmgkeras.schema import ANNOTATIONS, KINDS, LATERALITIES, SHAPES, SIDES, VIEWS
 from mmgkeras.tables.data_tables import IMAGE_COLUMNS, LABEL_COLUMNS, REGION_COLUMNS
-from mmgkeras.tables.rows import write_table
+from mmgkeras.tables.rows import MAX_COLUMNS, write_table
 
 _TABLES: Final = {
     "images.csv": IMAGE_COLUMNS,
@@ -78,6 +78,8 @@ def _rows(path: Path, known: Sequence[str], changes: list[str]) -> Iterator[tupl
     if not rows:
         return
     header_line, header = rows[0]
+    if len(header) > MAX_COLUMNS:
+        raise InputError(f"{path}:{header_line}: must have at most {MAX_COLUMNS:,} columns. Received: {len(header):,}")
     kept = [place for place, name in enumerate(header) if name.strip() or _holds_something(rows[1:], place)]
     plain = {_plain(name): name for name in known}
     names = [plain.get(_plain(header[place]), header[place].strip()) for place in kept]

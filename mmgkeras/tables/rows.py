@@ -22,6 +22,7 @@ _T = TypeVar("_T", bound=str)
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _MOST_FAULTS: Final = 999
+MAX_COLUMNS: Final = 1000
 _NUMERALS: Final = re.compile(r"[-+.eE0-9]{1,400}")
 
 
@@ -290,10 +291,12 @@ def _check_header(table: Table, required: Sequence[str]) -> None:
     """Ends the reading of a file that is no such table.
 
     Raises:
-        InputError: if its fields are not separated by commas.
+        InputError: if its fields are not separated by commas, or are too many.
         InputFaultsError: for every column that is missing or twice.
     """
     columns, place = table.columns, f"{table.path}:{table.header_line}"
+    if len(columns) > MAX_COLUMNS:
+        raise InputError(f"{place}: must have at most {MAX_COLUMNS:,} columns. Received: {len(columns):,}")
     missing = [name for name in required if name not in columns]
     for separator in _SEPARATORS if missing else ():
         if set(missing) & {name.strip(' "') for name in ",".join(columns).split(separator)}:
