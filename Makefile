@@ -29,7 +29,7 @@ demo: .venv/installed
 	    --run $(DEMO)/runs/fold1 --export $(DEMO)/saved_models/phantom
 	$(MMGKERAS) evaluate --model $(DEMO)/saved_models/phantom/1 --store $(DEMO)/store \
 	    --twins $(DEMO)/twin-store --out $(DEMO)
-	$(MMGKERAS) overlay --model $(DEMO)/saved_models/phantom/1 --data $(DEMO)/data --truth --out $(DEMO)/overlays \
+	$(MMGKERAS) overlay --model $(DEMO)/saved_models/phantom/1 --data $(DEMO)/data --truth --threshold 0.9 --out $(DEMO)/overlays \
 	    $$(awk -F, 'NR > 1 && NR < 14 { print "--image-id", $$1 }' $(DEMO)/mammograms.csv)
 
 detector: .venv/installed
