@@ -1,10 +1,8 @@
-"""`mmgkeras fit` as a program: what it writes, what it refuses, one device against two."""
+"""`mmgkeras fit` as a program: what it writes, from what it starts, one device against two."""
 
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,44 +13,8 @@ from tensorflow.train import load_checkpoint
 
 from mmgkeras.config import ModelConfig, read_config
 from mmgkeras.models.network import build_network
-from mmgkeras.training import fit, loop
 
-WIDTH = 0.25
-COMMON = ["--fold", "1"]
-for setting in ("model.weights=none", f"model.width={WIDTH}", "train.batch_size=54"):
-    COMMON += ["--set", setting]
-"""54 of 272 samples: five steps an epoch. A narrow network, for it learns in a fifth of the time."""
-
-
-def arguments(store, folder, *more):
-    return [
-        "fit",
-        "--store",
-        str(store),
-        "--run",
-        str(folder / "run"),
-        "--export",
-        str(folder / "model"),
-        *COMMON,
-        *more,
-    ]
-
-
-def start(store, folder, *more):
-    command = [sys.executable, "-c", "from mmgkeras.cli import main; main()", *arguments(store, folder, *more)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finished(process):
-    stdout, stderr = process.communicate(timeout=3600)
-    assert process.returncode == 0, stderr
-    return stdout, stderr
-
-
-def saved_weights(run):
-    with np.load(run / "checkpoint.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files if name.startswith("model/")}
-
+from .fit_program import WIDTH, arguments, finished, refused, saved_weights, start
 
 FIVE_STEPS = ("--set", "train.epochs=1", "--set", "model.synchronized_batch_norm=true")
 """One epoch of five steps, from random weights at the paper's rate."""
@@ -137,17 +99,6 @@ def test_a_finished_run_says_so_and_does_nothing(one_and_two, training_store):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def refused(store, folder, *more):
-    """The one line of a refused start, after which nothing new is there."""
-    before = sorted(folder.rglob("*"))
-    result = CliRunner().invoke(main, arguments(store, folder, *more))
-    assert result.exit_code == 1, result.output
-    assert sorted(folder.rglob("*")) == before
-    assert not result.stdout
-    (line,) = result.stderr.splitlines()
-    return line
-
-
 def test_another_setting_is_refused_where_a_run_was_begun(one_and_two, training_store):
     folder = one_and_two[0][0]
     line = refused(training_store, folder, *FIVE_STEPS, "--set", "train.epochs=7")
@@ -158,68 +109,6 @@ def test_another_fold_is_refused_where_a_run_was_begun(one_and_two, training_sto
     folder = one_and_two[0][0]
     line = refused(training_store, folder, *FIVE_STEPS, "--fold", "2")
     assert "fold = 1. Received: 2;" in line
-
-
-@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
-def test_a_folder_that_holds_something_else_is_never_replaced(training_store, tmp_path, overwrite):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.txt").write_text("years of work")
-    assert "environment.json" in refused(training_store, tmp_path, *overwrite)
-
-
-def test_a_misspelt_key_is_one_line(training_store, tmp_path):
-    line = refused(training_store, tmp_path, "--set", "train.epoch=3")
-    assert line == "error: configuration: train.epoch: no such key; did you mean epochs?"
-
-
-def test_a_batch_that_the_devices_cannot_share_is_one_line(training_store, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmgkeras.training.devices.choose_devices", lambda text: ["GPU:0", "GPU:1", "GPU:2", "GPU:3"])
-    line = refused(training_store, tmp_path)
-    assert line == "error: train.batch_size: must be divisible by the number of devices, 4. Received: 54"
-
-
-def test_a_batch_larger_than_an_epoch_is_one_line(training_store, tmp_path):
-    line = refused(training_store, tmp_path, "--set", "train.batch_size=273")
-    assert line.startswith("error: train.batch_size: ")
-    assert "Received: 273;" in line
-
-
-@pytest.mark.parametrize("place", ["--run", "--export"])
-def test_a_place_that_cannot_be_written_is_one_line(training_store, tmp_path, place):
-    (tmp_path / "file").write_text("")
-    line = refused(training_store, tmp_path, place, str(tmp_path / "file" / "below"))
-    assert line.startswith(f"error: {tmp_path / 'file' / 'below'}: ")
-
-
-def test_insertion_into_a_store_without_pixel_size_is_one_line(training_store, tmp_path):
-    line = refused(training_store, tmp_path, "--set", "augmentation.insertion=0.2")
-    assert line.startswith("error: augmentation.insertion: needs the size of a pixel")
-
-
-def test_a_patient_in_two_subsets_is_one_line(training_store, tmp_path):
-    store = tmp_path / "store"
-    store.mkdir()
-    for path in training_store.iterdir():
-        (store / path.name).write_bytes(path.read_bytes())
-    rows = (store / "folds.csv").read_text().splitlines()
-    patient, subset = rows[1].split(",")
-    other = "B" if subset == "A" else "A"
-    (store / "folds.csv").write_text("\n".join([*rows, f"{patient},{other}"]) + "\n")
-    line = refused(store, tmp_path)
-    assert line.startswith(f"error: {store / 'folds.csv'}:")
-    assert patient in line
-
-
-def test_weights_that_are_not_there_are_one_line_and_leave_no_run(training_store, tmp_path):
-    line = refused(training_store, tmp_path, "--set", f"model.weights={tmp_path / 'none.safetensors'}")
-    assert str(tmp_path / "none.safetensors") in line
-
-
-def test_a_run_that_has_not_begun_cannot_be_stopped(training_store, tmp_path):
-    line = refused(training_store, tmp_path, "--stop")
-    assert line == f"error: {tmp_path / 'run'}: has no checkpoint yet, so that there is nothing to export"
-    result = CliRunner().invoke(main, arguments(training_store, tmp_path, "--stop", "--overwrite"))
-    assert result.exit_code == 2
 
 
 def test_a_run_starts_from_an_exported_model_whole(one_and_two, training_store, tmp_path):
@@ -261,11 +150,6 @@ def test_a_share_of_the_initial_weights_is_averaged_in_without_training_again(on
         np.testing.assert_allclose(averaged, 0.25 * first + 0.75 * trained, rtol=0, atol=1e-6)
     again = CliRunner().invoke(main, arguments(training_store, tmp_path, *more, "--set", "train.initial_share=0.25"))
     assert "has finished; nothing to do" in again.stderr
-
-
-def test_a_share_of_weights_that_are_of_no_whole_network_is_one_line(training_store, tmp_path):
-    line = refused(training_store, tmp_path, "--set", "train.initial_share=0.5")
-    assert line.startswith("error: train.initial_share: needs model.weights of a whole network")
 
 
 def test_a_model_trained_on_the_test_patients_is_one_line_and_leaves_no_run(one_and_two, training_store, tmp_path):
@@ -390,54 +274,3 @@ def test_a_run_goes_on_with_another_cadence_of_checkpoints(one_and_two, training
     result = CliRunner().invoke(main, arguments(training_store, folder, *FIVE_STEPS, *more))
     assert result.exit_code == 0, result.output
     assert "has finished; nothing to do" in result.stderr
-
-
-def turn_a_bit(shard):
-    with shard.open("r+b") as file:
-        file.seek(-1, 2)
-        last = file.read(1)
-        file.seek(-1, 2)
-        file.write(bytes([last[0] ^ 1]))
-
-
-def cut(shard):
-    with shard.open("r+b") as file:
-        file.truncate(5000)
-
-
-CHANGES = {"bit": (turn_a_bit, "is not as it was written"), "cut": (cut, "must have"), "gone": (Path.unlink, "No such")}
-
-
-@pytest.mark.parametrize(
-    ("name", "when"),
-    [
-        ("bit", "after the last"),
-        ("cut", "before the first step"),
-        ("cut", "after the last"),
-        ("gone", "before the first step"),
-    ],
-)
-def test_a_store_that_is_changed_while_it_is_trained_on_gives_no_model(
-    training_store, tmp_path, monkeypatch, name, when
-):
-    change, reason = CHANGES[name]
-    store = Path(shutil.copytree(training_store, tmp_path / "store"))
-    (shard,) = store.glob("patches-*.npy")
-    module, function = (loop, "_augmented_sample") if when == "before the first step" else (fit, "run_epochs")
-    before = getattr(module, function)
-
-    def changed(*args, **kwargs):
-        result = before(*args, **kwargs)
-        change(shard)
-        return result
-
-    monkeypatch.setattr(module, function, changed)
-    settings = ["train.epochs=1", "train.batch_size=128", "train.deterministic=false"]
-    settings += ["train.batch_norm_recalibration=false"] if name == "bit" else []
-    more = [part for setting in settings for part in ("--set", setting)]
-    result = CliRunner().invoke(main, arguments(store, tmp_path, *more))
-    assert result.exit_code == 1, result.output
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith(f"error: {store}: was changed while it was trained on, nothing is exported: {shard}: ")
-    assert reason in line
-    assert not list((tmp_path / "model").glob("*"))
