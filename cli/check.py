@@ -89,8 +89,8 @@ def _print(report: "DataReport") -> None:
     for finding in report.findings:
         if finding.severity != "fault":
             echo(f"{finding.severity}: {finding}")
-    numbers = (f"{len(report.of(severity))} {severity}s" for severity in ("fault", "warning", "note"))
-    echo(", ".join(numbers))
+    counts = ((len(report.of(severity)), severity) for severity in ("fault", "warning", "note"))
+    echo(", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for count, severity in counts))
 
 
 def _counted(counts: dict[str, int]) -> str:

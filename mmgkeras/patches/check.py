@@ -101,7 +101,13 @@ class DataReport:
 
 
 def read_folder(data: Path, config: PatchesConfig) -> DataFolder:
-    """The tables of a folder with images.csv and, if there are annotations, labels.csv or regions.csv."""
+    """The tables of a folder with images.csv and, if there are annotations, labels.csv or regions.csv.
+
+    Raises:
+        InputError: if there is no images.csv.
+    """
+    if not (data / "images.csv").exists():
+        raise InputError(f"{data}: is not a data folder: it has no images.csv; mmgkeras import makes one")
     faults: list[str] = []
     records: list[ImageRecord] = []
     annotations = Annotations(data, config, "nothing")

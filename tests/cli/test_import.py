@@ -1,7 +1,5 @@
 """`mmgkeras import` and `mmgkeras check` as a user meets them."""
 
-import errno
-import os
 from pathlib import Path
 
 import numpy as np
@@ -93,12 +91,6 @@ def test_check_lists_every_fault_and_exits_1(source: Path, tmp_path: Path) -> No
     assert len(faults) == 2
     assert [fault.split(": ")[1].rpartition("/")[2] for fault in faults] == ["mdb001.pgm", "mdb002.pgm"]
     assert result.stdout.splitlines()[-1] == "2 faults, 0 warnings, 0 notes"
-
-
-def test_check_without_a_table_is_one_line(tmp_path: Path) -> None:
-    result = run("check", "--data", tmp_path)
-    assert result.exit_code == 1
-    assert result.stderr == f"error: {tmp_path / 'images.csv'}: cannot be read: {os.strerror(errno.ENOENT)}\n"
 
 
 def test_check_takes_the_patch_size_for_labels(source: Path, tmp_path: Path) -> None:
