@@ -101,6 +101,16 @@ class ImageFacts(NamedTuple):
     width: int
     header: Header | None
 
+    @property
+    def spacing_mm(self) -> float | None:
+        """Edge of a pixel by the header; None where it does not tell."""
+        return self.header.spacing_mm if self.header else None
+
+    @property
+    def vendor(self) -> str | None:
+        """Of the detector or scanner by the header; None where it does not tell."""
+        return self.header.vendor if self.header else None
+
 
 def read_facts(path: Path) -> ImageFacts:
     """The size of an image file, and DICOM's header; no pixel is decoded, so damage to them goes unseen.

@@ -15,12 +15,7 @@ from mmgkeras.images import ImageFacts
 from mmgkeras.progress import Track
 from mmgkeras.schema import ImageRecord
 from mmgkeras.sources.annotation_tables import Row, by_name, read_rows
-from mmgkeras.sources.data_set import (
-    ImportReport,
-    find_images,
-    only_file,
-    read_all_facts,
-)
+from mmgkeras.sources.data_set import ImportReport, find_images, only_file, read_all_facts
 from mmgkeras.tables.rows import finite
 
 _COLUMNS: Final = ("ID1", "LeftRight", "Age", "abnormality", "classification")

@@ -20,14 +20,7 @@ from mmgkeras.images import ImageFacts
 from mmgkeras.progress import Track
 from mmgkeras.schema import ImageRecord, Kind, Region, Shape
 from mmgkeras.sources.annotation_tables import Row, by_name, read_rows
-from mmgkeras.sources.data_set import (
-    ImportReport,
-    files_named,
-    find_images,
-    only_file,
-    read_all_facts,
-    with_rows,
-)
+from mmgkeras.sources.data_set import ImportReport, files_named, find_images, only_file, read_all_facts, with_rows
 
 _NAME: Final = re.compile(r"(?P<number>\d+)_(?P<patient>[0-9a-f]+)_MG_(?P<side>[LR])_(?P<view>CC|MLO|ML)_ANON", re.I)
 _KINDS: Final[dict[str, Kind]] = {
@@ -127,7 +120,6 @@ def _record(row: Row, path: Path, facts: ImageFacts, *, num_outlines: int, is_wh
     match = _NAME.fullmatch(path.stem)
     assert match is not None  # find_images took no other
     birads = _whole(row["Bi-Rads"])
-    header = facts.header
     return ImageRecord(
         image_id=match["number"],
         path=str(path),
@@ -135,11 +127,11 @@ def _record(row: Row, path: Path, facts: ImageFacts, *, num_outlines: int, is_wh
         laterality="L" if match["side"].upper() == "L" else "R",
         view="CC" if match["view"].upper() == "CC" else "MLO",
         annotation="complete" if is_whole else "partial",
-        spacing_mm=header.spacing_mm if header else None,
+        spacing_mm=facts.spacing_mm,
         density=_DENSITIES.get(_whole(row["ACR"])),
         birads=birads or None,
         pathology="normal" if birads == "1" and not num_outlines and is_whole else None,
-        vendor=header.vendor if header else None,
+        vendor=facts.vendor,
     )
 
 

@@ -15,13 +15,7 @@ from mmgkeras.images import ImageFacts
 from mmgkeras.progress import Track
 from mmgkeras.schema import VIEWS, ImageRecord, View
 from mmgkeras.sources.annotation_tables import SIDES, Row, by_name, read_rows
-from mmgkeras.sources.data_set import (
-    ImportReport,
-    find_images,
-    only_file,
-    read_all_facts,
-    with_rows,
-)
+from mmgkeras.sources.data_set import ImportReport, find_images, only_file, read_all_facts, with_rows
 from mmgkeras.tables.rows import finite
 
 _COLUMNS: Final = ("patient_id", "image_id", "laterality", "view", "age", "cancer", "BIRADS", "implant", "density")
@@ -65,7 +59,6 @@ def _record(row: Row, path: Path, facts: ImageFacts) -> ImageRecord:
     birads = row["BIRADS"].removesuffix(".0")
     is_normal = birads == "1" and not has_cancer and not has_implant
     findings = ["cancer"] * has_cancer + ["implant"] * has_implant
-    header = facts.header
     return ImageRecord(
         image_id=row["image_id"],
         path=str(path),
@@ -73,12 +66,12 @@ def _record(row: Row, path: Path, facts: ImageFacts) -> ImageRecord:
         laterality=row.one_of("laterality", SIDES),
         view=row.one_of("view", _VIEWS),
         annotation="none",
-        spacing_mm=header.spacing_mm if header else None,
+        spacing_mm=facts.spacing_mm,
         density=row["density"] or None,
         birads=birads or None,
         age=finite(row["age"]),
         pathology="normal" if is_normal else "; ".join(findings) or None,
-        vendor=header.vendor if header else None,
+        vendor=facts.vendor,
     )
 
 

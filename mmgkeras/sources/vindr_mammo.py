@@ -20,13 +20,7 @@ from mmgkeras.images import ImageFacts
 from mmgkeras.progress import Track
 from mmgkeras.schema import ImageRecord, Kind, Region, View
 from mmgkeras.sources.annotation_tables import SIDES, Row, read_rows
-from mmgkeras.sources.data_set import (
-    ImportReport,
-    find_images,
-    only_file,
-    read_all_facts,
-    with_rows,
-)
+from mmgkeras.sources.data_set import ImportReport, find_images, only_file, read_all_facts, with_rows
 
 _FINDING: Final = ("study_id", "image_id", "laterality", "view_position", "height", "width", "breast_birads")
 _BOX: Final = ("xmin", "ymin", "xmax", "ymax")
@@ -99,7 +93,6 @@ def _categories(row: Row) -> set[str]:
 
 def _record(row: Row, path: Path, facts: ImageFacts, *, num_boxes: int) -> ImageRecord:
     birads = row["breast_birads"].removeprefix("BI-RADS ").strip()
-    header = facts.header
     return ImageRecord(
         image_id=row["image_id"],
         path=str(path),
@@ -107,11 +100,11 @@ def _record(row: Row, path: Path, facts: ImageFacts, *, num_boxes: int) -> Image
         laterality=row.one_of("laterality", SIDES),
         view=row.one_of("view_position", _VIEWS),
         annotation="none",
-        spacing_mm=header.spacing_mm if header else None,
+        spacing_mm=facts.spacing_mm,
         density=row["breast_density"].removeprefix("DENSITY ").strip() or None,
         birads=birads or None,
         pathology="normal" if birads == "1" and not num_boxes else None,
-        vendor=header.vendor if header else None,
+        vendor=facts.vendor,
     )
 
 
