@@ -1,14 +1,17 @@
 """PNG to pixels: every chunk's checksum and the length of its data are verified here, then Pillow decodes.
 
-Pillow passes over the checksums of the pixel data, and stops reading it where the last row is full. Gamma and colour
-profiles are not applied: gray values are taken as stored. Format: the PNG specification (W3C, third edition).
+Pillow passes over the checksums of the pixel data, and stops reading it where the last row is full. So the data is
+inflated here, by libdeflate, and Pillow is given it as it is then. Gamma and colour profiles are not applied: gray
+values are taken as stored. Format: the PNG specification (W3C, third edition).
 """
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, Final
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL.ExifTags import Base
@@ -35,42 +38,59 @@ def decode_png(data: bytes) -> Pixels:
         InputError: for damage, an animation, 1 bit, true colour, colour of 16 bits, transparency, or a size over the
             limit.
     """
-    bits = _verify(data)
+    bits, inflated = _inflated(data)
     with pillow_faults():
-        image = PngImageFile(BytesIO(data))
+        image = PngImageFile(BytesIO(inflated))
         check_upright(image.getexif().get(Base.Orientation, 1))
         image.load()
     if image.mode == "P":
         image = image.convert("RGBA")
     elif "transparency" in image.info:
         raise InputError("must be opaque. Received: a gray value or colour that is declared transparent")
-    samples: NDArray[Any] = np.array(image)
+    samples: NDArray[Any] = np.asarray(image)
     if samples.ndim == 3:
         samples = gray_of(samples, has_alpha=image.mode in ("LA", "RGBA"))
     return samples.astype(np.uint16) if bits == 16 else samples.astype(np.uint8)
 
 
-def _verify(data: bytes) -> int:
-    """The bits a sample, once all chunks hold together and the pixels have the right length."""
-    (_, header), *chunks = _chunks(data)
-    bits, expected = _read_header(header)
-    for kind, _ in chunks:
+def _inflated(data: bytes) -> tuple[int, bytes]:
+    """The bits a sample, and the same PNG with its pixels not compressed, once all chunks hold together."""
+    header, *chunks = _chunks(data)
+    bits, expected = _read_header(header[8:-4])
+    kinds = [bytes(chunk[4:8]) for chunk in chunks]
+    for kind in kinds:
         if kind == b"acTL":
             raise InputError("must hold one image. Received: an animated PNG")
         if kind not in (b"PLTE", b"IDAT", b"IEND") and kind[:1].isupper():
             raise InputError(f"is a PNG with a part that is not supported. Received: chunk {kind!r}")
+    num_pixel_chunks = kinds.count(b"IDAT")
+    first = kinds.index(b"IDAT") if num_pixel_chunks else 0
+    last = first + num_pixel_chunks
+    if kinds[first:last].count(b"IDAT") != num_pixel_chunks:
+        raise damaged("another chunk stands between those of its pixels")
+    compressed = b"".join(chunk[8:-4] for chunk in chunks[first:last])
+    pixels = _chunk(b"IDAT", imagecodecs.deflate_encode(_inflate(compressed, expected), level=0, raw=False))
+    return bits, b"".join([_SIGNATURE, header, *chunks[:first], *pixels, *chunks[last:]])
+
+
+def _inflate(compressed: bytes, expected: int) -> bytes | bytearray:
+    """The `expected` bytes of a zlib stream; zlib itself says what is wrong of one that libdeflate does not take."""
+    with suppress(imagecodecs.DeflateError):
+        pixels = imagecodecs.deflate_decode(compressed, raw=False, out=expected)
+        if len(pixels) == expected:
+            return pixels
     stream = zlib.decompressobj()
     try:
-        received = len(stream.decompress(b"".join(body for kind, body in chunks if kind == b"IDAT"), expected + 1))
+        pixels = stream.decompress(compressed, expected + 1)
     except zlib.error as error:
         raise damaged(error) from error
-    if received != expected or not stream.eof:
-        raise damaged(f"{expected:,} bytes of pixels expected. Received: {received:,}, or no end after them")
-    return bits
+    if len(pixels) != expected or not stream.eof:
+        raise damaged(f"{expected:,} bytes of pixels expected. Received: {len(pixels):,}, or no end after them")
+    return pixels
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Type and body of each chunk up to IEND, IHDR being the first; what follows IEND is no part of the image."""
+def _chunks(data: bytes) -> Iterator[memoryview]:
+    """Each chunk up to IEND, IHDR being the first; what follows IEND is no part of the image."""
     view, position, kind = memoryview(data), len(_SIGNATURE), b""
     if not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR":
         raise damaged("it does not begin as a PNG must")
@@ -82,8 +102,14 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         kind = data[position + 4 : position + 8]
         if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise damaged(f"the checksum of chunk {kind!r} at byte {position:,} is wrong")
-        yield kind, view[position + 8 : end]
+        yield view[position : end + 4]
         position = end + 4
+
+
+def _chunk(kind: bytes, body: bytes | bytearray) -> list[bytes | bytearray]:
+    """The parts of a chunk."""
+    checksum = zlib.crc32(body, zlib.crc32(kind))
+    return [len(body).to_bytes(4, "big"), kind, body, checksum.to_bytes(4, "big")]
 
 
 def _read_header(body: memoryview) -> tuple[int, int]:

@@ -172,6 +172,13 @@ class TestDamage:
     ) -> None:
         refused(with_size(3, 2, rows=rows), rule)
 
+    def test_pixels_in_two_places(self, refused: Callable[[bytes, str], str]) -> None:
+        head = chunk(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 8, 0, 0, 0, 0))
+        rows = zlib.compress(bytes(8))
+        first, second = chunk(b"IDAT", rows[:5]), chunk(b"IDAT", rows[5:])
+        np.testing.assert_array_equal(decode_png(wrapped(head, first, second)), np.zeros((2, 3)))
+        refused(wrapped(head, first, chunk(b"tEXt", b"a\0b"), second), "another chunk stands between")
+
     def test_header_of_a_wrong_length(self, refused: Callable[[bytes, str], str]) -> None:
         refused(wrapped(chunk(b"IHDR", bytes(12))), "its header has a wrong length")
 
