@@ -1,7 +1,7 @@
 """Writing that is whole or not there, and that replaces nothing but its own: a temporary name, then one rename.
 
 Owns atomic files and folders, what becomes of them when a process is killed, and checksums; knows nothing of what is
-written. Everything is on the disk (fsync) before it takes its name. Nothing here locks an output: a command that must
+written. An output is on the disk (fsync) before it takes its name. Nothing here locks an output: a command that must
 be alone with its output holds its `locks.output_lock`.
 """
 
@@ -134,14 +134,15 @@ def atomic_files(
                 (folder / name).unlink(missing_ok=True)
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Writes a file of an unfinished work: whole and on the disk, or not there. It may replace one."""
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Writes a file of an unfinished work: whole or not there, whenever its process ends. It may replace one.
+
+    It need not be on the disk yet: a machine that went down begins the work anew (`locks.work_digest`).
+    """
     temporary = path.with_name(f"{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(temporary, flags, 0o666), "wb") as file:  # noqa: PTH123 - a descriptor
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
     temporary.replace(path)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from mmgkeras.errors import InputError
-from mmgkeras.files import write_synced
+from mmgkeras.files import write_whole
 from mmgkeras.progress import Track
 
 _In = TypeVar("_In")
@@ -58,7 +58,7 @@ def kept(place: Path, source: Path, make: Callable[[], Any]) -> Any:
         if of == state:
             return value
     value = make()
-    write_synced(place, json.dumps([state, value]).encode())
+    write_whole(place, json.dumps([state, value]).encode())
     return value
 
 

@@ -105,3 +105,14 @@ def test_a_digest_differs_where_a_part_does() -> None:
     digests = {work_digest(*parts) for parts in [(), ("a",), ("a", 1), ("a", 2), ("b", 1)]}
     assert len(digests) == 5
     assert all(len(digest) == 16 for digest in digests)
+
+
+def test_what_was_written_before_the_machine_started_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmgkeras.locks._BOOT_ID", tmp_path / "boot_id")
+    digests = {work_digest("a")}
+    for boot_id in ("one\n", "two\n", "two\n"):
+        (tmp_path / "boot_id").write_text(boot_id)
+        digests.add(work_digest("a"))
+    assert len(digests) == 3

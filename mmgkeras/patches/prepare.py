@@ -3,13 +3,13 @@
 Owns what a store is made of and what its manifest says. Memory does not grow with the store.
 """
 
-from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
-from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, write_synced
+from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, write_whole
 from mmgkeras.json_files import without_folders, write_json, written_path
 from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.patches.check import DataFolder, DataReport, check_folder, read_folder
@@ -36,7 +36,7 @@ from mmgkeras.patches.store_tables import (
 )
 from mmgkeras.processes import file_state
 from mmgkeras.progress import Track, untracked
-from mmgkeras.schema import Pixels
+from mmgkeras.schema import Grid
 from mmgkeras.tables import image_fields
 from mmgkeras.tables.cells import to_cells
 
@@ -115,18 +115,28 @@ def _cut(image: ReadImage, labels: NDArray[np.int8], *, work: Path) -> dict[str,
     """Writes the patches of an image to a file of its own, and gives what else a store needs of it."""
     record, grid = image.mammogram.record, image.grid
     pixels = grid.cut(image.mammogram.pixels)
-    write_synced(work / f"{file_stem(record)}.raw", pixels.tobytes())
-    # The part of each patch, padding included, that is breast.
-    tissue = np.asarray(grid.cut(image.tissue).mean(axis=(2, 3), dtype=np.float64), dtype=np.float32)
+    write_whole(work / f"{file_stem(record)}.raw", pixels.data)
     return {
         "pixel_type": str(pixels.dtype),
         "shape": labels.shape,
         "labels": labels.ravel().tolist(),
-        "tissue": tissue.ravel().tolist(),
+        "tissue": _tissue_share(grid, image.tissue).ravel().tolist(),
         "size": (grid.height, grid.width),
         "spacing_mm": record.spacing_mm,
         "native": (*image.shape, image.native_mm),
     }
+
+
+def _tissue_share(grid: Grid, tissue: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(rows, cols) the part of each patch, padding included, that is breast (height, width)."""
+    top, left, bottom, right = np.moveaxis(grid.boxes().clip(0), -1, 0)
+    in_columns = [
+        tissue[first:end].sum(axis=0, dtype=np.uint32) for first, end in zip(top[:, 0], bottom[:, 0], strict=True)
+    ]
+    before = np.pad(np.cumsum(in_columns, axis=1), ((0, 0), (1, 0)))
+    ends = np.minimum((left[0], right[0]), grid.width)
+    num_px = before[:, ends[1]] - before[:, ends[0]]
+    return np.asarray(num_px / grid.patch_px**2, dtype=np.float32)
 
 
 class _Contents:
@@ -141,7 +151,6 @@ class _Contents:
         self.turned: list[str] = []
         self.of_unknown_size: list[str] = []
         self._work = work
-        self._written: deque[tuple[Path, int]] = deque()
 
     @property
     def resamples(self) -> bool:
@@ -149,17 +158,15 @@ class _Contents:
         return self.config.spacing_mm is not None
 
     def add(self, one: Examined) -> None:
-        """Appends an image that was cut; its file goes once its patches are in full shards."""
+        """Appends an image that was cut; its file goes once its patches are in the shards."""
         record, made = one.record, one.made
         rows, cols = np.indices(made["shape"])
         labels, tissue = np.array(made["labels"], np.int8), np.array(made["tissue"], np.float32)
         part = self._work / f"{file_stem(record)}.raw"
         if not self.writer.pass_by(labels.size, pixel_type=made["pixel_type"]):
             edge = self.config.patch_px
-            self.writer.append(cast(Pixels, np.fromfile(part, made["pixel_type"]).reshape(-1, edge, edge)))
-        self._written.append((part, self.writer.num_patches))
-        while self._written and self._written[0][1] <= self.writer.num_finished:
-            self._written.popleft()[0].unlink(missing_ok=True)
+            self.writer.append(np.memmap(part, made["pixel_type"], mode="r").reshape(-1, edge, edge))
+        part.unlink(missing_ok=True)
         values = (record.image_id, record.patient_id, rows.ravel(), cols.ravel(), labels, tissue)
         self.patches.append(pd.DataFrame(dict(zip(PATCH_COLUMNS, values, strict=True))))
         stride_px = self.config.stride_px or self.config.patch_px
@@ -181,6 +188,8 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
     to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
     to_cells(frame).to_csv(folder / IMAGES, index=False, lineterminator="\n")
     written = sorted(folder.iterdir())
+    with ThreadPoolExecutor() as threads:  # which compute at once: hashing lets go of the interpreter's lock
+        digests = list(threads.map(sha256_file, written))
     manifest: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "mmgkeras_version": __version__,
@@ -216,7 +225,10 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
             if fault.image_id is None
         ],
         "chest_wall_differs": contents.turned,
-        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in written},
+        "files": {
+            path.name: {"bytes": path.stat().st_size, "sha256": digest}
+            for path, digest in zip(written, digests, strict=True)
+        },
     }
     manifest["notes"] = [*report.annotations.notes, *_notes(manifest, contents, report)]
     write_json(folder / MANIFEST, sealed(manifest))

@@ -37,8 +37,8 @@ def shard_name(number: int) -> str:
 class ShardWriter:
     """Appends patches to shards in a folder; memory does not grow with what was written.
 
-    The first 16-bit patch turns everything into uint16: shards written before are then rewritten once. Full shards that
-    a killed process left in the folder are not written again: the same patches are to be appended, or passed by.
+    The first 16-bit patch turns everything into uint16: shards written before are then rewritten once. Patches that a
+    killed process left in the folder are not written again: the same are to be appended, or passed by.
     """
 
     def __init__(self, folder: Path, *, patch_px: int, max_bytes: int = MAX_SHARD_BYTES) -> None:
@@ -49,7 +49,7 @@ class ShardWriter:
         self._folder = folder
         self._patch_px = patch_px
         self._file: BinaryIO | None = None
-        self.num_finished = self._found()
+        self._num_found = self._count_found()
 
     def __enter__(self) -> "ShardWriter":
         """Itself."""
@@ -60,8 +60,8 @@ class ShardWriter:
         self._close_shard()
 
     def pass_by(self, num_patches: int, *, pixel_type: str) -> bool:
-        """Counts patches that lie in full shards as appended; False, and nothing is done, where they do not."""
-        if self.num_patches + num_patches > self.num_finished:
+        """Counts patches that are in the folder already as appended; False, and nothing is done, where they are not."""
+        if self.num_patches + num_patches > self._num_found:
             return False
         self._take_type(np.dtype(pixel_type))
         self.num_patches += num_patches
@@ -70,31 +70,40 @@ class ShardWriter:
     def append(self, patches: Pixels) -> None:
         """Adds patches (n, P, P) uint8 or uint16."""
         self._take_type(patches.dtype)
-        num_there = min(len(patches), max(0, self.num_finished - self.num_patches))
-        self.num_patches += num_there
-        pixels = patches[num_there:] if self.dtype == np.uint8 else promote(patches[num_there:])
+        pixels = patches if self.dtype == np.uint8 else promote(patches)
         while len(pixels):
-            place = self.num_patches % self.patches_per_shard
-            fitting = pixels[: self.patches_per_shard - place]
+            fitting = pixels[: self.patches_per_shard - self.num_patches % self.patches_per_shard]
             self._open_shard().write(np.ascontiguousarray(fitting).data)
             self.num_patches += len(fitting)
             pixels = pixels[len(fitting) :]
             if self.num_patches % self.patches_per_shard == 0:
                 self._close_shard()
-                self.num_finished = self.num_patches
+        if self._file is not None:
+            self._file.flush()  # the patches may be removed elsewhere now
 
-    def _found(self) -> int:
-        """The number of patches in full shards, from the first on, that are there."""
-        number = 0
-        while self._shape(number) == (self.patches_per_shard, self._patch_px, self._patch_px, 1):
+    def _count_found(self) -> int:
+        """The number of patches, from the first on, that lie in the folder's shards, whose headers then say so."""
+        number, num_found = 0, 0
+        while num_found == number * self.patches_per_shard and len(held := self._held(number)):
+            with (self._folder / shard_name(number)).open("r+b") as file:
+                self._write_header(file, held.dtype, num_patches=len(held))
+                file.truncate(file.tell() + held.nbytes)
+            num_found += len(held)
             number += 1
-        return number * self.patches_per_shard
+        return num_found
 
-    def _shape(self, number: int) -> tuple[int, ...]:
+    def _held(self, number: int) -> Pixels:
+        """(n, P, P, 1) the whole patches that a shard has by its size; its header is right only once it was closed."""
+        path = self._folder / shard_name(number)
         try:
-            return cast(tuple[int, ...], np.load(self._folder / shard_name(number), mmap_mode="r").shape)
-        except (OSError, ValueError, EOFError):
-            return ()
+            with path.open("rb") as file:
+                np.lib.format.read_magic(file)
+                _, _, dtype = np.lib.format.read_array_header_1_0(file)
+                shape = (self._patch_px, self._patch_px, 1)
+                held = (path.stat().st_size - file.tell()) // (dtype.itemsize * self._patch_px**2)
+                return np.memmap(path, dtype, mode="r", offset=file.tell(), shape=(held, *shape))
+        except (OSError, ValueError):
+            return np.zeros(0, np.uint8)
 
     def _take_type(self, dtype: np.dtype[Any]) -> None:
         if self.dtype is None:
@@ -103,9 +112,12 @@ class ShardWriter:
             self._promote_shards()
 
     def _open_shard(self) -> BinaryIO:
+        """The file of the shard that the next patch goes to, at its place there."""
         if self._file is None:
-            self._file = (self._folder / shard_name(self.num_patches // self.patches_per_shard)).open("w+b")
-            self._write_header(self._file, num_patches=0)
+            number, place = divmod(self.num_patches, self.patches_per_shard)
+            self._file = (self._folder / shard_name(number)).open("r+b" if place else "w+b")
+            self._write_header(self._file, self.dtype, num_patches=0)
+            self._file.seek(place * np.dtype(self.dtype).itemsize * self._patch_px**2, os.SEEK_CUR)
         return self._file
 
     def _close_shard(self) -> None:
@@ -115,35 +127,29 @@ class ShardWriter:
         with self._file as file:
             self._file = None
             file.seek(0)
-            self._write_header(file, num_patches=(self.num_patches - 1) % self.patches_per_shard + 1)
-            file.flush()
-            os.fsync(file.fileno())
+            self._write_header(file, self.dtype, num_patches=(self.num_patches - 1) % self.patches_per_shard + 1)
 
-    def _write_header(self, file: BinaryIO, *, num_patches: int) -> None:
+    def _write_header(self, file: BinaryIO, dtype: np.dtype[Any] | None, *, num_patches: int) -> None:
         shape = (num_patches, self._patch_px, self._patch_px, 1)
-        description = np.lib.format.dtype_to_descr(np.dtype(self.dtype))
+        description = np.lib.format.dtype_to_descr(np.dtype(dtype))
         header = {"descr": description, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
 
     def _promote_shards(self) -> None:
-        """Rewrites what is there as uint16 and goes on where the last shard ended."""
+        """Rewrites what is there as uint16."""
         self._close_shard()
         self.dtype = np.dtype(np.uint16)
-        num_written = max(self.num_patches, self.num_finished)
+        num_written = max(self.num_patches, self._num_found)
         for number in range(-(-num_written // self.patches_per_shard)):
-            path = self._folder / shard_name(number)
-            narrow = np.load(path, mmap_mode="r")
+            path, narrow = self._folder / shard_name(number), self._held(number)
             if narrow.dtype == np.uint16:  # by a process that was killed after it
                 continue
             wide = path.with_suffix(".wide")
             with wide.open("wb") as file:
-                self._write_header(file, num_patches=len(narrow))
+                self._write_header(file, self.dtype, num_patches=len(narrow))
                 for start in range(0, len(narrow), _COPY_PATCHES):
                     file.write(promote(narrow[start : start + _COPY_PATCHES]).data)
             wide.replace(path)
-        if self.num_patches > self.num_finished:
-            self._file = (self._folder / shard_name(self.num_patches // self.patches_per_shard)).open("r+b")
-            self._file.seek(0, 2)
 
 
 class ShardReader:

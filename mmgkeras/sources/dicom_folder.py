@@ -25,7 +25,7 @@ from PIL import Image
 
 from mmgkeras import __version__
 from mmgkeras.errors import InputError, errors_of_writing
-from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs, give, write_synced
+from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs, give, write_whole
 from mmgkeras.images import find_chest_wall, read_with_header
 from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
 from mmgkeras.images.dicom_header import Header, Kind
@@ -178,7 +178,7 @@ def _convert(path: Path, *, root: Path, work: Path, secret: bytes, voi: int, tak
         if pixels is not None:
             png = BytesIO()
             Image.fromarray(pixels).save(png, format="PNG", compress_level=3)
-            write_synced(work / f"{file}.png", png.getvalue())
+            write_whole(work / f"{file}.png", png.getvalue())
         return asdict(found)
 
     values = kept(work / f"{file}.json", path, make)

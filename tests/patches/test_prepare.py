@@ -1,9 +1,7 @@
 """From a data folder to a store: pixels, labels and tables by hand, every fault listed, nothing left half-written."""
 
-import importlib
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,9 @@ from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.images import resample
 from mmgkeras.patches.prepare import prepare
-from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.patches.subset_counts import summary_lines
-from mmgkeras.schema import Grid, ImageRecord, Mammogram, Region
+from mmgkeras.schema import Grid, Region
 from mmgkeras.tables import write_labels
 
 MakeData = Callable[..., Path]
@@ -328,66 +325,3 @@ def test_truncated_images_are_named(make_data: MakeData, tmp_path: Path) -> None
     (data / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputFaultsError, match=r"a\.png: is damaged or cut short"):
         prepare(data, tmp_path / "store", CONFIG)
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    """The files of a store; of the manifest, its checksum."""
-    files = {path.name: path.read_bytes() for path in store.iterdir() if path.name != "store.json"}
-    return files | {"checksum": PatchStore.open(store).checksum.encode()}
-
-
-class TestProcesses:
-    @pytest.fixture
-    def data(self, make_data: MakeData) -> Path:
-        """24 images of two depths."""
-        images = {f"{k:02d}": ramp(start=k) if k % 5 else ramp(start=k).astype(np.uint16) * 250 for k in range(24)}
-        return make_data(images, [point("03", 0, 0)])
-
-    def test_several_make_the_same_bytes_as_one(self, data: Path, tmp_path: Path) -> None:
-        for num_workers in (1, 2):
-            prepare(data, tmp_path / f"store{num_workers}", CONFIG, num_workers=num_workers)
-        assert contents(tmp_path / "store1") == contents(tmp_path / "store2")
-
-    @pytest.mark.parametrize("patches_per_shard", [1, 3, 7, 1000])
-    def test_a_killed_call_goes_on_and_makes_the_same_bytes(
-        self, data: Path, tmp_path: Path, patches_per_shard: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(
-            "mmgkeras.patches.prepare.ShardWriter", partial(ShardWriter, max_bytes=patches_per_shard * 128)
-        )
-        prepare(data, tmp_path / "expected", CONFIG)
-        read: list[str] = []
-
-        def until(record: ImageRecord, folder: Path) -> Mammogram:
-            if len(read) in kills:
-                kills.remove(len(read))
-                raise KeyboardInterrupt
-            read.append(record.image_id)
-            return images.read(record, folder)
-
-        images = importlib.import_module("mmgkeras.images.reader")
-        monkeypatch.setattr("mmgkeras.patches.examine.images.read", until)
-        kills = [1, 4, 5, 11, 23]
-        for _ in range(5):
-            with pytest.raises(KeyboardInterrupt):
-                prepare(data, tmp_path / "store", CONFIG)
-            assert not (tmp_path / "store").exists()
-        prepare(data, tmp_path / "store", CONFIG)
-        assert len(read) == len(set(read)) == 24
-        assert contents(tmp_path / "store") == contents(tmp_path / "expected")
-        assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-    def test_an_image_that_changed_after_a_kill_begins_all_anew(
-        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def interrupt(*_: object, **__: object) -> None:
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr("mmgkeras.patches.prepare._write", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                prepare(data, tmp_path / "store", CONFIG)
-        Image.fromarray(ramp(20, 20)).save(data / "02.png")
-        prepare(data, tmp_path / "expected", CONFIG)
-        prepare(data, tmp_path / "store", CONFIG)
-        assert contents(tmp_path / "store") == contents(tmp_path / "expected")

@@ -1,5 +1,7 @@
 """Shards: what was appended comes back by number, whatever the types and however it lies over files."""
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,77 @@ class TestShardWriter:
         assert everything.dtype == np.uint16
         assert everything[:, 1, 1, 0].tolist() == [0, 257, 65535, 771, 258, 514]
         assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy"] * len(shard_paths(tmp_path))
+
+
+class TestShardsOfAKilledProcess:
+    """A writer that nobody closed left its shards, without their headers set; another goes on."""
+
+    IMAGES = (
+        patches_of(1, 2),
+        patches_of(3, 4, 5),
+        patches_of(500, 6, dtype=np.uint16),
+        patches_of(7),
+        patches_of(8, 9),
+    )
+
+    def contents(self, folder: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def go_on(self, folder: Path, *, max_bytes: int) -> list[int]:
+        """Appends what is not there; gives the numbers of the images that were."""
+        passed = []
+        with ShardWriter(folder, patch_px=2, max_bytes=max_bytes) as writer:
+            for number, patches in enumerate(self.IMAGES):
+                if writer.pass_by(len(patches), pixel_type=str(patches.dtype)):
+                    passed.append(number)
+                else:
+                    writer.append(patches)
+        return passed
+
+    @pytest.mark.parametrize("torn", [0, 3])
+    @pytest.mark.parametrize("max_bytes", [8, 24, 40, 1000])
+    def test_what_was_appended_is_passed_by(self, tmp_path: Path, max_bytes: int, torn: int) -> None:
+        (tmp_path / "expected").mkdir()
+        assert self.go_on(tmp_path / "expected", max_bytes=max_bytes) == []
+        for num_appended in range(len(self.IMAGES) + 1):
+            folder = tmp_path / str(num_appended)
+            (tmp_path / "work").mkdir()
+            with ShardWriter(tmp_path / "work", patch_px=2, max_bytes=max_bytes) as writer:
+                for patches in self.IMAGES[:num_appended]:
+                    writer.append(patches)
+                shutil.copytree(tmp_path / "work", folder)  # as a kill now leaves it
+            shutil.rmtree(tmp_path / "work")
+            if num_appended and writer.num_patches % writer.patches_per_shard:
+                with shard_paths(folder)[-1].open("ab") as file:
+                    file.write(bytes(torn))  # of the next patch
+            passed = self.go_on(folder, max_bytes=max_bytes)
+            assert passed[:num_appended] == list(range(num_appended))
+            assert self.contents(folder) == self.contents(tmp_path / "expected")
+
+    @pytest.mark.parametrize("num_widened", [0, 1, 2, 3])
+    def test_a_kill_while_shards_are_widened(
+        self, tmp_path: Path, num_widened: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "expected").mkdir()
+        self.go_on(tmp_path / "expected", max_bytes=16)
+        folder = tmp_path / "killed"
+        folder.mkdir()
+        left = [True] * num_widened
+        replace = Path.replace
+
+        def replace_some(self: Path, target: Path) -> Path:
+            if not left:
+                raise KeyboardInterrupt
+            left.pop()
+            return replace(self, target)
+
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(Path, "replace", replace_some)
+            with ShardWriter(folder, patch_px=2, max_bytes=16) as writer:
+                for patches in self.IMAGES[:3]:
+                    writer.append(patches)
+        assert self.go_on(folder, max_bytes=16)[:2] == [0, 1]
+        assert self.contents(folder) == self.contents(tmp_path / "expected")
 
 
 def open_reader(folder, writer):

@@ -1,0 +1,113 @@
+"""The bytes of a store: the same in every version, by any number of processes, and after any kill."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmgkeras.config import PatchesConfig
+from mmgkeras.images.reader import read as read_image
+from mmgkeras.patches.prepare import prepare
+from mmgkeras.patches.shards import ShardWriter
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.schema import ImageRecord, Mammogram, Region
+
+MakeData = Callable[..., Path]
+CONFIG = PatchesConfig(patch_px=8)
+
+
+def ramp(height: int = 12, width: int = 10, *, start: int = 1) -> np.ndarray:
+    return (np.arange(start, start + height * width) % 251).astype(np.uint8).reshape(height, width)
+
+
+def point(image_id: str, row: float, col: float) -> Region:
+    return Region(image_id, "1", "calcification", "point", ((row, col),))
+
+
+@pytest.mark.parametrize(
+    ("stride_px", "checksum"),
+    [
+        (64, "8e3ad0d5b57071a3c1a07ca519fa1f560d5e5380885559447655c219b8100852"),
+        (40, "9562d25b967861639ce4cdd8e9029669a4ffa415cab90d85702e7661875ed8fe"),
+    ],
+)
+def test_the_same_data_make_the_store_that_earlier_versions_made(
+    make_data: MakeData, tmp_path: Path, stride_px: int, checksum: str
+) -> None:
+    rows, cols = np.mgrid[:300, :230]
+    uneven = 90 + (rows * 7 + cols * 13) % 101 + np.where(cols < 20, 40, 0)
+    breast = np.where((rows - 140) ** 2 / 120**2 + cols**2 / 180**2 <= 1, uneven, (rows + cols) % 7)
+    images = {
+        "a": breast.astype(np.uint8),
+        "b": breast[:, ::-1].astype(np.uint8),
+        "c": (breast[:251, :217] * 200).astype(np.uint16),
+    }
+    regions = [point("a", 100, 50), Region("c", "1", "cluster", "circle", ((120, 60), (30, 30)))]
+    data = make_data(images, regions, changes={"b": {"annotation": "partial"}, "c": {"spacing_mm": 0.1}})
+    store = prepare(data, tmp_path / "store", PatchesConfig(patch_px=64, stride_px=stride_px))
+    assert PatchStore.open(tmp_path / "store", verify=True).checksum == store.checksum == checksum
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """The files of a store; of the manifest, its checksum."""
+    files = {path.name: path.read_bytes() for path in store.iterdir() if path.name != "store.json"}
+    return files | {"checksum": PatchStore.open(store).checksum.encode()}
+
+
+class TestProcesses:
+    @pytest.fixture
+    def data(self, make_data: MakeData) -> Path:
+        """24 images of two depths."""
+        images = {f"{k:02d}": ramp(start=k) if k % 5 else ramp(start=k).astype(np.uint16) * 250 for k in range(24)}
+        return make_data(images, [point("03", 0, 0)])
+
+    def test_several_make_the_same_bytes_as_one(self, data: Path, tmp_path: Path) -> None:
+        for num_workers in (1, 2):
+            prepare(data, tmp_path / f"store{num_workers}", CONFIG, num_workers=num_workers)
+        assert contents(tmp_path / "store1") == contents(tmp_path / "store2")
+
+    @pytest.mark.parametrize("patches_per_shard", [1, 3, 7, 1000])
+    def test_a_killed_call_goes_on_and_makes_the_same_bytes(
+        self, data: Path, tmp_path: Path, patches_per_shard: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            "mmgkeras.patches.prepare.ShardWriter", partial(ShardWriter, max_bytes=patches_per_shard * 128)
+        )
+        prepare(data, tmp_path / "expected", CONFIG)
+        read: list[str] = []
+
+        def until(record: ImageRecord, folder: Path) -> Mammogram:
+            if len(read) in kills:
+                kills.remove(len(read))
+                raise KeyboardInterrupt
+            read.append(record.image_id)
+            return read_image(record, folder)
+
+        monkeypatch.setattr("mmgkeras.patches.examine.images.read", until)
+        kills = [1, 4, 5, 11, 23]
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):
+                prepare(data, tmp_path / "store", CONFIG)
+            assert not (tmp_path / "store").exists()
+        prepare(data, tmp_path / "store", CONFIG)
+        assert len(read) == len(set(read)) == 24
+        assert contents(tmp_path / "store") == contents(tmp_path / "expected")
+        assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+    def test_an_image_that_changed_after_a_kill_begins_all_anew(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("mmgkeras.patches.prepare._write", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(data, tmp_path / "store", CONFIG)
+        Image.fromarray(ramp(20, 20)).save(data / "02.png")
+        prepare(data, tmp_path / "expected", CONFIG)
+        prepare(data, tmp_path / "store", CONFIG)
+        assert contents(tmp_path / "store") == contents(tmp_path / "expected")
