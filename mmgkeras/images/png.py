@@ -1,15 +1,15 @@
-"""PNG to pixels: every chunk's checksum and the length of its data are verified here, then Pillow decodes.
+"""PNG to pixels: every chunk's checksum and the length of its data are verified here, then libpng or Pillow decodes.
 
-Pillow passes over the checksums of the pixel data, and stops reading it where the last row is full. So the data is
-inflated here, by libdeflate, and Pillow is given it as it is then. Gamma and colour profiles are not applied: gray
-values are taken as stored. Format: the PNG specification (W3C, third edition).
+Both stop reading the pixel data where the last row is full. So it is inflated here, by libdeflate, and libpng is given
+plain gray as it is then; Pillow reads everything else. Gamma and colour profiles are not applied: gray values are
+taken as stored. Format: the PNG specification (W3C, third edition).
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import imagecodecs
 import numpy as np
@@ -22,6 +22,11 @@ from mmgkeras.images.samples import check_size, check_upright, damaged, gray_of,
 from mmgkeras.schema import Pixels
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_END: Final = b"\0\0\0\0IEND\xae\x42\x60\x82"
+_PLAIN: Final = (b"\x08\0\0\0\0", b"\x10\0\0\0\0")
+"""The end of a header of 8 or 16 bits of gray without interlacing."""
+_TELLING: Final = frozenset((b"tRNS", b"eXIf", b"iTXt", b"tEXt", b"zTXt"))
+"""Chunks that may tell of transparency or orientation."""
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """By colour type: gray, colour, palette, gray and alpha, colour and alpha."""
 _PASSES: Final = (
@@ -38,9 +43,17 @@ def decode_png(data: bytes) -> Pixels:
         InputError: for damage, an animation, 1 bit, true colour, colour of 16 bits, transparency, or a size over the
             limit.
     """
-    bits, inflated = _inflated(data)
+    header, *chunks = _chunks(data)
+    bits, expected = _read_header(header[8:-4])
+    kinds = [bytes(chunk[4:8]) for chunk in chunks]
+    pixels = _inflate(b"".join(chunk[8:-4] for chunk in _of_pixels(chunks, kinds)), expected)
+    if bytes(header[16:21]) in _PLAIN and _TELLING.isdisjoint(kinds):
+        try:
+            return cast(Pixels, imagecodecs.png_decode(_stored(header, pixels)))
+        except imagecodecs.PngError as error:
+            raise damaged(error) from error
     with pillow_faults():
-        image = PngImageFile(BytesIO(inflated))
+        image = PngImageFile(BytesIO(data))
         check_upright(image.getexif().get(Base.Orientation, 1))
         image.load()
     if image.mode == "P":
@@ -53,24 +66,18 @@ def decode_png(data: bytes) -> Pixels:
     return samples.astype(np.uint16) if bits == 16 else samples.astype(np.uint8)
 
 
-def _inflated(data: bytes) -> tuple[int, bytes]:
-    """The bits a sample, and the same PNG with its pixels not compressed, once all chunks hold together."""
-    header, *chunks = _chunks(data)
-    bits, expected = _read_header(header[8:-4])
-    kinds = [bytes(chunk[4:8]) for chunk in chunks]
+def _of_pixels(chunks: Sequence[memoryview], kinds: Sequence[bytes]) -> Sequence[memoryview]:
+    """The IDAT chunks, once no other is of a kind that is not supported."""
     for kind in kinds:
         if kind == b"acTL":
             raise InputError("must hold one image. Received: an animated PNG")
         if kind not in (b"PLTE", b"IDAT", b"IEND") and kind[:1].isupper():
             raise InputError(f"is a PNG with a part that is not supported. Received: chunk {kind!r}")
-    num_pixel_chunks = kinds.count(b"IDAT")
-    first = kinds.index(b"IDAT") if num_pixel_chunks else 0
-    last = first + num_pixel_chunks
-    if kinds[first:last].count(b"IDAT") != num_pixel_chunks:
+    first = kinds.index(b"IDAT") if b"IDAT" in kinds else 0
+    last = first + kinds.count(b"IDAT")
+    if kinds[first:last].count(b"IDAT") < last - first:
         raise damaged("another chunk stands between those of its pixels")
-    compressed = b"".join(chunk[8:-4] for chunk in chunks[first:last])
-    pixels = _chunk(b"IDAT", imagecodecs.deflate_encode(_inflate(compressed, expected), level=0, raw=False))
-    return bits, b"".join([_SIGNATURE, header, *chunks[:first], *pixels, *chunks[last:]])
+    return chunks[first:last]
 
 
 def _inflate(compressed: bytes, expected: int) -> bytes | bytearray:
@@ -106,10 +113,17 @@ def _chunks(data: bytes) -> Iterator[memoryview]:
         position = end + 4
 
 
-def _chunk(kind: bytes, body: bytes | bytearray) -> list[bytes | bytearray]:
-    """The parts of a chunk."""
-    checksum = zlib.crc32(body, zlib.crc32(kind))
-    return [len(body).to_bytes(4, "big"), kind, body, checksum.to_bytes(4, "big")]
+def _stored(header: memoryview, pixels: bytes | bytearray) -> Any:
+    """A PNG of a header and of pixels that are not compressed; in one piece, for copies would take a third longer."""
+    first = len(_SIGNATURE) + len(header) + 8  # of the stream in IDAT
+    most = len(pixels) + 5 * (len(pixels) // 65535 + 1) + 6
+    png: Any = memoryview(bytearray(first + most + 4 + len(_END)))  # imagecodecs' types do not know that it takes them
+    end = first + len(imagecodecs.deflate_encode(pixels, level=0, raw=False, out=png[first : first + most]))
+    png[: first - 8] = _SIGNATURE + header
+    png[first - 8 : first] = (end - first).to_bytes(4, "big") + b"IDAT"
+    png[end : end + 4] = zlib.crc32(png[first - 4 : end]).to_bytes(4, "big")
+    png[end + 4 : end + 4 + len(_END)] = _END
+    return png[: end + 4 + len(_END)]
 
 
 def _read_header(body: memoryview) -> tuple[int, int]:
