@@ -94,7 +94,8 @@ def check_pixels(
             source = "chest_wall" if record.chest_wall else f"standard hanging of laterality {record.laterality}"
             told = f"by the pixels the chest wall is {chest_wall}, by {source} {record.chest_wall_side}"
             yield warning("side", told)
-        if breast.any() and (part := float(np.mean(sampled[breast] == high))) > _SATURATED:
+        num_px, num_saturated = np.count_nonzero(breast), np.count_nonzero(breast & (sampled == high))
+        if num_px and (part := num_saturated / num_px) > _SATURATED:
             yield warning("saturated image", f"is saturated, {part:.0%} of the breast have its largest value, {high}")
         if chest_wall and (seen := _view_against(record, sampled, tissue=breast, chest_wall=chest_wall)):
             yield warning("view", seen)
@@ -147,7 +148,7 @@ def _view_against(record: ImageRecord, pixels: Pixels, *, tissue: NDArray[np.boo
     breast = np.where(tissue[box], pixels[box], 0)
     breast = breast if chest_wall == "left" else breast[:, ::-1]
     tall, wide = (max(1, int(part * edge)) for part, edge in zip(_CORNER, breast.shape, strict=True))
-    mean = float(breast[breast > 0].mean())
+    mean = int(breast.sum()) / np.count_nonzero(breast)
     upper, lower = float(breast[:tall, :wide].mean()) / mean, float(breast[-tall:, :wide].mean()) / mean
     if record.view == "CC" and upper > _MUSCLE[0] and upper - lower > _MUSCLE[1]:
         return "view is CC, but the upper corner at the chest wall shows what looks like the muscle of an MLO"
