@@ -4,6 +4,7 @@ Array axes are (row, col). Coordinates are in pixels of the image as stored, an 
 that pixel, row 0 at the top and column 0 at the left. This module reads no file and imports nothing of ours.
 """
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar, get_args
 
@@ -187,6 +188,24 @@ class Grid:
         windows = np.lib.stride_tricks.sliding_window_view(padded, (self.patch_px, self.patch_px))
         return np.ascontiguousarray(windows[:: self.stride_px, :: self.stride_px])
 
+    def cut_chosen(self, pixels: NDArray[_T], chosen: NDArray[np.bool_]) -> NDArray[_T]:
+        """(N, patch_px, patch_px) those patches of pixels (height, width) that are chosen (rows, cols)."""
+        self._check_shape(pixels, expected=(self.height, self.width))
+        boxes = self.boxes()[chosen]
+        patches = np.zeros((len(boxes), self.patch_px, self.patch_px), dtype=pixels.dtype)
+        for patch, (top, left, bottom, right) in zip(patches, boxes, strict=True):
+            part = pixels[max(top, 0) : bottom, max(left, 0) : right]
+            row, col = max(-top, 0), max(-left, 0)
+            patch[row : row + part.shape[0], col : col + part.shape[1]] = part
+        return patches
+
+    def holds(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(rows, cols) which patches hold a pixel of a mask (height, width)."""
+        self._check_shape(mask, expected=(self.height, self.width))
+        boxes = self.boxes().clip(0)
+        across = [mask[top:bottom].any(axis=0) for top, bottom in boxes[:, 0, [0, 2]]]
+        return np.stack([np.any(np.array(across)[:, left:right], axis=1) for left, right in boxes[0, :, [1, 3]].T], 1)
+
     def join(self, patches: NDArray[_T]) -> NDArray[_T]:
         """(height, width) the image whose `cut` gives these patches (rows, cols, patch_px, patch_px)."""
         self._check_shape(patches, expected=(self.rows, self.cols, self.patch_px, self.patch_px))
@@ -199,20 +218,60 @@ class Grid:
 
     def stitch(self, scores: NDArray[np.floating]) -> NDArray[np.float32]:
         """(height, width) each pixel's mean over the patches that cover it, of scores (rows, cols)."""
+        rows, cols = self.runs()
+        mean = self.stitch_at(scores, rows, cols)
+        return mean.repeat(np.diff(cols, append=self.width), axis=1).repeat(np.diff(rows, append=self.height), axis=0)
+
+    def stitch_at(
+        self, scores: NDArray[np.floating], rows: NDArray[np.int64], cols: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """(n, m) what `stitch` has at some rows (n,) and columns (m,) of pixels."""
         self._check_shape(scores, expected=(self.rows, self.cols))
-        if self.stride_px == self.patch_px:
-            pixels = scores.astype(np.float32).repeat(self.patch_px, axis=0).repeat(self.patch_px, axis=1)
-            return pixels[self.pad_top :, self.pad_left : self.pad_left + self.width]
-        total = np.zeros((self.height + self.pad_top, self.width + self._pad_cols), dtype=np.float64)
+        total = np.zeros((len(rows), len(cols)), dtype=np.float64)
         count = np.zeros_like(total)
-        for row in range(self.rows):
-            for col in range(self.cols):
-                top, left = row * self.stride_px, col * self.stride_px
-                place = np.s_[top : top + self.patch_px, left : left + self.patch_px]
-                total[place] += scores[row, col]
-                count[place] += 1
-        mean = total / count
-        return mean[self.pad_top :, self.pad_left : self.pad_left + self.width].astype(np.float32)
+        for row, col, is_there in self.covering(rows, cols):
+            total += np.where(is_there, scores[row, col], 0)
+            count += is_there
+        return (total / count).astype(np.float32)
+
+    def runs(self, *, parts_px: Collection[int] = (0,)) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(n,) and (m,) the first of each run of rows, and of columns, of pixels in the same parts of the same patches.
+
+        Args:
+            parts_px: where the parts of a patch begin, along rows and columns, the first at 0.
+        """
+        begins = np.array([*parts_px, self.patch_px])
+
+        def firsts(length: int, *, count: int, pad: int) -> NDArray[np.int64]:
+            places = np.arange(count)[:, None] * self.stride_px - pad + begins
+            return np.union1d(0, places[(places > 0) & (places < length)])
+
+        return (
+            firsts(self.height, count=self.rows, pad=self.pad_top),
+            firsts(self.width, count=self.cols, pad=self.pad_left),
+        )
+
+    def covering(
+        self, rows: NDArray[np.int64], cols: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]:
+        """The patches that cover pixels of some rows (n,) and columns (m,), each pixel's in the order of patches.
+
+        Yields:
+            The row (n, 1) and the column (1, m) of a patch, and (n, m) for which pixels there is one.
+        """
+        sides = (rows + self.pad_top, self.rows), (cols + self.pad_left, self.cols)
+        (first_row, last_row), (first_col, last_col) = (
+            (
+                np.maximum((place - self.patch_px) // self.stride_px + 1, 0),
+                np.minimum(place // self.stride_px, count - 1),
+            )
+            for place, count in sides
+        )
+        for down in range(int((last_row - first_row).max()) + 1):
+            for across in range(int((last_col - first_col).max()) + 1):
+                row, col = first_row + down, first_col + across
+                is_there = (row <= last_row)[:, None] & (col <= last_col)
+                yield np.minimum(row, last_row)[:, None], np.minimum(col, last_col)[None, :], is_there
 
     @staticmethod
     def _check_shape(array: NDArray[np.generic], *, expected: tuple[int, ...]) -> None:

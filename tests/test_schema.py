@@ -120,6 +120,43 @@ class TestInverses:
         assert stitched.dtype == np.float32
         np.testing.assert_allclose(stitched, expected, rtol=1e-6)
 
+    @given(grid=grids(), data=st.data())
+    def test_what_is_stitched_for_some_pixels_is_theirs(self, grid: Grid, data: st.DataObject) -> None:
+        scores = np.random.default_rng(0).random((grid.rows, grid.cols), dtype=np.float32)
+        rows, cols = (
+            np.array(sorted(data.draw(st.sets(st.integers(0, length - 1), min_size=1))))
+            for length in (grid.height, grid.width)
+        )
+        np.testing.assert_array_equal(grid.stitch_at(scores, rows, cols), grid.stitch(scores)[np.ix_(rows, cols)])
+
+    @given(grid=grids(), data=st.data())
+    def test_chosen_patches_are_those_of_all(self, grid: Grid, data: st.DataObject) -> None:
+        pixels = arange(grid.height, grid.width)
+        chosen = np.random.default_rng(data.draw(st.integers(0, 99))).random((grid.rows, grid.cols)) < 0.5
+        received = grid.cut_chosen(pixels, chosen)
+        assert received.dtype == pixels.dtype
+        np.testing.assert_array_equal(received, grid.cut(pixels)[chosen])
+
+    @given(grid=grids(), seed=st.integers(0, 99))
+    def test_patches_that_hold_a_pixel_of_a_mask(self, grid: Grid, seed: int) -> None:
+        mask = np.random.default_rng(seed).random((grid.height, grid.width)) < 0.1
+        np.testing.assert_array_equal(grid.holds(mask), grid.cut(mask).any(axis=(2, 3)))
+
+    @given(grid=grids(), part_px=st.integers(1, 9))
+    def test_a_run_lies_in_the_same_parts_of_the_same_patches(self, grid: Grid, part_px: int) -> None:
+        """What each row of pixels lies in: pairs of a patch and a part of it."""
+        parts_px = range(0, grid.patch_px, part_px)
+        rows, _ = grid.runs(parts_px=parts_px)
+        lies_in = [
+            [
+                (patch, (row - top) // part_px)
+                for patch, top in enumerate(grid.boxes()[:, 0, 0])
+                if 0 <= row - top < grid.patch_px
+            ]
+            for row in range(grid.height)
+        ]
+        assert rows.tolist() == [row for row in range(grid.height) if row == 0 or lies_in[row] != lies_in[row - 1]]
+
     def test_stitch_without_overlap_repeats_each_score(self) -> None:
         grid = Grid(height=3, width=3, patch_px=2, stride_px=2, chest_wall="right")
         expected = [[1, 2, 2], [3, 4, 4], [3, 4, 4]]
@@ -153,6 +190,10 @@ class TestRefused:
             grid.join(np.zeros((3, 2, 2, 2), dtype=np.uint8))
         with pytest.raises(ValueError, match=r"shape \(2, 3\). Received"):
             grid.stitch(np.zeros((3, 2)))
+        with pytest.raises(ValueError, match=r"shape \(3, 5\). Received"):
+            grid.holds(np.zeros((5, 3), dtype=np.bool_))
+        with pytest.raises(ValueError, match=r"shape \(3, 5\). Received"):
+            grid.cut_chosen(np.zeros((5, 3), dtype=np.uint8), np.ones((2, 3), dtype=np.bool_))
 
 
 class TestImageRecord:

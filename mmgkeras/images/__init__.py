@@ -5,16 +5,18 @@ from mmgkeras.images.reader import ImageFacts, read, read_facts, read_pixels, re
 from mmgkeras.images.resampling import at_spacing, resample
 from mmgkeras.images.samples import MAX_PIXELS
 from mmgkeras.images.single import Single, find_chest_wall, read_single
-from mmgkeras.images.tissue import breast_alone, estimate_chest_wall, tissue_mask
+from mmgkeras.images.tissue import Breast, breast_alone, estimate_chest_wall, find_breast, tissue_mask
 
 __all__ = [
     "MAX_PIXELS",
+    "Breast",
     "ImageFacts",
     "Input",
     "Single",
     "at_spacing",
     "breast_alone",
     "estimate_chest_wall",
+    "find_breast",
     "find_chest_wall",
     "find_inputs",
     "read",

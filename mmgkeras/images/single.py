@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom_header import Header
 from mmgkeras.images.reader import read_with_header
-from mmgkeras.images.tissue import estimate_chest_wall, looks_inverted, tissue_mask
-from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, Pixels, Side, View
+from mmgkeras.images.tissue import Breast, estimate_chest_wall, find_breast
+from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, Side, View
 
 SideFrom = Literal["the option", "the table", "the header", "the name", "the pixels"]
 
@@ -30,12 +33,14 @@ class Single:
         side_from: where the laterality was found.
         hangs_mirrored: whether the pixels show the chest wall at the edge that is not the standard one.
         notes: where the header says something twice and differently, or the image looks inverted, and the like.
+        breast: where it lies; None where it was not sought.
     """
 
     mammogram: Mammogram
     side_from: SideFrom
     hangs_mirrored: bool
     notes: tuple[str, ...] = ()
+    breast: Breast | None = None
 
 
 def read_single(
@@ -56,7 +61,8 @@ def read_single(
     pixels, header = read_with_header(path)
     told = header.laterality if header else None
     named, named_view = side_and_view(path.stem)
-    wall, notes = find_chest_wall(pixels, header)
+    breast = find_breast(pixels)
+    wall, notes = find_chest_wall(breast.mask, header)
     side_from: SideFrom = (
         "the option" if laterality else "the header" if told else "the name" if named else "the pixels"
     )
@@ -76,14 +82,14 @@ def read_single(
         vendor=header.vendor if header else None,
     )
     notes = (*header.notes, *notes) if header else notes
-    if looks_inverted(pixels):
+    if breast.looks_inverted:
         notes = (*notes, "looks inverted: most of it is as bright as its brightest part; bright must be dense")
-    return Single(Mammogram(pixels, record), side_from, hangs_mirrored, notes)
+    return Single(Mammogram(pixels, record), side_from, hangs_mirrored, notes, breast)
 
 
-def find_chest_wall(pixels: Pixels, header: Header | None) -> tuple[Side | None, tuple[str, ...]]:
-    """Where the chest wall lies by the pixels, else by Patient Orientation; a note where the two disagree."""
-    seen = estimate_chest_wall(tissue_mask(pixels))
+def find_chest_wall(tissue: NDArray[np.bool_], header: Header | None) -> tuple[Side | None, tuple[str, ...]]:
+    """Where the chest wall lies by the `tissue_mask`, else by Patient Orientation; a note where the two disagree."""
+    seen = estimate_chest_wall(tissue)
     told = header.chest_wall if header else None
     if told == "top" or told == "bottom":  # noqa: PLR1714 - narrows the type
         return seen, (f"lies on its side: by Patient Orientation the chest wall is at the {told} edge",)

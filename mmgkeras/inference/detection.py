@@ -6,16 +6,16 @@ it reaches the threshold, as it is drawn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from mmgkeras.errors import InputError
-from mmgkeras.images import at_spacing, breast_alone
-from mmgkeras.overlay.marks import enlarge, stitch_cells
-from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
+from mmgkeras.images import Breast, at_spacing, breast_alone, find_breast
+from mmgkeras.overlay.marks import cell_edges, cells_at, enlarge
+from mmgkeras.schema import ActivationMap, Grid, Mammogram, ScoreMap
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,13 @@ class ScoringModel(Protocol):
     def identity(self) -> dict[str, str]:
         """Which model it is, for a file of results."""
 
-    def scan(self, mammogram: Mammogram, *, stride_px: int | None = None) -> tuple[ScoreMap, ActivationMap | None]:
-        """The probability of every patch, and their class activation where the model has it."""
+    def scan(
+        self, mammogram: Mammogram, *, stride_px: int | None = None, chosen: NDArray[np.bool_] | None = None
+    ) -> tuple[ScoreMap, ActivationMap | None]:
+        """The probability of every patch, and their class activation where the model has it.
+
+        Of patches (rows, cols) that are not chosen the probability is 0, and the activation means nothing.
+        """
 
 
 class ScoringMetadata(Protocol):
@@ -102,12 +107,31 @@ def check_alike(models: Sequence[ScoringModel]) -> None:
             raise InputError(f"models can be averaged only if they have the same {name}. Received: {told}")
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A mammogram as models see it.
+
+    Attributes:
+        mammogram: at the model's pixel size, nothing beside the breast brighter than the background.
+        breast: (height, width) of it, where the breast is.
+        holds_breast: (rows, cols) the patches with some of it.
+        stride_px: distance between neighbouring patches; None for the model's.
+        resampled_to_mm: the model's pixel size where the mammogram had another; None where it was taken as it is.
+    """
+
+    mammogram: Mammogram
+    breast: NDArray[np.bool_]
+    holds_breast: NDArray[np.bool_]
+    stride_px: int | None
+    resampled_to_mm: float | None
+
+
 def detect(models: Sequence[ScoringModel], mammogram: Mammogram, *, stride_px: int | None = None) -> Detection:
     """Scores the breast of a mammogram by one model, or by the mean of several.
 
     Where mammogram and model both know their pixel size and these differ, the mammogram is resampled by area to the
     model's. What lies outside the breast, lettering and markers, is dimmed to the background before scoring; patches
-    without any breast have probability 0, and what no patch with breast needs is not scored.
+    without any breast are not scored and have probability 0.
 
     Args:
         models: that score, at least one; alike, see `check_alike`.
@@ -117,24 +141,47 @@ def detect(models: Sequence[ScoringModel], mammogram: Mammogram, *, stride_px: i
     Raises:
         InputError: as `Classifier.score`.
     """
-    metadata = models[0].metadata
-    resampled = at_spacing(mammogram, metadata.spacing_mm)
-    resampled_to_mm = None if resampled is mammogram else resampled.record.spacing_mm
-    pixels, breast = breast_alone(resampled.pixels)
-    height, width = pixels.shape
+    return score(models, prepare(mammogram, models[0].metadata, stride_px=stride_px))
+
+
+def prepare(
+    mammogram: Mammogram, metadata: ScoringMetadata, *, stride_px: int | None = None, breast: Breast | None = None
+) -> Prepared:
+    """What `detect` does before any model is asked.
+
+    Args:
+        mammogram: as read.
+        metadata: of the models.
+        stride_px: as of `detect`.
+        breast: of the mammogram, where it was found already.
+    """
+    seen = at_spacing(mammogram, metadata.spacing_mm)
+    if breast is None or seen is not mammogram:
+        breast = find_breast(seen.pixels)
+    height, width = seen.pixels.shape
     stride = min(stride_px or metadata.stride_px, metadata.patch_px)  # a longer one is refused by the model
     grid = Grid(height, width, metadata.patch_px, stride, mammogram.record.chest_wall_side)
-    pixels = _needed(pixels, breast, grid)
-    answers = [model.scan(Mammogram(pixels, mammogram.record), stride_px=stride_px) for model in models]
+    return Prepared(
+        mammogram=Mammogram(breast_alone(seen.pixels, breast), mammogram.record),
+        breast=breast.mask,
+        holds_breast=grid.holds(breast.mask),
+        stride_px=stride_px,
+        resampled_to_mm=None if seen is mammogram else seen.record.spacing_mm,
+    )
+
+
+def score(models: Sequence[ScoringModel], prepared: Prepared) -> Detection:
+    """What `detect` does with a prepared mammogram.
+
+    Raises:
+        InputError: as `detect`.
+    """
+    answers = [
+        model.scan(prepared.mammogram, stride_px=prepared.stride_px, chosen=prepared.holds_breast) for model in models
+    ]
     probabilities = np.stack([scores.probabilities for scores, _ in answers]).mean(axis=0, dtype=np.float32)
-    score_map = replace(answers[0][0], probabilities=probabilities)
-    return Detection(on_breast(score_map, breast), _mean_activation([map_ for _, map_ in answers]), resampled_to_mm)
-
-
-def _needed(pixels: Pixels, breast: NDArray[np.bool_], grid: Grid) -> Pixels:
-    """The pixels, zero where no patch with breast covers them, so that blank patches can be passed over."""
-    holds_breast = grid.cut(breast).any(axis=(2, 3))
-    return cast(Pixels, np.where(grid.stitch(np.asarray(holds_breast, np.float32)) > 0, pixels, pixels.dtype.type(0)))
+    score_map = replace(answers[0][0], probabilities=probabilities, breast=prepared.breast)
+    return Detection(score_map, _mean_activation([map_ for _, map_ in answers]), prepared.resampled_to_mm)
 
 
 def _mean_activation(maps: Sequence[ActivationMap | None]) -> ActivationMap | None:
@@ -151,8 +198,7 @@ def _mean_activation(maps: Sequence[ActivationMap | None]) -> ActivationMap | No
 
 def on_breast(score_map: ScoreMap, breast: NDArray[np.bool_]) -> ScoreMap:
     """The same scores with marks on the breast (height, width) alone, and 0 for patches that hold none of it."""
-    holds_breast = score_map.grid.cut(breast).any(axis=(2, 3))
-    probabilities = np.where(holds_breast, score_map.probabilities, np.float32(0))
+    probabilities = np.where(score_map.grid.holds(breast), score_map.probabilities, np.float32(0))
     return replace(score_map, probabilities=probabilities, breast=breast)
 
 
@@ -167,10 +213,13 @@ def mark_map(detection: Detection, *, threshold: float, shape: tuple[int, int]) 
 
     Each mark has a pixel at least, also where the image is coarser than what the model saw.
     """
+    grid = detection.score_map.grid
     parts, numbered = _numbered_marks(detection, threshold=threshold, shape=shape)
     places = np.zeros(len(numbered) + 1, dtype=np.uint16)
     places[[number for number, _ in numbered]] = np.arange(1, len(numbered) + 1)
-    pixels = enlarge(places[parts], shape)
+    rows, cols = _runs(detection)
+    seen = places[parts].repeat(np.diff(cols, append=grid.width), axis=1)
+    pixels = enlarge(seen.repeat(np.diff(rows, append=grid.height), axis=0), shape)
     for place, (_, mark) in enumerate(numbered, start=1):
         if not (pixels == place).any():
             pixels[round(mark.row), round(mark.col)] = place
@@ -180,32 +229,59 @@ def mark_map(detection: Detection, *, threshold: float, shape: tuple[int, int]) 
 def _numbered_marks(
     detection: Detection, *, threshold: float, shape: tuple[int, int]
 ) -> tuple[NDArray[np.int32], list[tuple[int, Mark]]]:
-    """(height, width) the connected parts of the model's image by number, and the mark of each, as in `find_marks`."""
-    grid = detection.score_map.grid
-    mean = detection.score_map.stitch()
+    """(n, m) the connected parts of the model's image by number, on its `_runs`, and their marks in order."""
+    score_map, activation = detection.score_map, detection.activation
+    grid = score_map.grid
+    rows, cols = _runs(detection)
+    mean = grid.stitch_at(score_map.probabilities, rows, cols)
+    if score_map.breast is not None:
+        mean = np.where(score_map.breast[np.ix_(rows, cols)], mean, np.float32(0))
     parts, count = ndimage.label(mean >= threshold)
-    inside = mean if detection.activation is None or not count else stitch_cells(grid, detection.activation)
+    inside = mean if activation is None or not count else cells_at(grid, activation, rows, cols)
+    tall, wide = np.diff(rows, append=grid.height), np.diff(cols, append=grid.width)
     down, across = shape[0] / grid.height, shape[1] / grid.width
     marks = []
-    for number, (rows, cols) in enumerate(ndimage.find_objects(parts, max_label=count), start=1):
-        is_part = parts[rows, cols] == number
-        row, col = _peak(np.where(is_part, inside[rows, cols], -np.inf))
+    for number, window in enumerate(ndimage.find_objects(parts, max_label=count), start=1):
+        is_part = parts[window] == number
+        tops, lefts, heights, widths = rows[window[0]], cols[window[1]], tall[window[0]], wide[window[1]]
+        row, col = _peak(np.where(is_part, inside[window], -np.inf), heights=heights, widths=widths)
         mark = Mark(
-            probability=round(float(mean[rows, cols][is_part].max()), 6),
-            row=round((rows.start + row + 0.5) * down - 0.5, 1),
-            col=round((cols.start + col + 0.5) * across - 0.5, 1),
-            top=round(rows.start * down),
-            left=round(cols.start * across),
-            bottom=round(rows.stop * down),
-            right=round(cols.stop * across),
-            area_px=round(int(is_part.sum()) * down * across),
+            probability=round(float(mean[window][is_part].max()), 6),
+            row=round((int(tops[0]) + row + 0.5) * down - 0.5, 1),
+            col=round((int(lefts[0]) + col + 0.5) * across - 0.5, 1),
+            top=round(int(tops[0]) * down),
+            left=round(int(lefts[0]) * across),
+            bottom=round(int(tops[-1] + heights[-1]) * down),
+            right=round(int(lefts[-1] + widths[-1]) * across),
+            area_px=round(int(is_part @ widths @ heights) * down * across),
         )
         marks.append((number, mark))
     return parts, sorted(marks, key=lambda pair: (-pair[1].probability, pair[1].top, pair[1].left))
 
 
-def _peak(values: NDArray[np.floating]) -> tuple[float, float]:
-    """The middle of the first connected part of pixels that are as high as the highest."""
+def _runs(detection: Detection) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(n,) and (m,) the first of each run of rows, and of columns, of pixels that are alike in scores and breast."""
+    score_map, activation = detection.score_map, detection.activation
+    grid, breast = score_map.grid, score_map.breast
+    rows, cols = grid.runs(parts_px=[0] if activation is None else cell_edges(grid, activation).tolist())
+    if breast is not None:
+        rows = np.union1d(rows, 1 + np.flatnonzero((breast[1:] != breast[:-1]).any(axis=1)))
+        cols = np.union1d(cols, 1 + np.flatnonzero((breast[:, 1:] != breast[:, :-1]).any(axis=0)))
+    return rows, cols
+
+
+def _peak(
+    values: NDArray[np.floating], *, heights: NDArray[np.int64], widths: NDArray[np.int64]
+) -> tuple[float, float]:
+    """The middle of the first connected part of pixels that are as high as the highest, from the first pixel.
+
+    Args:
+        values: (n, m) of runs of rows and columns.
+        heights: (n,) their rows of pixels.
+        widths: (m,) their columns.
+    """
     peaks, _ = ndimage.label(values == values.max())
-    rows, cols = np.nonzero(peaks == 1)
-    return float(rows.mean()), float(cols.mean())
+    area = (peaks == 1) * np.outer(heights, widths)
+    middles = (np.cumsum(lengths) - (lengths + 1) / 2 for lengths in (heights, widths))
+    row, col = (float(area.sum(axis=1 - axis) @ middle / area.sum()) for axis, middle in enumerate(middles))
+    return row, col

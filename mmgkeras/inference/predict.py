@@ -5,7 +5,7 @@ Owns the order of the work: which files, which models, what is done with one tha
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeVar
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.images import Input, Single, find_inputs
-from mmgkeras.inference.detection import Detection, ScoringModel, check_alike, detect, find_marks
+from mmgkeras.inference.detection import Detection, Prepared, ScoringModel, check_alike, find_marks, prepare, score
 from mmgkeras.inference.mark_files import (
     MARKS_CSV,
     MARKS_JSON,
@@ -128,11 +128,16 @@ def predict(
         if threshold is None and len(set(thresholds)) > 1:
             done.notes.append(f"the models' thresholds differ; marked at their mean, {done.threshold:.4g}")
 
-        def score(one: Input) -> tuple[Single, Detection]:
+        def read(one: Input) -> tuple[Single, Prepared]:
             single = one.read(laterality=laterality, spacing_mm=spacing_mm)
-            return single, detect(scoring, single.mammogram, stride_px=stride_px)
+            return single, prepare(single.mammogram, scoring[0].metadata, stride_px=stride_px, breast=single.breast)
 
-        answers = _ahead(score, inputs, num_threads=1 if server is None else _AT_ONCE)
+        def scored(reading: Callable[[], tuple[Single, Prepared]]) -> tuple[Single, Detection]:
+            single, prepared = reading()
+            return single, score(scoring, prepared)
+
+        readings = ahead(read, inputs, num_threads=1)
+        answers = ahead(scored, readings, num_threads=1 if server is None else _AT_ONCE)
         for one, answer in zip(track(inputs, "mark mammograms"), answers, strict=True):
             try:
                 single, detection = answer()
@@ -168,7 +173,7 @@ def _written(places: Sequence[str], *, names: Sequence[str]) -> list[str]:
     return paths
 
 
-def _ahead(work: Callable[[_T], _R], items: Sequence[_T], *, num_threads: int) -> Iterator[Callable[[], _R]]:
+def ahead(work: Callable[[_T], _R], items: Iterable[_T], *, num_threads: int) -> Iterator[Callable[[], _R]]:
     """The result of each item, in order, or its error when it is called for; the next ones are worked on meanwhile."""
     pending: deque[Future[_R]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:

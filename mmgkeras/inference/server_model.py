@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 import numpy as np
 import urllib3
+from numpy.typing import NDArray
 from PIL import Image
 
 from mmgkeras.errors import InputError, extra_needed
@@ -78,8 +79,15 @@ class ServerModel:
             "store_checksum": _text(told["store_checksum"][0]),
         }
 
-    def scan(self, mammogram: Mammogram, *, stride_px: int | None = None) -> tuple[ScoreMap, ActivationMap | None]:
+    def scan(
+        self, mammogram: Mammogram, *, stride_px: int | None = None, chosen: NDArray[np.bool_] | None = None
+    ) -> tuple[ScoreMap, ActivationMap | None]:
         """The probability of every patch of a mammogram at the model's pixel size, and the class activation.
+
+        Args:
+            mammogram: of any size.
+            stride_px: the model's, or None.
+            chosen: (rows, cols) the patches to score; the others have probability 0. None for all.
 
         Raises:
             InputError: if the server refuses it or does not answer in time, or for another stride than the model's.
@@ -89,7 +97,8 @@ class ServerModel:
             raise InputError(f"{self._place}: divides by a stride of {own_px} pixels alone. Received: {stride_px}")
         height, width = mammogram.pixels.shape
         grid = Grid(height, width, self.metadata.patch_px, own_px, mammogram.record.chest_wall_side)
-        answer = self._ask(mammogram.pixels, grid.chest_wall)
+        chosen = np.ones((grid.rows, grid.cols), np.bool_) if chosen is None else chosen
+        answer = self._ask(_needed(mammogram.pixels, grid, chosen), grid.chest_wall)
         probabilities = np.asarray(answer["probability"], np.float32)[0]
         if probabilities.shape != (grid.rows, grid.cols) or not ((probabilities >= 0) & (probabilities <= 1)).all():
             rule = f"must give {grid.rows} x {grid.cols} probabilities from 0 to 1"
@@ -98,7 +107,7 @@ class ServerModel:
         if "activation" in answer:
             values = np.asarray(answer["activation"], np.float32)[0]
             activation = ActivationMap(values, np.asarray(answer["cell_centres_px"], np.float32)[0])
-        return ScoreMap(mammogram.record.image_id, grid, probabilities), activation
+        return ScoreMap(mammogram.record.image_id, grid, np.where(chosen, probabilities, np.float32(0))), activation
 
     def _ask(self, pixels: Pixels, side: str) -> Mapping[str, Any]:
         """The outputs of `detect` for one image; a fault that may pass is tried again until the deadline."""
@@ -123,6 +132,14 @@ class ServerModel:
             else:
                 self._is_gone = False
                 return answer
+
+
+def _needed(pixels: Pixels, grid: Grid, chosen: NDArray[np.bool_]) -> Pixels:
+    """The pixels of the chosen patches, zero elsewhere, so that a server passes over the others."""
+    needed = np.zeros_like(pixels)
+    for top, left, bottom, right in grid.boxes()[chosen].clip(0):
+        needed[top:bottom, left:right] = pixels[top:bottom, left:right]
+    return needed
 
 
 def _rest(server: str, model: str) -> Call:

@@ -291,15 +291,28 @@ def cell_strengths(
 
 def stitch_cells(grid: Grid, activation: ActivationMap) -> NDArray[np.float32]:
     """(height, width) each pixel's mean, over the patches that cover it, of the cell that it belongs to."""
-    total = np.zeros((grid.height + grid.pad_top, grid.width + grid.pad_left + grid.pad_right), dtype=np.float32)
-    count = np.zeros_like(total)
+    rows, cols = grid.runs(parts_px=cell_edges(grid, activation))
+    cells = cells_at(grid, activation, rows, cols)
+    wide = cells.repeat(np.diff(cols, append=grid.width), axis=1)
+    return wide.repeat(np.diff(rows, append=grid.height), axis=0)
+
+
+def cell_edges(grid: Grid, activation: ActivationMap) -> NDArray[np.int64]:
+    """(h,) the first pixel of each cell in a patch, along rows and columns."""
     cell_of = cells_of_pixels(activation.centres_px, patch_px=grid.patch_px)
-    cells = np.ix_(cell_of, cell_of)
-    for row in range(grid.rows):
-        for col in range(grid.cols):
-            top, left = row * grid.stride_px, col * grid.stride_px
-            place = np.s_[top : top + grid.patch_px, left : left + grid.patch_px]
-            total[place] += activation.values[row, col][cells]
-            count[place] += 1
-    mean = total / count
-    return mean[grid.pad_top :, grid.pad_left : grid.pad_left + grid.width]
+    return np.flatnonzero(np.diff(cell_of, prepend=-1))
+
+
+def cells_at(
+    grid: Grid, activation: ActivationMap, rows: NDArray[np.int64], cols: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """(n, m) what `stitch_cells` has at some rows (n,) and columns (m,) of pixels."""
+    cell_of = cells_of_pixels(activation.centres_px, patch_px=grid.patch_px)
+    total = np.zeros((len(rows), len(cols)), dtype=np.float32)
+    count = np.zeros_like(total)
+    for row, col, is_there in grid.covering(rows, cols):
+        down = cell_of[(rows + grid.pad_top)[:, None] - row * grid.stride_px]
+        across = cell_of[(cols + grid.pad_left)[None, :] - col * grid.stride_px]
+        total += np.where(is_there, activation.values[row, col, down, across], np.float32(0))
+        count += is_there
+    return np.asarray(total / count, dtype=np.float32)

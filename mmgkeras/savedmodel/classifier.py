@@ -156,15 +156,22 @@ class Classifier:
         """Which model this is, for a file of results."""
         return {"network": self.metadata.network, "store_checksum": self.metadata.store_checksum}
 
-    def scan(self, mammogram: Mammogram, *, stride_px: int | None = None) -> tuple[ScoreMap, ActivationMap | None]:
+    def scan(
+        self, mammogram: Mammogram, *, stride_px: int | None = None, chosen: NDArray[np.bool_] | None = None
+    ) -> tuple[ScoreMap, ActivationMap | None]:
         """As `localise_mammogram` where the model can localise, else as `score`, without an activation.
+
+        Args:
+            mammogram: as of `score`.
+            stride_px: as of `score`.
+            chosen: (rows, cols) the patches to score; the others have probability and activation 0. None for all.
 
         Raises:
             InputError: as `score`.
         """
-        if self.can_localise:
-            return self.localise_mammogram(mammogram, stride_px=stride_px)
-        return self.score(mammogram, stride_px=stride_px), None
+        run = self.localise if self.can_localise else lambda patches: (self.classify(patches),)
+        score_map, activations = self._score(mammogram, stride_px=stride_px, run=run, chosen=chosen)
+        return score_map, ActivationMap(activations[0], self.cell_centres_px) if activations else None
 
     def _score(
         self,
@@ -172,6 +179,7 @@ class Classifier:
         *,
         stride_px: int | None,
         run: Callable[[Pixels], tuple[NDArray[np.float32], ...]],
+        chosen: NDArray[np.bool_] | None = None,
     ) -> tuple[ScoreMap, list[NDArray[np.float32]]]:
         """What `run` says of the patches: its probabilities as a map, what else it gives as (rows, cols, ...).
 
@@ -183,15 +191,19 @@ class Classifier:
             raise InputError(f"{self.path}: takes a stride of 1 to {patch_px} pixels. Received: {stride_px}")
         height, width = mammogram.pixels.shape
         grid = Grid(height, width, patch_px, stride_px, mammogram.record.chest_wall_side)
-        patches = cast(Pixels, grid.cut(mammogram.pixels).reshape(-1, patch_px, patch_px, 1))
-        scored, chosen = _without_blanks(patches)
+        is_chosen = np.ones((grid.rows, grid.cols), np.bool_) if chosen is None else chosen
+        patches = cast(Pixels, grid.cut_chosen(mammogram.pixels, is_chosen)[..., None])
+        to_run, answer_of = _without_blanks(patches)
         start = time.perf_counter()
         try:
-            outputs = run(patches[scored])
+            outputs = run(patches[to_run])
         except InputError as error:
             raise InputError(f"{mammogram.record.image_id}: {error}") from error
         seconds = time.perf_counter() - start
-        probabilities, *more = (output[chosen].reshape(grid.rows, grid.cols, *output.shape[1:]) for output in outputs)
+        maps = [np.zeros((grid.rows, grid.cols, *output.shape[1:]), np.float32) for output in outputs]
+        for map_, output in zip(maps, outputs, strict=True):
+            map_[is_chosen] = output[answer_of]
+        probabilities, *more = maps
         return ScoreMap(mammogram.record.image_id, grid, probabilities, seconds), more
 
     def _converted(self, patches: Pixels) -> Pixels:

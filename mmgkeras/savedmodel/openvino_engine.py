@@ -9,28 +9,40 @@ from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from mmgkeras.errors import extra_needed
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.export import ENDPOINT, INPUT, LOCALISE
+from mmgkeras.savedmodel.openvino_graph import simplify
 
-_MULTIPLE: Final = 4
-"""Batches are filled up to a multiple of this: each new size costs OpenVINO some time."""
+_LARGEST_PART: Final = 8
+"""Patches that one core runs at once: what lies between two layers then stays near it."""
 
 
 class _CompiledEndpoint:
-    """Called as the function of an endpoint is."""
+    """Called as the function of an endpoint is; the patches are shared out among the cores."""
 
-    def __init__(self, compiled: Any, structured_outputs: Mapping[str, tf.TensorSpec]) -> None:
-        self._compiled = compiled
+    def __init__(self, queue: Any, structured_outputs: Mapping[str, tf.TensorSpec]) -> None:
+        self._queue = queue
         self.structured_outputs = structured_outputs
 
     def __call__(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         patches = inputs[INPUT].numpy()
-        missing = -len(patches) % _MULTIPLE
-        filled = np.concatenate([patches, patches[:1].repeat(missing, axis=0)])
-        answers = self._compiled([filled])
-        return {name: tf.constant(answers[name][: len(patches)]) for name in self.structured_outputs}
+        num_jobs = len(self._queue)
+        num_parts = min(num_jobs * -(-len(patches) // (num_jobs * _LARGEST_PART)), len(patches))
+        answers: list[dict[str, NDArray[np.float32]]] = [{} for _ in range(num_parts)]
+
+        def keep(request: Any, answer: dict[str, NDArray[np.float32]]) -> None:
+            answer.update({name: request.get_tensor(name).data.copy() for name in self.structured_outputs})
+
+        self._queue.set_callback(keep)
+        for part, answer in zip(np.array_split(patches, num_parts), answers, strict=True):
+            self._queue.start_async([part], answer)
+        self._queue.wait_all()
+        return {
+            name: tf.constant(np.concatenate([answer[name] for answer in answers])) for name in self.structured_outputs
+        }
 
 
 def with_openvino(classifier: Classifier, *, in_bfloat16: bool) -> Classifier:
@@ -53,11 +65,12 @@ def with_openvino(classifier: Classifier, *, in_bfloat16: bool) -> Classifier:
     with tempfile.TemporaryDirectory(prefix="mmgkeras-openvino-") as folder:
         # A model of its own, for OpenVINO reads the default endpoint alone.
         tf.saved_model.save(module, folder, signatures=function)
-        hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-        compiled = core.compile_model(core.read_model(folder), "CPU", hints)
+        model = simplify(core.read_model(folder))
+        hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT"}
+        queue = openvino.AsyncInferQueue(core.compile_model(model, "CPU", hints))
     return classifier.with_functions(
         {
-            endpoint: _CompiledEndpoint(compiled, classifier.signature(endpoint).structured_outputs)
+            endpoint: _CompiledEndpoint(queue, classifier.signature(endpoint).structured_outputs)
             for endpoint in ((ENDPOINT, LOCALISE) if classifier.can_localise else (ENDPOINT,))
         }
     )

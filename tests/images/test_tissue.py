@@ -54,6 +54,22 @@ def test_thin_bright_line_does_not_join_a_label_to_the_breast() -> None:
     assert not tissue_mask(pixels)[:, 110:].any()
 
 
+@pytest.mark.parametrize(("width_px", "is_cut"), [(8, True), (9, False)])
+def test_a_bridge_of_eight_pixels_is_cut_and_one_of_nine_is_not(width_px: int, is_cut: bool) -> None:
+    pixels = np.zeros((200, 200), dtype=np.uint8)
+    pixels[20:180, 20:100] = 90
+    pixels[100 : 100 + width_px, 100:150] = 90
+    pixels[60:140, 150:190] = 90
+    assert tissue_mask(pixels)[:, 105:].any() != is_cut
+
+
+def test_a_notch_at_the_edge_of_the_image_is_no_hole() -> None:
+    pixels = np.zeros((200, 200), dtype=np.uint8)
+    pixels[:, :100] = 90
+    pixels[90:110, :20] = 0
+    assert not tissue_mask(pixels)[90:110, :20].any()
+
+
 def test_dark_hole_in_the_breast_is_filled() -> None:
     pixels = np.where(disc(size_px=200, radius_px=80), 120, 0).astype(np.uint8)
     pixels[90:110, 90:110] = 0

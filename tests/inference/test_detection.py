@@ -1,10 +1,16 @@
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import ndimage
 
-from mmgkeras.inference.detection import Detection, detect, find_marks, mark_map
+from mmgkeras.images import Breast, tissue_mask
+from mmgkeras.inference.detection import Detection, detect, find_marks, mark_map, prepare, score
+from mmgkeras.overlay.marks import stitch_cells
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.schema import ActivationMap, Grid, ImageRecord, Mammogram, ScoreMap
 
@@ -97,3 +103,76 @@ def test_a_mark_smaller_than_a_pixel_of_the_image_has_one_all_the_same() -> None
     places = mark_map(detection, threshold=0.5, shape=(5, 5))
     assert sorted(places[places > 0]) == [1, 2]
     assert [places[round(mark.row), round(mark.col)] for mark in marks] == [1, 2]
+
+
+@st.composite
+def detections(draw: st.DrawFn) -> Detection:
+    """Of scores in tenths, so that some are equal, on a breast of any shape."""
+    patch_px = draw(st.integers(2, 8))
+    grid = Grid(
+        height=draw(st.integers(1, 30)),
+        width=draw(st.integers(1, 30)),
+        patch_px=patch_px,
+        stride_px=draw(st.integers(1, patch_px)),
+        chest_wall=draw(st.sampled_from(["left", "right"])),
+    )
+    generator = np.random.default_rng(draw(st.integers(0, 10_000)))
+    probabilities = generator.integers(0, 11, (grid.rows, grid.cols)).astype(np.float32) / 10
+    breast = generator.random((grid.height, grid.width)) < 0.8 if draw(st.booleans()) else None
+    activation = None
+    if draw(st.booleans()):
+        values = generator.integers(0, 4, (grid.rows, grid.cols, 2, 2)).astype(np.float32)
+        activation = ActivationMap(values, np.array([0, patch_px - 1], np.float32))
+    return Detection(ScoreMap("x", grid, probabilities, breast=breast), activation, None)
+
+
+@given(detection=detections(), factor=st.sampled_from([1, 2, 0.7]))
+def test_marks_are_those_of_the_pixels_one_by_one(detection: Detection, factor: float) -> None:
+    grid = detection.score_map.grid
+    shape = (max(1, round(grid.height * factor)), max(1, round(grid.width * factor)))
+    down, across = shape[0] / grid.height, shape[1] / grid.width
+    mean = detection.score_map.stitch()
+    inside = mean if detection.activation is None else stitch_cells(grid, detection.activation)
+    parts, count = ndimage.label(mean >= 0.5)
+    expected = []
+    for number in range(1, count + 1):
+        is_part = parts == number
+        rows, cols = np.nonzero(is_part)
+        peaks, _ = ndimage.label(is_part & (inside == inside[is_part].max()))
+        row, col = (places.mean() for places in np.nonzero(peaks == 1))
+        expected.append(
+            (
+                round(float(mean[is_part].max()), 6),
+                pytest.approx((row + 0.5) * down - 0.5, abs=0.0501),
+                pytest.approx((col + 0.5) * across - 0.5, abs=0.0501),
+                round(rows.min() * down),
+                round(cols.min() * across),
+                round((rows.max() + 1) * down),
+                round((cols.max() + 1) * across),
+                round(is_part.sum() * down * across),
+            )
+        )
+    received = [astuple(mark) for mark in find_marks(detection, threshold=0.5, shape=shape)]
+    assert received == sorted(expected, key=lambda mark: (-mark[0], mark[3], mark[4]))
+    places = mark_map(detection, threshold=0.5, shape=(grid.height, grid.width))
+    np.testing.assert_array_equal(places > 0, mean >= 0.5)
+
+
+def test_only_patches_with_breast_reach_the_model(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = mammogram(breast_with_letters())
+    detection = detect([classifier], seen)
+    num_run = []
+    localise = classifier.localise
+    monkeypatch.setattr(classifier, "localise", lambda patches: (num_run.append(len(patches)), localise(patches))[1])
+    np.testing.assert_array_equal(detect([classifier], seen).score_map.probabilities, detection.score_map.probabilities)
+    assert num_run == [detection.score_map.grid.cut(tissue_mask(seen.pixels)).any(axis=(2, 3)).sum()]
+
+
+def test_a_breast_that_was_found_is_not_sought_again_unless_the_image_is_resampled(classifier: Classifier) -> None:
+    pixels = breast_with_letters()
+    found = Breast(np.zeros(pixels.shape, np.bool_), 0.0, looks_inverted=False)
+    prepared = prepare(mammogram(pixels), classifier.metadata, breast=found)
+    assert not prepared.mammogram.pixels.any()
+    assert not prepared.holds_breast.any()
+    assert not score([classifier], prepared).score_map.probabilities.any()
+    assert prepare(mammogram(pixels, spacing_mm=0.1), classifier.metadata, breast=found).holds_breast.any()

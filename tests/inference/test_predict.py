@@ -1,7 +1,9 @@
 import json
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,9 @@ from PIL import Image
 from pydicom import dcmread
 
 from mmgkeras.errors import InputError
+from mmgkeras.images import Input, Single
+from mmgkeras.inference import predict as predict_module
+from mmgkeras.inference.detection import Detection
 from mmgkeras.inference.predict import predict
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.servable import servables
@@ -198,6 +203,27 @@ class TestDicomOut:
         with pytest.raises(InputError, match="name one model and its file"):
             predict([source], out=films / "out", models=[deep_model_path] * 2, dicom_out=films / "results")
         assert not (films / "results").exists()
+
+
+def test_the_next_mammogram_is_read_while_one_is_scored(
+    model: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next_is_read = threading.Event()
+    read, score = Input.read, predict_module.score
+
+    def reading(one: Input, **told: Any) -> Single:
+        if one.path.parent.name == "two":
+            next_is_read.set()
+        return read(one, **told)
+
+    def scoring(*given: Any) -> Detection:
+        assert next_is_read.wait(60)
+        return score(*given)
+
+    monkeypatch.setattr(Input, "read", reading)
+    monkeypatch.setattr(predict_module, "score", scoring)
+    done = predict([films / "one", films / "two"], out=films / "out", models=[model], with_pictures=False)
+    assert len(done.images) == 2
 
 
 def test_bfloat16_is_asked_of_models_here(model: Path, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,22 @@ def test_cells_of_overlapping_patches_are_averaged() -> None:
     np.testing.assert_array_equal(found, of_cells([[1, 4, 0], [3, 2, 0]]))
 
 
+@pytest.mark.parametrize(("stride_px", "chest_wall"), [(4, "left"), (3, "right"), (1, "left")])
+def test_cells_are_averaged_pixel_by_pixel(stride_px: int, chest_wall: str) -> None:
+    grid = Grid(11, 9, 4, stride_px, chest_wall)
+    values = np.random.default_rng(0).random((grid.rows, grid.cols, 3, 3), dtype=np.float32)
+    total = np.zeros((11 + grid.pad_top, 9 + grid.pad_left + grid.pad_right), np.float32)
+    count = np.zeros_like(total)
+    cells = np.ix_([0, 1, 1, 2], [0, 1, 1, 2])
+    for row, col in np.ndindex(grid.rows, grid.cols):
+        place = np.s_[row * stride_px : row * stride_px + 4, col * stride_px : col * stride_px + 4]
+        total[place] += values[row, col][cells]
+        count[place] += 1
+    expected = (total / count)[grid.pad_top :, grid.pad_left : grid.pad_left + 9]
+    found = stitch_cells(grid, ActivationMap(values, np.array([0, 1.5, 3], np.float32)))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_strength_runs_from_a_patchs_mean_to_its_peak() -> None:
     activation = activations([[0, 0], [0, 4]], [[-5, -1], [-3, -3]])
     found = cell_strengths(PAIR, activation, is_marked=np.ones((4, 8), bool), parts=parts_of_pair())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgkeras.images import breast_alone, read_single, resample
+from mmgkeras.images import read_single, resample, tissue_mask
 from mmgkeras.inference.detection import Detection, find_marks
 from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.pacs.dicom_results import Reading, read_source
@@ -71,7 +71,7 @@ def reading_of(
     probabilities = np.zeros((grid.rows, grid.cols), dtype=np.float32)
     for place, probability in patches.items():
         probabilities[place] = probability
-    _, breast = breast_alone(pixels)
+    breast = tissue_mask(pixels)
     detection = Detection(ScoreMap("image", grid, probabilities, breast=breast), None, None)
     height, width = single.mammogram.pixels.shape
     marks = find_marks(detection, threshold=threshold, shape=(height, width))
