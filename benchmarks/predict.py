@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,8 +70,9 @@ def marked(
 def ours(model: Path, network: str, *, engine: str = "tensorflow") -> Score:  # noqa: ARG001 - as the others
     """What `predict` does; "all" is not told apart, for ours never scores black patches."""
     from mmgkeras.images import read_single
-    from mmgkeras.inference.detection import Prepared, find_marks, prepare, score
-    from mmgkeras.inference.predict import ahead
+    from mmgkeras.inference.detection import find_marks, prepare, score
+    from mmgkeras.processes import Threads
+    from mmgkeras.progress import untracked
     from mmgkeras.savedmodel.classifier import compute_in_bfloat16, load
 
     compute_in_bfloat16()
@@ -80,16 +82,18 @@ def ours(model: Path, network: str, *, engine: str = "tensorflow") -> Score:  # 
 
         classifier = with_openvino(classifier, in_bfloat16=True)
 
-    def read(path: Path) -> Prepared:
+    scoring = threading.Lock()
+
+    def mark(path: Path) -> NDArray[np.float32]:
         single = read_single(path)
-        return prepare(single.mammogram, classifier.metadata, breast=single.breast)
+        prepared = prepare(single.mammogram, classifier.metadata, breast=single.breast)
+        with scoring:
+            detection = score([classifier], prepared)
+        find_marks(detection, threshold=0.5, shape=(HEIGHT, WIDTH))
+        return detection.score_map.probabilities.ravel()
 
     def stream(paths: Sequence[Path], way: str) -> Iterator[NDArray[np.float32]]:  # noqa: ARG001
-        readings = ahead(read, paths, num_threads=1)
-        for answer in ahead(lambda reading: score([classifier], reading()), readings, num_threads=1):
-            detection = answer()
-            find_marks(detection, threshold=0.5, shape=(HEIGHT, WIDTH))
-            yield detection.score_map.probabilities.ravel()
+        return Threads(3).map(mark, paths, label="mark", track=untracked)
 
     return stream
 

@@ -50,12 +50,13 @@ def check(
     """
     from mmgkeras.config import read_config
     from mmgkeras.patches.check import check_folder, read_folder
+    from mmgkeras.processes import Processes
 
     if fix and out is None:
         raise click.UsageError("--fix needs --out, the folder for the corrected copies.")
     folder = read_folder(data, read_config(config, overrides=overrides).patches)
     model_mm = _spacing_of(model)
-    report = check_folder(folder, model_mm=model_mm, num_workers=os.cpu_count() or 1, track=track)
+    report = check_folder(folder, model_mm=model_mm, workers=Processes(os.cpu_count() or 1), track=track)
     _print(report)
     if out is not None:
         from mmgkeras.report.check_page import CHECK_HTML, FIXED, write_check

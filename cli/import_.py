@@ -1,7 +1,6 @@
 """`mmgkeras import`: public data sets, tables of one's own and folders of DICOM files, turned into a data folder."""
 
 import importlib
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from .console import PATH, echo, track
+from .workers import chosen_workers, engine_option
 
 if TYPE_CHECKING:
     from mmgkeras.images.dicom_header import Kind
@@ -181,6 +181,7 @@ def table(ctx: click.Context, source: Path, *, mapping: Path, out: Path, overwri
     help="Also take images of this kind; repeatable.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@engine_option
 @click.pass_context
 def dicom(
     ctx: click.Context,
@@ -191,6 +192,8 @@ def dicom(
     voi: int,
     take: tuple["Kind", ...],
     overwrite: bool,
+    engine: str,
+    ray_address: str | None,
 ) -> None:
     """Turn all mammograms below DIR, or of a DICOMDIR, into a data folder: images.csv, images as PNG, import.csv.
 
@@ -201,9 +204,8 @@ def dicom(
     """
     from mmgkeras.sources.dicom_folder import import_dicom
 
-    done = import_dicom(
-        source, out, key=key, voi=voi, take=take, num_workers=os.cpu_count() or 1, overwrite=overwrite, track=track
-    )
+    workers = chosen_workers(engine, ray_address=ray_address)
+    done = import_dicom(source, out, key=key, voi=voi, take=take, workers=workers, overwrite=overwrite, track=track)
     for reason, number in done.left_out.most_common():
         echo(f"left out: {number} {'file' if number == 1 else 'files'}: {reason}")
     for note in done.notes:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .console import PATH, PROBABILITY, NumberRange, echo, quiet_tensorflow, track
+from .workers import ray_actors, ray_address_option, refuse_address
 
 _EXAMPLES = """\b
 Examples:
@@ -15,6 +16,7 @@ Examples:
   mmgkeras predict archive/ --model saved_models/mine-1/1 --model saved_models/mine-2/1 --no-pictures --geojson
   mmgkeras predict study/*.dcm --dicom-out results
   mmgkeras predict archive/images.csv --server http://127.0.0.1:8501 --model mine
+  mmgkeras predict archive/images.csv --engine ray --ray-address head:6379
 """
 
 
@@ -57,11 +59,12 @@ Examples:
 @click.option("--stride", type=click.IntRange(min=1), help="Pixels between patches.  [default: the model's]")
 @click.option(
     "--engine",
-    type=click.Choice(["tensorflow", "openvino"]),
+    type=click.Choice(["tensorflow", "openvino", "ray"]),
     default="tensorflow",
     show_default=True,
-    help="What runs the model; openvino is faster on processors.",
+    help="What runs the model; openvino is faster on processors, ray is a cluster with TensorFlow (docs/at-scale.md).",
 )
+@ray_address_option
 @click.option(
     "--bfloat16", is_flag=True, help="Two to four times as fast on new processors; docs/serving.md says how exact."
 )
@@ -89,6 +92,7 @@ def predict(
     marks_per_image: float | None,
     stride: int | None,
     engine: str,
+    ray_address: str | None,
     bfloat16: bool,
     dicom_out: Path | None,
     no_pictures: bool,
@@ -100,8 +104,10 @@ def predict(
 
     IMAGES are files, folders of them, or an images.csv, which says side and pixel size of each. Writes pictures,
     marks.csv and marks.json, and prints a line an image. Goes on after a file that cannot be read,
-    lists it, and then exits with 1. For research use, not for diagnosis.
+    lists it, and then exits with 1. If it is killed, the same command goes on. For research use, not for diagnosis.
     """
+    if engine != "ray":
+        refuse_address(ray_address)
     quiet_tensorflow()
     from mmgkeras.inference.predict import predict as predict_files
 
@@ -116,7 +122,8 @@ def predict(
         threshold=threshold,
         marks_per_image=marks_per_image,
         stride_px=stride,
-        engine=engine,  # type: ignore[arg-type]
+        engine="openvino" if engine == "openvino" else "tensorflow",
+        workers=ray_actors(ray_address, can_use_gpus=True) if engine == "ray" else None,
         in_bfloat16=bfloat16,
         dicom_out=dicom_out,
         with_pictures=not no_pictures,

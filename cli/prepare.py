@@ -1,16 +1,17 @@
 """`mmgkeras prepare`: a data folder to a patch store."""
 
-import os
 from pathlib import Path
 
 import click
 
 from .console import PATH, echo, track
+from .workers import chosen_workers, engine_option
 
 _EXAMPLES = """\b
 Examples:
   mmgkeras prepare --data data --out store
   mmgkeras prepare --data data --out store96 --set patches.patch_px=96 --skip-bad
+  mmgkeras prepare --data data --out store --engine ray --ray-address head:6379
 """
 
 
@@ -26,8 +27,17 @@ Examples:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Such as patches.patch_px=96; repeatable.")
 @click.option("--skip-bad", is_flag=True, help="Leave out images with faults and list them in store.json.")
 @click.option("--overwrite", is_flag=True, help="Replace the store if it exists, its folds.csv included.")
+@engine_option
 def prepare(
-    *, data: Path, out: Path, config: Path | None, overrides: tuple[str, ...], skip_bad: bool, overwrite: bool
+    *,
+    data: Path,
+    out: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    skip_bad: bool,
+    overwrite: bool,
+    engine: str,
+    ray_address: str | None,
 ) -> None:
     """Divide mammograms into labelled patches, in a store to train on and to evaluate with.
 
@@ -39,8 +49,7 @@ def prepare(
     from mmgkeras.patches.subset_counts import summary_lines
 
     settings = read_config(config, overrides=overrides).patches
-    store = make_store(
-        data, out, settings, skip_bad=skip_bad, overwrite=overwrite, num_workers=os.cpu_count() or 1, track=track
-    )
+    workers = chosen_workers(engine, ray_address=ray_address)
+    store = make_store(data, out, settings, skip_bad=skip_bad, overwrite=overwrite, workers=workers, track=track)
     for line in summary_lines(store):
         echo(line)

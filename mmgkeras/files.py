@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -139,7 +140,8 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 
     It need not be on the disk yet: a machine that went down begins the work anew (`locks.work_digest`).
     """
-    temporary = path.with_name(f"{path.name}.new")
+    # A name of its own: a worker that was given up may still write the same file.
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(temporary, flags, 0o666), "wb") as file:  # noqa: PTH123 - a descriptor
         file.write(data)

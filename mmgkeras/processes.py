@@ -1,4 +1,7 @@
-"""The same work on many things, in processes of their own, and what a killed call left. Knows nothing of the work."""
+"""The same work on many things, by several workers, and what a killed call left. Knows nothing of the work.
+
+Owns what workers are, and those of this machine: processes and threads. Those of a cluster are `ray_actors`'.
+"""
 
 import json
 import multiprocessing
@@ -6,12 +9,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from mmgkeras.errors import InputError
 from mmgkeras.files import write_whole
@@ -20,34 +23,96 @@ from mmgkeras.progress import Track
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _WAITING: Final = 2
-"""Things handed out for each process, so that neither it waits nor results pile up."""
+"""Things handed out for each worker, so that neither it waits nor results pile up."""
 
 
-def in_processes(
-    work: Callable[[_In], _Out], items: Sequence[_In], *, num_workers: int, label: str, track: Track
+class Workers(Protocol):
+    """Who does the same work on many things."""
+
+    def map(
+        self, work: Callable[[_In], _Out], items: Sequence[_In], *, label: str, track: Track, few: int = 0
+    ) -> Iterator[_Out]:
+        """What `work` gives for each item, in order; only a few more are begun than were asked for.
+
+        Args:
+            work: is done; it, the items and the results can be pickled where workers are other processes.
+            items: that it is done on.
+            label: what is done, in a few words.
+            track: is called with the items.
+            few: for so many items or fewer, no process of this machine is started.
+
+        Raises:
+            InputError: if a worker ended before its work was done.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """So many processes of this machine; one is the process that asks."""
+
+    num: int = 1
+
+    def map(
+        self, work: Callable[[_In], _Out], items: Sequence[_In], *, label: str, track: Track, few: int = 0
+    ) -> Iterator[_Out]:
+        """As `Workers.map`."""
+        if self.num == 1 or len(items) <= few:
+            yield from (work(item) for item in track(items, label))
+            return
+        # Not forked: the threads of the libraries would not come along.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.num, mp_context=context, initializer=_end_with_parent) as pool:
+            yield from in_order(pool, work, items, num_waiting=_WAITING * self.num, label=label, track=track)
+
+
+HERE: Final = Processes(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """So many threads of this process."""
+
+    num: int
+
+    def map(
+        self,
+        work: Callable[[_In], _Out],
+        items: Sequence[_In],
+        *,
+        label: str,
+        track: Track,
+        few: int = 0,  # noqa: ARG002 - the protocol's signature
+    ) -> Iterator[_Out]:
+        """As `Workers.map`."""
+        with ThreadPoolExecutor(self.num) as pool:
+            yield from in_order(pool, work, items, num_waiting=self.num, label=label, track=track)
+
+
+def in_order(
+    pool: Executor,
+    work: Callable[[_In], _Out],
+    items: Sequence[_In],
+    *,
+    num_waiting: int,
+    label: str,
+    track: Track,
 ) -> Iterator[_Out]:
-    """What `work` gives for each item, in order; by one worker here, by several in processes of their own.
+    """What `work` gives for each item, in order, by a pool that holds `num_waiting` of them at a time.
 
     Raises:
-        InputError: if a process of its own ended before its work was done.
+        InputError: if the pool breaks.
     """
-    if num_workers == 1:
-        yield from (work(item) for item in track(items, label))
-        return
-    # Not forked: the threads of the libraries would not come along.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_end_with_parent) as pool:
-        waiting = iter(items)
-        pending = deque(pool.submit(work, item) for item in islice(waiting, _WAITING * num_workers))
-        try:
-            for _ in track(items, label):
-                done = pending.popleft().result()
-                pending.extend(pool.submit(work, item) for item in islice(waiting, 1))
-                yield done
-        except BrokenProcessPool as error:
-            raise InputError(f"{label}: one of {num_workers} processes ended: too little memory, or killed") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    waiting = iter(items)
+    pending = deque(pool.submit(work, item) for item in islice(waiting, num_waiting))
+    try:
+        for _ in track(items, label):
+            done = pending.popleft().result()
+            pending.extend(pool.submit(work, item) for item in islice(waiting, 1))
+            yield done
+    except BrokenExecutor as error:
+        raise InputError(f"{label}: a worker ended, of too little memory or killed: {error}") from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def kept(place: Path, source: Path, make: Callable[[], Any]) -> Any:

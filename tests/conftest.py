@@ -41,6 +41,21 @@ def program() -> Callable[[str], str]:
     return find
 
 
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A Ray cluster of two cores on this machine, as the command line starts it."""
+    from mmgkeras.cli.workers import ray_actors
+
+    from mmgkeras.ray_actors import connected
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_worker_niceness"):
+            patch.setenv(name, "0")
+        with connected(ray_actors(None).address, num_cpus=2):
+            yield
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--expected-skips", type=Path, help="fail if other tests are skipped than this file lists")
 

@@ -4,26 +4,36 @@ from pathlib import Path
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.processes import in_processes, kept
+from mmgkeras.processes import HERE, Processes, Threads, Workers, kept
 from mmgkeras.progress import untracked
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_results_come_in_the_order_of_the_items(num_workers: int) -> None:
-    made = in_processes(abs, range(-9, 9), num_workers=num_workers, label="work", track=untracked)
+def _pid(_: object) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize("workers", [HERE, Processes(2), Threads(3)], ids=str)
+def test_results_come_in_the_order_of_the_items(workers: Workers) -> None:
+    made = workers.map(abs, range(-9, 9), label="work", track=untracked)
     assert list(made) == [abs(number) for number in range(-9, 9)]
 
 
 def test_a_process_that_ends_is_one_line() -> None:
-    with pytest.raises(InputError, match="work: one of 2 processes ended"):
-        list(in_processes(os._exit, [1], num_workers=2, label="work", track=untracked))
+    with pytest.raises(InputError, match="work: a worker ended"):
+        list(Processes(2).map(os._exit, [1], label="work", track=untracked))
 
 
 def test_no_more_is_begun_than_is_asked_for() -> None:
     begun: list[int] = []
-    made = in_processes(begun.append, range(9), num_workers=1, label="work", track=untracked)
+    made = HERE.map(begun.append, range(9), label="work", track=untracked)
     next(made)
     assert begun == [0]
+
+
+def test_for_few_items_no_process_is_started() -> None:
+    here, other = (list(Processes(2).map(_pid, [0, 1], label="work", track=untracked, few=few)) for few in (2, 1))
+    assert set(here) == {os.getpid()}
+    assert os.getpid() not in other
 
 
 def test_what_was_made_of_a_file_is_kept_while_the_file_is_as_it_was(tmp_path: Path) -> None:

@@ -61,10 +61,6 @@ class ScoringModel(Protocol):
     def metadata(self) -> "ScoringMetadata":
         """What must be known to use it."""
 
-    @property
-    def identity(self) -> dict[str, str]:
-        """Which model it is, for a file of results."""
-
     def scan(
         self, mammogram: Mammogram, *, stride_px: int | None = None, chosen: NDArray[np.bool_] | None = None
     ) -> tuple[ScoreMap, ActivationMap | None]:
@@ -94,14 +90,14 @@ class ScoringMetadata(Protocol):
         """A probability of at least this is marked."""
 
 
-def check_alike(models: Sequence[ScoringModel]) -> None:
+def check_alike(models: Sequence[ScoringMetadata]) -> None:
     """Refuses models whose answers cannot be averaged.
 
     Raises:
         InputError: if they divide or resample a mammogram differently.
     """
     for name in ("patch_px", "stride_px", "spacing_mm"):
-        values = {getattr(model.metadata, name) for model in models}
+        values = {getattr(model, name) for model in models}
         if len(values) > 1:
             told = ", ".join(map(str, sorted(values, key=str)))
             raise InputError(f"models can be averaged only if they have the same {name}. Received: {told}")

@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -217,9 +218,15 @@ def _truth(annotations: Annotations, mammogram: Mammogram, score_map: ScoreMap) 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Writes a PNG that says by what it was made; makes its folder."""
     path.parent.mkdir(exist_ok=True)
-    text = PngInfo()
+    path.write_bytes(picture_bytes(picture))
+
+
+def picture_bytes(picture: Image.Image) -> bytes:
+    """A PNG that says by what it was made."""
+    text, content = PngInfo(), BytesIO()
     text.add_text(*_MADE_BY)
-    picture.save(path, format="PNG", compress_level=_COMPRESSION, pnginfo=text)
+    picture.save(content, format="PNG", compress_level=_COMPRESSION, pnginfo=text)
+    return content.getvalue()
 
 
 def is_overlay(path: Path) -> bool:

@@ -1,20 +1,18 @@
 """Mammograms marked from their files alone: no training, and no table where there is none.
 
-Owns the order of the work: which files, which models, what is done with one that cannot be read. How a mark is found is
-`detection`'s, the files of the results are `mark_files`'s; how a picture looks is `overlay`'s.
+Owns the order of the work: which files, which models, what is done with one that cannot be read. What is done with one
+mammogram is `marker`'s, how a mark is found `detection`'s; the files of the results are `mark_files`'s.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final
 
 from mmgkeras.errors import InputError, extra_needed
-from mmgkeras.files import atomic_files, check_apart
-from mmgkeras.images import Input, Single, find_inputs
-from mmgkeras.inference.detection import Detection, Prepared, ScoringModel, check_alike, find_marks, prepare, score
+from mmgkeras.files import atomic_files, check_apart, give
+from mmgkeras.images import find_inputs
+from mmgkeras.inference.detection import Mark, ScoringMetadata, check_alike
 from mmgkeras.inference.mark_files import (
     MARKS_CSV,
     MARKS_JSON,
@@ -25,24 +23,23 @@ from mmgkeras.inference.mark_files import (
     is_own_text,
     write_marks,
 )
-from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay, save_picture
+from mmgkeras.inference.marker import AT_ONCE, SKIPPED, Engine, Marker, MarkerSettings, kept_stem
+from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay
 from mmgkeras.inference.server_model import DEADLINE_S, ServerModel
 from mmgkeras.json_files import home_path
+from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.models.weights import DETECTOR
-from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
-from mmgkeras.pacs.algorithm import Algorithm
+from mmgkeras.processes import Threads, Workers, file_state
 from mmgkeras.progress import Track, untracked
-from mmgkeras.savedmodel.classifier import Classifier, compute_in_bfloat16, load
 from mmgkeras.savedmodel.detector import model_folder, read_detector
-from mmgkeras.savedmodel.openvino_engine import with_openvino
-from mmgkeras.schema import Laterality
+from mmgkeras.savedmodel.metadata import read_metadata
+from mmgkeras.schema import ImageRecord, Laterality
 
-_AT_ONCE: Final = 2
-"""Mammograms that a server is sent at once; as many it works on."""
+_WORK: Final = "marks"
+"""The name, in the folder of the results, of the lock and of what a killed call had done."""
+_BESIDES: Final = 2
+"""Threads besides those that score: the next mammogram is read, the last one is drawn."""
 _PICTURES: Final = ("{}.png", f"{PREVIEWS}/{{}}.png")
-Engine = Literal["tensorflow", "openvino"]
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 def predict(
@@ -59,6 +56,7 @@ def predict(
     stride_px: int | None = None,
     engine: Engine = "tensorflow",
     in_bfloat16: bool = False,
+    workers: Workers | None = None,
     with_pictures: bool = True,
     with_json_lines: bool = False,
     with_geojson: bool = False,
@@ -67,6 +65,8 @@ def predict(
     track: Track = untracked,
 ) -> Predictions:
     """Marks mammograms: `out/marks.csv`, `out/marks.json`, `out/<name>.png` at native resolution, `out/previews/`.
+
+    If it is killed, the same call goes on after the last mammogram that it had finished.
 
     Args:
         paths: of image files, of folders of them, or of images.csv; one that is named twice is read once.
@@ -83,6 +83,7 @@ def predict(
         stride_px: distance between patches in pixels of the model; None for the model's.
         engine: what runs models that are here.
         in_bfloat16: compute in bfloat16 on processors that can, this and all that follows in the process.
+        workers: who marks the mammograms; None for threads of this process.
         with_pictures: draw them.
         with_json_lines: also write `out/marks.jsonl`, a line an image.
         with_geojson: also write `out/geojson/<name>.geojson`, which QuPath reads.
@@ -101,68 +102,78 @@ def predict(
         if list(map(str, models)) != [DETECTOR] or threshold is not None or server is not None:
             raise InputError("a number of marks an image can be asked of the detector alone, and without a threshold")
         threshold = read_detector().threshold(marks_per_image)
-    if server is not None and (in_bfloat16 or engine != "tensorflow"):
+    if server is not None and (in_bfloat16 or engine != "tensorflow" or workers is not None):
         raise InputError(
             "a server computes as it was told to when it was started: ask neither engine nor bfloat16 of it"
         )
+    if dicom_out is not None and (server is not None or len(models) > 1):
+        raise InputError("results for a PACS name one model and its file: give one --model, and no server")
     folders = [] if server is not None else [model_folder(model) for model in models]
     inputs, passed_over = find_inputs(paths)
     names = _names([one.path for one in inputs])
     check_apart(out, [*folders, *paths, *(one.path for one in inputs)])
+    served = [] if server is None else [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in models]
+    metadata: list[ScoringMetadata] = [*map(read_metadata, folders), *(model.metadata for model in served)]
+    identities = [model.identity for model in served] or [read_metadata(folder).identity for folder in folders]
+    check_alike(metadata)
+    thresholds = [model.threshold for model in metadata]
+    done = Predictions(sum(thresholds) / len(thresholds) if threshold is None else threshold)
+    done.notes.extend(passed_over)
+    if threshold is None and len(set(thresholds)) > 1:
+        done.notes.append(f"the models' thresholds differ; marked at their mean, {done.threshold:.4g}")
+    settings = MarkerSettings(
+        models=() if server is not None else tuple(models),
+        engine=engine,
+        in_bfloat16=in_bfloat16,
+        laterality=laterality,
+        spacing_mm=spacing_mm,
+        threshold=done.threshold,
+        stride_px=stride_px,
+        with_pictures=with_pictures,
+        with_dicom=dicom_out is not None,
+    )
     places = {_PICTURES: with_pictures, (MARKS_JSON_LINES,): with_json_lines, (geojson_name("{}"),): with_geojson}
     asked = [place for some, is_asked in places.items() if is_asked for place in some]
     written = _written(asked, names=list(names.values()))
+    work_place = out / _WORK
     with (
+        output_lock(work_place),
+        resumable_work(work_place, digest=_digest(settings, folders, identities)) as work,
         atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own) as folder,
-        _dicom_writer(dicom_out, names, overwrite=overwrite) as write_dicom,
+        _dicom_folder(dicom_out, names, overwrite=overwrite) as dicom_folder,
     ):
-        if server is None:
-            scoring = _models_here(folders, engine=engine, in_bfloat16=in_bfloat16)
-        else:
-            scoring = [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in models]
-        check_alike(scoring)
-        thresholds = [model.metadata.threshold for model in scoring]
-        done = Predictions(sum(thresholds) / len(thresholds) if threshold is None else threshold)
-        algorithm = dicom_out and _algorithm(scoring, threshold=done.threshold, stride_px=stride_px)
-        done.notes.extend(passed_over)
-        if threshold is None and len(set(thresholds)) > 1:
-            done.notes.append(f"the models' thresholds differ; marked at their mean, {done.threshold:.4g}")
-
-        def read(one: Input) -> tuple[Single, Prepared]:
-            single = one.read(laterality=laterality, spacing_mm=spacing_mm)
-            return single, prepare(single.mammogram, scoring[0].metadata, stride_px=stride_px, breast=single.breast)
-
-        def scored(reading: Callable[[], tuple[Single, Prepared]]) -> tuple[Single, Detection]:
-            single, prepared = reading()
-            return single, score(scoring, prepared)
-
-        readings = ahead(read, inputs, num_threads=1)
-        answers = ahead(scored, readings, num_threads=1 if server is None else _AT_ONCE)
-        for one, answer in zip(track(inputs, "mark mammograms"), answers, strict=True):
-            try:
-                single, detection = answer()
-                found = _predicted(one.path, single, detection, threshold=done.threshold, name=names[one.path])
-                write_dicom(one.path, single=single, detection=detection, marks=found.marks, algorithm=algorithm)
-                if with_pictures:
-                    _draw(detection, single, folder / f"{names[one.path]}.png", threshold=done.threshold)
-            except InputError as error:
-                done.skipped[one.path] = "; ".join(str(error).splitlines()).removeprefix(f"{one.path}: ")
+        workers = workers or Threads(_BESIDES + (1 if server is None else AT_ONCE))
+        found = workers.map(Marker(settings, work, served=served), inputs, label="mark mammograms", track=track)
+        for one, told in zip(inputs, found, strict=True):
+            if SKIPPED in told:
+                done.skipped[one.path] = told[SKIPPED]
                 continue
-            done.notes.extend(f"{home_path(one.path)}: {note}" for note in single.notes)
-            done.images.append(found)
-        done.notes.extend(_notes(scoring[0], done))
-        write_marks(done, folder, models=[model.identity for model in scoring], names=written)
+            image = _predicted(one.path, told, name=names[one.path])
+            _give_files(kept_stem(one), image.name, work=work, folder=folder, dicom_folder=dicom_folder)
+            done.notes.extend(f"{home_path(one.path)}: {note}" for note in told["notes"])
+            done.images.append(image)
+        done.notes.extend(_notes(metadata[0], done))
+        write_marks(done, folder, models=identities, names=written)
         return done
 
 
-def _models_here(folders: Sequence[Path], *, engine: Engine, in_bfloat16: bool) -> list[ScoringModel]:
-    """The models of these folders."""
-    if in_bfloat16:
-        compute_in_bfloat16()
-    loaded = [load(folder, is_folded=True) for folder in folders]
-    if engine == "openvino":
-        loaded = [with_openvino(classifier, in_bfloat16=in_bfloat16) for classifier in loaded]
-    return list(loaded)
+def _digest(settings: MarkerSettings, folders: Sequence[Path], identities: Sequence[Mapping[str, str]]) -> str:
+    """Of all that the marks of a mammogram depend on, itself apart."""
+    files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+    return work_digest("predict", settings, identities, [(file, file_state(file)) for file in files])
+
+
+def _give_files(stem: str, name: str, *, work: Path, folder: Path, dicom_folder: Path | None) -> None:
+    """Gives the pictures and DICOM results of a mammogram their names."""
+    for kind, place in (("native", _PICTURES[0]), ("preview", _PICTURES[1])):
+        picture = work / f"{stem}-{kind}.png"
+        if picture.exists():
+            target = folder / place.format(name)
+            target.parent.mkdir(exist_ok=True)
+            give(picture, target)
+    if dicom_folder is not None:
+        for result in work.glob(f"{stem}-*.dcm"):
+            give(result, dicom_folder / f"{name}{result.name.removeprefix(stem)}")
 
 
 def _written(places: Sequence[str], *, names: Sequence[str]) -> list[str]:
@@ -171,22 +182,6 @@ def _written(places: Sequence[str], *, names: Sequence[str]) -> list[str]:
     for place in places:
         paths += [place.replace("{}", name) for name in names] if "{}" in place else [place]
     return paths
-
-
-def ahead(work: Callable[[_T], _R], items: Iterable[_T], *, num_threads: int) -> Iterator[Callable[[], _R]]:
-    """The result of each item, in order, or its error when it is called for; the next ones are worked on meanwhile."""
-    pending: deque[Future[_R]] = deque()
-    with ThreadPoolExecutor(num_threads) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > num_threads:
-                    yield pending.popleft().result
-            while pending:
-                yield pending.popleft().result
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:
@@ -204,53 +199,34 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _algorithm(models: Sequence[ScoringModel], *, threshold: float, stride_px: int | None) -> Algorithm:
-    """What DICOM results say of the model.
-
-    Raises:
-        InputError: for a server's, or for several.
-    """
-    (model, *others) = models
-    if others or not isinstance(model, Classifier):
-        raise InputError("results for a PACS name one model and its file: give one --model, and no server")
-    return Algorithm.of(model, threshold=threshold, stride_px=stride_px)
-
-
 @contextmanager
-def _dicom_writer(folder: Path | None, names: Mapping[Path, str], *, overwrite: bool) -> Iterator[Callable[..., None]]:
-    """Yields what writes the DICOM results of one mammogram; nothing is written where no folder is given."""
+def _dicom_folder(folder: Path | None, names: Mapping[Path, str], *, overwrite: bool) -> Iterator[Path | None]:
+    """Yields the folder that gets the DICOM results; None where none are asked for."""
     if folder is None:
-        yield lambda *_, **__: None
+        yield None
         return
     with extra_needed("pacs", to="--dicom-out"):
         from mmgkeras.pacs.dicom_results import dicom_files
     check_apart(folder, names)
-    with dicom_files(folder, names, overwrite=overwrite) as write:
-        yield write
+    with dicom_files(folder, names.values(), overwrite=overwrite) as made:
+        yield made
 
 
-def _draw(detection: Detection, single: Single, path: Path, *, threshold: float) -> None:
-    options = DrawOptions(threshold=threshold, activation=detection.activation)
-    drawing = draw_with_preview(single.mammogram, detection.score_map, options=options)
-    save_picture(drawing.native, path)
-    save_picture(drawing.preview, path.parent / PREVIEWS / path.name)
-
-
-def _predicted(path: Path, single: Single, detection: Detection, *, threshold: float, name: str) -> Predicted:
-    height, width = single.mammogram.pixels.shape
+def _predicted(path: Path, told: Mapping[str, Any], *, name: str) -> Predicted:
+    own = tuple((name, text) for name, text in told["record"]["own"])  # which JSON makes lists of
     return Predicted(
         path=path,
-        record=single.mammogram.record,
-        side_from=single.side_from,
-        hangs_mirrored=single.hangs_mirrored,
-        resampled_to_mm=detection.resampled_to_mm,
-        marks=find_marks(detection, threshold=threshold, shape=(height, width)),
+        record=ImageRecord(**{**told["record"], "own": own}),
+        side_from=told["side_from"],
+        hangs_mirrored=told["hangs_mirrored"],
+        resampled_to_mm=told["resampled_to_mm"],
+        marks=[Mark(**mark) for mark in told["marks"]],
         name=name,
     )
 
 
-def _notes(model: ScoringModel, done: Predictions) -> list[str]:
-    own_mm = model.metadata.spacing_mm
+def _notes(model: ScoringMetadata, done: Predictions) -> list[str]:
+    own_mm = model.spacing_mm
     unknown = sum(image.record.spacing_mm is None for image in done.images)
     if not unknown or own_mm is None:
         return []

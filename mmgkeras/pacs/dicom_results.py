@@ -8,11 +8,11 @@ patient and its study, in series of their own; the image itself is never changed
 import datetime
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence, SOPClass
@@ -142,38 +142,21 @@ def build_results(reading: Reading, *, kinds: Sequence[Kind] = KINDS) -> dict[Ki
         return {kind: builders[kind](reading) for kind in kinds if kind != "seg" or reading.marks}
 
 
-class Write(Protocol):
-    """What writes the results of one mammogram."""
-
-    def __call__(
-        self, path: Path, *, single: Single, detection: Detection, marks: Sequence[Mark], algorithm: Algorithm
-    ) -> None:
-        """Writes those of the file at `path`; the rest is as in `Reading`."""
-
-
 @contextmanager
-def dicom_files(folder: Path, stems: Mapping[Path, str], *, overwrite: bool) -> Iterator[Write]:
-    """Yields what writes `folder/<stem>-sc.dcm`, `-seg.dcm` and `-sr.dcm`; they are there when the block ends.
+def dicom_files(folder: Path, stems: Iterable[str], *, overwrite: bool) -> Iterator[Path]:
+    """Yields a folder whose `<stem>-sc.dcm`, `-seg.dcm` and `-sr.dcm` go to `folder` together when the block ends.
 
     Args:
         folder: of the results.
-        stems: by the mammogram's file.
+        stems: of all mammograms.
         overwrite: replace results that are there.
 
     Raises:
         InputError: as `atomic_files`.
     """
-    names = [f"{stem}-{kind}.dcm" for stem in stems.values() for kind in KINDS]
+    names = [f"{stem}-{kind}.dcm" for stem in stems for kind in KINDS]
     with atomic_files(folder, names, label="dicom", overwrite=overwrite, is_own=_is_own) as made:
-
-        def write(
-            path: Path, *, single: Single, detection: Detection, marks: Sequence[Mark], algorithm: Algorithm
-        ) -> None:
-            reading = Reading(read_source(path), single, detection, marks, algorithm)
-            for kind, result in build_results(reading).items():
-                result.save_as(made / f"{stems[path]}-{kind}.dcm", enforce_file_format=True)
-
-        yield write
+        yield made
 
 
 def _is_own(path: Path) -> bool:

@@ -20,12 +20,12 @@ from mmgkeras.patches.examine import Examined, Use, examine_kept, on_image, plac
 from mmgkeras.patches.findings import SEVERITIES, Finding, Severity
 from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.patches.likeness import nearly_same
-from mmgkeras.processes import in_processes
+from mmgkeras.processes import HERE, Workers
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord
 
-_IMAGES_PER_PROCESS: Final = 10
-"""For fewer, starting a process takes longer than it saves."""
+_FEW_IMAGES: Final = 10
+"""For these, starting processes takes longer than it saves."""
 _SPACING_RATIO: Final = 1.2
 """Pixels whose edges differ by more than this show marks of unlike size."""
 _SPACING_RANGE_MM: Final = (0.02, 0.5)
@@ -129,7 +129,7 @@ def check_folder(
     each: Callable[[Examined], None] | None = None,
     model_mm: float | None = None,
     keep: Path | None = None,
-    num_workers: int = 1,
+    workers: Workers = HERE,
     track: Track = untracked,
     label: str = "checking images",
 ) -> DataReport:
@@ -141,12 +141,12 @@ def check_folder(
         each: called here, in the order of the table, with what each call of `use` made.
         model_mm: edge of a pixel of a model that is to be used on the images.
         keep: a folder for what is told of each image, of which a later call reads what is there.
-        num_workers: processes; fewer where there are few images.
+        workers: who reads the images.
         track: shows progress over the images.
         label: what `track` is told.
 
     Raises:
-        InputError: if a process ended before its work was done.
+        InputError: as `Workers.map`.
     """
     report = DataReport(folder, [placed(fault, "fault", "table") for fault in folder.faults])
     report.findings.extend(_of_tables(folder))
@@ -154,8 +154,7 @@ def check_folder(
     tasks = [(record, folder.annotations.only(record.image_id)) for record in folder.records]
     examined = []
     track = track if tasks else untracked
-    num_workers = min(num_workers, 1 + len(tasks) // _IMAGES_PER_PROCESS)
-    for one in in_processes(work, tasks, num_workers=num_workers, label=label, track=track):
+    for one in workers.map(work, tasks, label=label, track=track, few=_FEW_IMAGES):
         report.findings.extend(one.findings)
         report.unplaced.extend((one.record.image_id, region_id) for region_id in one.unplaced)
         if one.shape is not None:

@@ -34,7 +34,7 @@ from mmgkeras.patches.store_tables import (
     label_counts,
     spacing_facts,
 )
-from mmgkeras.processes import file_state
+from mmgkeras.processes import HERE, Workers, file_state
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import Grid
 from mmgkeras.tables import image_fields
@@ -54,10 +54,10 @@ def prepare(
     *,
     skip_bad: bool = False,
     overwrite: bool = False,
-    num_workers: int = 1,
+    workers: Workers = HERE,
     track: Track = untracked,
 ) -> PatchStore:
-    """The store made of a data folder; it is whole or not there, and the same whatever the number of processes.
+    """The store made of a data folder; it is whole or not there, and the same whoever the workers are.
 
     If it is killed, the same call goes on after the last image that it had finished.
 
@@ -67,7 +67,7 @@ def prepare(
         config: how images are divided and patches labelled.
         skip_bad: leave out images with faults, and annotations of unknown images, and list them in store.json.
         overwrite: replace a store that is there, folds.csv included.
-        num_workers: processes.
+        workers: who reads the images and cuts them; the shards are written here.
         track: shows progress over the images.
 
     Raises:
@@ -90,7 +90,7 @@ def prepare(
                 use=partial(_cut, work=work),
                 each=contents.add,
                 keep=work,
-                num_workers=num_workers,
+                workers=workers,
                 track=track,
                 label="reading images",
             )

@@ -151,11 +151,6 @@ class Classifier:
         score_map, (activation,) = self._score(mammogram, stride_px=stride_px, run=self.localise)
         return score_map, ActivationMap(activation, self.cell_centres_px)
 
-    @property
-    def identity(self) -> dict[str, str]:
-        """Which model this is, for a file of results."""
-        return {"network": self.metadata.network, "store_checksum": self.metadata.store_checksum}
-
     def scan(
         self, mammogram: Mammogram, *, stride_px: int | None = None, chosen: NDArray[np.bool_] | None = None
     ) -> tuple[ScoreMap, ActivationMap | None]:

@@ -79,6 +79,11 @@ class ModelMetadata(JsonModel):
     stopped: Stopped | None = None
 
     @property
+    def identity(self) -> dict[str, str]:
+        """Which model it is, for a file of results."""
+        return {"network": self.network, "store_checksum": self.store_checksum}
+
+    @property
     def threshold(self) -> float:
         """A probability of at least this says calcification where nobody asks for another one."""
         return THRESHOLD if self.operating_point is None else self.operating_point.threshold

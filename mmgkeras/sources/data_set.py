@@ -21,7 +21,7 @@ from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.files import atomic_files, check_apart, sha256_file
 from mmgkeras.images import ImageFacts, read_facts
 from mmgkeras.patches.region_masks import BEYOND, check_region, reaches_beyond
-from mmgkeras.processes import in_processes
+from mmgkeras.processes import Processes
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Kind, Region
 from mmgkeras.tables import write_images, write_regions
@@ -245,8 +245,7 @@ def in_all_processes(
     work: Callable[[_In], _Out], items: Sequence[_In], *, label: str, few: int, track: Track
 ) -> list[_Out]:
     """What `work` gives for each item, in order, by as many processes as there are cores; by this one for a few."""
-    workers = (os.cpu_count() or 1) if len(items) > few else 1
-    return list(in_processes(work, items, num_workers=workers, label=label, track=track))
+    return list(Processes(os.cpu_count() or 1).map(work, items, label=label, track=track, few=few))
 
 
 def at_size(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -30,7 +30,7 @@ from mmgkeras.images import find_chest_wall, read_with_header, tissue_mask
 from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
 from mmgkeras.images.dicom_header import Header, Kind
 from mmgkeras.locks import output_lock, resumable_work, work_digest
-from mmgkeras.processes import in_processes, kept
+from mmgkeras.processes import HERE, Workers, kept
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels
 from mmgkeras.sources.dicomdir import read_dicomdir
@@ -95,7 +95,7 @@ def import_dicom(
     key: Path | None = None,
     voi: int = 1,
     take: Collection[Kind] = (),
-    num_workers: int = 1,
+    workers: Workers = HERE,
     overwrite: bool = False,
     track: Track = untracked,
 ) -> DicomImport:
@@ -111,7 +111,7 @@ def import_dicom(
             file is which row of import.csv.
         voi: which VOI LUT or window is applied where a file has several, from 1.
         take: what is taken besides mammograms for presentation.
-        num_workers: processes.
+        workers: who reads the files and writes the images.
         overwrite: replace a folder that this function made.
         track: called with the files.
 
@@ -136,9 +136,7 @@ def import_dicom(
         secret = _read_or_make_key(key)
         with atomic_folder(out, overwrite=overwrite, owned=_OWNED) as temporary:
             convert = partial(_convert, root=root, work=work, secret=secret, voi=voi, take=tuple(take))
-            found = _without_copies(
-                in_processes(convert, paths, num_workers=num_workers, label="read DICOM files", track=track)
-            )
+            found = _without_copies(workers.map(convert, paths, label="read DICOM files", track=track))
             records = sorted((one.record for one in found if one.record), key=lambda record: record.image_id)
             if not records:
                 raise InputError(f"{source}: holds no mammogram that can be taken. Received: {_listed(found)}")

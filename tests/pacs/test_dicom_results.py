@@ -349,14 +349,9 @@ class TestFiles:
     def test_they_replace_only_their_own(self, source: Path, tmp_path: Path) -> None:
         def write(patches: dict[tuple[int, int], float], *, overwrite: bool = False) -> None:
             reading = reading_of(source, patches=patches)
-            with dicom_files(tmp_path / "out", {source: "a"}, overwrite=overwrite) as save:
-                save(
-                    source,
-                    single=reading.single,
-                    detection=reading.detection,
-                    marks=reading.marks,
-                    algorithm=ALGORITHM,
-                )
+            with dicom_files(tmp_path / "out", ["a"], overwrite=overwrite) as made:
+                for kind, result in build_results(reading).items():
+                    result.save_as(made / f"a-{kind}.dcm")
 
         def names() -> list[str]:
             return sorted(path.name for path in (tmp_path / "out").iterdir())

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mmgkeras.config import PatchesConfig
 from mmgkeras.patches.check import DataReport, check_folder, read_folder
+from mmgkeras.processes import Processes
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.tables import write_images, write_labels, write_regions
 
@@ -228,7 +229,7 @@ def test_a_clean_folder_has_no_findings_and_one_with_faults_just_these(tmp_path:
     assert check_folder(read_folder(folder, PatchesConfig())).findings == []
     planted = plant(folder)
     assert len(planted) >= 20
-    report = check_folder(read_folder(folder, PatchesConfig()), num_workers=2)
+    report = check_folder(read_folder(folder, PatchesConfig()), workers=Processes(2))
     assert Counter((finding.image_id or "", finding.kind) for finding in report.findings) == Counter(planted)
 
 

@@ -13,7 +13,10 @@ from mmgkeras.images.reader import read as read_image
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.shards import ShardWriter
 from mmgkeras.patches.store import PatchStore
+from mmgkeras.processes import Processes
+from mmgkeras.ray_actors import RayActors
 from mmgkeras.schema import ImageRecord, Mammogram, Region
+from tests.processes import KilledActor
 
 MakeData = Callable[..., Path]
 CONFIG = PatchesConfig(patch_px=8)
@@ -66,8 +69,17 @@ class TestProcesses:
 
     def test_several_make_the_same_bytes_as_one(self, data: Path, tmp_path: Path) -> None:
         for num_workers in (1, 2):
-            prepare(data, tmp_path / f"store{num_workers}", CONFIG, num_workers=num_workers)
+            prepare(data, tmp_path / f"store{num_workers}", CONFIG, workers=Processes(num_workers))
         assert contents(tmp_path / "store1") == contents(tmp_path / "store2")
+
+    def test_ray_makes_the_same_bytes_although_an_actor_is_killed(
+        self, data: Path, tmp_path: Path, ray_cluster: None
+    ) -> None:
+        prepare(data, tmp_path / "expected", CONFIG)
+        killed = KilledActor(9)
+        prepare(data, tmp_path / "store", CONFIG, workers=RayActors(), track=killed)
+        assert killed.killed
+        assert contents(tmp_path / "store") == contents(tmp_path / "expected")
 
     @pytest.mark.parametrize("patches_per_shard", [1, 3, 7, 1000])
     def test_a_killed_call_goes_on_and_makes_the_same_bytes(

@@ -13,9 +13,12 @@ import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.images import read, read_pixels, read_with_header
+from mmgkeras.processes import Processes
+from mmgkeras.ray_actors import RayActors
 from mmgkeras.sources.dicom_folder import DicomImport, import_dicom
 from mmgkeras.tables import read_images
 from tests.images.dicom_files import file_of, mammogram
+from tests.processes import KilledActor
 from tests.sources.test_dicomdir import write_dicomdir
 
 SECRET = "k" * 32
@@ -124,7 +127,18 @@ def test_processes_and_runs_give_the_same_bytes(source: Path) -> None:
     imported(source)
     out = source.parent / "out"
     first = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    imported(source, num_workers=2, overwrite=True)
+    imported(source, workers=Processes(2), overwrite=True)
+    assert first == {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_ray_gives_the_same_bytes_although_an_actor_is_killed(source: Path) -> None:
+    imported(source)
+    out = source.parent / "out"
+    first = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    killed = KilledActor(2)
+    imported(source, workers=RayActors(), overwrite=True, track=killed)
+    assert killed.killed
     assert first == {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 

@@ -17,7 +17,7 @@ from mmgkeras import files, tables
 from mmgkeras.config import PhantomConfig
 from mmgkeras.errors import InputError
 from mmgkeras.locks import output_lock
-from mmgkeras.processes import in_processes
+from mmgkeras.processes import Processes
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels, Region
 from mmgkeras.sources.phantom.cases import Exposure, plan_exposures
@@ -69,7 +69,7 @@ def write_phantom(
         for place in places:
             (place / "images").mkdir(parents=True)
         write = partial(_write_image, places=places, spacing_mm=spacing_mm, bits=bits, config=config)
-        made = [*in_processes(write, exposures, num_workers=num_workers, label="phantom images", track=track)]
+        made = [*Processes(num_workers).map(write, exposures, label="phantom images", track=track)]
         regions = [region for found, _ in made for region in found]
         records = [image_record(exposure, spacing_mm=spacing_mm) for exposure in exposures]
         for place in places:
