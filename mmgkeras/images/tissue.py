@@ -35,7 +35,7 @@ class Breast:
     Attributes:
         mask: (H, W) its `tissue_mask`.
         background: the gray value above which a pixel was candidate: nothing beside the breast need be brighter.
-        looks_inverted: as `looks_inverted` of the mammogram.
+        looks_inverted: whether the mammogram seems to show the background bright.
     """
 
     mask: NDArray[np.bool_]
@@ -68,7 +68,7 @@ def breast_alone(pixels: Pixels, breast: Breast) -> Pixels:
 
 def find_breast(pixels: Pixels) -> Breast:
     """The breast of pixels (H, W), found once for all who ask."""
-    step = _block_px(pixels)
+    step = max(1, -(-max(pixels.shape) // _WORKING_PX))
     means = _block_means(pixels, step=step)
     bright = float(np.percentile(means, _BRIGHT_PERCENTILE)) or float(means.max())
     limit = _LARGEST_BACKGROUND * bright
@@ -80,24 +80,14 @@ def find_breast(pixels: Pixels) -> Breast:
     return Breast(wide.repeat(step, axis=0)[:height], threshold, _is_inverted(means))
 
 
-def looks_inverted(pixels: Pixels) -> bool:
-    """Whether pixels (H, W) seem to show the background bright: over a quarter is nearly white, and much less is dark.
-
-    None of 477 films, phantoms and digital mammograms does; 98 % of them do when they are inverted.
-    """
-    return _is_inverted(_block_means(pixels, step=_block_px(pixels)))
-
-
 def _is_inverted(means: NDArray[np.float32]) -> bool:
+    """Whether the background seems to be bright: over a quarter is nearly white, and much less is dark.
+
+    It is of none of 477 films, phantoms and digital mammograms, and of 98 % of them when they are inverted.
+    """
     white = float(np.percentile(means, 99.5))
     bright, dark = np.mean(means >= 0.9 * white), np.mean(means <= 0.15 * white)
     return white > 0 and bool(bright > 0.25 and bright > 2 * dark)
-
-
-def _block_px(pixels: Pixels) -> int:
-    """The edge of the blocks by which pixels (H, W) are reduced."""
-    edge: int = max(1, -(-max(pixels.shape) // _WORKING_PX))
-    return edge
 
 
 def _fog(means: NDArray[np.float32], *, breast: NDArray[np.bool_]) -> float:

@@ -32,7 +32,7 @@ class ReadImage:
         mammogram: resampled, or as read.
         shape, native_mm: (height, width) and pixel size of the image as it is.
         grid: of the mammogram.
-        tissue: (height, width) of the mammogram, its breast.
+        breast: of the mammogram.
         chest_wall: by its pixels.
         pixel_sha256: of the image as it is.
     """
@@ -41,7 +41,7 @@ class ReadImage:
     shape: tuple[int, int]
     native_mm: float | None
     grid: Grid
-    tissue: NDArray[np.bool_]
+    breast: images.Breast
     chest_wall: Side | None
     pixel_sha256: str
 
@@ -89,11 +89,11 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
     image = _divided(native, config=config)
     faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
     findings = [placed(fault, "fault", "annotation", record) for fault in faults]
-    findings += check_pixels(image.mammogram.pixels, record=record, tissue=image.tissue, chest_wall=image.chest_wall)
+    findings += check_pixels(image.mammogram.pixels, record=record, breast=image.breast, chest_wall=image.chest_wall)
     unplaced, made = [], None
-    if faults and image.shape == image.tissue.shape:
+    if faults and image.shape == image.mammogram.pixels.shape:
         regions = annotations.regions.get(record.image_id, ())
-        places = check_region_places(regions, pixels=image.mammogram.pixels, tissue=image.tissue)
+        places = check_region_places(regions, pixels=image.mammogram.pixels, tissue=image.breast.mask)
         findings += [place for place in places if place.kind == SWAPPED]
     elif not faults:
         remarks = annotations.remarks(record.image_id, shape=image.shape)
@@ -124,14 +124,14 @@ def _divided(native: Mammogram, *, config: PatchesConfig) -> ReadImage:
     record = native.record
     mammogram = images.at_spacing(native, config.spacing_mm)
     height, width = mammogram.pixels.shape
-    tissue = images.tissue_mask(mammogram.pixels)
+    breast = images.find_breast(mammogram.pixels)
     return ReadImage(
         mammogram=mammogram,
         shape=(native.pixels.shape[0], native.pixels.shape[1]),
         native_mm=record.spacing_mm,
         grid=Grid(height, width, config.patch_px, config.stride_px or config.patch_px, record.chest_wall_side),
-        tissue=tissue,
-        chest_wall=images.estimate_chest_wall(tissue),
+        breast=breast,
+        chest_wall=images.estimate_chest_wall(breast.mask),
         pixel_sha256=pixel_sha256(native.pixels),
     )
 
@@ -162,7 +162,7 @@ def file_stem(record: ImageRecord) -> str:
 def _of_annotations(record: ImageRecord, annotations: Annotations, image: ReadImage) -> Iterator[Finding]:
     """What is odd of the annotations of one image that all fit into it."""
     regions = annotations.regions_on(record.image_id, image.grid, shape=image.shape)
-    yield from check_region_places(regions, pixels=image.mammogram.pixels, tissue=image.tissue)
+    yield from check_region_places(regions, pixels=image.mammogram.pixels, tissue=image.breast.mask)
     listed = annotations.patch_labels.get(record.image_id)
     num_marks = sum(region.kind != "other" for region in regions)
     num_marks += 0 if listed is None else int((listed["label"] == CALCIFICATION).sum())

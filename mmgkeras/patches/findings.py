@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.tissue import looks_inverted
+from mmgkeras.images import Breast
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.schema import ImageRecord, Pixels, Region, Side
 
@@ -66,9 +66,7 @@ class Finding:
         return f"{self.place}: {self.what}" if self.place else self.what
 
 
-def check_pixels(
-    pixels: Pixels, *, record: ImageRecord, tissue: NDArray[np.bool_], chest_wall: Side | None
-) -> Iterator[Finding]:
+def check_pixels(pixels: Pixels, *, record: ImageRecord, breast: Breast, chest_wall: Side | None) -> Iterator[Finding]:
     """What is odd of pixels (H, W), their breast (H, W) and its chest wall beside what images.csv says."""
 
     def warning(kind: str, what: str) -> Finding:
@@ -81,8 +79,8 @@ def check_pixels(
     if high <= _NARROW * full:
         yield warning("narrow range", f"uses a sixteenth of its range or less, its largest value is {high} of {full}")
     step = max(1, max(pixels.shape) // _SAMPLES)
-    sampled, breast = pixels[::step, ::step], tissue[::step, ::step]
-    if looks_inverted(pixels):
+    sampled, tissue = pixels[::step, ::step].copy(), breast.mask[::step, ::step].copy()
+    if breast.looks_inverted:
         yield warning("inverted image", "looks inverted: most of it is nearly white; bright must be dense")
     elif _has_bright_border(pixels):
         yield warning("bright border", "has bright borders at opposite edges, which count as breast")
@@ -94,10 +92,10 @@ def check_pixels(
             source = "chest_wall" if record.chest_wall else f"standard hanging of laterality {record.laterality}"
             told = f"by the pixels the chest wall is {chest_wall}, by {source} {record.chest_wall_side}"
             yield warning("side", told)
-        num_px, num_saturated = np.count_nonzero(breast), np.count_nonzero(breast & (sampled == high))
+        num_px, num_saturated = np.count_nonzero(tissue), np.count_nonzero(tissue & (sampled == high))
         if num_px and (part := num_saturated / num_px) > _SATURATED:
             yield warning("saturated image", f"is saturated, {part:.0%} of the breast have its largest value, {high}")
-        if chest_wall and (seen := _view_against(record, sampled, tissue=breast, chest_wall=chest_wall)):
+        if chest_wall and (seen := _view_against(record, sampled, tissue=tissue, chest_wall=chest_wall)):
             yield warning("view", seen)
 
 
