@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from mmgkeras.errors import InputError
 from mmgkeras.images import Breast, at_spacing, breast_alone, find_breast
-from mmgkeras.overlay.marks import cell_edges, cells_at, enlarge
+from mmgkeras.overlay.marks import enlarge
+from mmgkeras.overlay.pixel_runs import pixel_runs
 from mmgkeras.schema import ActivationMap, Grid, Mammogram, ScoreMap
 
 
@@ -209,13 +210,11 @@ def mark_map(detection: Detection, *, threshold: float, shape: tuple[int, int]) 
 
     Each mark has a pixel at least, also where the image is coarser than what the model saw.
     """
-    grid = detection.score_map.grid
     parts, numbered = _numbered_marks(detection, threshold=threshold, shape=shape)
     places = np.zeros(len(numbered) + 1, dtype=np.uint16)
     places[[number for number, _ in numbered]] = np.arange(1, len(numbered) + 1)
-    rows, cols = _runs(detection)
-    seen = places[parts].repeat(np.diff(cols, append=grid.width), axis=1)
-    pixels = enlarge(seen.repeat(np.diff(rows, append=grid.height), axis=0), shape)
+    runs = pixel_runs(detection.score_map, detection.activation)
+    pixels = enlarge(runs.spread(places[parts]), shape)
     for place, (_, mark) in enumerate(numbered, start=1):
         if not (pixels == place).any():
             pixels[round(mark.row), round(mark.col)] = place
@@ -225,21 +224,19 @@ def mark_map(detection: Detection, *, threshold: float, shape: tuple[int, int]) 
 def _numbered_marks(
     detection: Detection, *, threshold: float, shape: tuple[int, int]
 ) -> tuple[NDArray[np.int32], list[tuple[int, Mark]]]:
-    """(n, m) the connected parts of the model's image by number, on its `_runs`, and their marks in order."""
+    """(n, m) the connected parts of the model's image by number, on its `pixel_runs`, and their marks in order."""
     score_map, activation = detection.score_map, detection.activation
-    grid = score_map.grid
-    rows, cols = _runs(detection)
-    mean = grid.stitch_at(score_map.probabilities, rows, cols)
-    if score_map.breast is not None:
-        mean = np.where(score_map.breast[np.ix_(rows, cols)], mean, np.float32(0))
+    runs = pixel_runs(score_map, activation)
+    mean = runs.mean(score_map)
     parts, count = ndimage.label(mean >= threshold)
-    inside = mean if activation is None or not count else cells_at(grid, activation, rows, cols)
-    tall, wide = np.diff(rows, append=grid.height), np.diff(cols, append=grid.width)
-    down, across = shape[0] / grid.height, shape[1] / grid.width
+    inside = mean if activation is None or not count else runs.cells(activation)
+    tall, wide = runs.heights, runs.widths
+    down, across = shape[0] / runs.grid.height, shape[1] / runs.grid.width
     marks = []
     for number, window in enumerate(ndimage.find_objects(parts, max_label=count), start=1):
         is_part = parts[window] == number
-        tops, lefts, heights, widths = rows[window[0]], cols[window[1]], tall[window[0]], wide[window[1]]
+        tops, heights = runs.tops[window[0]], tall[window[0]]
+        lefts, widths = runs.lefts[window[1]], wide[window[1]]
         row, col = _peak(np.where(is_part, inside[window], -np.inf), heights=heights, widths=widths)
         mark = Mark(
             probability=round(float(mean[window][is_part].max()), 6),
@@ -253,17 +250,6 @@ def _numbered_marks(
         )
         marks.append((number, mark))
     return parts, sorted(marks, key=lambda pair: (-pair[1].probability, pair[1].top, pair[1].left))
-
-
-def _runs(detection: Detection) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(n,) and (m,) the first of each run of rows, and of columns, of pixels that are alike in scores and breast."""
-    score_map, activation = detection.score_map, detection.activation
-    grid, breast = score_map.grid, score_map.breast
-    rows, cols = grid.runs(parts_px=[0] if activation is None else cell_edges(grid, activation).tolist())
-    if breast is not None:
-        rows = np.union1d(rows, 1 + np.flatnonzero((breast[1:] != breast[:-1]).any(axis=1)))
-        cols = np.union1d(cols, 1 + np.flatnonzero((breast[:, 1:] != breast[:, :-1]).any(axis=0)))
-    return rows, cols
 
 
 def _peak(

@@ -4,16 +4,18 @@ Owns the names of the pictures and what becomes of an image that cannot be read.
 """
 
 import hashlib
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+import imagecodecs
+import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from mmgkeras import images
 from mmgkeras.config import PatchesConfig
@@ -30,8 +32,11 @@ from mmgkeras.schema import ImageRecord, Mammogram, ScoreMap
 from mmgkeras.tables import read_images
 
 PREVIEWS: Final = "previews"
-_COMPRESSION: Final = 3
-"""Of PNG's 1 to 9: files of mammograms are as small as with Pillow's own 6, and written in less than half the time."""
+_COMPRESSION: Final = 2
+"""Of libdeflate: files of mammograms are as small as Pillow's, and written in a quarter of the time."""
+_EIGHT_BITS_OF_COLOUR: Final = bytes((8, 2, 0, 0, 0))
+_ABOVE: Final = 2
+"""PNG's filter that takes from each row the one above."""
 _MADE_BY: Final = ("Software", "mmgkeras overlay")
 """The text in every picture that tells it from a mammogram of the same name."""
 _MAX_NAME: Final = 150
@@ -216,17 +221,27 @@ def _truth(annotations: Annotations, mammogram: Mammogram, score_map: ScoreMap) 
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes a PNG that says by what it was made; makes its folder."""
+    """Writes `picture_bytes`; makes the folder."""
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(picture_bytes(picture))
 
 
 def picture_bytes(picture: Image.Image) -> bytes:
-    """A PNG that says by what it was made."""
-    text, content = PngInfo(), BytesIO()
-    text.add_text(*_MADE_BY)
-    picture.save(content, format="PNG", compress_level=_COMPRESSION, pnginfo=text)
-    return content.getvalue()
+    """Of a picture in RGB a PNG that says by what it was made."""
+    rows = np.asarray(picture).reshape(picture.height, -1)
+    filtered = np.full((picture.height, 1 + rows.shape[1]), _ABOVE, np.uint8)
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    chunks = (
+        (b"IHDR", struct.pack(">II", picture.width, picture.height) + _EIGHT_BITS_OF_COLOUR),
+        (b"tEXt", "\0".join(_MADE_BY).encode()),
+        (b"IDAT", imagecodecs.deflate_encode(filtered.data, level=_COMPRESSION)),
+        (b"IEND", b""),
+    )
+    content = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(content)
 
 
 def is_overlay(path: Path) -> bool:

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmgkeras.patches.region_masks import RegionMask, cells_of_pixels, region_mask
+from mmgkeras.images.tissue import over_squares
+from mmgkeras.overlay.pixel_runs import cell_strengths, pixel_runs
+from mmgkeras.patches.region_masks import RegionMask, region_mask
 from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Grid, Pixels, Region, ScoreMap
 
 Colour = tuple[int, int, int]
@@ -117,27 +119,32 @@ def _draw_scores(
     width_px: int,
 ) -> None:
     """Tints and outlines what reaches the threshold: each patch alone, or levels of the mean where patches overlap."""
-    grid, shape = score_map.grid, (canvas.shape[0], canvas.shape[1])
-    mean = score_map.stitch()
+    grid, runs = score_map.grid, pixel_runs(score_map, activation)
+    mean = runs.mean(score_map)
     is_marked = mean >= threshold
     strengths = strength(mean, threshold=threshold)
+    components, _ = ndimage.label(is_marked)
     if grid.stride_px == grid.patch_px:
         numbers = np.arange(1, grid.rows * grid.cols + 1, dtype=np.float32).reshape(grid.rows, grid.cols)
-        parts = marks = np.where(is_marked, grid.stitch(numbers), 0)
+        patches = grid.stitch_at(numbers, runs.tops, runs.lefts).astype(np.int32)
+        parts = marks = np.where(is_marked, patches, 0)
     else:
         parts = np.where(is_marked, np.minimum(np.floor(strengths * _NUM_LEVELS), _NUM_LEVELS - 1) + 1, 0)
-        marks = ndimage.label(is_marked)[0]
-    cells = None
-    if activation is not None:
-        cells = cell_strengths(grid, activation, is_marked=is_marked, parts=marks.astype(np.int64))
+        marks = components
+    cells = None if activation is None else cell_strengths(runs, activation, parts=marks)
     # Mark by mark: the lines of one end where it ends, and most of a mammogram is not marked.
-    components, _ = ndimage.label(is_marked)
+    row_of, col_of = (
+        np.arange(len(lengths)).repeat(lengths)[np.arange(length) * lengths.sum() // length]
+        for lengths, length in zip((runs.heights, runs.widths), canvas.shape, strict=False)
+    )
     for number, window in enumerate(ndimage.find_objects(components), start=1):
-        place = _enlarged(window, components.shape, shape)
-        inside = np.ix_(*(np.arange(part.start, part.stop) * size // length for part, size, length in place))
-        seen = np.s_[place[0][0], place[1][0]]
+        rows, cols = (
+            slice(*np.searchsorted(run_of, (part.start, part.stop)))
+            for run_of, part in zip((row_of, col_of), window, strict=True)
+        )
+        inside = np.ix_(row_of[rows], col_of[cols])
         _draw_mark(
-            canvas[seen],
+            canvas[rows, cols],
             components[inside] == number,
             strengths=strengths[inside],
             parts=parts[inside],
@@ -146,22 +153,12 @@ def _draw_scores(
         )
 
 
-def _enlarged(
-    window: tuple[slice, slice], sizes: tuple[int, ...], shape: tuple[int, int]
-) -> list[tuple[slice, int, int]]:
-    """Along rows and columns: pixels of an image (H, W) on a window of a grid, and the lengths of grid and image."""
-    return [
-        (slice(-(-part.start * length // size), -(-part.stop * length // size)), size, length)
-        for part, size, length in zip(window, sizes, shape, strict=True)
-    ]
-
-
 def _draw_mark(
     canvas: NDArray[Any],
     is_marked: NDArray[np.bool_],
     *,
     strengths: NDArray[np.float32],
-    parts: NDArray[np.floating],
+    parts: NDArray[np.number],
     cells: NDArray[np.float32] | None,
     width_px: int,
 ) -> None:
@@ -174,7 +171,11 @@ def _draw_mark(
         is_cell_line = _edges(is_peak, width_px=max(1, width_px // 2)) & is_peak
         opacity = np.where(is_cell_line, CELL_LINE_OPACITY, CELL_OPACITY * cells)
     opacity = np.where(is_line, low[1] + strengths * (high[1] - low[1]), opacity)
-    _blend(canvas, is_marked, colour=ramp(strengths[is_marked]), opacity=opacity[is_marked])
+    weight = np.where(is_marked, opacity, 0).astype(np.float32)
+    for channel, (weak, strong) in enumerate(zip(WEAK, STRONG, strict=True)):
+        below = canvas[..., channel].astype(np.float32)
+        blended = below + (weak + strengths * np.float32(strong - weak) - below) * weight
+        canvas[..., channel] = np.rint(blended) if canvas.dtype == np.uint8 else blended
 
 
 def _draw_unknown(canvas: NDArray[np.float32], grid: Grid, labels: NDArray[np.int8], *, width_px: int) -> None:
@@ -230,11 +231,10 @@ def _outline(is_line: NDArray[np.bool_], covered: RegionMask, *, line_px: int) -
     is_line[rows, cols] |= ring
 
 
-def _edges(parts: NDArray[np.floating] | NDArray[np.bool_], *, width_px: int) -> NDArray[np.bool_]:
+def _edges(parts: NDArray[np.number] | NDArray[np.bool_], *, width_px: int) -> NDArray[np.bool_]:
     """(H, W) pixels within `width_px` of another part, beyond the image's border being part 0."""
-    size = 2 * width_px + 1
-    highest = ndimage.maximum_filter(parts, size=size, mode="constant", cval=0)
-    lowest = ndimage.minimum_filter(parts, size=size, mode="constant", cval=0)
+    numbers = parts.astype(np.min_scalar_type(int(parts.max(initial=0))))
+    highest, lowest = (over_squares(combine, numbers, size=2 * width_px + 1) for combine in (np.maximum, np.minimum))
     return np.asarray(highest != lowest)
 
 
@@ -249,70 +249,3 @@ def _blend(
     below = canvas[where].astype(np.float32)
     blended = below + (colour - below) * (weight[:, None] if weight.ndim else weight)
     canvas[where] = np.rint(blended) if canvas.dtype == np.uint8 else blended
-
-
-def cell_strengths(
-    grid: Grid, activation: ActivationMap, *, is_marked: NDArray[np.bool_], parts: NDArray[np.integer]
-) -> NDArray[np.float32]:
-    """(height, width) 0 to 1: where the activation of a pixel's cell lies between its part's mean (0) and peak (1).
-
-    It is 0 at the mean and below, and where nothing is marked. A part with the same activation everywhere points
-    nowhere and is 0. Where patches overlap, the mean of their activations is taken pixel by pixel.
-
-    Args:
-        grid: of the image.
-        activation: of its patches.
-        is_marked: (height, width) the pixels that are marked.
-        parts: (height, width) from 1, the number of the part to which each marked pixel belongs: a patch, or patches
-            that overlap.
-
-    Raises:
-        ValueError: if the activation is not that of the grid's patches.
-    """
-    shape = activation.values.shape
-    if len(shape) != 4 or shape[:2] != (grid.rows, grid.cols):
-        raise ValueError(f"The grid needs activations ({grid.rows}, {grid.cols}, h, w). Received: {shape}")
-    strengths = np.zeros(is_marked.shape, dtype=np.float32)
-    if not is_marked.any():
-        return strengths
-    pixels = stitch_cells(grid, activation)
-    numbers = np.where(is_marked, parts, 0)
-    index = np.arange(1, int(numbers.max()) + 1)
-    is_there = np.isin(index, numbers)
-    means, peaks = (np.zeros(len(index) + 1, dtype=np.float32) for _ in range(2))
-    marked, numbered = pixels[is_marked], numbers[is_marked]
-    means[1:][is_there] = ndimage.mean(marked, numbered, index[is_there])
-    peaks[1:][is_there] = ndimage.maximum(marked, numbered, index[is_there])
-    above, room = pixels - means[numbers], (peaks - means)[numbers]
-    # A mean of equal floats may differ from them in the last bits, which must not become the whole scale.
-    np.divide(above, room, out=strengths, where=is_marked & (room > 1e-4 * np.abs(peaks[numbers])))
-    return np.clip(strengths, 0, 1)
-
-
-def stitch_cells(grid: Grid, activation: ActivationMap) -> NDArray[np.float32]:
-    """(height, width) each pixel's mean, over the patches that cover it, of the cell that it belongs to."""
-    rows, cols = grid.runs(parts_px=cell_edges(grid, activation))
-    cells = cells_at(grid, activation, rows, cols)
-    wide = cells.repeat(np.diff(cols, append=grid.width), axis=1)
-    return wide.repeat(np.diff(rows, append=grid.height), axis=0)
-
-
-def cell_edges(grid: Grid, activation: ActivationMap) -> NDArray[np.int64]:
-    """(h,) the first pixel of each cell in a patch, along rows and columns."""
-    cell_of = cells_of_pixels(activation.centres_px, patch_px=grid.patch_px)
-    return np.flatnonzero(np.diff(cell_of, prepend=-1))
-
-
-def cells_at(
-    grid: Grid, activation: ActivationMap, rows: NDArray[np.int64], cols: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """(n, m) what `stitch_cells` has at some rows (n,) and columns (m,) of pixels."""
-    cell_of = cells_of_pixels(activation.centres_px, patch_px=grid.patch_px)
-    total = np.zeros((len(rows), len(cols)), dtype=np.float32)
-    count = np.zeros_like(total)
-    for row, col, is_there in grid.covering(rows, cols):
-        down = cell_of[(rows + grid.pad_top)[:, None] - row * grid.stride_px]
-        across = cell_of[(cols + grid.pad_left)[None, :] - col * grid.stride_px]
-        total += np.where(is_there, activation.values[row, col, down, across], np.float32(0))
-        count += is_there
-    return np.asarray(total / count, dtype=np.float32)

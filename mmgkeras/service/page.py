@@ -20,7 +20,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.images import Single, read_single
 from mmgkeras.inference.detection import Detection, detect
 from mmgkeras.inference.marking import file_stem
-from mmgkeras.overlay.marks import stitch_cells
+from mmgkeras.overlay.pixel_runs import stitch_cells
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import LATERALITIES
 from mmgkeras.service.rest_api import Answer, refused

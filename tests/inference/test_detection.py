@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from mmgkeras.images import Breast, tissue_mask
 from mmgkeras.inference.detection import Detection, detect, find_marks, mark_map, prepare, score
-from mmgkeras.overlay.marks import stitch_cells
+from mmgkeras.overlay.pixel_runs import stitch_cells
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.schema import ActivationMap, Grid, ImageRecord, Mammogram, ScoreMap
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
-from mmgkeras.inference.marking import file_stem, mark_folder
+from mmgkeras.images import read_pixels
+from mmgkeras.inference.marking import file_stem, is_overlay, mark_folder, save_picture
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata
@@ -32,6 +33,20 @@ def test_every_image_is_drawn_at_native_resolution_and_small(model: Path, quadra
     np.testing.assert_array_equal(picture[:8, 8:16], 50)
     assert (picture[:8, :8] != 200).any()
     assert (tmp_path / "out" / "previews" / "a.png").is_file()
+
+
+def test_a_picture_is_a_sound_png_that_says_who_made_it(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
+    save_picture(Image.fromarray(pixels), tmp_path / "out" / "colour.png")
+    with Image.open(tmp_path / "out" / "colour.png") as picture:
+        assert (picture.mode, picture.info) == ("RGB", {"Software": "mmgkeras overlay"})
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+    gray = pixels[..., :1].repeat(3, axis=2)
+    save_picture(Image.fromarray(gray), tmp_path / "out" / "gray.png")
+    np.testing.assert_array_equal(read_pixels(tmp_path / "out" / "gray.png"), gray[..., 0])
+    assert is_overlay(tmp_path / "out" / "gray.png")
+    Image.fromarray(gray).save(tmp_path / "other.png")
+    assert not is_overlay(tmp_path / "other.png")
 
 
 def test_an_image_that_cannot_be_read_is_listed_and_the_others_are_drawn(
