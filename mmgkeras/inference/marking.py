@@ -235,7 +235,7 @@ def picture_bytes(picture: Image.Image) -> bytes:
     chunks = (
         (b"IHDR", struct.pack(">II", picture.width, picture.height) + _EIGHT_BITS_OF_COLOUR),
         (b"tEXt", "\0".join(_MADE_BY).encode()),
-        (b"IDAT", imagecodecs.deflate_encode(filtered.data, level=_COMPRESSION)),
+        (b"IDAT", imagecodecs.deflate_encode(filtered.tobytes(), level=_COMPRESSION)),
         (b"IEND", b""),
     )
     content = (
