@@ -78,7 +78,7 @@ def digests(folder: Path) -> dict[str, str]:
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to work in.")
 @click.option("--images", "num_images", default=2000, show_default=True, help="That prepare reads.")
-@click.option("--patients", default=125, show_default=True, help="Phantom patients, of four images, for predict.")
+@click.option("--patients", default=190, show_default=True, help="Phantom patients, of 500 images in all, for predict.")
 @click.option("--spacing-mm", default=0.2, show_default=True)
 def main(*, out: Path, num_images: int, patients: int, spacing_mm: float) -> None:
     """Print the images a second of each way."""

@@ -1,6 +1,7 @@
 """The options that say who does the work: the processes of this machine, or a Ray cluster."""
 
 import os
+import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ _LOCAL_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux too: it listens on 127.0.0.1 alone
     "RAY_worker_niceness": "0",  # not 15: its workers are this command's
+    "RAY_AUTH_MODE": "token",
 }
 """What a Ray that is started on this machine goes by; it reads the environment when it is imported."""
 
@@ -59,6 +61,7 @@ def ray_actors(ray_address: str | None, *, can_use_gpus: bool = False) -> "RayAc
     address = ray_address or os.environ.get("RAY_ADDRESS")
     if address is None:
         os.environ.update(_LOCAL_RAY)
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # else one that stays in the home folder
     from mmgkeras.ray_actors import LOCAL, RayActors
 
     return RayActors(address or LOCAL, can_use_gpus=can_use_gpus)

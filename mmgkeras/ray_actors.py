@@ -5,12 +5,14 @@ Owns Ray. The machines of a cluster share their folders, by the same names: what
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, Generic, TypeVar
 
 from mmgkeras import __version__
@@ -23,7 +25,7 @@ _Out = TypeVar("_Out")
 LOCAL: Final = "local"
 """The address of a cluster that is started on this machine, and ends with the work."""
 _TRIES: Final = 3
-"""How often a thing is begun again whose actor died."""
+"""How often an item is begun again whose actor died."""
 _THREADS_OF_GPU: Final = 4
 """Things that an actor with a GPU works on at once: the GPU on one, while others are read and written."""
 _WAITING: Final = 1
@@ -70,37 +72,110 @@ class RayActors:
             num_gpus = int(resources.get("GPU", 0)) if self.can_use_gpus else 0
             num_actors = min(num_gpus or int(resources.get("CPU", 0)), len(items)) or 1
             num_threads = _THREADS_OF_GPU if num_gpus else 1
-            actor = ray.remote(_Actor).options(
-                num_cpus=1,
-                num_gpus=min(num_gpus, 1),
-                max_concurrency=num_threads,
-                max_restarts=-1,
-                max_task_retries=_TRIES,
-            )
-            actors = [actor.remote(work, folder=Path.cwd(), version=__version__) for _ in range(num_actors)]
-            num_places = num_actors * (num_threads + _WAITING)
-            places: SimpleQueue[Any] = SimpleQueue()
-            for one in actors * (num_threads + _WAITING):
-                places.put(one)
+            actor = ray.remote(_Actor).options(num_cpus=1, num_gpus=min(num_gpus, 1), max_concurrency=num_threads)
+            make = partial(actor.remote, ray.put(work), folder=Path.cwd(), version=__version__)
+            pool = _ActorPool(make, num_actors=num_actors, at_once=num_threads + _WAITING)
+            num_waiting = 2 * num_actors * (num_threads + _WAITING)
+            try:
+                yield from in_order(pool, work, items, num_waiting=num_waiting, label=label, track=track)
+            finally:
+                pool.shutdown()
 
-            def do(item: _In) -> _Out:
-                one = places.get()
-                try:
-                    done: _Out = ray.get(one.do.remote(item))
-                except ray.exceptions.RayTaskError as error:
-                    raise (error.cause or error) from error
-                except ray.exceptions.RayError as error:
-                    raise BrokenExecutor(_last_line(error)) from error
-                finally:
-                    places.put(one)
-                return done
 
-            with ThreadPoolExecutor(num_places) as pool:
-                try:
-                    yield from in_order(pool, do, items, num_waiting=2 * num_places, label=label, track=track)
-                finally:
-                    for one in actors:
-                        ray.kill(one)
+@dataclass(slots=True)
+class _Task:
+    """An item, what is promised of it, and how many actors died of it."""
+
+    item: Any
+    future: Future[Any] = field(default_factory=Future)
+    deaths: int = 0
+
+
+class _ActorPool(Executor):
+    """Actors that hold the work, each with a thread here that gives it items, and gives it up when it dies.
+
+    An actor for which the cluster has no room gets no item, so that no item waits for it.
+    """
+
+    def __init__(self, make: Callable[[], Any], *, num_actors: int, at_once: int) -> None:
+        """Starts the actors; each has `at_once` items."""
+        self._make, self._at_once = make, at_once
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._is_shut = False
+        self._actors = [make() for _ in range(num_actors)]
+        self._threads = [
+            threading.Thread(target=self._serve, args=(place,), daemon=True) for place in range(num_actors)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ARG002
+        """The future of an item; `fn` is what the actors hold."""
+        task = _Task(*args)
+        self._tasks.put(task)
+        return task.future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+        """Ends the actors, whatever they do; waits for the threads alone."""
+        import ray
+
+        self._is_shut = True
+        for actor in self._actors:
+            self._tasks.put(None)
+            ray.kill(actor)
+        for thread in self._threads if wait else ():
+            thread.join(_ANSWER_S)
+
+    def _serve(self, place: int) -> None:
+        """Gives an actor item after item until the pool is shut."""
+        import ray
+
+        running: dict[Any, _Task] = {}
+        self._await_actor(place)
+        while not self._is_shut:
+            while len(running) < self._at_once and (task := self._next(may_wait=not running)):
+                running[self._actors[place].do.remote(task.item)] = task
+            if not running:
+                return
+            (done, *_), _ = ray.wait(list(running), num_returns=1)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                running.pop(done).future.set_exception(error.cause or error)
+            except ray.exceptions.RayError as error:
+                self._give_up(place, running, error)
+                running = {}
+            else:
+                running.pop(done).future.set_result(result)
+
+    def _next(self, *, may_wait: bool) -> _Task | None:
+        try:
+            return self._tasks.get(block=may_wait)
+        except Empty:
+            return None
+
+    def _await_actor(self, place: int) -> None:
+        """Returns when an actor has begun, or cannot begin, of which its first item will tell."""
+        import ray
+
+        with suppress(ray.exceptions.RayError):
+            ray.get(self._actors[place].begin.remote())
+
+    def _give_up(self, place: int, running: Mapping[Any, _Task], error: Exception) -> None:
+        """Replaces a dead actor; its items are for any other to do again."""
+        import ray
+
+        if self._is_shut:
+            return
+        ray.kill(self._actors[place])  # it may be out of reach only
+        for task in running.values():
+            task.deaths += 1
+            if task.deaths > _TRIES:
+                task.future.set_exception(BrokenExecutor(_last_line(error)))
+            else:
+                self._tasks.put(task)
+        self._actors[place] = self._make()
+        self._await_actor(place)
 
 
 class _Actor(Generic[_In, _Out]):
@@ -108,6 +183,9 @@ class _Actor(Generic[_In, _Out]):
 
     def __init__(self, work: Callable[[_In], _Out], *, folder: Path, version: str) -> None:
         self._work, self._folder, self._version = work, folder, version
+
+    def begin(self) -> None:
+        """Nothing but an answer."""
 
     def do(self, item: _In) -> _Out:
         """What the work gives, in the folder of the process that asks."""
@@ -121,12 +199,12 @@ class _Actor(Generic[_In, _Out]):
 
 
 @contextmanager
-def connected(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
+def connected(address: str, **resources: int) -> Iterator[None]:
     """With a connection to the cluster, which ends with the block if it was made for it.
 
     Args:
         address: as of `RayActors`.
-        num_cpus: of a local cluster; None for all of the machine.
+        resources: `num_cpus` and `num_gpus` of a local cluster, where these are not those of the machine.
 
     Raises:
         InputError: if there is no cluster.
@@ -136,13 +214,13 @@ def connected(address: str, *, num_cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, "num_cpus": num_cpus}
+    own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES, **resources}
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="error", **(own if address == LOCAL else {}))
-    except (OSError, RuntimeError, ValueError) as error:
-        rule = "must be the address of a Ray cluster that runs, or local"
-        raise InputError(f"Ray's address {rule}. Received: {shown(address)}: {_last_line(error)}") from error
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        rule, reason = "must be the address of a Ray cluster that runs, or local", str(error).partition("\n")[0]
+        raise InputError(f"Ray's address {rule}. Received: {shown(address)}: {reason}") from error
     try:
         yield
     finally:

@@ -43,16 +43,17 @@ def program() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """A Ray cluster of two cores on this machine, as the command line starts it."""
+    """A Ray cluster of two cores, and a GPU in name only, on this machine, as the command line starts it."""
     from mmgkeras.cli.workers import ray_actors
 
     from mmgkeras.ray_actors import connected
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("RAY_ADDRESS", raising=False)
-        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_worker_niceness"):
-            patch.setenv(name, "0")
-        with connected(ray_actors(None).address, num_cpus=2):
+        names = ("USAGE_STATS_ENABLED", "ENABLE_WINDOWS_OR_OSX_CLUSTER", "worker_niceness", "AUTH_MODE", "AUTH_TOKEN")
+        for name in names:  # so that all are as before at the end
+            patch.setenv(f"RAY_{name}", "")
+        with connected(ray_actors(None).address, num_cpus=2, num_gpus=1):
             yield
 
 

@@ -37,6 +37,26 @@ def process(_: int) -> int:
     return os.getpid()
 
 
+begun: list[int] = []
+"""Of the actor's process."""
+
+
+def at_once(number: int) -> tuple[int, str | None, int]:
+    """The process, the GPUs that it may see, and the number of items that are begun and not done."""
+    begun.append(number)
+    time.sleep(0.2)
+    last = len(begun)
+    begun.remove(number)
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), last
+
+
+class Other:
+    """Of another user of the cluster."""
+
+    def begin(self) -> None:
+        pass
+
+
 @pytest.mark.usefixtures("ray_cluster")
 class TestMap:
     def test_results_come_in_the_order_of_the_items(self) -> None:
@@ -56,6 +76,23 @@ class TestMap:
         made = RayActors().map(partial(dies_once, folder=tmp_path), range(12), label="work", track=untracked)
         assert list(made) == list(range(12))
         assert (tmp_path / "died").exists()
+
+    def test_an_actor_without_room_holds_nothing_up(self) -> None:
+        import ray
+
+        other = ray.remote(Other).options(num_cpus=1).remote()
+        try:
+            ray.get(other.begin.remote())
+            processes = set(RayActors().map(process, range(12), label="work", track=untracked))
+        finally:
+            ray.kill(other)
+        assert len(processes) == 1
+
+    def test_a_gpu_has_one_actor_that_does_several_things_at_once(self) -> None:
+        made = list(RayActors(can_use_gpus=True).map(at_once, range(8), label="work", track=untracked))
+        assert {process for process, _, _ in made} == {made[0][0]}
+        assert {devices for _, devices, _ in made} == {"0"}
+        assert max(number for _, _, number in made) > 1
 
     def test_the_users_faults_come_as_they_are(self) -> None:
         with pytest.raises(InputError, match=r"^3: is no good$"):
@@ -111,3 +148,9 @@ def test_an_address_where_no_cluster_is_is_one_line(quadrant_data: Path, tmp_pat
     assert result.returncode == 1
     assert result.stderr.startswith("error: Ray's address must be ")
     assert result.stderr.count("\n") == 1
+
+
+def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"the engine ray needs ray.*pip install 'mmgkeras\[ray\]'"):
+        list(RayActors().map(abs, [1], label="work", track=untracked))

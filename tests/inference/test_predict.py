@@ -301,7 +301,7 @@ class TestKilled:
     ) -> None:
         predict(archive, out=films / "expected", models=[model])
         killed = KilledActor(4)
-        done = predict(archive, out=films / "out", models=[model], workers=RayActors(can_use_gpus=True), track=killed)
+        done = predict(archive, out=films / "out", models=[model], workers=RayActors(), track=killed)
         assert killed.killed
         assert list(done.skipped) == [films / "broken.png"]
         assert made(films / "out") == made(films / "expected")
