@@ -3,6 +3,7 @@
 Owns what workers are, and those of this machine: processes and threads. Those of a cluster are `ray_actors`'.
 """
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -24,6 +25,9 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _WAITING: Final = 2
 """Things handed out for each worker, so that neither it waits nor results pile up."""
+
+_KEPT_BYTES: Final = {-1: 2**28, -3: 2**25}
+"""By glibc's numbers: M_TRIM_THRESHOLD, what is kept at the end of the heap, and M_MMAP_THRESHOLD, up to which size."""
 
 
 class Workers(Protocol):
@@ -61,7 +65,7 @@ class Processes:
             return
         # Not forked: the threads of the libraries would not come along.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.num, mp_context=context, initializer=_end_with_parent) as pool:
+        with ProcessPoolExecutor(self.num, mp_context=context, initializer=_begin) as pool:
             yield from in_order(pool, work, items, num_waiting=_WAITING * self.num, label=label, track=track)
 
 
@@ -134,6 +138,23 @@ def file_state(path: Path) -> list[int] | None:
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
+
+
+def _begin() -> None:
+    """Is called in each process when it begins."""
+    _keep_freed_memory()
+    _end_with_parent()
+
+
+def _keep_freed_memory() -> None:
+    """Has the C library keep what is freed, where it is glibc: one image needs the memory of the one before.
+
+    Otherwise the system clears as many pages again for each image, a tenth of the time of `prepare`.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        for parameter, num_bytes in _KEPT_BYTES.items():
+            libc.mallopt(parameter, num_bytes)
 
 
 def _end_with_parent() -> None:

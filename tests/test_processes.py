@@ -1,6 +1,9 @@
 import os
+import platform
+import resource
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmgkeras.errors import InputError
@@ -34,6 +37,18 @@ def test_for_few_items_no_process_is_started() -> None:
     here, other = (list(Processes(2).map(_pid, [0, 1], label="work", track=untracked, few=few)) for few in (2, 1))
     assert set(here) == {os.getpid()}
     assert os.getpid() not in other
+
+
+def _pages_of_an_image(_: object) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    del [np.ones(5_000_000, np.uint8) for _ in range(6)][:]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_a_process_keeps_the_memory_of_an_image_for_the_next() -> None:
+    first, *others = Processes(2).map(_pages_of_an_image, range(12), label="work", track=untracked)
+    assert sorted(others)[5] < 0.1 * 30_000_000 / resource.getpagesize() < first
 
 
 def test_what_was_made_of_a_file_is_kept_while_the_file_is_as_it_was(tmp_path: Path) -> None:
