@@ -135,16 +135,23 @@ def atomic_files(
                 (folder / name).unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
+def write_whole(path: Path, data: bytes | memoryview, *, is_synced: bool = True) -> None:
     """Writes a file of an unfinished work: whole or not there, whenever its process ends. It may replace one.
 
-    It need not be on the disk yet: a machine that went down begins the work anew (`locks.work_digest`).
+    Args:
+        path: of the file.
+        data: all of it.
+        is_synced: it is on the disk then, for a machine that goes down. Without, `locks.machine_start` belongs to what
+            the work depends on.
     """
     # A name of its own: a worker that was given up may still write the same file.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(temporary, flags, 0o666), "wb") as file:  # noqa: PTH123 - a descriptor
         file.write(data)
+        if is_synced:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 

@@ -34,7 +34,6 @@ HIDDEN: Final = re.compile(rf"\..+\.([0-9a-f]{{16}}\.({PARTIAL}|{ASIDE}|{COMMIT}
 _LONGEST_STEM: Final = 200
 """Bytes of a name that can be put into a hidden one; file systems take 255."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-"""Another one each time that the machine starts."""
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF})
 """What `flock` says where there is none: EBADF is NFS' answer for a folder."""
 
@@ -183,13 +182,13 @@ def set_aside(path: Path) -> Iterator[None]:
 
 
 def work_digest(*parts: object) -> str:
-    """16 hexadecimal digits that differ where a part, the version of mmgkeras or the start of the machine does.
+    """16 hexadecimal digits that differ where a part, or the version of mmgkeras, does."""
+    return hashlib.sha256("\0".join(map(str, (__version__, *parts))).encode(errors="surrogateescape")).hexdigest()[:16]
 
-    A machine that went down may have lost a part of what was written before. Only Linux tells its start.
-    """
-    started = _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
-    text = "\0".join(map(str, (__version__, started, *parts)))
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
+
+def machine_start() -> str:
+    """A text that is another one each time that the machine starts; empty where the system is not Linux."""
+    return _BOOT_ID.read_text() if _BOOT_ID.exists() else ""
 
 
 def leftovers(path: Path, kind: str) -> list[Path]:

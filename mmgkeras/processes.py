@@ -119,15 +119,18 @@ def in_order(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def kept(place: Path, source: Path, make: Callable[[], Any]) -> Any:
-    """The JSON value that `make` gives for a file, kept at `place`: read from there while the file is as it was."""
+def kept(place: Path, source: Path, make: Callable[[], Any], *, is_synced: bool = True) -> Any:
+    """The JSON value that `make` gives for a file, kept at `place`: read from there while the file is as it was.
+
+    `is_synced` as of `write_whole`.
+    """
     state = file_state(source)
     with suppress(OSError, ValueError, TypeError, LookupError):
         of, value = json.loads(place.read_bytes())
         if of == state:
             return value
     value = make()
-    write_whole(place, json.dumps([state, value]).encode())
+    write_whole(place, json.dumps([state, value]).encode(), is_synced=is_synced)
     return value
 
 

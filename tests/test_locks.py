@@ -7,7 +7,7 @@ import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_folder
-from mmgkeras.locks import output_lock, resumable_work, work_digest
+from mmgkeras.locks import machine_start, output_lock, resumable_work, work_digest
 
 from .processes import names_in, run
 
@@ -107,12 +107,11 @@ def test_a_digest_differs_where_a_part_does() -> None:
     assert all(len(digest) == 16 for digest in digests)
 
 
-def test_what_was_written_before_the_machine_started_is_not_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_start_of_the_machine_has_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmgkeras.locks._BOOT_ID", tmp_path / "boot_id")
-    digests = {work_digest("a")}
+    texts = [machine_start()]
     for boot_id in ("one\n", "two\n", "two\n"):
         (tmp_path / "boot_id").write_text(boot_id)
-        digests.add(work_digest("a"))
-    assert len(digests) == 3
+        texts.append(machine_start())
+    assert texts[0] == ""
+    assert len(set(texts)) == 3

@@ -137,12 +137,20 @@ def _divided(native: Mammogram, *, config: PatchesConfig) -> ReadImage:
 
 
 def examine_kept(task: Task, *, data: Path, config: PatchesConfig, use: Use | None, keep: Path | None) -> Examined:
-    """The same, kept in a folder as JSON: read from there where it is and the image has not changed since."""
+    """The same, kept in a folder as JSON: read from there where it is and the image has not changed since.
+
+    The folder is of no use once the machine has gone down: nothing waits for the disk.
+    """
     if keep is None:
         return examine(task, data=data, config=config, use=use)
     record = task[0]
     place = keep / f"{file_stem(record)}.json"
-    value = kept(place, data / record.path, lambda: asdict(examine(task, data=data, config=config, use=use)))
+    value = kept(
+        place,
+        data / record.path,
+        lambda: asdict(examine(task, data=data, config=config, use=use)),
+        is_synced=False,
+    )
     return Examined(
         **{
             **value,

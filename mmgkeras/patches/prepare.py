@@ -20,7 +20,7 @@ from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
 from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, write_whole
 from mmgkeras.json_files import without_folders, write_json, written_path
-from mmgkeras.locks import output_lock, resumable_work, work_digest
+from mmgkeras.locks import machine_start, output_lock, resumable_work, work_digest
 from mmgkeras.patches.check import DataFolder, DataReport, check_folder, read_folder
 from mmgkeras.patches.examine import Examined, ReadImage, file_stem
 from mmgkeras.patches.manifest import FORMAT_VERSION, IMAGES, MANIFEST, PATCHES, sealed
@@ -59,7 +59,8 @@ def prepare(
 ) -> PatchStore:
     """The store made of a data folder; it is whole or not there, and the same whoever the workers are.
 
-    If it is killed, the same call goes on after the last image that it had finished.
+    If it is killed, the same call goes on after the last image that it had finished, unless the machine was started
+    anew meanwhile.
 
     Args:
         data: folder with images.csv and, if there are annotations, labels.csv or regions.csv; labels.csv wins.
@@ -105,17 +106,20 @@ def prepare(
 
 
 def _digest(tables: DataFolder, config: PatchesConfig) -> str:
-    """Of all that the work depends on: a change of any table or image begins it anew."""
+    """Of all that the work depends on: the tables, the images, and that the machine has run since.
+
+    What is written for an image need not have reached the disk when the next one is read.
+    """
     states = [file_state(tables.data / name) for name in ("images.csv", "regions.csv", "labels.csv")]
     states += [file_state(tables.data / record.path) for record in tables.records]
-    return work_digest("prepare", tables.data.resolve(), config.model_dump_json(), states)
+    return work_digest("prepare", tables.data.resolve(), config.model_dump_json(), machine_start(), states)
 
 
 def _cut(image: ReadImage, labels: NDArray[np.int8], *, work: Path) -> dict[str, Any]:
     """Writes the patches of an image to a file of its own, and gives what else a store needs of it."""
     record, grid = image.mammogram.record, image.grid
     pixels = grid.cut(image.mammogram.pixels)
-    write_whole(work / f"{file_stem(record)}.raw", pixels.data)
+    write_whole(work / f"{file_stem(record)}.raw", pixels.data, is_synced=False)
     return {
         "pixel_type": str(pixels.dtype),
         "shape": labels.shape,

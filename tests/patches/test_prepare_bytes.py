@@ -123,3 +123,24 @@ class TestProcesses:
         prepare(data, tmp_path / "expected", CONFIG)
         prepare(data, tmp_path / "store", CONFIG)
         assert contents(tmp_path / "store") == contents(tmp_path / "expected")
+
+    def test_a_machine_that_started_anew_begins_all_anew(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What a killed call wrote may not have reached the disk."""
+
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        (tmp_path / "boot_id").write_text("one")
+        monkeypatch.setattr("mmgkeras.locks._BOOT_ID", tmp_path / "boot_id")
+        with monkeypatch.context() as patch:
+            patch.setattr("mmgkeras.patches.prepare._write", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(data, tmp_path / "store", CONFIG)
+        (shard,) = tmp_path.glob(".store.*.work/patches-00000.npy")
+        shard.write_bytes(bytes(shard.stat().st_size))
+        (tmp_path / "boot_id").write_text("two")
+        prepare(data, tmp_path / "store", CONFIG)
+        prepare(data, tmp_path / "expected", CONFIG)
+        assert contents(tmp_path / "store") == contents(tmp_path / "expected")
