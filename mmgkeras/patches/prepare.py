@@ -154,6 +154,7 @@ class _Contents:
         self.patches: list[pd.DataFrame] = []
         self.turned: list[str] = []
         self.of_unknown_size: list[str] = []
+        self.num_normal = 0
         self._work = work
 
     @property
@@ -165,6 +166,7 @@ class _Contents:
         """Appends an image that was cut; its file goes once its patches are in the shards."""
         record, made = one.record, one.made
         rows, cols = np.indices(made["shape"])
+        self.num_normal += record.is_called_normal
         labels, tissue = np.array(made["labels"], np.int8), np.array(made["tissue"], np.float32)
         part = self._work / f"{file_stem(record)}.raw"
         if not self.writer.pass_by(labels.size, pixel_type=made["pixel_type"]):
@@ -245,6 +247,11 @@ def _notes(manifest: dict[str, Any], contents: _Contents, report: DataReport) ->
     if spacing["median"] is not None and spacing["max"] > _SPACING_RATIO * spacing["min"]:
         notes.append(f"pixels differ in size by over 20 %: {spacing['min']:g} to {spacing['max']:g} mm")
     num_images = manifest["counts"]["images"]
+    if not manifest["counts"]["negative"]:
+        text = "no patch is negative, so no network can be trained: no image has the annotation 'complete'"
+        if contents.num_normal and contents.config.label_source == "annotated":
+            text += f"; with patches.label_source = 'assumed' {contents.num_normal:,} called normal count as free"
+        notes.append(text)
     if contents.turned:
         part = f"{len(contents.turned):,} of {num_images:,}"
         notes.append(f"the pixels put the chest wall at the other edge in {part} images: {_named(contents.turned)}")

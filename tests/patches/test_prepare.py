@@ -287,6 +287,18 @@ class TestNotes:
         assert expected in store.manifest.notes
 
 
+def test_a_store_without_negatives_says_what_would_give_some(make_data: MakeData, tmp_path: Path) -> None:
+    changes = {"a": {"annotation": "partial"}, "b": {"annotation": "none", "pathology": "normal"}}
+    data = make_data({"a": ramp(), "b": ramp(start=9)}, [point("a", 3, 3)], changes=changes)
+    told = prepare(data, tmp_path / "store", CONFIG).manifest.notes
+    assert told == (
+        "no patch is negative, so no network can be trained: no image has the annotation 'complete'; "
+        "with patches.label_source = 'assumed' 1 called normal count as free",
+    )
+    assumed = PatchesConfig(patch_px=8, label_source="assumed")
+    assert prepare(data, tmp_path / "assumed", assumed).manifest.notes == ()
+
+
 def test_manifest_lists_sizes_and_digests_of_all_data_files(make_data: MakeData, tmp_path: Path) -> None:
     store = prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG)
     manifest = json.loads((store.path / "store.json").read_text())
