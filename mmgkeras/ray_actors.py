@@ -73,7 +73,8 @@ class RayActors:
             num_actors = min(num_gpus or int(resources.get("CPU", 0)), len(items)) or 1
             num_threads = _THREADS_OF_GPU if num_gpus else 1
             actor = ray.remote(_Actor).options(num_cpus=1, num_gpus=min(num_gpus, 1), max_concurrency=num_threads)
-            make = partial(actor.remote, ray.put(work), folder=Path.cwd(), version=__version__)
+            told = {"folder": Path.cwd(), "version": __version__, "has_gpu": bool(num_gpus)}
+            make = partial(actor.remote, ray.put(work), **told)
             pool = _ActorPool(make, num_actors=num_actors, at_once=num_threads + _WAITING)
             num_waiting = 2 * num_actors * (num_threads + _WAITING)
             try:
@@ -181,8 +182,10 @@ class _ActorPool(Executor):
 class _Actor(Generic[_In, _Out]):
     """The work, in a process of its own on one of the machines."""
 
-    def __init__(self, work: Callable[[_In], _Out], *, folder: Path, version: str) -> None:
+    def __init__(self, work: Callable[[_In], _Out], *, folder: Path, version: str, has_gpu: bool) -> None:
         self._work, self._folder, self._version = work, folder, version
+        if not has_gpu:
+            os.putenv("TF_NUM_INTRAOP_THREADS", "1")  # it has one core, of which Ray tells OpenMP alone
 
     def begin(self) -> None:
         """Nothing but an answer."""
