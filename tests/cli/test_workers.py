@@ -16,8 +16,10 @@ COMMANDS = (["prepare", "--data", "d", "--out", "o"], ["import", "dicom", "d", "
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Of the test alone, whatever a command puts into it."""
-    monkeypatch.setattr(os, "environ", {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"})
+    """Of the test alone, without Ray's variables."""
+    monkeypatch.setattr(
+        os, "environ", {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    )
     return monkeypatch
 
 
