@@ -194,10 +194,14 @@ def _same_images(examined: Sequence[Examined]) -> Iterator[Finding]:
         first = first_with.setdefault(one.pixel_sha256, one.record)
         if first is not one.record:
             yield on_image(one.record, "warning", "same pixels", f"has the same pixels as {_whose(one.record, first)}")
+    told: set[tuple[int, Severity]] = set()
     distinct = [one for one in read if first_with[one.pixel_sha256] is one.record and one.likeness]
     for place, other, is_mirrored in nearly_same([one.likeness for one in distinct]):
         first, second = distinct[place].record, distinct[other].record
         severity: Severity = "note" if first.patient_id == second.patient_id else "warning"
+        if (other, severity) in told:  # a hundred of one kind would make thousands of pairs
+            continue
+        told.add((other, severity))
         mirrored = ", mirrored" if is_mirrored else ""
         what = f"is nearly the same{mirrored} as {_whose(second, first)}"
         yield on_image(second, severity, "nearly the same pixels", what)

@@ -250,3 +250,18 @@ def test_a_cluster_region_in_no_positive_patch_is_a_remark(tmp_path: Path) -> No
 def test_a_cluster_region_in_or_beside_a_positive_patch_is_none(tmp_path: Path, marked: Region) -> None:
     regions = [marked] if marked.kind == "cluster" else [cluster("a", 21, 13, 26, 18), marked]
     assert said(checked(tmp_path, {record("a"): breast(side="left")}, *regions)) == []
+
+
+def test_each_of_many_images_that_are_nearly_the_same_is_named_with_the_first(tmp_path: Path) -> None:
+    images = {}
+    for number, patient_id in enumerate(["p1", "p1", "p2", "p2", "p3"]):
+        pixels = breast(side="left")
+        pixels[0, 29] = number
+        images[record("abcde"[number], patient_id=patient_id)] = pixels
+    assert sorted(what for what in said(checked(tmp_path, images)) if "nearly" in what) == [
+        "image b: is nearly the same as a, of the same patient",
+        "image c: is nearly the same as a, of another patient: keep them in one fold",
+        "image d: is nearly the same as a, of another patient: keep them in one fold",
+        "image d: is nearly the same as c, of the same patient",
+        "image e: is nearly the same as a, of another patient: keep them in one fold",
+    ]
