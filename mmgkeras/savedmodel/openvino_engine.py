@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mmgkeras.errors import extra_needed
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.export import ENDPOINT, INPUT, LOCALISE
-from mmgkeras.savedmodel.openvino_graph import simplify
+from mmgkeras.savedmodel.openvino_graph import simplify, split_preparation
 
 _LARGEST_PART: Final = 8
 """Patches that one core runs at once: what lies between two layers then stays near it."""
@@ -23,8 +23,8 @@ _LARGEST_PART: Final = 8
 class _CompiledEndpoint:
     """Called as the function of an endpoint is; the patches are shared out among the cores."""
 
-    def __init__(self, queue: Any, structured_outputs: Mapping[str, tf.TensorSpec]) -> None:
-        self._queue = queue
+    def __init__(self, prepare: Any, queue: Any, structured_outputs: Mapping[str, tf.TensorSpec]) -> None:
+        self._prepare, self._queue = prepare, queue
         self.structured_outputs = structured_outputs
 
     def __call__(self, **inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -38,7 +38,7 @@ class _CompiledEndpoint:
 
         self._queue.set_callback(keep)
         for part, answer in zip(np.array_split(patches, num_parts), answers, strict=True):
-            self._queue.start_async([part], answer)
+            self._queue.start_async([self._prepare([part])[0] if self._prepare else part], answer)
         self._queue.wait_all()
         return {
             name: tf.constant(np.concatenate([answer[name] for answer in answers])) for name in self.structured_outputs
@@ -61,16 +61,18 @@ def with_openvino(classifier: Classifier, *, in_bfloat16: bool) -> Classifier:
     module = tf.Module()
     module.endpoint = function
     core = openvino.Core()
-    precision = "bf16" if in_bfloat16 else "f32"
     with tempfile.TemporaryDirectory(prefix="mmgkeras-openvino-") as folder:
         # A model of its own, for OpenVINO reads the default endpoint alone.
         tf.saved_model.save(module, folder, signatures=function)
-        model = simplify(core.read_model(folder))
-        hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "THROUGHPUT"}
+        preparation, model = None, simplify(core.read_model(folder))
+        if in_bfloat16:
+            preparation, model = split_preparation(model)
+        prepare = preparation and core.compile_model(preparation, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        hints = {"INFERENCE_PRECISION_HINT": "bf16" if in_bfloat16 else "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
         queue = openvino.AsyncInferQueue(core.compile_model(model, "CPU", hints))
     return classifier.with_functions(
         {
-            endpoint: _CompiledEndpoint(queue, classifier.signature(endpoint).structured_outputs)
+            endpoint: _CompiledEndpoint(prepare, queue, classifier.signature(endpoint).structured_outputs)
             for endpoint in ((ENDPOINT, LOCALISE) if classifier.can_localise else (ENDPOINT,))
         }
     )

@@ -8,8 +8,28 @@ from typing import Any, Final
 
 import numpy as np
 
+_AT_ONCE: Final = "pixels prepared at once"
 _ROUNDING: Final = 1e-5
 """Of the largest value: differences of this order are float32's."""
+
+
+def split_preparation(model: Any) -> tuple[Any, Any]:
+    """What prepares raw patches for the first convolution, and the rest, which takes what that gives as float32.
+
+    In bfloat16 the rest is computed alone: 8 significant bits are too few for pixels of 16 bits, and for a pixel less
+    its surround. They are enough for one of 8 bits that is prepared at once, which is not split off: None, the model.
+    """
+    import openvino
+    from openvino import opset13 as ops
+
+    source = _before_convolutions(model)
+    (patches,) = model.get_parameters()
+    is_byte = patches.get_element_type().to_dtype() == np.uint8
+    if source is None or (is_byte and source.get_node().get_friendly_name() == _AT_ONCE):
+        return None, model
+    prepared = ops.parameter(source.get_partial_shape(), np.float32)
+    source.replace(prepared.output(0))
+    return openvino.Model([source], [patches]), openvino.Model(model.get_results(), [prepared])
 
 
 def simplify(model: Any) -> Any:
@@ -46,12 +66,9 @@ def _prepare_at_once(model: Any) -> None:
     import openvino
     from openvino import opset13 as ops
 
-    convolutions = _of_type(model, "Convolution")
-    if not convolutions:
+    source = _before_convolutions(model)
+    if source is None:
         return
-    source = convolutions[0].input_value(0)
-    if source.get_node().get_type_name() == "Pad":
-        source = source.get_node().input_value(0)
     (patches,) = model.get_parameters()
     pixel_type = patches.get_element_type().to_dtype()
     largest = np.iinfo(pixel_type).max
@@ -70,7 +87,17 @@ def _prepare_at_once(model: Any) -> None:
         return
     gray = ops.transpose(ops.convert(patches, "f32"), np.array([0, 3, 1, 2]))
     at_once = ops.add(ops.multiply(gray, scale.astype(np.float32)), shift.astype(np.float32))
+    at_once.set_friendly_name(_AT_ONCE)
     source.replace(at_once.output(0))
+
+
+def _before_convolutions(model: Any) -> Any:
+    """The output that the first convolution takes, before it is padded; None where there is no convolution."""
+    convolutions = _of_type(model, "Convolution")
+    if not convolutions:
+        return None
+    source = convolutions[0].input_value(0)
+    return source.get_node().input_value(0) if source.get_node().get_type_name() == "Pad" else source
 
 
 def _of_type(model: Any, name: str) -> list[Any]:

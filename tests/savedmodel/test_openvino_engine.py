@@ -50,3 +50,19 @@ def test_a_model_that_cannot_localise(tmp_path: Path, model_path: Path) -> None:
     assert not faster.can_localise
     patches = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
     np.testing.assert_allclose(faster.classify(patches), classifier.classify(patches), atol=1e-6)
+
+
+def test_bfloat16_keeps_the_contrast_of_sixteen_bits(tmp_path: Path, model_path: Path) -> None:
+    """Steps of 1/1000 of the full range, which bfloat16 cannot hold above a quarter of it."""
+    keras.utils.set_random_seed(1)
+    network = build_network(
+        ModelConfig(weights="none", normalisation="local", pooling="log_mean_exp"), patch_px=64, pixel_type="uint16"
+    )
+    changes = {"network": "resnet18", "patch_px": 64, "stride_px": 64, "pixel_type": "uint16"}
+    export(network, tmp_path / "1", read_metadata(model_path).model_copy(update=changes))
+    classifier = load(tmp_path / "1", is_folded=True)
+    steps = np.random.default_rng(0).integers(0, 10, (8, 64, 64, 1))
+    patches = (40_000 + 65 * steps).astype(np.uint16)
+    _, expected = classifier.localise(patches)
+    _, activation = with_openvino(classifier, in_bfloat16=True).localise(patches)
+    assert np.abs(activation - expected).max() < 0.05 * np.ptp(expected)

@@ -9,7 +9,7 @@ from mmgkeras.config import ModelConfig
 from mmgkeras.models.network import build_network
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
-from mmgkeras.savedmodel.openvino_graph import simplify
+from mmgkeras.savedmodel.openvino_graph import simplify, split_preparation
 
 PATCH_PX = 32
 
@@ -25,9 +25,12 @@ def read(folder: Path, metadata: ModelMetadata, *, pixel_type: str = "uint8", **
 
 def answers(model: openvino.Model, pixel_type: str) -> np.ndarray:
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.array(compiled([patches_of(pixel_type)])[0])
+
+
+def patches_of(pixel_type: str) -> np.ndarray:
     shape = (5, PATCH_PX, PATCH_PX, 1)
-    patches = np.random.default_rng(0).integers(0, np.iinfo(pixel_type).max + 1, shape).astype(pixel_type)
-    return np.array(compiled([patches])[0])
+    return np.random.default_rng(0).integers(0, np.iinfo(pixel_type).max + 1, shape).astype(pixel_type)
 
 
 def before_the_first_convolution(model: openvino.Model) -> list[str]:
@@ -62,3 +65,24 @@ def test_what_looks_at_neighbouring_pixels_is_left_alone(model_path: Path, tmp_p
     simplify(model)
     assert before_the_first_convolution(model) == before
     np.testing.assert_allclose(answers(model, "uint8"), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pixel_type", "normalisation", "is_split"),
+    [("uint8", "network", False), ("uint16", "network", True), ("uint8", "local", True)],
+)
+def test_what_needs_more_bits_than_bfloat16_has_is_split_off(
+    model_path: Path, tmp_path: Path, pixel_type: str, normalisation: str, is_split: bool
+) -> None:
+    metadata = read_metadata(model_path)
+    model = simplify(read(tmp_path, metadata, pixel_type=pixel_type, normalisation=normalisation))
+    expected = answers(model, pixel_type)
+    preparation, rest = split_preparation(model)
+    assert (preparation is not None) == is_split
+    if not is_split:
+        assert rest is model
+        return
+    core = openvino.Core()
+    prepared = core.compile_model(preparation, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([patches_of(pixel_type)])[0]
+    compiled = core.compile_model(rest, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    np.testing.assert_allclose(compiled([prepared])[0], expected, atol=1e-6)
