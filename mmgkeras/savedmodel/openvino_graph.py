@@ -32,6 +32,19 @@ def split_preparation(model: Any) -> tuple[Any, Any]:
     return openvino.Model([source], [patches]), openvino.Model(model.get_results(), [prepared])
 
 
+def names_of_preparation(model: Any) -> list[str]:
+    """The operations that prepare raw patches for the first convolution."""
+    import openvino
+
+    source = _before_convolutions(model)
+    if source is None:
+        return []
+    nodes = openvino.Model([source], model.get_parameters()).get_ordered_ops()
+    return [
+        node.get_friendly_name() for node in nodes if node.get_type_name() not in ("Parameter", "Constant", "Result")
+    ]
+
+
 def simplify(model: Any) -> Any:
     """The `openvino.Model` of an endpoint that takes raw patches (B, P, P, 1), changed in place."""
     _pad_inside_pooling(model)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 from mmgkeras.cli import main
@@ -12,7 +13,7 @@ from mmgkeras.config import ModelConfig
 from mmgkeras.errors import InputError
 from mmgkeras.models.network import build_network
 from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.savedmodel.convert import convert
+from mmgkeras.savedmodel.convert import Format, convert
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import read_metadata
 
@@ -69,12 +70,24 @@ def test_the_metadata_come_along(classifier: Classifier, converted: Path) -> Non
     assert json.loads((converted / "mmgkeras.json").read_text())["patch_px"] == 32
 
 
+def test_onnx_gives_the_models_probabilities(classifier: Classifier, tmp_path: Path) -> None:
+    assert convert(classifier, tmp_path / "out", to="onnx") <= 1e-4
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classify_patches.onnx", "mmgkeras.json"]
+    patches = np.random.default_rng(3).integers(0, 65536, (7, 32, 32, 1), dtype=np.uint16)
+    session = onnxruntime.InferenceSession(
+        tmp_path / "out" / "classify_patches.onnx", providers=["CPUExecutionProvider"]
+    )
+    (received,) = session.run(["probability"], {"patches": patches})
+    np.testing.assert_allclose(received, classifier.classify(patches), atol=1e-4)
+
+
+@pytest.mark.parametrize(("to", "name"), [("openvino", "OpenVINO"), ("onnx", "ONNX Runtime")])
 def test_a_model_that_would_say_something_else_is_not_written(
-    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: Format, name: str
 ) -> None:
     monkeypatch.setattr(classifier, "classify", lambda patches: np.full(len(patches), 2.0, np.float32))
-    with pytest.raises(InputError, match=r"OpenVINO's probabilities differ by .*, at most 0.0001 allowed; nothing"):
-        convert(classifier, tmp_path / "out")
+    with pytest.raises(InputError, match=rf"{name}'s probabilities differ by .*, at most 0.0001 allowed; nothing"):
+        convert(classifier, tmp_path / "out", to=to)
     assert list(tmp_path.iterdir()) == []
 
 
