@@ -74,7 +74,7 @@ def test_commands_and_options_that_a_page_names_exist(page: Path) -> None:
         unknown += (
             [name] * (name != "threshold")
             if command is None
-            else sorted(set(re.findall(r"(?<!\S)--[a-z-]+", options)) - known)
+            else sorted(set(re.findall(r"(?<!\S)--[a-z0-9-]+", options)) - known)
         )
     assert unknown == []
 
