@@ -17,17 +17,10 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.patches.subset_counts import summary_lines
 from mmgkeras.schema import Grid, Region
 from mmgkeras.tables import write_labels
+from tests.patches.small import point, ramp
 
 MakeData = Callable[..., Path]
 CONFIG = PatchesConfig(patch_px=8)
-
-
-def ramp(height: int = 12, width: int = 10, *, start: int = 1) -> np.ndarray:
-    return (np.arange(start, start + height * width) % 251).astype(np.uint8).reshape(height, width)
-
-
-def point(image_id: str, row: float, col: float) -> Region:
-    return Region(image_id, "1", "calcification", "point", ((row, col),))
 
 
 class TestSpacing:

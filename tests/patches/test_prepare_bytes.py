@@ -16,18 +16,11 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.processes import Processes
 from mmgkeras.ray_actors import RayActors
 from mmgkeras.schema import ImageRecord, Mammogram, Region
+from tests.patches.small import point, ramp
 from tests.processes import KilledActor
 
 MakeData = Callable[..., Path]
 CONFIG = PatchesConfig(patch_px=8)
-
-
-def ramp(height: int = 12, width: int = 10, *, start: int = 1) -> np.ndarray:
-    return (np.arange(start, start + height * width) % 251).astype(np.uint8).reshape(height, width)
-
-
-def point(image_id: str, row: float, col: float) -> Region:
-    return Region(image_id, "1", "calcification", "point", ((row, col),))
 
 
 @pytest.mark.parametrize(
