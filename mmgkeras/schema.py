@@ -184,9 +184,15 @@ class Grid:
     def cut(self, pixels: NDArray[_T]) -> NDArray[_T]:
         """(rows, cols, patch_px, patch_px) the patches of pixels (height, width), of the same type."""
         self._check_shape(pixels, expected=(self.height, self.width))
-        padded = np.pad(pixels, ((self.pad_top, 0), (self.pad_left, self.pad_right)))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (self.patch_px, self.patch_px))
-        return np.ascontiguousarray(windows[:: self.stride_px, :: self.stride_px])
+        # Row by row of patches, whose pixels stay in the processor's cache.
+        strip = np.zeros((self.patch_px, self.pad_left + self.width + self.pad_right), dtype=pixels.dtype)
+        windows = np.lib.stride_tricks.sliding_window_view(strip, (self.patch_px, self.patch_px))[0, :: self.stride_px]
+        patches = np.empty((self.rows, *windows.shape), dtype=pixels.dtype)
+        for row, top in enumerate(self.boxes()[:, 0, 0].tolist()):
+            first = max(top, 0)
+            strip[first - top :, self.pad_left : self.pad_left + self.width] = pixels[first : top + self.patch_px]
+            patches[row] = windows
+        return patches
 
     def cut_chosen(self, pixels: NDArray[_T], chosen: NDArray[np.bool_]) -> NDArray[_T]:
         """(N, patch_px, patch_px) those patches of pixels (height, width) that are chosen (rows, cols)."""
@@ -198,13 +204,6 @@ class Grid:
             row, col = max(-top, 0), max(-left, 0)
             patch[row : row + part.shape[0], col : col + part.shape[1]] = part
         return patches
-
-    def holds(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(rows, cols) which patches hold a pixel of a mask (height, width)."""
-        self._check_shape(mask, expected=(self.height, self.width))
-        boxes = self.boxes().clip(0)
-        across = [mask[top:bottom].any(axis=0) for top, bottom in boxes[:, 0, [0, 2]]]
-        return np.stack([np.any(np.array(across)[:, left:right], axis=1) for left, right in boxes[0, :, [1, 3]].T], 1)
 
     def join(self, patches: NDArray[_T]) -> NDArray[_T]:
         """(height, width) the image whose `cut` gives these patches (rows, cols, patch_px, patch_px)."""

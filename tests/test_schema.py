@@ -137,11 +137,6 @@ class TestInverses:
         assert received.dtype == pixels.dtype
         np.testing.assert_array_equal(received, grid.cut(pixels)[chosen])
 
-    @given(grid=grids(), seed=st.integers(0, 99))
-    def test_patches_that_hold_a_pixel_of_a_mask(self, grid: Grid, seed: int) -> None:
-        mask = np.random.default_rng(seed).random((grid.height, grid.width)) < 0.1
-        np.testing.assert_array_equal(grid.holds(mask), grid.cut(mask).any(axis=(2, 3)))
-
     @given(grid=grids(), part_px=st.integers(1, 9))
     def test_a_run_lies_in_the_same_parts_of_the_same_patches(self, grid: Grid, part_px: int) -> None:
         """What each row of pixels lies in: pairs of a patch and a part of it."""
@@ -190,8 +185,6 @@ class TestRefused:
             grid.join(np.zeros((3, 2, 2, 2), dtype=np.uint8))
         with pytest.raises(ValueError, match=r"shape \(2, 3\). Received"):
             grid.stitch(np.zeros((3, 2)))
-        with pytest.raises(ValueError, match=r"shape \(3, 5\). Received"):
-            grid.holds(np.zeros((5, 3), dtype=np.bool_))
         with pytest.raises(ValueError, match=r"shape \(3, 5\). Received"):
             grid.cut_chosen(np.zeros((5, 3), dtype=np.uint8), np.ones((2, 3), dtype=np.bool_))
 

@@ -98,7 +98,8 @@ def _inflate(compressed: bytes, expected: int) -> bytes | bytearray:
 
 def _chunks(data: bytes) -> Iterator[memoryview]:
     """Each chunk up to IEND, IHDR being the first; what follows IEND is no part of the image."""
-    view, position, kind = memoryview(data), len(_SIGNATURE), b""
+    view: Any = memoryview(data)  # imagecodecs' types do not know that it takes them
+    position, kind = len(_SIGNATURE), b""
     if not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR":
         raise damaged("it does not begin as a PNG must")
     while kind != b"IEND":
@@ -107,7 +108,7 @@ def _chunks(data: bytes) -> Iterator[memoryview]:
         if end + 4 > len(data):
             raise damaged(f"it ends inside the chunk at byte {position:,}")
         kind = data[position + 4 : position + 8]
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+        if imagecodecs.deflate_crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise damaged(f"the checksum of chunk {kind!r} at byte {position:,} is wrong")
         yield view[position : end + 4]
         position = end + 4
@@ -117,11 +118,11 @@ def _stored(header: memoryview, pixels: bytes | bytearray) -> Any:
     """A PNG of a header and of pixels that are not compressed; in one piece, for copies would take a third longer."""
     first = len(_SIGNATURE) + len(header) + 8  # of the stream in IDAT
     most = len(pixels) + 5 * (len(pixels) // 65535 + 1) + 6
-    png: Any = memoryview(bytearray(first + most + 4 + len(_END)))  # imagecodecs' types do not know that it takes them
+    png: Any = memoryview(bytearray(first + most + 4 + len(_END)))
     end = first + len(imagecodecs.deflate_encode(pixels, level=0, raw=False, out=png[first : first + most]))
     png[: first - 8] = _SIGNATURE + header
     png[first - 8 : first] = (end - first).to_bytes(4, "big") + b"IDAT"
-    png[end : end + 4] = zlib.crc32(png[first - 4 : end]).to_bytes(4, "big")
+    png[end : end + 4] = imagecodecs.deflate_crc32(png[first - 4 : end]).to_bytes(4, "big")
     png[end + 4 : end + 4 + len(_END)] = _END
     return png[: end + 4 + len(_END)]
 

@@ -137,7 +137,7 @@ def _read_bytes(path: Path, *, most: int = _MAX_BYTES) -> bytes:
         if status.st_size > _MAX_BYTES:
             raise InputError(f"must hold at most {_MAX_BYTES:,} bytes. Received: {status.st_size:,}")
         with path.open("rb") as file:
-            return file.read(most)
+            return file.read(min(most, status.st_size + 1))  # Python would make room for as many as it is asked for
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read: {shown(getattr(error, 'strerror', None) or error)}") from error
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom_header import Header
 from mmgkeras.images.reader import read_with_header
@@ -62,7 +59,7 @@ def read_single(
     told = header.laterality if header else None
     named, named_view = side_and_view(path.stem)
     breast = find_breast(pixels)
-    wall, notes = find_chest_wall(breast.mask, header)
+    wall, notes = find_chest_wall(breast, header)
     side_from: SideFrom = (
         "the option" if laterality else "the header" if told else "the name" if named else "the pixels"
     )
@@ -87,9 +84,9 @@ def read_single(
     return Single(Mammogram(pixels, record), side_from, hangs_mirrored, notes, breast)
 
 
-def find_chest_wall(tissue: NDArray[np.bool_], header: Header | None) -> tuple[Side | None, tuple[str, ...]]:
-    """Where the chest wall lies by the `tissue_mask`, else by Patient Orientation; a note where the two disagree."""
-    seen = estimate_chest_wall(tissue)
+def find_chest_wall(breast: Breast, header: Header | None) -> tuple[Side | None, tuple[str, ...]]:
+    """Where the chest wall lies by the breast, else by Patient Orientation; a note where the two disagree."""
+    seen = estimate_chest_wall(breast)
     told = header.chest_wall if header else None
     if told == "top" or told == "bottom":  # noqa: PLR1714 - narrows the type
         return seen, (f"lies on its side: by Patient Orientation the chest wall is at the {told} edge",)

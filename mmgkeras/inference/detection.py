@@ -161,7 +161,7 @@ def prepare(
     return Prepared(
         mammogram=Mammogram(breast_alone(seen.pixels, breast), mammogram.record),
         breast=breast.mask,
-        holds_breast=grid.holds(breast.mask),
+        holds_breast=breast.num_px(grid) > 0,
         stride_px=stride_px,
         resampled_to_mm=None if seen is mammogram else seen.record.spacing_mm,
     )
@@ -193,10 +193,10 @@ def _mean_activation(maps: Sequence[ActivationMap | None]) -> ActivationMap | No
     return ActivationMap(values, first.centres_px)
 
 
-def on_breast(score_map: ScoreMap, breast: NDArray[np.bool_]) -> ScoreMap:
-    """The same scores with marks on the breast (height, width) alone, and 0 for patches that hold none of it."""
-    probabilities = np.where(score_map.grid.holds(breast), score_map.probabilities, np.float32(0))
-    return replace(score_map, probabilities=probabilities, breast=breast)
+def on_breast(score_map: ScoreMap, breast: Breast) -> ScoreMap:
+    """The same scores with marks on the breast alone, and 0 for patches that hold none of it."""
+    probabilities = np.where(breast.num_px(score_map.grid) > 0, score_map.probabilities, np.float32(0))
+    return replace(score_map, probabilities=probabilities, breast=breast.mask)
 
 
 def find_marks(detection: Detection, *, threshold: float, shape: tuple[int, int]) -> list[Mark]:

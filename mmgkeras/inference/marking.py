@@ -118,7 +118,7 @@ def mark_folder(
                     score_map, activation = classifier.localise_mammogram(seen, stride_px=stride_px)
                 else:
                     score_map, activation = classifier.score(seen, stride_px=stride_px), None
-                score_map = on_breast(score_map, images.tissue_mask(seen.pixels))
+                score_map = on_breast(score_map, images.find_breast(seen.pixels))
                 options = DrawOptions(
                     threshold=marked.threshold,
                     truth=None if annotations is None else _truth(annotations, mammogram, score_map),

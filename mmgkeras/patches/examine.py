@@ -93,7 +93,7 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
     unplaced, made = [], None
     if faults and image.shape == image.mammogram.pixels.shape:
         regions = annotations.regions.get(record.image_id, ())
-        places = check_region_places(regions, pixels=image.mammogram.pixels, tissue=image.breast.mask)
+        places = check_region_places(regions, pixels=image.mammogram.pixels, breast=image.breast)
         findings += [place for place in places if place.kind == SWAPPED]
     elif not faults:
         remarks = annotations.remarks(record.image_id, shape=image.shape)
@@ -131,7 +131,7 @@ def _divided(native: Mammogram, *, config: PatchesConfig) -> ReadImage:
         native_mm=record.spacing_mm,
         grid=Grid(height, width, config.patch_px, config.stride_px or config.patch_px, record.chest_wall_side),
         breast=breast,
-        chest_wall=images.estimate_chest_wall(breast.mask),
+        chest_wall=images.estimate_chest_wall(breast),
         pixel_sha256=pixel_sha256(native.pixels),
     )
 
@@ -170,7 +170,7 @@ def file_stem(record: ImageRecord) -> str:
 def _of_annotations(record: ImageRecord, annotations: Annotations, image: ReadImage) -> Iterator[Finding]:
     """What is odd of the annotations of one image that all fit into it."""
     regions = annotations.regions_on(record.image_id, image.grid, shape=image.shape)
-    yield from check_region_places(regions, pixels=image.mammogram.pixels, tissue=image.breast.mask)
+    yield from check_region_places(regions, pixels=image.mammogram.pixels, breast=image.breast)
     listed = annotations.patch_labels.get(record.image_id)
     num_marks = sum(region.kind != "other" for region in regions)
     num_marks += 0 if listed is None else int((listed["label"] == CALCIFICATION).sum())

@@ -67,7 +67,7 @@ class Finding:
 
 
 def check_pixels(pixels: Pixels, *, record: ImageRecord, breast: Breast, chest_wall: Side | None) -> Iterator[Finding]:
-    """What is odd of pixels (H, W), their breast (H, W) and its chest wall beside what images.csv says."""
+    """What is odd of pixels (H, W), their breast and its chest wall beside what images.csv says."""
 
     def warning(kind: str, what: str) -> Finding:
         return Finding("warning", kind, f"image {record.image_id}: {what}", image_id=record.image_id)
@@ -78,8 +78,6 @@ def check_pixels(pixels: Pixels, *, record: ImageRecord, breast: Breast, chest_w
         return
     if high <= _NARROW * full:
         yield warning("narrow range", f"uses a sixteenth of its range or less, its largest value is {high} of {full}")
-    step = max(1, max(pixels.shape) // _SAMPLES)
-    sampled, tissue = pixels[::step, ::step].copy(), breast.mask[::step, ::step].copy()
     if breast.looks_inverted:
         yield warning("inverted image", "looks inverted: most of it is nearly white; bright must be dense")
     elif _has_bright_border(pixels):
@@ -92,18 +90,30 @@ def check_pixels(pixels: Pixels, *, record: ImageRecord, breast: Breast, chest_w
             source = "chest_wall" if record.chest_wall else f"standard hanging of laterality {record.laterality}"
             told = f"by the pixels the chest wall is {chest_wall}, by {source} {record.chest_wall_side}"
             yield warning("side", told)
-        num_px, num_saturated = np.count_nonzero(tissue), np.count_nonzero(tissue & (sampled == high))
-        if num_px and (part := num_saturated / num_px) > _SATURATED:
+        if not breast.blocks.any():
+            return
+        inside, num_px = _inside(pixels, breast)
+        if (part := np.count_nonzero(inside == high) / num_px) > _SATURATED:
             yield warning("saturated image", f"is saturated, {part:.0%} of the breast have its largest value, {high}")
-        if chest_wall and (seen := _view_against(record, sampled, tissue=tissue, chest_wall=chest_wall)):
+        if chest_wall and (seen := _view_against(record, inside, chest_wall=chest_wall)):
             yield warning("view", seen)
 
 
-def check_region_places(regions: Sequence[Region], *, pixels: Pixels, tissue: NDArray[np.bool_]) -> Iterator[Finding]:
-    """Each region that lies off the breast of pixels (H, W): it meets none of it, or is as dark as background."""
-    if not regions or not tissue.any():
-        return
+def _inside(pixels: Pixels, breast: Breast) -> tuple[Pixels, int]:
+    """(h, w) samples of pixels (H, W) in the box around their breast, 0 beside it, and how many are on the breast."""
     step = max(1, max(pixels.shape) // _SAMPLES)
+    tissue = breast.spread(breast.blocks, every=step)
+    rows, cols = (np.flatnonzero(tissue.any(axis=axis)) for axis in (1, 0))
+    box = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    inside: Pixels = pixels[::step, ::step][box] * tissue[box]
+    return inside, int(tissue.sum())
+
+
+def check_region_places(regions: Sequence[Region], *, pixels: Pixels, breast: Breast) -> Iterator[Finding]:
+    """Each region that lies off the breast of pixels (H, W): it meets none of it, or is as dark as background."""
+    if not regions or not breast.blocks.any():
+        return
+    step, tissue = max(1, max(pixels.shape) // _SAMPLES), breast.mask
     darkest = _DARKEST * float(np.median(pixels[::step, ::step][tissue[::step, ::step]]))
     for region in regions:
         if _is_on(region, pixels, tissue=tissue, darkest=darkest):
@@ -131,20 +141,23 @@ def _swapped(region: Region) -> Region:
 def _has_bright_border(pixels: Pixels) -> bool:
     """Whether two opposite edges are bright over half of their length and more."""
     strip = max(1, round(_BORDER * min(pixels.shape)))
+
+    def reach(least: float) -> bool:
+        edges = (pixels[:strip], pixels[-strip:], pixels[:, :strip], pixels[:, -strip:])
+        top, bottom, left, right = (np.count_nonzero(edge >= least) > edge.size / 2 for edge in edges)
+        return bool((top and bottom) or (left and right))
+
+    if not reach(1):  # as of all images with black beside the breast
+        return False
     bright = _BRIGHT * float(np.percentile(pixels[:: max(1, strip // 2)], 99))
-    edges = (pixels[:strip], pixels[-strip:], pixels[:, :strip], pixels[:, -strip:])
-    top, bottom, left, right = (float(np.mean(edge >= bright)) > 0.5 for edge in edges)
-    return bool(bright) and ((top and bottom) or (left and right))
+    return bool(bright) and reach(bright)
 
 
-def _view_against(record: ImageRecord, pixels: Pixels, *, tissue: NDArray[np.bool_], chest_wall: Side) -> str | None:
+def _view_against(record: ImageRecord, inside: Pixels, *, chest_wall: Side) -> str | None:
     """What speaks against a view of CC or MLO: a muscle in the upper corner at the chest wall, or surely none."""
     if record.view not in ("CC", "MLO"):
         return None
-    rows, cols = np.flatnonzero(tissue.any(axis=1)), np.flatnonzero(tissue.any(axis=0))
-    box = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    breast = np.where(tissue[box], pixels[box], 0)
-    breast = breast if chest_wall == "left" else breast[:, ::-1]
+    breast = inside if chest_wall == "left" else inside[:, ::-1]
     tall, wide = (max(1, int(part * edge)) for part, edge in zip(_CORNER, breast.shape, strict=True))
     mean = int(breast.sum()) / np.count_nonzero(breast)
     upper, lower = float(breast[:tall, :wide].mean()) / mean, float(breast[-tall:, :wide].mean()) / mean

@@ -36,7 +36,6 @@ from mmgkeras.patches.store_tables import (
 )
 from mmgkeras.processes import HERE, Workers, file_state
 from mmgkeras.progress import Track, untracked
-from mmgkeras.schema import Grid
 from mmgkeras.tables import image_fields
 from mmgkeras.tables.cells import to_cells
 
@@ -124,23 +123,11 @@ def _cut(image: ReadImage, labels: NDArray[np.int8], *, work: Path) -> dict[str,
         "pixel_type": str(pixels.dtype),
         "shape": labels.shape,
         "labels": labels.ravel().tolist(),
-        "tissue": _tissue_share(grid, image.breast.mask).ravel().tolist(),
+        "tissue": (image.breast.num_px(grid) / grid.patch_px**2).astype(np.float32).ravel().tolist(),
         "size": (grid.height, grid.width),
         "spacing_mm": record.spacing_mm,
         "native": (*image.shape, image.native_mm),
     }
-
-
-def _tissue_share(grid: Grid, tissue: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(rows, cols) the part of each patch, padding included, that is breast (height, width)."""
-    top, left, bottom, right = np.moveaxis(grid.boxes().clip(0), -1, 0)
-    in_columns = [
-        tissue[first:end].sum(axis=0, dtype=np.uint32) for first, end in zip(top[:, 0], bottom[:, 0], strict=True)
-    ]
-    before = np.pad(np.cumsum(in_columns, axis=1), ((0, 0), (1, 0)))
-    ends = np.minimum((left[0], right[0]), grid.width)
-    num_px = before[:, ends[1]] - before[:, ends[0]]
-    return np.asarray(num_px / grid.patch_px**2, dtype=np.float32)
 
 
 class _Contents:

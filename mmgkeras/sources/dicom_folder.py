@@ -26,7 +26,7 @@ from PIL import Image
 from mmgkeras import __version__
 from mmgkeras.errors import InputError, errors_of_writing
 from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs, give, write_whole
-from mmgkeras.images import find_chest_wall, read_with_header, tissue_mask
+from mmgkeras.images import find_breast, find_chest_wall, read_with_header
 from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
 from mmgkeras.images.dicom_header import Header, Kind
 from mmgkeras.locks import output_lock, resumable_work, work_digest
@@ -214,7 +214,7 @@ def _read(path: Path, *, file: str, secret: bytes, voi: int, take: Collection[Ki
         spacing_mm=header.spacing_mm,
         vendor=header.vendor,
     )
-    wall, notes = find_chest_wall(tissue_mask(pixels), header)
+    wall, notes = find_chest_wall(find_breast(pixels), header)
     if wall not in (None, record.chest_wall_side):
         notes = (*notes, f"the chest wall lies at the {wall} edge: it hangs mirrored, or the side is wrong")
         record = replace(record, chest_wall=wall)

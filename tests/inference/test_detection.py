@@ -170,7 +170,7 @@ def test_only_patches_with_breast_reach_the_model(classifier: Classifier, monkey
 
 def test_a_breast_that_was_found_is_not_sought_again_unless_the_image_is_resampled(classifier: Classifier) -> None:
     pixels = breast_with_letters()
-    found = Breast(np.zeros(pixels.shape, np.bool_), 0.0, looks_inverted=False)
+    found = Breast(np.zeros(pixels.shape, np.bool_), 1, pixels.shape, 0.0, looks_inverted=False)
     prepared = prepare(mammogram(pixels), classifier.metadata, breast=found)
     assert not prepared.mammogram.pixels.any()
     assert not prepared.holds_breast.any()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mmgkeras.errors import InputError
-from mmgkeras.images import estimate_chest_wall, read_pixels, tissue_mask
+from mmgkeras.images import estimate_chest_wall, find_breast, read_pixels
 from mmgkeras.schema import Region
 from mmgkeras.sources.data_set import ImportReport, import_data_set
 from mmgkeras.sources.mini_mias import read_mini_mias
@@ -222,4 +222,4 @@ class TestRealFilms:
     @pytest.mark.parametrize("number", LOCATED)
     def test_pixels_put_the_chest_wall_where_the_importer_does(self, real_films: Path, number: int) -> None:
         pixels = read_pixels(real_films / "pgm" / f"mdb{number:03d}.pgm")
-        assert estimate_chest_wall(tissue_mask(pixels)) == ("right" if number % 2 else "left")
+        assert estimate_chest_wall(find_breast(pixels)) == ("right" if number % 2 else "left")
