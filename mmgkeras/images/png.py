@@ -118,7 +118,7 @@ def _stored(header: memoryview, pixels: bytes | bytearray) -> Any:
     """A PNG of a header and of pixels that are not compressed; in one piece, for copies would take a third longer."""
     first = len(_SIGNATURE) + len(header) + 8  # of the stream in IDAT
     most = len(pixels) + 5 * (len(pixels) // 65535 + 1) + 6
-    png: Any = memoryview(bytearray(first + most + 4 + len(_END)))
+    png: Any = np.empty(first + most + 4 + len(_END), np.uint8).data
     end = first + len(imagecodecs.deflate_encode(pixels, level=0, raw=False, out=png[first : first + most]))
     png[: first - 8] = _SIGNATURE + header
     png[first - 8 : first] = (end - first).to_bytes(4, "big") + b"IDAT"

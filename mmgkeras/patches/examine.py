@@ -145,12 +145,14 @@ def examine_kept(task: Task, *, data: Path, config: PatchesConfig, use: Use | No
         return examine(task, data=data, config=config, use=use)
     record = task[0]
     place = keep / f"{file_stem(record)}.json"
-    value = kept(
-        place,
-        data / record.path,
-        lambda: asdict(examine(task, data=data, config=config, use=use)),
-        is_synced=False,
-    )
+
+    def make() -> dict[str, Any]:
+        told = examine(task, data=data, config=config, use=use)
+        # asdict would copy thousands of numbers one by one.
+        value = {name: getattr(told, name) for name in Examined.__slots__ if name != "record"}
+        return {**value, "findings": [asdict(finding) for finding in told.findings]}
+
+    value = kept(place, data / record.path, make, is_synced=False)
     return Examined(
         **{
             **value,

@@ -138,7 +138,7 @@ class _Contents:
         self.config = config
         self.images: list[tuple[object, ...]] = []
         self.own: list[dict[str, str]] = []
-        self.patches: list[pd.DataFrame] = []
+        self.patches: list[tuple[NDArray[Any], ...]] = []
         self.turned: list[str] = []
         self.of_unknown_size: list[str] = []
         self.num_normal = 0
@@ -154,14 +154,13 @@ class _Contents:
         record, made = one.record, one.made
         rows, cols = np.indices(made["shape"])
         self.num_normal += record.is_called_normal
-        labels, tissue = np.array(made["labels"], np.int8), np.array(made["tissue"], np.float32)
+        labels = np.array(made["labels"], np.int8)
         part = self._work / f"{file_stem(record)}.raw"
         if not self.writer.pass_by(labels.size, pixel_type=made["pixel_type"]):
             edge = self.config.patch_px
             self.writer.append(np.memmap(part, made["pixel_type"], mode="r").reshape(-1, edge, edge))
         part.unlink(missing_ok=True)
-        values = (record.image_id, record.patient_id, rows.ravel(), cols.ravel(), labels, tissue)
-        self.patches.append(pd.DataFrame(dict(zip(PATCH_COLUMNS, values, strict=True))))
+        self.patches.append((rows.ravel(), cols.ravel(), labels, np.array(made["tissue"], np.float32)))
         stride_px = self.config.stride_px or self.config.patch_px
         grid = (*made["size"], record.chest_wall_side, stride_px, one.pixel_sha256, labels.size)
         fields = image_fields(replace(record, spacing_mm=made["spacing_mm"]))
@@ -175,9 +174,11 @@ class _Contents:
 
 def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport) -> None:
     """Writes the tables and, last, the manifest; paths in it are relative, to the data folder or to the store."""
-    patches = pd.concat(contents.patches, ignore_index=True)
     columns = [*STORE_IMAGE_COLUMNS, *(NATIVE_COLUMNS if contents.resamples else ())]
     frame = pd.DataFrame(contents.images, columns=columns).join(pd.DataFrame(contents.own, dtype="str"))
+    whose = (np.repeat(frame[name].to_numpy(), frame["num_patches"]) for name in PATCH_COLUMNS[:2])
+    own = map(np.concatenate, zip(*contents.patches, strict=True))
+    patches = pd.DataFrame(dict(zip(PATCH_COLUMNS, (*whose, *own), strict=True)))
     to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
     to_cells(frame).to_csv(folder / IMAGES, index=False, lineterminator="\n")
     written = sorted(folder.iterdir())
