@@ -6,10 +6,11 @@ Each runs in a process of its own with all cores; the processes are alive togeth
 after the other, so that a change of the machine's load meets all. An image is 2355 x 1315, noise on its left half and
 black on its right, and has 66 patches of 224 px. "all" scores every one, "breast" leaves out those that are black
 throughout. Ours is what `mmgkeras predict --bfloat16 --no-pictures` does from file to marks, by TensorFlow or with
-`--engine openvino`: it verifies the file, seeks the breast and joins the marks, and reads the next image while one is
-scored. The others decode with Pillow and divide with numpy, also the next image while one is scored, and score;
-they look neither for the breast nor for connected marks. "openvino" runs all patches of an image at once, by
-OpenVINO's default hint; "openvino-streams" shares them out among the cores as we do.
+`--engine openvino`, which scores two images at once, each core taking the next patches of either: it verifies the
+file, seeks the breast and joins the marks, and reads the next image while one is scored. The others decode with Pillow
+and divide with numpy, also the next image while one is scored, and score; they look neither for the breast nor for
+connected marks. "openvino" runs all patches of an image at once, by OpenVINO's default hint; "openvino-streams" shares
+those of one image out among the cores.
 
 Prints as Markdown, for each image, medians of the seconds and of the processor's seconds, how many times ours these
 are, and the largest difference of OpenVINO's probabilities, which has our weights. On a machine that others use,
@@ -71,6 +72,7 @@ def ours(model: Path, network: str, *, engine: str = "tensorflow") -> Score:  # 
     """What `predict` does; "all" is not told apart, for ours never scores black patches."""
     from mmgkeras.images import read_single
     from mmgkeras.inference.detection import find_marks, prepare, score
+    from mmgkeras.inference.marker import AT_ONCE
     from mmgkeras.processes import Threads
     from mmgkeras.progress import untracked
     from mmgkeras.savedmodel.classifier import compute_in_bfloat16, load
@@ -82,7 +84,8 @@ def ours(model: Path, network: str, *, engine: str = "tensorflow") -> Score:  # 
 
         classifier = with_openvino(classifier, in_bfloat16=True)
 
-    scoring = threading.Lock()
+    at_once = AT_ONCE if engine == "openvino" else 1
+    scoring = threading.Semaphore(at_once)
 
     def mark(path: Path) -> NDArray[np.float32]:
         single = read_single(path)
@@ -93,7 +96,7 @@ def ours(model: Path, network: str, *, engine: str = "tensorflow") -> Score:  # 
         return detection.score_map.probabilities.ravel()
 
     def stream(paths: Sequence[Path], way: str) -> Iterator[NDArray[np.float32]]:  # noqa: ARG001
-        return Threads(3).map(mark, paths, label="mark", track=untracked)
+        return Threads(2 + at_once).map(mark, paths, label="mark", track=untracked)
 
     return stream
 

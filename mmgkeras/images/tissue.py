@@ -6,7 +6,7 @@ separates breast (pectoral muscle included) from background, not glandular from 
 
 import math
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +104,8 @@ def breast_alone(pixels: Pixels, breast: Breast) -> Pixels:
     """
     largest = np.iinfo(pixels.dtype).max
     limits = np.where(breast.blocks, largest, max(int(breast.background), 0)).astype(pixels.dtype)
-    dimmed: Pixels = np.minimum(pixels, breast.spread(limits))
+    dimmed = cast(Pixels, breast.spread(limits))
+    np.minimum(pixels, dimmed, out=dimmed)
     return dimmed
 
 

@@ -26,7 +26,8 @@ from mmgkeras.savedmodel.openvino_engine import with_openvino
 from mmgkeras.schema import Laterality
 
 AT_ONCE: Final = 2
-"""Mammograms that a server is sent at once; as many it works on."""
+"""Mammograms that a server is sent at once, as many as it works on; and that OpenVINO scores at once, so that no core
+waits while another finishes the last patches of one."""
 SKIPPED: Final = "skipped"
 """The key of the reason why a mammogram has no marks."""
 Engine = Literal["tensorflow", "openvino"]
@@ -65,7 +66,8 @@ class Marker:
         self._settings, self._work = settings, work
         self._models = list(served)
         self._loading = threading.Lock()
-        self._scoring = threading.Semaphore(AT_ONCE if served else 1)
+        self.num_at_once = AT_ONCE if served or settings.engine == "openvino" else 1
+        self._scoring = threading.Semaphore(self.num_at_once)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its settings alone."""

@@ -23,7 +23,7 @@ from mmgkeras.inference.mark_files import (
     is_own_text,
     write_marks,
 )
-from mmgkeras.inference.marker import AT_ONCE, SKIPPED, Engine, Marker, MarkerSettings, kept_stem
+from mmgkeras.inference.marker import SKIPPED, Engine, Marker, MarkerSettings, kept_stem
 from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay
 from mmgkeras.inference.server_model import DEADLINE_S, ServerModel
 from mmgkeras.json_files import home_path
@@ -142,8 +142,9 @@ def predict(
         atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own) as folder,
         _dicom_folder(dicom_out, names, overwrite=overwrite) as dicom_folder,
     ):
-        workers = workers or Threads(_BESIDES + (1 if server is None else AT_ONCE))
-        found = workers.map(Marker(settings, work, served=served), inputs, label="mark mammograms", track=track)
+        marker = Marker(settings, work, served=served)
+        workers = workers or Threads(_BESIDES + marker.num_at_once)
+        found = workers.map(marker, inputs, label="mark mammograms", track=track)
         for one, told in zip(inputs, found, strict=True):
             if SKIPPED in told:
                 done.skipped[one.path] = told[SKIPPED]

@@ -71,7 +71,8 @@ def pixel_runs(score_map: ScoreMap, activation: ActivationMap | None) -> PixelRu
     if breast is None:
         return runs
     tops = np.union1d(runs.tops, 1 + np.flatnonzero((breast[1:] != breast[:-1]).any(axis=1)))
-    lefts = np.union1d(runs.lefts, 1 + np.flatnonzero((breast[:, 1:] != breast[:, :-1]).any(axis=0)))
+    shapes = breast[tops]  # all that there are
+    lefts = np.union1d(runs.lefts, 1 + np.flatnonzero((shapes[:, 1:] != shapes[:, :-1]).any(axis=0)))
     return PixelRuns(score_map.grid, tops, lefts)
 
 

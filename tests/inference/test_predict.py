@@ -228,6 +228,20 @@ def test_the_next_mammogram_is_read_while_one_is_scored(
     assert len(done.images) == 2
 
 
+def test_openvino_scores_two_mammograms_at_once(model: Path, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, score = threading.Barrier(2), marker.score
+
+    def scoring(*given: Any) -> Detection:
+        both.wait(60)
+        return score(*given)
+
+    paths = [films / "one", films / "two"]
+    expected = predict(paths, out=films / "a", models=[model], with_pictures=False)
+    monkeypatch.setattr(marker, "score", scoring)
+    received = predict(paths, out=films / "b", models=[model], engine="openvino", with_pictures=False)
+    assert [image.marks for image in received.images] == [image.marks for image in expected.images]
+
+
 def test_bfloat16_is_asked_of_models_here(model: Path, films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, bool]] = []
     monkeypatch.setattr("tensorflow.config.optimizer.set_experimental_options", asked.append)

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -23,6 +24,17 @@ def test_openvino_gives_what_tensorflow_does_for_any_number_of_patches(deep_mode
     assert faster.classify(patches[:0]).shape == (0,)
     assert (faster.path, faster.metadata) == (classifier.path, classifier.metadata)
     np.testing.assert_array_equal(faster.cell_centres_px, classifier.cell_centres_px)
+
+
+def test_several_callers_at_once_each_get_what_is_theirs(deep_model_path: Path) -> None:
+    faster = with_openvino(load(deep_model_path, is_folded=True), in_bfloat16=False)
+    generator = np.random.default_rng(0)
+    asked = [generator.integers(0, 65536, (number, 4, 4, 1), dtype=np.uint16) for number in (40, 3, 25, 17, 64, 9)]
+    expected = [faster.classify(patches) for patches in asked]
+    with ThreadPoolExecutor(len(asked)) as callers:
+        for _ in range(5):
+            for received, right in zip(callers.map(faster.classify, asked), expected, strict=True):
+                np.testing.assert_array_equal(received, right)
 
 
 def test_a_resnet_with_a_pooling_of_cells(tmp_path: Path, model_path: Path) -> None:
