@@ -3,7 +3,7 @@
 Owns what is put into the picture and the legend; `marks` owns how marks look.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,7 +87,7 @@ def draw_with_preview(mammogram: Mammogram, score_map: ScoreMap, *, options: Dra
         truth=options.truth,
         activation=options.activation,
     )
-    marked = Image.fromarray(pixels)
+    marked = Image.merge("RGB", [Image.fromarray(pixels[..., channel]) for channel in range(3)])
     return Drawing(
         native=_with_legend(marked, mammogram, score_map, options=options),
         preview=_with_legend(_smaller(marked), mammogram, score_map, options=options),
@@ -164,30 +164,38 @@ def add_legend(picture: Image.Image, *, title: str, items: Sequence[Item]) -> Im
     lines = [line for block in blocks for line in _flow(block, font=font, size_px=size_px, width_px=picture.width)]
     line_px = round(1.6 * size_px)
     strip_px = line_px * len(lines) + size_px
-    whole = Image.new("RGB", (picture.width, picture.height + strip_px), BACKGROUND)
-    whole.paste(picture, (0, 0))
+    whole = picture.crop((0, 0, picture.width, picture.height + strip_px))
+    whole.paste(BACKGROUND, (0, picture.height, *whole.size))
     pen = ImageDraw.Draw(whole)
     for index, line in enumerate(lines):
         middle = picture.height + size_px // 2 + index * line_px + line_px // 2
         left = size_px
-        for item in line:
-            if item.swatch is not None:
-                sample = item.swatch(size_px)
-                whole.paste(sample, (left, middle - sample.height // 2))
-                left += sample.width + size_px // 2
-            pen.text((left, middle), item.text, font=font, fill=TEXT, anchor="lm")
-            left += round(font.getlength(item.text)) + 2 * size_px
+        for part in line:
+            if part.sample is not None:
+                whole.paste(part.sample, (left, middle - part.sample.height // 2))
+            pen.text((left + part.sample_px, middle), part.text, font=font, fill=TEXT, anchor="lm")
+            left += part.sample_px + part.text_px + 2 * size_px
     return whole
 
 
-def _flow(items: Sequence[Item], *, font: ImageFont.FreeTypeFont, size_px: int, width_px: int) -> list[list[Item]]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What stands in one line of an item, and how wide it is."""
+
+    text: str
+    text_px: int
+    sample: Image.Image | None
+    sample_px: int
+
+
+def _flow(items: Sequence[Item], *, font: ImageFont.FreeTypeFont, size_px: int, width_px: int) -> list[list[_Part]]:
     """Items in lines that fit the width; an item too long for a line of its own is broken between words."""
     free_px = width_px - 2 * size_px
-    lines: list[list[Item]] = [[]]
+    lines: list[list[_Part]] = [[]]
     left = 0
     for item in items:
         for part in _broken(item, font=font, size_px=size_px, width_px=free_px):
-            wide = _width(part, font=font, size_px=size_px)
+            wide = part.sample_px + part.text_px
             if lines[-1] and left + wide > free_px:
                 lines.append([])
                 left = 0
@@ -196,21 +204,21 @@ def _flow(items: Sequence[Item], *, font: ImageFont.FreeTypeFont, size_px: int, 
     return lines
 
 
-def _broken(item: Item, *, font: ImageFont.FreeTypeFont, size_px: int, width_px: int) -> list[Item]:
-    parts = [Item("", item.swatch)]
-    for word in item.text.split():
-        longer = Item(f"{parts[-1].text} {word}".strip(), parts[-1].swatch)
-        if parts[-1].text and _width(longer, font=font, size_px=size_px) > width_px:
-            parts.append(Item(word))
-        else:
-            parts[-1] = longer
-    return parts
-
-
-def _width(item: Item, *, font: ImageFont.FreeTypeFont, size_px: int) -> int:
-    sample_px: int = 0 if item.swatch is None else item.swatch(size_px).width + size_px // 2
-    text_px: float = font.getlength(item.text)
-    return sample_px + round(text_px)
+def _broken(item: Item, *, font: ImageFont.FreeTypeFont, size_px: int, width_px: int) -> Iterator[_Part]:
+    """The parts of an item, as few as fit the width."""
+    words = item.text.split() or [""]
+    sample = None if item.swatch is None else item.swatch(size_px)
+    sample_px = 0 if sample is None else sample.width + size_px // 2
+    while True:
+        for count in range(len(words), 0, -1):
+            text = " ".join(words[:count])
+            text_px = round(font.getlength(text))
+            if sample_px + text_px <= width_px or count == 1:
+                break
+        yield _Part(text, text_px, sample, sample_px)
+        words, sample, sample_px = words[count:], None, 0
+        if not words:
+            return
 
 
 def _ramp_swatch(height_px: int) -> Image.Image:

@@ -35,6 +35,8 @@ CELL_OPACITY: Final = 0.24
 CELL_LINE_OPACITY: Final = 0.8
 _NUM_LEVELS: Final = 5
 """Steps of probability above the threshold that have an outline of their own where patches overlap."""
+_BAND_ROWS: Final = 32
+"""Rows of pixels that are drawn at a time: so many stay in the processor's cache."""
 _UNKNOWN_OPACITY: Final = 0.8
 _TRUTH_OPACITY: Final = 0.9
 
@@ -64,15 +66,17 @@ def mark_pixels(
         ValueError: if the activation is not that of the score map's patches.
         InputError: if a region of the truth cannot be drawn on the image.
     """
-    gray = to_eight_bits(pixels)[..., None]
+    gray = to_eight_bits(pixels)
     # Only where one mark may be drawn on another must what lies below it not be rounded.
-    canvas: NDArray[Any] = np.repeat(gray if truth is None else gray.astype(np.float32), 3, axis=2)
+    canvas: NDArray[Any] = np.empty((3, *gray.shape), np.uint8 if truth is None else np.float32)
+    canvas[:] = gray
     width_px = line_width(pixels.shape)
     _draw_scores(canvas, score_map, threshold=threshold, activation=activation, width_px=width_px)
     if truth is not None:
         _draw_unknown(canvas, score_map.grid, truth.labels, width_px=width_px)
         _draw_truth(canvas, score_map.grid, truth, width_px=width_px)
-    return canvas if truth is None else np.rint(canvas).astype(np.uint8)
+    drawn: NDArray[np.uint8] = canvas if truth is None else np.rint(canvas).astype(np.uint8)
+    return drawn.transpose(1, 2, 0)
 
 
 def to_eight_bits(pixels: Pixels) -> NDArray[np.uint8]:
@@ -135,20 +139,21 @@ def _draw_scores(
     # Mark by mark: the lines of one end where it ends, and most of a mammogram is not marked.
     row_of, col_of = (
         np.arange(len(lengths)).repeat(lengths)[np.arange(length) * lengths.sum() // length]
-        for lengths, length in zip((runs.heights, runs.widths), canvas.shape, strict=False)
+        for lengths, length in zip((runs.heights, runs.widths), canvas.shape[1:], strict=True)
     )
     for number, window in enumerate(ndimage.find_objects(components), start=1):
         rows, cols = (
             slice(*np.searchsorted(run_of, (part.start, part.stop)))
             for run_of, part in zip((row_of, col_of), window, strict=True)
         )
-        inside = np.ix_(row_of[rows], col_of[cols])
         _draw_mark(
-            canvas[rows, cols],
-            components[inside] == number,
-            strengths=strengths[inside],
-            parts=parts[inside],
-            cells=None if cells is None else cells[inside],
+            canvas[:, rows, cols],
+            components[window] == number,
+            row_of=row_of[rows] - window[0].start,
+            col_of=col_of[cols] - window[1].start,
+            strengths=strengths[window],
+            parts=parts[window],
+            cells=None if cells is None else cells[window],
             width_px=width_px,
         )
 
@@ -157,32 +162,54 @@ def _draw_mark(
     canvas: NDArray[Any],
     is_marked: NDArray[np.bool_],
     *,
+    row_of: NDArray[np.int64],
+    col_of: NDArray[np.int64],
     strengths: NDArray[np.float32],
     parts: NDArray[np.number],
     cells: NDArray[np.float32] | None,
     width_px: int,
 ) -> None:
-    """Tints and outlines one connected mark in the window around it."""
-    is_line = _edges(np.where(is_marked, parts, 0), width_px=width_px) & is_marked
+    """Tints and outlines one connected mark, told for runs (n, m), in the window (3, H, W) around it.
+
+    `row_of` (H,) and `col_of` (W,) are the runs that its pixels belong to.
+    """
+
+    def spread(values: NDArray[_T]) -> NDArray[_T]:
+        return values.take(col_of, axis=1).take(row_of, axis=0)
+
     low, high = np.array([TINT_OPACITY, LINE_OPACITY]).T
-    opacity = low[0] + strengths * (high[0] - low[0])
+    is_line = _edges(spread(_small(np.where(is_marked, parts, 0))), width_px=width_px)
+    line = (low[1] + strengths * (high[1] - low[1])).astype(np.float32)
+    inside = (low[0] + strengths * (high[0] - low[0])).astype(np.float32)
+    is_cell_line = None
     if cells is not None:
         is_peak = is_marked & (cells > 0.5)
-        is_cell_line = _edges(is_peak, width_px=max(1, width_px // 2)) & is_peak
-        opacity = np.where(is_cell_line, CELL_LINE_OPACITY, CELL_OPACITY * cells)
-    opacity = np.where(is_line, low[1] + strengths * (high[1] - low[1]), opacity)
-    weight = np.where(is_marked, opacity, 0).astype(np.float32)
-    for channel, (weak, strong) in enumerate(zip(WEAK, STRONG, strict=True)):
-        below = canvas[..., channel].astype(np.float32)
-        blended = below + (weak + strengths * np.float32(strong - weak) - below) * weight
-        canvas[..., channel] = np.rint(blended) if canvas.dtype == np.uint8 else blended
+        peak = spread(is_peak)
+        is_cell_line = _edges(peak, width_px=max(1, width_px // 2)) & peak
+        inside = CELL_OPACITY * cells
+    line, inside = (np.where(is_marked, opacity, np.float32(0)).take(col_of, axis=1) for opacity in (line, inside))
+    colours = [
+        (weak + strengths * np.float32(strong - weak)).take(col_of, axis=1)
+        for weak, strong in zip(WEAK, STRONG, strict=True)
+    ]
+    for first in range(0, canvas.shape[1], _BAND_ROWS):
+        band = np.s_[first : first + _BAND_ROWS]
+        of_band = row_of[band]
+        weight = inside.take(of_band, axis=0)
+        if is_cell_line is not None:
+            weight[is_cell_line[band]] = CELL_LINE_OPACITY
+        np.copyto(weight, line.take(of_band, axis=0), where=is_line[band])
+        for plane, colour in zip(canvas, colours, strict=True):
+            below = plane[band].astype(np.float32)
+            blended = below + (colour.take(of_band, axis=0) - below) * weight
+            plane[band] = np.rint(blended) if canvas.dtype == np.uint8 else blended
 
 
 def _draw_unknown(canvas: NDArray[np.float32], grid: Grid, labels: NDArray[np.int8], *, width_px: int) -> None:
     """Angles in the corners of patches where no patch of known label lies; there may be many, so no more than that."""
     is_unknown = grid.stitch((labels == UNKNOWN).astype(np.float32)) == 1
     is_line = is_unknown & _corners(grid, gap_px=width_px + 1, line_px=max(1, width_px // 2))
-    is_line = enlarge(is_line, (canvas.shape[0], canvas.shape[1]))
+    is_line = enlarge(is_line, (canvas.shape[1], canvas.shape[2]))
     _blend(canvas, is_line, colour=np.array(UNKNOWN_COLOUR, np.float32), opacity=_UNKNOWN_OPACITY)
 
 
@@ -201,7 +228,7 @@ def _corners(grid: Grid, *, gap_px: int, line_px: int) -> NDArray[np.bool_]:
 
 def _draw_truth(canvas: NDArray[np.float32], grid: Grid, truth: Truth, *, width_px: int) -> None:
     """Dashes around patches known to be positive, a little inside them, and lines around the annotations."""
-    shape = canvas.shape[0], canvas.shape[1]
+    shape = canvas.shape[1], canvas.shape[2]
     is_positive = enlarge(grid.stitch((truth.labels == CALCIFICATION).astype(np.float32)) > 0, shape)
     gap_px = 2 * width_px
     inside = ndimage.minimum_filter(is_positive, size=2 * gap_px + 1, mode="constant", cval=False)
@@ -233,19 +260,17 @@ def _outline(is_line: NDArray[np.bool_], covered: RegionMask, *, line_px: int) -
 
 def _edges(parts: NDArray[np.number] | NDArray[np.bool_], *, width_px: int) -> NDArray[np.bool_]:
     """(H, W) pixels within `width_px` of another part, beyond the image's border being part 0."""
-    numbers = parts.astype(np.min_scalar_type(int(parts.max(initial=0))))
-    highest, lowest = (over_squares(combine, numbers, size=2 * width_px + 1) for combine in (np.maximum, np.minimum))
+    highest, lowest = (over_squares(combine, parts, size=2 * width_px + 1) for combine in (np.maximum, np.minimum))
     return np.asarray(highest != lowest)
 
 
+def _small(numbers: NDArray[np.number]) -> NDArray[Any]:
+    """The same whole numbers in the fewest bytes."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
+
+
 def _blend(
-    canvas: NDArray[Any],
-    where: NDArray[np.bool_],
-    *,
-    colour: NDArray[np.float32],
-    opacity: NDArray[np.floating] | float,
+    canvas: NDArray[np.float32], where: NDArray[np.bool_], *, colour: NDArray[np.float32], opacity: float
 ) -> None:
-    weight = np.asarray(opacity, dtype=np.float32)
-    below = canvas[where].astype(np.float32)
-    blended = below + (colour - below) * (weight[:, None] if weight.ndim else weight)
-    canvas[where] = np.rint(blended) if canvas.dtype == np.uint8 else blended
+    below = canvas[:, where]
+    canvas[:, where] = below + (colour[:, None] - below) * np.float32(opacity)

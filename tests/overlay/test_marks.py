@@ -73,6 +73,18 @@ def test_nothing_is_marked_off_the_breast() -> None:
     assert ((picture != GRAY).any(axis=2) == breast).all()
 
 
+def test_a_mark_inside_the_box_of_another_looks_as_it_does_alone() -> None:
+    alone, around = np.zeros((2, 5, 5))
+    alone[2, 2] = 0.7
+    around[[0, 4]] = around[:, [0, 4]] = 0.9
+    pictures = [
+        mark_pixels(gray(100, 100), score_map(scores.tolist(), height=100, width=100), threshold=0.5)
+        for scores in (alone, around, alone + around)
+    ]
+    only_one, only_other, both = pictures
+    np.testing.assert_array_equal(both, np.where(only_one != GRAY, only_one, only_other))
+
+
 def test_colour_and_opacity_grow_from_the_threshold_to_certainty() -> None:
     picture = mark_pixels(gray(), score_map([[0.0, 0.5], [0.0, 1.0]]), threshold=0.5)
     assert picture[10, 30].tolist() == blended(WEAK, TINT_OPACITY[0])
