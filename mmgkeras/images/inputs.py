@@ -64,7 +64,7 @@ def find_inputs(paths: Iterable[Path]) -> tuple[list[Input], list[str]]:
             if not images:
                 raise InputError(f"{path}: holds no image file, and no {_TABLE}")
             if len(images) < len(files):
-                notes.append(f"{path}: {len(files) - len(images)} files are no images, and were passed over")
+                notes.append(f"{path}: passed over {len(files) - len(images)} of {len(files)} files, no image")
             inputs: Sequence[Input] = [Input(file) for file in images]
         elif path.is_dir() or path.suffix.lower() == ".csv":
             table = path / _TABLE if path.is_dir() else path

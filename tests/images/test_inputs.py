@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_stands_for_its_images_and_says_what_it_passes_over(folder: Path) -> None:
     inputs, notes = find_inputs([folder / "b_L_CC.png", folder])
     assert [one.path for one in inputs] == [folder / "b_L_CC.png", folder / "deep" / "a_R_CC.png"]
-    assert notes == [f"{folder}: 1 files are no images, and were passed over"]
+    assert notes == [f"{folder}: passed over 1 of 3 files, no image"]
 
 
 def test_a_table_says_side_chest_wall_and_pixel_size(folder: Path) -> None:
