@@ -251,7 +251,7 @@ def _count_lines(counts: Metrics) -> Iterator[str]:
         f"of {counts.num_patients} patients"
     )
     if counts.num_unknown:
-        yield f"  {counts.num_unknown} patches of unknown label left out"
+        yield f"  patches of unknown label, left out: {counts.num_unknown}"
 
 
 def _closing_lines(summary: Summary) -> Iterator[str]:

@@ -95,7 +95,7 @@ def evaluate(
                 indices = twin_patches(opened, opened_twins, unseen[labels == CALCIFICATION])
                 scored_twins.append(score(opened_twins, indices=indices, label=f"score twins of {what}"))
         if num_unknown:
-            notes.append(f"{num_unknown:,} patches of unknown label were not scored and are not in {PREDICTIONS_CSV}")
+            notes.append(f"patches of unknown label, not scored and not in {PREDICTIONS_CSV}: {num_unknown:,}")
         summary = _write(folder, scored, scored_twins, threshold=threshold)
         return Evaluation(summary, notes, is_external=any(is_external))
 

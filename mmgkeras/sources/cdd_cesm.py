@@ -131,7 +131,7 @@ def _read_sheet(path: Path, sheet: str, *, report: ImportReport) -> dict[str, Ro
     if not rows:
         raise InputError(f"{path}: sheet {sheet!r} must list low-energy images such as P1_L_DM_MLO. Received: none")
     if num_subtracted:
-        report.notes.append(f"{num_subtracted:,} rows of sheet {sheet!r} are of subtracted images and passed over")
+        report.notes.append(f"rows of sheet {sheet!r} of subtracted images, passed over: {num_subtracted:,}")
     return by_name(rows, lambda row: row["Image_name"], report)
 
 

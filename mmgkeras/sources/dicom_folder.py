@@ -164,7 +164,7 @@ def import_dicom(
 
 def _listed(found: Sequence[_Found]) -> str:
     reasons = Counter(one.remark for one in found).most_common(5)
-    return "; ".join(f"{number} files: {reason}" for reason, number in reasons) or "no file"
+    return "; ".join(f"{number} of {len(found)} files: {reason}" for reason, number in reasons) or "no file"
 
 
 def _convert(path: Path, *, root: Path, work: Path, secret: bytes, voi: int, take: Collection[Kind]) -> _Found:

@@ -40,7 +40,7 @@ def read_rsna(source: Path, report: ImportReport, track: Track) -> None:
     files = find_images(source, report, name_of=_name_of, example="train_images/PATIENT/IMAGE.dcm")
     unlisted = files.keys() - rows.keys()
     if unlisted:
-        report.notes.append(f"{len(unlisted):,} images have no row in {table.name} and are passed over")
+        report.notes.append(f"images without a row in {table.name}, passed over: {len(unlisted):,}")
     files = {name: path for name, path in files.items() if name not in unlisted}
     usable = with_rows(files, {name: row.place for name, row in rows.items()}, report, table=table)
     facts = read_all_facts(usable, report, track)

@@ -135,7 +135,7 @@ def test_the_text_fits_a_terminal_and_names_what_has_no_meaning(tmp_path: Path) 
     assert max(len(line) for line in text.splitlines()) <= 80
     for part in (
         "4 positive and 4 negative patches of 4 images of 2 patients",
-        "2 patches of unknown label left out",
+        "patches of unknown label, left out: 2",
         "mean of folds",
         "pooled",
         "always no",

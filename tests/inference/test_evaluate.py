@@ -142,5 +142,5 @@ def test_unknown_patches_are_left_out_and_counted(
     (data / "images.csv").write_text(text.replace("a.png,p1,L,CC,complete", "a.png,p1,L,CC,partial"))
     prepare(data, tmp_path / "store", PatchesConfig(patch_px=8))
     evaluation = evaluate([export_mean_model(tmp_path / "one" / "1")], store=tmp_path / "store", out=tmp_path / "out")
-    assert evaluation.notes[-1] == "3 patches of unknown label were not scored and are not in predictions.csv"
+    assert evaluation.notes[-1] == "patches of unknown label, not scored and not in predictions.csv: 3"
     assert len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 13

@@ -165,7 +165,7 @@ class TestMadeUp:
         rows, shapes = [normal("P1_L_DM_CC"), normal("P1_L_CM_CC")], [("P1_L_CM_CC", CIRCLE)]
         report, records, regions = self.imported(tmp_path, rows, calcified=["P1_L_DM_CC"], shapes=shapes)
         assert (list(records), regions, report.skipped) == (["P1_L_DM_CC"], [], [])
-        assert "1 rows of sheet 'all' are of subtracted images and passed over" in report.notes
+        assert "rows of sheet 'all' of subtracted images, passed over: 1" in report.notes
         assert "1 outlines are on subtracted images and passed over" in report.notes
 
     @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ class TestRealFiles:
         assert report.num_images == 1003
         assert report.num_regions + 1174 == 2971
         assert "1,174 outlines are on subtracted images and passed over" in report.notes
-        assert "1,003 rows of sheet 'all' are of subtracted images and passed over" in report.notes
+        assert "rows of sheet 'all' of subtracted images, passed over: 1,003" in report.notes
         counts = {count.what: count.here for count in report.counts}
         assert counts["low-energy images"] == "1,003 images of 326 patients"
         assert counts["sheet 'calcifications'"] == "240 images of 106 patients"

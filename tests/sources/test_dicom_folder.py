@@ -235,7 +235,9 @@ class TestRefusals:
     def test_a_folder_without_mammograms_leaves_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         (tmp_path / "in/a.txt").write_text("x")
-        with pytest.raises(InputError, match=r"holds no mammogram that can be taken\. Received: 1 files: is no DICOM"):
+        with pytest.raises(
+            InputError, match=r"holds no mammogram that can be taken\. Received: 1 of 1 files: is no DICOM"
+        ):
             import_dicom(tmp_path / "in", tmp_path / "out")
         assert not (tmp_path / "out").exists()
         assert not (tmp_path / "out.files.csv").exists()

@@ -93,7 +93,7 @@ def test_row_at_fault_is_listed(tmp_path: Path, wrong: str, expected: str) -> No
 def test_images_of_the_test_set_are_passed_over(tmp_path: Path) -> None:
     report, _ = imported(tmp_path, ROW, images=("train_images/2/201", "test_images/9/901"))
     assert report.skipped == []
-    assert "1 images have no row in train.csv and are passed over" in report.notes
+    assert "images without a row in train.csv, passed over: 1" in report.notes
 
 
 def test_layout_of_the_real_table(shared_data: Path, tmp_path: Path) -> None:
