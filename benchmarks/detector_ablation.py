@@ -1,13 +1,15 @@
 """Shows what the detector's recipe is made of: one change at a time, judged on phantoms of other seeds.
 
     python benchmarks/detector_ablation.py --out ablation
-    python benchmarks/detector_ablation.py --out ablation --only recipe "paper's balance" "100 patients"
+    python benchmarks/detector_ablation.py --out ablation --only recipe "paper's balance" "half of the patients"
+    KERAS_BACKEND=jax python benchmarks/detector_ablation.py --out ablation
 
 Makes phantoms, patch stores and trainings in a folder, each once: given again, it goes on where it stopped. Every
-training takes as many epochs as give it about as many phantoms as the recipe. Prints one table in Markdown for
-docs/results.md: the AUC and the sensitivity at 98 % specificity on tissue patches of 20 randomised and of 20 plain
-patients that no training has seen. `--store` adds a store that is looked at but by which nothing may be chosen. On two
-idle cores a training of full size takes 20 to 40 minutes by the processor time of its steps; not run at full size yet.
+training takes about as many steps as the recipe. Prints one table in Markdown for docs/results.md: the AUC and the
+sensitivity at 98 % specificity on tissue patches of 20 randomised and of 20 plain patients that no training has seen.
+`--store` adds a store that is looked at but by which nothing may be chosen. On two idle cores a training of full size
+takes 20 to 40 minutes by the processor time of its steps. On Keras' JAX backend, which needs no TensorFlow,
+`jax_training.py` trains, and the weights are kept as safetensors.
 """
 
 import argparse
@@ -16,11 +18,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
-from transfer import POOLINGS, SPECIFICITY, choose_patches, model_scores
+from transfer import POOLINGS, SPECIFICITY, Patches, Scores, choose_patches, insert_marks, model_scores, network_scores
 
-from mmgkeras.config import read_config
+from mmgkeras.config import Config, read_config
 from mmgkeras.evaluation.metrics import auc
+from mmgkeras.models.network import backbone_of, build_network
+from mmgkeras.models.weights import load_tensors, save_tensors
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import CALCIFICATION
 
@@ -32,7 +37,7 @@ TRAINING_SEED = 101
 
 @dataclass(frozen=True)
 class Change:
-    """What one training does otherwise than the recipe; `part` is of its patients, `length` of its steps."""
+    """What one training does otherwise than the recipe; `part` of its patients, `length` of its steps."""
 
     part: float = 1.0
     length: int = 1
@@ -42,6 +47,7 @@ class Change:
 
 CHANGES = {
     "recipe": Change(),
+    "four times the patients": Change(part=4.0, length=4),
     "half of the patients": Change(part=0.5),
     "a quarter of the patients": Change(part=0.25),
     "twice the epochs": Change(length=2),
@@ -77,26 +83,48 @@ def store_of(out: Path, *, patients: int, looks: str, seed: int, spacing_mm: flo
     return store
 
 
-def train(out: Path, name: str, change: Change, *, patients: int, epochs: int, spacing_mm: float) -> Path:
-    """The model of one change, trained where it has not been yet."""
+def train(out: Path, name: str, *, patients: int, epochs: int, spacing_mm: float, seed: int) -> Path:
+    """The model of one change, trained where it has not been yet: an exported model, on JAX a file of weights."""
+    change = CHANGES[name]
     number = max(5, round(patients * change.part))
     store = store_of(out, patients=number, looks=change.looks, seed=TRAINING_SEED, spacing_mm=spacing_mm)
     period, repeats = read_config(CONFIG).train.learning_rate_drop_period, round(change.length / change.part)
     length = (f"train.epochs={epochs * repeats}", f"train.learning_rate_drop_period={period * repeats}")
-    settings = [text for key in (*change.overrides, *length) for text in ("--set", key)]
-    folder = name.replace(" ", "-").replace("'", "")
+    overrides = [*change.overrides, *length, f"train.seed={seed}"]
+    folder = name.replace(" ", "-").replace("'", "") + f"-{seed}"
+    if keras.backend.backend() == "jax":
+        return train_on_jax(store, read_config(CONFIG, overrides=overrides), out / "models" / f"{folder}.safetensors")
+    settings = [text for key in overrides for text in ("--set", key)]
     places = ("--run", out / "runs" / folder, "--export", out / "models" / folder)
     run("fit", "--store", store, "--fold", 1, "--config", CONFIG, *settings, *places)
     return out / "models" / folder / "1"
 
 
-def measure(model: Path, store: Path, *, pooling: str) -> str:
-    """AUC and sensitivity on the tissue patches of a store."""
-    patches = choose_patches(PatchStore.open(store), min_tissue=0.5, max_negatives=20_000)
-    scores = model_scores(model, patches)[pooling]
-    is_positive = patches.labels == CALCIFICATION
-    sensitivity = np.mean(scores[is_positive] > np.quantile(scores[~is_positive], SPECIFICITY))
-    return f"{auc(patches.labels, scores):.3f}, {sensitivity:.2f}"
+def train_on_jax(store: Path, config: Config, weights: Path) -> Path:
+    """The file of weights, made where it is not there yet."""
+    from jax_training import train as train_network  # needs JAX
+
+    if not weights.exists():
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        network = train_network(PatchStore.open(store), config)
+        save_tensors(backbone_of(network), weights, head=network.layers[-1])
+    return weights
+
+
+def scores_of(model: Path, patches: Patches, config: Config) -> Scores:
+    """What a model that `train` gave says of patches, by each pooling."""
+    if model.is_dir():
+        return model_scores(model, patches)
+    network = build_network(config.model, patch_px=patches.store.patch_px, pixel_type=patches.store.pixel_type)
+    load_tensors(backbone_of(network), model, head=network.layers[-1])
+    return network_scores(network, patches)
+
+
+def measure(patches: Patches, scores: Scores, *, pooling: str) -> str:
+    """AUC and sensitivity."""
+    found, is_positive = scores[pooling], patches.labels == CALCIFICATION
+    sensitivity = np.mean(found[is_positive] > np.quantile(found[~is_positive], SPECIFICITY))
+    return f"{auc(patches.labels, found):.3f}, {sensitivity:.2f}"
 
 
 def main() -> None:
@@ -106,20 +134,28 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=read_config(CONFIG).train.epochs)
     parser.add_argument("--spacing-mm", type=float, default=0.2)
+    parser.add_argument("--seed", type=int, default=1, help="of the training")
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE")
     parser.add_argument("--store", type=Path, action="append", default=[], help="repeatable")
+    parser.add_argument("--inserted", type=Path, help="a store whose labels are unused: marks are put in")
     options = parser.parse_args()
-    unseen = {"patients": UNSEEN_PATIENTS, "seed": UNSEEN_SEED, "spacing_mm": options.spacing_mm}
-    stores = [store_of(options.out, looks=looks, **unseen) for looks in ("randomised", "plain")] + options.store
-    print("| change | pooling when asked | " + " | ".join(store.name for store in stores) + " |")
-    print("|---|---" + "|---" * len(stores) + "|", flush=True)
+    size = {"spacing_mm": options.spacing_mm, "patients": UNSEEN_PATIENTS}
+    stores = [store_of(options.out, looks=looks, seed=UNSEEN_SEED, **size) for looks in ("randomised", "plain")]
+    columns = {
+        store.name: choose_patches(PatchStore.open(store), min_tissue=0.5, max_negatives=20_000)
+        for store in [*stores, *options.store]
+    }
+    if options.inserted is not None:
+        columns["marks put in"] = insert_marks(PatchStore.open(options.inserted), min_tissue=0.5)
+    print("| change | pooling when asked | " + " | ".join(columns) + " |")
+    print("|---|---" + "|---" * len(columns) + "|", flush=True)
     for name in options.only:
-        change = CHANGES[name]
         size = {"patients": options.patients, "epochs": options.epochs, "spacing_mm": options.spacing_mm}
-        model = train(options.out, name, change, **size)
-        pooling = read_config(CONFIG, overrides=change.overrides).model.pooling
-        for asked in sorted({POOLINGS[pooling], POOLINGS["log_mean_exp"]}):
-            cells = [measure(model, store, pooling=asked) for store in stores]
+        model = train(options.out, name, seed=options.seed, **size)
+        config = read_config(CONFIG, overrides=CHANGES[name].overrides)
+        scores = [scores_of(model, patches, config) for patches in columns.values()]
+        for asked in sorted({POOLINGS[config.model.pooling], POOLINGS["log_mean_exp"]}):
+            cells = [measure(*pair, pooling=asked) for pair in zip(columns.values(), scores, strict=True)]
             print(f"| {name} | {asked} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -37,8 +37,6 @@ from mmgkeras.models.localisation import ACTIVATION, localising_model
 from mmgkeras.models.network import build_network
 from mmgkeras.models.pooling import log_mean_exp, mean_of_highest
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.savedmodel.detector import model_folder
-from mmgkeras.savedmodel.initial_weights import load_exported_weights
 from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.schema import CALCIFICATION, UNKNOWN, Pixels
 from mmgkeras.sources.phantom.insertion import insert_group
@@ -110,10 +108,17 @@ def filter_scores(patches: Patches) -> Scores:
 
 
 def model_scores(folder: Path, patches: Patches) -> Scores:
-    """The log odds of a model by every pooling."""
+    """The log odds of an exported model by every pooling."""
+    from mmgkeras.savedmodel.initial_weights import load_exported_weights  # needs TensorFlow
+
     config = ModelConfig(**read_metadata(folder).config["model"])
     network = build_network(config, patch_px=patches.store.patch_px, pixel_type=patches.store.pixel_type)
     load_exported_weights(network, folder)
+    return network_scores(network, patches)
+
+
+def network_scores(network: keras.Model, patches: Patches) -> Scores:
+    """The log odds of a network by every pooling."""
     localiser = localising_model(network)
     outputs = keras.Model(localiser.input, localiser.output[ACTIVATION])
     cells = np.concatenate([outputs.predict_on_batch(chunk) for chunk in patches.chunks(BATCH_SIZE)])
@@ -176,6 +181,8 @@ def main() -> None:
     if options.filters:
         for name, scores in filter_scores(patches).items():
             print(row_of(name, scores, patches), flush=True)
+    from mmgkeras.savedmodel.detector import model_folder  # needs TensorFlow
+
     models = [model_folder(folder) for folder in options.model]
     for folder in models:
         for name, scores in model_scores(folder, patches).items():
