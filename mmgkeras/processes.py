@@ -144,7 +144,8 @@ def file_state(path: Path) -> list[int] | None:
 
 
 def _begin() -> None:
-    """Is called in each process when it begins."""
+    """Is called in each process when it begins, before it loads what the work needs."""
+    os.putenv("OPENBLAS_NUM_THREADS", "1")  # numpy's and SciPy's threads would spin on the cores of the others first
     _keep_freed_memory()
     _end_with_parent()
 

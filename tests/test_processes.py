@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from mmgkeras.errors import InputError
 from mmgkeras.processes import HERE, Processes, Threads, Workers, kept
@@ -49,6 +50,14 @@ def _pages_of_an_image(_: object) -> int:
 def test_a_process_keeps_the_memory_of_an_image_for_the_next() -> None:
     first, *others = Processes(2).map(_pages_of_an_image, range(12), label="work", track=untracked)
     assert sorted(others)[5] < 0.1 * 30_000_000 / resource.getpagesize() < first
+
+
+def _num_blas_threads(_: object) -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_a_process_has_one_thread_for_linear_algebra() -> None:
+    assert list(Processes(2).map(_num_blas_threads, [0], label="work", track=untracked)) == [{1}]
 
 
 def test_what_was_made_of_a_file_is_kept_while_the_file_is_as_it_was(tmp_path: Path) -> None:
