@@ -12,7 +12,7 @@ from .console import PATH, echo, track
 from .workers import chosen_workers, engine_option
 
 if TYPE_CHECKING:
-    from mmgkeras.images.dicom_header import Kind
+    from mmgkeras.images.dicom_facts import Kind
 
 
 class _DataSet(NamedTuple):

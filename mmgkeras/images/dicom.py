@@ -27,7 +27,8 @@ from scipy.special import expit
 
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom_bytes import parse_dicom, parse_header, pydicom_faults
-from mmgkeras.images.dicom_header import NAMED, Header, Kind, check_is_mammogram, is_for_processing, read_header
+from mmgkeras.images.dicom_facts import NAMED, Header, Kind
+from mmgkeras.images.dicom_header import check_is_mammogram, is_for_processing, read_header
 from mmgkeras.images.jpeg import decode_stream
 from mmgkeras.images.samples import check_size, damaged, shown
 from mmgkeras.schema import Pixels

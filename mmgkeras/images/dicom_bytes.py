@@ -16,17 +16,12 @@ from pydicom import FileDataset, dcmread, uid
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
+from mmgkeras.images.dicom_facts import is_explicit
 from mmgkeras.images.samples import MAX_PIXELS, damaged
 
-HEAD_BYTES: Final = 140
-"""So many bytes of a file tell whether it is DICOM."""
 _PREAMBLE: Final = bytes(128) + b"DICM"
 _META: Final = len(_PREAMBLE)
 """The byte at which the file meta information begins: (0002,0000) with the length of the rest."""
-_GROUPS: Final = (0x0002, 0x0008)
-"""Of the first attribute of a file without preamble, with file meta information or without."""
-_LATEST_FIRST: Final = 0x0018
-"""The first attribute of a data set is hardly later in its group than SOP Instance UID."""
 _MAX_BYTES: Final = 4 * MAX_PIXELS
 _DEFERRED_BYTES: Final = 64 * 1024
 _FAULTS: Final = (
@@ -45,11 +40,6 @@ _FAULTS: Final = (
     zlib.error,
 )
 """What pydicom and its decoders raise on files that break the format, RecursionError among the RuntimeErrors."""
-
-
-def is_dicom(head: bytes) -> bool:
-    """Whether the first `HEAD_BYTES` of a file are those of DICOM, with its preamble or without."""
-    return head[128:_META] == b"DICM" or _begins_with_attribute(head)
 
 
 def parse_dicom(data: bytes) -> FileDataset:
@@ -99,23 +89,10 @@ def pydicom_faults() -> Iterator[None]:
         raise damaged(f"it breaks the rules of DICOM ({type(error).__name__})") from error
 
 
-def _begins_with_attribute(head: bytes) -> bool:
-    """Whether the first bytes are an early attribute: its group and number, then two letters or a short length."""
-    if len(head) < 8:
-        return False
-    group, number = struct.unpack_from("<HH", head)
-    return group in _GROUPS and number <= _LATEST_FIRST and (_is_explicit(head) or head[6:8] == b"\x00\x00")
-
-
-def _is_explicit(head: bytes) -> bool:
-    """Whether two letters, the VR, follow the first attribute's number."""
-    return head[4:6].isalpha() and head[4:6].isupper()
-
-
 def _with_preamble(data: bytes) -> bytes:
     if data[:2] == b"\x02\x00":
         return _PREAMBLE + data
-    syntax = (uid.ExplicitVRLittleEndian if _is_explicit(data) else uid.ImplicitVRLittleEndian).encode()
+    syntax = (uid.ExplicitVRLittleEndian if is_explicit(data) else uid.ImplicitVRLittleEndian).encode()
     syntax += b"\x00" * (len(syntax) % 2)
     told = struct.pack("<HH2sH", 2, 0x0010, b"UI", len(syntax)) + syntax
     return _PREAMBLE + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(told)) + told + data

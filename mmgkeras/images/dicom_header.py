@@ -6,21 +6,17 @@ of SNOMED CT and, in older files, SNOMED RT. Nothing here repeats a name, date, 
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydicom import Dataset
 from pydicom.uid import UID
 
 from mmgkeras.errors import InputError
+from mmgkeras.images.dicom_facts import Edge, Header, Kind
 from mmgkeras.images.samples import damaged, shown
 from mmgkeras.schema import VIEWS, Laterality, View
 
 _T = TypeVar("_T")
-Kind = Literal["secondary-capture", "for-processing"]
-Edge = Literal["left", "right", "top", "bottom"]
-NAMED: Final[tuple[Kind, ...]] = ("secondary-capture",)
-"""What is taken of a file that a person or a table names: naming it is asking for it."""
 
 _MAMMOGRAM: Final = ("1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1")
 """Digital Mammography X-Ray Image Storage, for presentation and processing."""
@@ -69,34 +65,6 @@ _SAME: Final = 0.01
 """Spacings that differ by less than this part are equal."""
 _MAGNIFIED: Final = 1.3
 """A breast of 10 cm on the detector is magnified by 1.2 at its far side; magnification views are from 1.4 on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the header of a mammogram says; None where it does not.
-
-    Attributes:
-        laterality: the breast.
-        view: the projection, "other" for one that has no name here.
-        chest_wall: the edge at which it lies by Patient Orientation.
-        spacing_mm: edge of a pixel.
-        vendor: of the device.
-        voi: what made gray values of the stored ones: "VOI LUT 1 of 3" or "window 2 of 2, SIGMOID" and the like, "log
-            transform" or "none".
-        notes: where attributes disagree, which one was taken and why; what else a reader should know.
-        patient: Patient ID, "" where there is none. Never to be shown.
-        instance: SOP Instance UID. Never to be shown.
-    """
-
-    laterality: Laterality | None
-    view: View | None
-    chest_wall: Edge | None
-    spacing_mm: float | None
-    vendor: str | None
-    voi: str
-    notes: tuple[str, ...]
-    patient: str = field(repr=False)
-    instance: str = field(repr=False)
 
 
 def read_header(dataset: Dataset, *, voi: int) -> Header:

@@ -13,9 +13,7 @@ from typing import Final, NamedTuple
 from PIL import Image
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.dicom import decode_dicom, inspect_dicom
-from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
-from mmgkeras.images.dicom_header import NAMED, Header, Kind
+from mmgkeras.images.dicom_facts import HEAD_BYTES, NAMED, Header, Kind, is_dicom
 from mmgkeras.images.jpeg import decode_jpeg
 from mmgkeras.images.pgm import decode_pgm
 from mmgkeras.images.png import decode_png
@@ -79,7 +77,11 @@ def read_with_header(path: Path, *, voi: int = 1, take: Collection[Kind] = NAMED
     """
     try:
         data = _read_bytes(path)
-        return decode_dicom(data, voi=voi, take=take) if is_dicom(data[:HEAD_BYTES]) else (_decode(data), None)
+        if not is_dicom(data[:HEAD_BYTES]):
+            return _decode(data), None
+        from mmgkeras.images.dicom import decode_dicom
+
+        return decode_dicom(data, voi=voi, take=take)
     except InputError as error:
         raise InputError(f"{shown(path, longest=_LONGEST_PATH)}: {error}") from error
 
@@ -120,6 +122,8 @@ def read_facts(path: Path) -> ImageFacts:
     """
     try:
         if is_dicom(_read_bytes(path, most=HEAD_BYTES)):
+            from mmgkeras.images.dicom import inspect_dicom
+
             return ImageFacts(*inspect_dicom(path))
         with pillow_faults(), Image.open(path) as image:
             width, height = image.size

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from mmgkeras.errors import InputError
-from mmgkeras.images.dicom_header import Header
+from mmgkeras.images.dicom_facts import Header
 from mmgkeras.images.reader import read_with_header
 from mmgkeras.images.tissue import Breast, estimate_chest_wall, find_breast
 from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, Side, View

@@ -27,8 +27,7 @@ from mmgkeras import __version__
 from mmgkeras.errors import InputError, errors_of_writing
 from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs, give, write_whole
 from mmgkeras.images import find_breast, find_chest_wall, read_with_header
-from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
-from mmgkeras.images.dicom_header import Header, Kind
+from mmgkeras.images.dicom_facts import HEAD_BYTES, Header, Kind, is_dicom
 from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.processes import HERE, Workers, kept
 from mmgkeras.progress import Track, untracked

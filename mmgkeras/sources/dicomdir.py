@@ -7,7 +7,8 @@ from typing import Final
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from mmgkeras.errors import InputError, shown
-from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom, parse_dicom, pydicom_faults
+from mmgkeras.images.dicom_bytes import parse_dicom, pydicom_faults
+from mmgkeras.images.dicom_facts import HEAD_BYTES, is_dicom
 
 _MAX_BYTES: Final = 2**28
 

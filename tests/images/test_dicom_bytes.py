@@ -1,4 +1,4 @@
-"""What a DICOM file is, with its preamble and without."""
+"""The data set of a DICOM file, with its preamble and without."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import pytest
 from pydicom import uid
 
 from mmgkeras.images.dicom import decode_dicom
-from mmgkeras.images.dicom_bytes import HEAD_BYTES, is_dicom
+from mmgkeras.images.dicom_facts import HEAD_BYTES, is_dicom
 
 from .dicom_files import file_of, mammogram, ramp
 
@@ -38,14 +38,6 @@ def test_a_file_without_preamble_is_read(syntax: uid.UID) -> None:
 def test_compressed_pixels_of_which_nothing_says_how(refused: Callable[[bytes, str], str]) -> None:
     frame = imagecodecs.jpegls_encode(RAMP.astype(np.uint16))
     refused(without_meta(without_preamble(uid.JPEGLSLossless, frame=frame)), "no transfer syntax says how")
-
-
-@pytest.mark.parametrize(
-    "head",
-    [b"", b"\x08\x00\x05", b"\x08\x00\x50\x00CS\x04\x00", b"\x10\x00\x10\x00PN\x04\x00", b"\x89PNG" + bytes(136)],
-)
-def test_what_is_no_dicom(head: bytes) -> None:
-    assert not is_dicom(head)
 
 
 def test_a_data_set_that_is_cut_anywhere_is_one_line(refused: Callable[[bytes, str], str]) -> None:
