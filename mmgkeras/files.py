@@ -81,7 +81,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False, owned: Sequence[str] =
         _refuse_foreign(place, owned, named=path)
         with temporary_beside(place, is_folder=True) as temporary:
             yield temporary
-            _sync_tree(temporary)
+            sync_tree(temporary)
             _refuse_existing(place, overwrite=overwrite, named=path)
             _refuse_foreign(place, owned, named=path)  # what came into it while the block ran
             with set_aside(place) if place.exists() else nullcontext():
@@ -125,7 +125,7 @@ def atomic_files(
                 raise InputError(f"{folder / name}: was not made by this command as it is; name another place")
         with temporary_beside(key, is_folder=True) as temporary:
             yield temporary
-            _sync_tree(temporary)
+            sync_tree(temporary)
             committing = temporary.with_suffix(f".{COMMIT}")
             stale = [name for name in names if not (temporary / name).exists()]
             temporary.rename(committing)
@@ -194,6 +194,13 @@ def check_apart(output: Path, inputs: Iterable[Path]) -> None:
                 raise InputError(f"{output}: {how} {source}, which is read; name another place")
 
 
+def sync_tree(folder: Path) -> None:
+    """Returns when a folder and all in it are on the disk."""
+    for path in sorted(folder.rglob("*")):
+        _sync(path)
+    _sync(folder)
+
+
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
@@ -241,12 +248,6 @@ def _move_in(committing: Path, folder: Path) -> None:
         source.replace(target)
         _sync(target.parent)
     remove(committing)
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        _sync(path)
-    _sync(folder)
 
 
 def _sync(path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
-from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, write_whole
+from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, sync_tree, write_whole
 from mmgkeras.json_files import without_folders, write_json, written_path
 from mmgkeras.locks import machine_start, output_lock, resumable_work, work_digest
 from mmgkeras.patches.check import DataFolder, DataReport, check_folder, read_folder
@@ -182,8 +182,10 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
     to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
     to_cells(frame).to_csv(folder / IMAGES, index=False, lineterminator="\n")
     written = sorted(folder.iterdir())
-    with ThreadPoolExecutor() as threads:  # which compute at once: hashing lets go of the interpreter's lock
+    with ThreadPoolExecutor() as threads:  # which work at once: hashing lets go of the interpreter's lock
+        on_disk = threads.submit(sync_tree, folder)
         digests = list(threads.map(sha256_file, written))
+        on_disk.result()
     manifest: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "mmgkeras_version": __version__,
