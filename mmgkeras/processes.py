@@ -61,6 +61,7 @@ class Processes:
     ) -> Iterator[_Out]:
         """As `Workers.map`."""
         if self.num == 1 or len(items) <= few:
+            _keep_freed_memory()
             yield from (work(item) for item in track(items, label))
             return
         # Not forked: the threads of the libraries would not come along.
@@ -151,7 +152,7 @@ def _begin() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Has the C library keep what is freed, where it is glibc: one image needs the memory of the one before.
+    """Has the C library keep what this process frees, if it is glibc: one image needs the memory of the one before.
 
     Otherwise the system clears as many pages again for each image, a tenth of the time of `prepare`.
     """
