@@ -61,7 +61,7 @@ class Processes:
     ) -> Iterator[_Out]:
         """As `Workers.map`."""
         if self.num == 1 or len(items) <= few:
-            _keep_freed_memory()
+            keep_freed_memory()
             yield from (work(item) for item in track(items, label))
             return
         # Not forked: the threads of the libraries would not come along.
@@ -144,14 +144,7 @@ def file_state(path: Path) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _begin() -> None:
-    """Is called in each process when it begins, before it loads what the work needs."""
-    os.putenv("OPENBLAS_NUM_THREADS", "1")  # numpy's and SciPy's threads would spin on the cores of the others first
-    _keep_freed_memory()
-    _end_with_parent()
-
-
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Has the C library keep what this process frees, if it is glibc: one image needs the memory of the one before.
 
     Otherwise the system clears as many pages again for each image, a tenth of the time of `prepare`.
@@ -160,6 +153,13 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         for parameter, num_bytes in _KEPT_BYTES.items():
             libc.mallopt(parameter, num_bytes)
+
+
+def _begin() -> None:
+    """Is called in each process when it begins, before it loads what the work needs."""
+    os.putenv("OPENBLAS_NUM_THREADS", "1")  # numpy's and SciPy's threads would spin on the cores of the others first
+    keep_freed_memory()
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

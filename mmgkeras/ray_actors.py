@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from mmgkeras import __version__
 from mmgkeras.errors import InputError, extra_needed, shown
-from mmgkeras.processes import in_order
+from mmgkeras.processes import in_order, keep_freed_memory
 from mmgkeras.progress import Track
 
 _In = TypeVar("_In")
@@ -184,6 +184,7 @@ class _Actor(Generic[_In, _Out]):
 
     def __init__(self, work: Callable[[_In], _Out], *, folder: Path, version: str, has_gpu: bool) -> None:
         self._work, self._folder, self._version = work, folder, version
+        keep_freed_memory()
         if not has_gpu:
             os.putenv("TF_NUM_INTRAOP_THREADS", "1")  # it has one core, of which Ray tells OpenMP alone
 

@@ -1,15 +1,15 @@
 import os
 import platform
-import resource
 from pathlib import Path
 
-import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
 from mmgkeras.errors import InputError
 from mmgkeras.processes import HERE, Processes, Threads, Workers, kept
 from mmgkeras.progress import untracked
+
+from .processes import FEW_PAGES, pages_of_an_image
 
 
 def _pid(_: object) -> int:
@@ -40,19 +40,12 @@ def test_for_few_items_no_process_is_started() -> None:
     assert os.getpid() not in other
 
 
-def _pages_of_an_image(_: object) -> int:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    del [np.ones(5_000_000, np.uint8) for _ in range(6)][:]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.parametrize("workers", [HERE, Processes(2)], ids=str)
 def test_a_process_keeps_the_memory_of_an_image_for_the_next(workers: Workers) -> None:
-    first, *others = workers.map(_pages_of_an_image, range(12), label="work", track=untracked)
-    few = 0.1 * 30_000_000 / resource.getpagesize()
-    assert sorted(others)[5] < few
-    assert workers == HERE or few < first  # this process may have kept as much before
+    first, *others = workers.map(pages_of_an_image, range(12), label="work", track=untracked)
+    assert sorted(others)[5] < FEW_PAGES
+    assert workers == HERE or first > FEW_PAGES  # this process may have kept as much before
 
 
 def _num_blas_threads(_: object) -> set[int]:

@@ -1,4 +1,5 @@
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 from mmgkeras.errors import InputError
 from mmgkeras.progress import untracked
 from mmgkeras.ray_actors import RayActors
+
+from .processes import FEW_PAGES, pages_of_an_image
 
 
 def in_folder(name: str) -> str:
@@ -67,6 +70,11 @@ class TestMap:
         processes = set(RayActors().map(process, range(20), label="work", track=untracked))
         assert len(processes) == 2
         assert os.getpid() not in processes
+
+    @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+    def test_an_actor_keeps_the_memory_of_an_image_for_the_next(self) -> None:
+        pages = list(RayActors().map(pages_of_an_image, range(12), label="work", track=untracked))
+        assert sorted(pages)[5] < FEW_PAGES < max(pages)
 
     def test_paths_are_those_of_the_process_that_asks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
