@@ -106,7 +106,7 @@ def _inside(pixels: Pixels, breast: Breast) -> tuple[Pixels, int]:
     rows, cols = (np.flatnonzero(tissue.any(axis=axis)) for axis in (1, 0))
     box = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     inside: Pixels = pixels[::step, ::step][box] * tissue[box]
-    return inside, int(tissue.sum())
+    return inside, int(np.count_nonzero(tissue))
 
 
 def check_region_places(regions: Sequence[Region], *, pixels: Pixels, breast: Breast) -> Iterator[Finding]:
