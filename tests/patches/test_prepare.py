@@ -1,5 +1,6 @@
 """From a data folder to a store: pixels, labels and tables by hand, every fault listed, nothing left half-written."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -240,6 +241,22 @@ class TestFaults:
             prepare(data, tmp_path / "thesis", CONFIG, overwrite=True)
         assert (data / "a.png").exists()
         assert (tmp_path / "thesis" / "chapter.txt").exists()
+
+    def test_a_disk_that_fails_once_is_told(
+        self, make_data: MakeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The system tells of each failure once, to whom waits for the file first."""
+        failed: list[Path] = []
+
+        def fail_once(path: Path) -> None:
+            if path.name.startswith("patches-0") and not failed:
+                failed.append(path)
+                raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr("mmgkeras.files._sync", fail_once)
+        with pytest.raises(InputError, match="store: cannot be written: Input/output error"):
+            prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG)
+        assert not (tmp_path / "store").exists()
 
     def test_unwritable_places_are_named(self, make_data: MakeData, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
