@@ -42,6 +42,9 @@ class PatchesConfig(Section):
         default=0.5, gt=0, le=1, validation_alias=AliasChoices("cluster_fraction", "envelope_fraction")
     )  # the second name is that of earlier versions, whose files are still read
     """A patch is positive if it holds this part of a cluster region, or a cluster region covers this part of it."""
+    min_marks: int = Field(default=1, ge=1, le=1000)
+    """A patch that holds some individual marks but fewer than this, and no such part of a cluster region, is unknown.
+    More than 1 makes groups of calcifications what is looked for; the paper takes every calcification."""
     label_source: Literal["annotated", "assumed"] = "annotated"
     """"assumed" takes unmarked patches of images whose pathology is "normal" as free of calcification."""
 

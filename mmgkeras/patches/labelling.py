@@ -32,9 +32,10 @@ def label_patches(
 ) -> NDArray[np.int8]:
     """(rows, cols) 1 for calcification, 0 for none, -1 for unknown: one label a patch.
 
-    A patch is 1 if it holds any pixel of an individual mark (kind "calcification"), or at least `cluster_fraction`
-    of a cluster region's pixels (kind "cluster"), or if one covers at least `cluster_fraction` of the patch,
-    padding counted. Any other overlap with a cluster region, and any with a region of kind "other", makes it -1.
+    A patch is 1 if it holds any pixel of at least `min_marks` individual marks (kind "calcification"), or at least
+    `cluster_fraction` of a cluster region's pixels (kind "cluster"), or if one covers at least `cluster_fraction` of
+    the patch, padding counted. Fewer marks, any other overlap with a cluster region, and any with a region of kind
+    "other" make it -1.
 
     A patch that no region touches is 0 if the image's annotation is "complete". With `label_source` "assumed" it is
     also 0 if the reader called the whole image normal (`record.is_called_normal`), which nobody confirmed by marks.
@@ -47,11 +48,15 @@ def label_patches(
     is_clear = record.annotation == "complete" or is_assumed
     labels = np.full((grid.rows, grid.cols), NO_CALCIFICATION if is_clear else UNKNOWN, dtype=np.int8)
     is_positive = np.zeros(labels.shape, dtype=np.bool_)
+    num_marks = np.zeros(labels.shape, dtype=np.int64)
     for region in regions:
         place, overlap_px, made_positive = _touched(grid, region, cluster_fraction=config.cluster_fraction)
         labels[place] = np.where(overlap_px > 0, UNKNOWN, labels[place])
-        is_positive[place] |= made_positive
-    labels[is_positive] = CALCIFICATION
+        if region.kind == "calcification":
+            num_marks[place] += made_positive
+        else:
+            is_positive[place] |= made_positive
+    labels[is_positive | (num_marks >= config.min_marks)] = CALCIFICATION
     return labels
 
 
@@ -78,7 +83,7 @@ def _steps(grid: Grid, start_px: int, *, length_px: int, num_steps: int) -> NDAr
 
 
 def positive_patches(grid: Grid, region: Region, *, cluster_fraction: float) -> NDArray[np.bool_]:
-    """(rows, cols) which patches one region makes 1 by the rule of `label_patches`, whatever the others do.
+    """(rows, cols) which patches one region makes 1 by the rule of `label_patches`, if one mark is enough.
 
     Raises:
         InputError: if the region cannot be drawn on the image.

@@ -47,6 +47,12 @@ class LabelSettings(_Part):
     read_from: ReadFrom
     cluster_fraction: Annotated[float, Field(gt=0, le=1, alias="envelope_fraction")]
     label_source: Literal["annotated", "assumed"]
+    min_marks: Annotated[int, Field(ge=1, le=1000)] = 1
+
+    @model_serializer(mode="wrap")
+    def _as_before_marks_were_counted(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the number of marks where one is enough: checksums of such stores stay what they were."""
+        return {name: value for name, value in handler(self).items() if (name, value) != ("min_marks", 1)}
 
 
 class Counts(_Part):

@@ -200,6 +200,7 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
             "read_from": report.annotations.read_from,
             "envelope_fraction": config.cluster_fraction,
             "label_source": config.label_source,
+            **({"min_marks": config.min_marks} if config.min_marks > 1 else {}),
         },
         "pixel_type": str(contents.writer.dtype),
         "patches_per_shard": contents.writer.patches_per_shard,

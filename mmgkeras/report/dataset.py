@@ -26,7 +26,7 @@ _SIDE_NAMES: Final = {"L": "left", "R": "right"}
 _GONE: Final = "The patch store is not where the cross-validation was made, so nothing can be told of its images."
 _LABEL_RULES: Final[Mapping[str, str]] = {
     "regions.csv": "Labels come from findings marked on the mammograms (regions.csv): a patch is positive if it holds "
-    "any pixel of an individual calcification, at least {fraction} of the area of a cluster region, or is itself "
+    "any pixel of {marks}, at least {fraction} of the area of a cluster region, or is itself "
     "covered by one to at least {fraction}. Any other overlap with a finding makes it unknown.",
     "labels.csv": "Labels come from readers who judged patch by patch (labels.csv), one label for each patch: their "
     "consensus.",
@@ -173,7 +173,10 @@ def _pixels_sentence(store: PatchStore) -> str:
 
 def _reference_standard(store: PatchStore) -> tuple[Block, ...]:
     labels = store.manifest.labels
-    rule = _LABEL_RULES[labels.read_from].format(fraction=f"{labels.cluster_fraction:g}")
+    marks = f"at least {labels.min_marks} individual calcifications"
+    if labels.min_marks == 1:
+        marks = "an individual calcification"
+    rule = _LABEL_RULES[labels.read_from].format(fraction=f"{labels.cluster_fraction:g}", marks=marks)
     items = [rule, _annotation_sentence(store.images), *_assumed_sentences(store), *store.manifest.notes]
     wanted = (
         "who marked or labelled: number, profession, years of experience",

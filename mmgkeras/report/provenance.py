@@ -149,6 +149,7 @@ def _store_facts(study: Study) -> Table:
             "labels read from": labels.read_from,
             "label source": labels.label_source,
             "fraction of a cluster region that makes a patch positive": labels.cluster_fraction,
+            "marks that make a patch positive": labels.min_marks,
             "subsets of patients": len(set(read_store_folds(store).values())),
         }
     note = "" if store is not None else "The store was not there: what it was made with is not known."

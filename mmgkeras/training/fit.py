@@ -173,6 +173,7 @@ def _as_prepared(config: Config, store: PatchStore) -> Config:
         stride_px=store.stride_px,
         spacing_mm=store.manifest.grid.spacing_mm,
         cluster_fraction=labels.cluster_fraction,
+        min_marks=labels.min_marks,
         label_source=labels.label_source,
     )
     split = config.split.model_copy(update={"num_subsets": len(set(read_store_folds(store).values()))})
