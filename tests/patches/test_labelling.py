@@ -44,6 +44,27 @@ class TestMarks:
         assert labels(runs) == [[1, 1, 1], [1, 0, 1]]
 
 
+class TestMinMarks:
+    MARKS = tuple(region("calcification", "point", point) for point in ((0, 0), (1, 3), (3, 1), (5, 5), (6, 6), (7, 9)))
+
+    def test_patch_with_fewer_is_unknown(self) -> None:
+        """3 in the first patch, 2 and 1 in those of the lower row."""
+        assert labels(*self.MARKS, min_marks=3) == [[1, 0, 0], [0, -1, -1]]
+        assert labels(*self.MARKS, min_marks=2) == [[1, 0, 0], [0, 1, -1]]
+
+    def test_a_mark_over_two_patches_counts_in_both(self) -> None:
+        mark = region("calcification", "box", (0, 3), (0, 4))
+        assert labels(mark, *self.MARKS[:1], min_marks=2) == [[1, -1, 0], [0, 0, 0]]
+
+    def test_a_cluster_region_needs_none(self) -> None:
+        assert labels(region("cluster", "box", (0, 0), (3, 3)), min_marks=3) == [[1, 0, 0], [0, 0, 0]]
+
+    def test_two_halves_are_not_added_up(self) -> None:
+        """A mark too few and less than half of a cluster region."""
+        cluster = region("cluster", "box", (0, 2), (1, 4))
+        assert labels(cluster, region("calcification", "point", (0, 5)), min_marks=2) == [[1, -1, 0], [0, 0, 0]]
+
+
 class TestEnvelopes:
     def test_patch_with_half_of_the_envelope_is_positive(self) -> None:
         """The box is 2 x 4 pixels: 4 of its 8 in either patch."""

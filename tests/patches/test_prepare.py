@@ -166,6 +166,18 @@ class TestAnnotations:
         assert store.patches["label"].tolist() == [0, 0, 0, 0]
         assert [note for note in store.manifest.notes if "labels.csv" in note and "regions.csv" in note]
 
+    @pytest.mark.parametrize(("min_marks", "said", "expected"), [(1, {}, 1), (2, {"min_marks": 2}, -1)])
+    def test_how_many_marks_it_takes_is_said_where_it_is_not_one(
+        self, make_data: MakeData, tmp_path: Path, min_marks: int, said: dict[str, int], expected: int
+    ) -> None:
+        data = make_data({"a": ramp()}, [point("a", 0, 9)])
+        made = prepare(data, tmp_path / "store", PatchesConfig(patch_px=8, min_marks=min_marks))
+        store = PatchStore.open(made.path, verify=True)
+        assert store.patches["label"].tolist() == [0, expected, 0, 0]
+        assert store.manifest.labels.min_marks == min_marks
+        labels = json.loads((store.path / "store.json").read_text())["labels"]
+        assert labels == {"read_from": "regions.csv", "envelope_fraction": 0.5, "label_source": "annotated", **said}
+
     def test_labels_outside_the_grid_or_of_unknown_images_are_refused(
         self, make_data: MakeData, tmp_path: Path
     ) -> None:
