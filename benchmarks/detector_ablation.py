@@ -6,7 +6,8 @@
 
 Makes phantoms, patch stores and trainings in a folder, each once: given again, it goes on where it stopped. Every
 training takes about as many steps as the recipe. Prints one table in Markdown for docs/results.md: the AUC and the
-sensitivity at 98 % specificity on tissue patches of 20 randomised and of 20 plain patients that no training has seen.
+sensitivity at 98 % specificity on tissue patches of 20 randomised and of 20 plain patients that no training has seen,
+where one mark makes a patch positive and where it takes as many as in the recipe.
 `--store` adds a store that is looked at but by which nothing may be chosen. On two idle cores a training of full size
 takes 20 to 40 minutes by the processor time of its steps. On Keras' JAX backend, which needs no TensorFlow,
 `jax_training.py` trains, and the weights are kept as safetensors.
@@ -33,27 +34,40 @@ CONFIG = Path("configs/detector.toml")
 UNSEEN_SEED = 900
 UNSEEN_PATIENTS = 20
 TRAINING_SEED = 101
+RECIPE = read_config(CONFIG)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What one training does otherwise than the recipe; `part` of its patients, `length` of its steps."""
+    """What one training does otherwise than the recipe.
+
+    Attributes:
+        part: of its patients, shown as much oftener.
+        length: times its epochs. An epoch has other steps where the positives or their operations are others; this
+            makes up for it, but where twice the training is the change.
+        looks: of the phantoms.
+        min_marks: as of `PatchesConfig`.
+        overrides: of the configuration.
+    """
 
     part: float = 1.0
-    length: int = 1
+    length: float = 1.0
     looks: str = "randomised"
+    min_marks: int = RECIPE.patches.min_marks
     overrides: tuple[str, ...] = ()
 
 
 CHANGES = {
     "recipe": Change(),
-    "four times the patients": Change(part=4.0, length=4),
+    "one mark is enough": Change(min_marks=1, length=0.5),
+    "two marks": Change(min_marks=2, length=0.75),
+    "four times the patients": Change(part=4.0, length=4.0),
     "half of the patients": Change(part=0.5),
     "a quarter of the patients": Change(part=0.25),
-    "twice the epochs": Change(length=2),
+    "twice the epochs": Change(length=2.0),
     "plain looks": Change(looks="plain"),
     "paper's balance": Change(overrides=("augmentation.scheme=paper",)),
-    "one intensity": Change(overrides=("augmentation.intensities=[1.0]",)),
+    "one intensity": Change(length=2.0, overrides=("augmentation.intensities=[1.0]",)),
     "average in training": Change(overrides=("model.pooling=average",)),
     "three highest cells in training": Change(overrides=("model.pooling=top_k",)),
     "width 0.25": Change(overrides=("model.width=0.25",)),
@@ -68,18 +82,18 @@ def run(*arguments: object) -> None:
     subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True)
 
 
-def store_of(out: Path, *, patients: int, looks: str, seed: int, spacing_mm: float) -> Path:
+def store_of(out: Path, *, patients: int, looks: str, seed: int, spacing_mm: float, min_marks: int) -> Path:
     """A patch store of phantoms, made where it is not there yet."""
     name = f"{looks}-{patients}-{seed}"
-    data, store = out / "data" / name, out / "stores" / name
-    settings = ("--config", CONFIG)
+    data, store = out / "data" / name, out / "stores" / f"{name}-{min_marks}"
+    settings = ("--config", CONFIG, "--set", f"patches.min_marks={min_marks}")
     if not data.exists():
         number = ("--patients", patients, "--seed", seed, "--spacing-mm", spacing_mm)
-        run("phantom", "--out", data, *number, "--looks", looks, *settings)
+        run("phantom", "--out", data, *number, "--looks", looks, "--config", CONFIG)
     if not store.exists():
         run("prepare", "--data", data, "--out", store, *settings)
     if not (store / "folds.csv").exists():
-        run("split", "--store", store, *settings)
+        run("split", "--store", store, "--config", CONFIG)
     return store
 
 
@@ -87,9 +101,11 @@ def train(out: Path, name: str, *, patients: int, epochs: int, spacing_mm: float
     """The model of one change, trained where it has not been yet: an exported model, on JAX a file of weights."""
     change = CHANGES[name]
     number = max(5, round(patients * change.part))
-    store = store_of(out, patients=number, looks=change.looks, seed=TRAINING_SEED, spacing_mm=spacing_mm)
-    period, repeats = read_config(CONFIG).train.learning_rate_drop_period, round(change.length / change.part)
-    length = (f"train.epochs={epochs * repeats}", f"train.learning_rate_drop_period={period * repeats}")
+    what = {"looks": change.looks, "min_marks": change.min_marks, "spacing_mm": spacing_mm}
+    store = store_of(out, patients=number, seed=TRAINING_SEED, **what)
+    period, repeats = RECIPE.train.learning_rate_drop_period, change.length / change.part
+    times = {"epochs": round(epochs * repeats), "learning_rate_drop_period": max(1, round(period * repeats))}
+    length = [f"train.{key}={value}" for key, value in times.items()]
     overrides = [*change.overrides, *length, f"train.seed={seed}"]
     folder = name.replace(" ", "-").replace("'", "") + f"-{seed}"
     if keras.backend.backend() == "jax":
@@ -132,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--patients", type=int, default=400)
-    parser.add_argument("--epochs", type=int, default=read_config(CONFIG).train.epochs)
+    parser.add_argument("--epochs", type=int, default=RECIPE.train.epochs)
     parser.add_argument("--spacing-mm", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=1, help="of the training")
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE")
@@ -140,7 +156,11 @@ def main() -> None:
     parser.add_argument("--inserted", type=Path, help="a store whose labels are unused: marks are put in")
     options = parser.parse_args()
     size = {"spacing_mm": options.spacing_mm, "patients": UNSEEN_PATIENTS}
-    stores = [store_of(options.out, looks=looks, seed=UNSEEN_SEED, **size) for looks in ("randomised", "plain")]
+    stores = [
+        store_of(options.out, looks=looks, min_marks=min_marks, seed=UNSEEN_SEED, **size)
+        for looks in ("randomised", "plain")
+        for min_marks in sorted({1, RECIPE.patches.min_marks})
+    ]
     columns = {
         store.name: choose_patches(PatchStore.open(store), min_tissue=0.5, max_negatives=20_000)
         for store in [*stores, *options.store]
