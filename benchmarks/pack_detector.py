@@ -12,6 +12,7 @@ are shipped with it.
 
 import argparse
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,45 +39,65 @@ NEAR_MM = 3.0
 """A mark this near to a finding belongs to it: a patch may hold a finding at its edge."""
 
 
-def count_marks(classifier: Classifier, data: Path) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
-    """False marks of all images by threshold, findings hit by threshold, the number of findings and of images.
+@dataclass
+class Counts:
+    """What was counted on phantoms, by threshold or in all."""
+
+    false_marks: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
+    hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
+    cluster_hits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
+    findings: int = 0
+    clusters: int = 0
+    images: int = 0
+
+
+def count_marks(classifier: Classifier, data: Path, counts: Counts) -> None:
+    """Adds the images of a data folder to the counts.
 
     A finding is a cluster region, or a calcification that lies in none. A false mark is one that comes near no finding.
     """
     regions: dict[str, list[Region]] = {}
     for region in read_regions(data / "regions.csv"):
         regions.setdefault(region.image_id, []).append(region)
-    false_marks, hits = np.zeros(len(THRESHOLDS), np.int64), np.zeros(len(THRESHOLDS), np.int64)
-    records, num_findings = read_images(data / "images.csv"), 0
-    for record in records:
+    for record in read_images(data / "images.csv"):
         mean = detect([classifier], images.read(record, data)).score_map.stitch()
-        masks = [filled(region, mean.shape) for region in regions.get(record.image_id, [])]
-        findings, count = ndimage.label(np.any(masks, axis=0) if masks else np.zeros(mean.shape, bool))
+        here = regions.get(record.image_id, [])
+        findings, count = ndimage.label(covered(here, mean.shape))
+        clusters = covered([region for region in here if region.kind == "cluster"], mean.shape)
+        of_clusters = set(findings[clusters].tolist())
         near_px = round(NEAR_MM / (record.spacing_mm or NEAR_MM))
         near = ndimage.maximum_filter(findings > 0, size=2 * near_px + 1)
-        num_findings += count
+        counts.images += 1
+        counts.findings += count
+        counts.clusters += len(of_clusters)
         for place, threshold in enumerate(THRESHOLDS):
             marks, number = ndimage.label(mean >= threshold)
-            false_marks[place] += number - len(np.unique(marks[near & (marks > 0)]))
-            hits[place] += len(np.unique(findings[(marks > 0) & (findings > 0)]))
-    return false_marks, hits, num_findings, len(records)
+            counts.false_marks[place] += number - len(np.unique(marks[near & (marks > 0)]))
+            hit = set(findings[(marks > 0) & (findings > 0)].tolist())
+            counts.hits[place] += len(hit)
+            counts.cluster_hits[place] += len(hit & of_clusters)
+
+
+def covered(regions: list[Region], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(H, W) the pixels of any of the regions."""
+    return np.any([filled(region, shape) for region in regions], axis=0) if regions else np.zeros(shape, np.bool_)
 
 
 def filled(region: Region, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """(H, W) the pixels of a region."""
     mask = np.zeros(shape, dtype=np.bool_)
-    covered = region_mask(region, height=shape[0], width=shape[1])
-    tall, wide = covered.mask.shape
-    mask[covered.top : covered.top + tall, covered.left : covered.left + wide] = covered.mask
+    drawn = region_mask(region, height=shape[0], width=shape[1])
+    mask[drawn.window] = drawn.mask
     return mask
 
 
 def operating_points(model: Path, folders: list[Path]) -> list[dict[str, float]]:
     """For each number of false marks an image the lowest threshold that keeps to it, and the findings hit there."""
     classifier = load(model)
-    counts = [count_marks(classifier, folder) for folder in folders]
-    false_marks, hits, num_findings, num_images = (sum(parts) for parts in zip(*counts, strict=True))
-    rates = np.maximum.accumulate(false_marks) / num_images
+    counts = Counts()
+    for folder in folders:
+        count_marks(classifier, folder, counts)
+    rates = np.maximum.accumulate(counts.false_marks) / counts.images
     points = []
     for per_image in PER_IMAGE:
         place = int(np.flatnonzero(rates <= per_image)[-1])
@@ -84,7 +105,8 @@ def operating_points(model: Path, folders: list[Path]) -> list[dict[str, float]]
             {
                 "per_image": per_image,
                 "threshold": float(THRESHOLDS[place]),
-                "sensitivity": float(hits[place] / num_findings),
+                "sensitivity": float(counts.hits[place] / counts.findings),
+                "cluster_sensitivity": float(counts.cluster_hits[place] / counts.clusters),
             }
         )
     return points

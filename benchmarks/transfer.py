@@ -34,6 +34,7 @@ from mmgkeras.config import ModelConfig
 from mmgkeras.evaluation.baselines import baseline_scores
 from mmgkeras.evaluation.comparison import clustered_aucs
 from mmgkeras.evaluation.froc import RATES, froc, reach_of
+from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.targets import targets_from_regions
 from mmgkeras.models.localisation import ACTIVATION, localising_model
 from mmgkeras.models.network import build_network
@@ -139,7 +140,13 @@ def row_of(name: str, scores: NDArray[np.floating], patches: Patches) -> str:
     is_positive = patches.labels == CALCIFICATION
     threshold = np.quantile(scores[~is_positive], SPECIFICITY)
     sensitivity = float(np.mean(scores[is_positive] > threshold))
-    return f"| {name} | {interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f}) | {sensitivity:.2f} |"
+    return f"| {name} | {in_brackets(interval)} | {sensitivity:.2f} |"
+
+
+def in_brackets(interval: Interval) -> str:
+    """An estimate and its bounds; a perfect one has none."""
+    bounds = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
+    return f"{interval.estimate:.3f}{bounds}"
 
 
 def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
@@ -154,10 +161,7 @@ def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
     targets = targets_from_regions(predictions, regions, grids, cluster_fraction=fraction)
     reach = reach_of(patch_px=store.patch_px, stride_px=store.stride_px)
     intervals = froc(predictions, targets, reach=reach).pooled
-    cells = [
-        "n/a" if found is None else f"{found.estimate:.3f} ({found.low:.3f} to {found.high:.3f})"
-        for found in (intervals[rate] for rate in RATES)
-    ]
+    cells = ["n/a" if found is None else in_brackets(found) for found in (intervals[rate] for rate in RATES)]
     return f"| {name}: {len(targets.items)} findings | " + " | ".join(cells) + " |"
 
 

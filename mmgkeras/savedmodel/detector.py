@@ -29,12 +29,14 @@ class FalseMarks(JsonModel):
     Attributes:
         per_image: false marks, on the breast.
         threshold: the lowest with no more.
-        sensitivity: of the regions.
+        sensitivity: of the findings: cluster regions, and marks that lie in none.
+        cluster_sensitivity: of the cluster regions alone.
     """
 
     per_image: Annotated[float, Field(gt=0)]
     threshold: Annotated[float, Field(gt=0, le=1)]
     sensitivity: Annotated[float, Field(ge=0, le=1)]
+    cluster_sensitivity: Annotated[float, Field(ge=0, le=1)]
 
 
 class DetectorRecord(JsonModel):

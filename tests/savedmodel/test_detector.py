@@ -23,8 +23,8 @@ SECTIONS = ("patches", "augmentation", "model", "train")
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 CONFIG = ModelConfig(network="resnet18", weights="none", width=0.25, normalisation="local", pooling="log_mean_exp")
 FALSE_MARKS = [
-    {"per_image": 0.1, "threshold": 0.9, "sensitivity": 0.4},
-    {"per_image": 1.0, "threshold": 0.5, "sensitivity": 0.8},
+    {"per_image": 0.1, "threshold": 0.9, "sensitivity": 0.4, "cluster_sensitivity": 0.5},
+    {"per_image": 1.0, "threshold": 0.5, "sensitivity": 0.8, "cluster_sensitivity": 0.9},
 ]
 
 
