@@ -25,22 +25,23 @@ Epoch = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 """Places in the store, operations and labels, each (steps, batch size)."""
 
 
-def train(
-    store: PatchStore, config: Config, *, labels: NDArray[np.int8] | None = None, note: Callable[[str], None] = print
-) -> keras.Model:
+def train(store: PatchStore, config: Config, *, note: Callable[[str], None] = print) -> keras.Model:
     """A network that learned from all subsets but the first, in float32, its batch norm recalibrated.
 
     Args:
         store: with folds.csv.
-        config: its sections augmentation, model and train are used; the initial weights must be "none".
-        labels: (N,) of all patches of the store in place of its own.
+        config: its sections augmentation, model and train are used.
         note: gets a line after each epoch.
     """
-    if config.model.weights != "none" or config.augmentation.insertion or config.train.validation_patients:
-        raise SystemExit("on JAX: random initial weights, no insertion and no held-out patients alone")
-    labels = store.patches["label"].to_numpy() if labels is None else labels
+    if (
+        config.model.weights != "none"
+        or config.model.normalisation == "training"
+        or config.augmentation.insertion
+        or config.train.validation_patients
+    ):
+        raise SystemExit("on JAX: only random weights, no training normalisation, insertion or held-out patients")
     keras.utils.set_random_seed(config.train.seed)
-    epochs = [epoch_samples(store, labels, config, number) for number in range(config.train.epochs)]
+    epochs = [epoch_samples(store, config, number) for number in range(config.train.epochs)]
     network, model = _built(store, config, precision=config.train.precision)
     optimizer = make_optimizer(config.train, steps_per_epoch=len(epochs[0][0]))
     optimizer.build(model.trainable_variables)
@@ -64,10 +65,10 @@ def train(
     return finished
 
 
-def epoch_samples(store: PatchStore, labels: NDArray[np.int8], config: Config, epoch: int) -> Epoch:
+def epoch_samples(store: PatchStore, config: Config, epoch: int) -> Epoch:
     """One epoch of the balanced set, in whole batches, as `mmgkeras.pipeline.epoch` says it, in numpy's order."""
     augmentation, rng = config.augmentation, np.random.default_rng([config.train.seed, epoch])
-    learned = fold_patches(store, 1).train
+    learned, labels = fold_patches(store, 1).train, store.patches["label"].to_numpy()
     has_tissue = store.patches["tissue"].to_numpy()[learned] >= augmentation.min_negative_tissue
     positives = learned[labels[learned] == CALCIFICATION]
     negatives = learned[(labels[learned] == NO_CALCIFICATION) & has_tissue]
