@@ -7,7 +7,8 @@
 Makes phantoms, patch stores and trainings in a folder, each once: given again, it goes on where it stopped. Every
 training takes about as many steps as the recipe. Prints one table in Markdown for docs/results.md: the AUC and the
 sensitivity at 98 % specificity on tissue patches of 20 randomised and of 20 plain patients that no training has seen,
-where one mark makes a patch positive and where it takes as many as in the recipe.
+and of the same plain patients at half of the pixel size, resampled; where one mark makes a patch positive, and where
+it takes as many as in the recipe.
 `--store` adds a store that is looked at but by which nothing may be chosen. On two idle cores a training of full size
 takes 20 to 40 minutes by the processor time of its steps. On Keras' JAX backend, which needs no TensorFlow,
 `jax_training.py` trains, and the weights are kept as safetensors.
@@ -47,6 +48,7 @@ class Change:
             makes up for it, but where twice the training is the change.
         looks: of the phantoms.
         min_marks: as of `PatchesConfig`.
+        finer: so many of its phantoms' pixels are put together along either edge: resampled, as digital mammograms are.
         overrides: of the configuration.
     """
 
@@ -54,6 +56,7 @@ class Change:
     length: float = 1.0
     looks: str = "randomised"
     min_marks: int = RECIPE.patches.min_marks
+    finer: int = 1
     overrides: tuple[str, ...] = ()
 
 
@@ -66,6 +69,7 @@ CHANGES = {
     "a quarter of the patients": Change(part=0.25),
     "twice the epochs": Change(length=2.0),
     "plain looks": Change(looks="plain"),
+    "half of the pixel size, resampled": Change(finer=2),
     "paper's balance": Change(overrides=("augmentation.scheme=paper",)),
     "one intensity": Change(length=2.0, overrides=("augmentation.intensities=[1.0]",)),
     "average in training": Change(overrides=("model.pooling=average",)),
@@ -82,13 +86,17 @@ def run(*arguments: object) -> None:
     subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True)
 
 
-def store_of(out: Path, *, patients: int, looks: str, seed: int, spacing_mm: float, min_marks: int) -> Path:
+def store_of(
+    out: Path, *, patients: int, looks: str, seed: int, spacing_mm: float, min_marks: int, finer: int = 1
+) -> Path:
     """A patch store of phantoms, made where it is not there yet."""
-    name = f"{looks}-{patients}-{seed}"
+    name = f"{looks}-{patients}-{seed}" + (f"-finer{finer}" if finer > 1 else "")
     data, store = out / "data" / name, out / "stores" / f"{name}-{min_marks}"
-    settings = ("--config", CONFIG, "--set", f"patches.min_marks={min_marks}")
+    settings = ["--config", CONFIG, "--set", f"patches.min_marks={min_marks}"]
+    if finer > 1:
+        settings += ["--set", f"patches.spacing_mm={spacing_mm}"]
     if not data.exists():
-        number = ("--patients", patients, "--seed", seed, "--spacing-mm", spacing_mm)
+        number = ("--patients", patients, "--seed", seed, "--spacing-mm", spacing_mm / finer)
         run("phantom", "--out", data, *number, "--looks", looks, "--config", CONFIG)
     if not store.exists():
         run("prepare", "--data", data, "--out", store, *settings)
@@ -101,7 +109,7 @@ def train(out: Path, name: str, *, patients: int, epochs: int, spacing_mm: float
     """The model of one change, trained where it has not been yet: an exported model, on JAX a file of weights."""
     change = CHANGES[name]
     number = max(5, round(patients * change.part))
-    what = {"looks": change.looks, "min_marks": change.min_marks, "spacing_mm": spacing_mm}
+    what = {"looks": change.looks, "min_marks": change.min_marks, "spacing_mm": spacing_mm, "finer": change.finer}
     store = store_of(out, patients=number, seed=TRAINING_SEED, **what)
     period, repeats = RECIPE.train.learning_rate_drop_period, change.length / change.part
     times = {"epochs": round(epochs * repeats), "learning_rate_drop_period": max(1, round(period * repeats))}
@@ -156,9 +164,10 @@ def main() -> None:
     parser.add_argument("--inserted", type=Path, help="a store whose labels are unused: marks are put in")
     options = parser.parse_args()
     size = {"spacing_mm": options.spacing_mm, "patients": UNSEEN_PATIENTS}
+    kinds = [("randomised", 1), ("plain", 1), ("plain", 2)]
     stores = [
-        store_of(options.out, looks=looks, min_marks=min_marks, seed=UNSEEN_SEED, **size)
-        for looks in ("randomised", "plain")
+        store_of(options.out, looks=looks, finer=finer, min_marks=min_marks, seed=UNSEEN_SEED, **size)
+        for looks, finer in kinds
         for min_marks in sorted({1, RECIPE.patches.min_marks})
     ]
     columns = {
