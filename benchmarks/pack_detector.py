@@ -97,6 +97,8 @@ def operating_points(model: Path, folders: list[Path]) -> list[dict[str, float]]
     counts = Counts()
     for folder in folders:
         count_marks(classifier, folder, counts)
+    if not counts.clusters:
+        raise SystemExit("the unseen phantoms have no cluster; make more of them")
     rates = np.maximum.accumulate(counts.false_marks) / counts.images
     points = []
     for per_image in PER_IMAGE:

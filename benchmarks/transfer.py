@@ -144,7 +144,7 @@ def row_of(name: str, scores: NDArray[np.floating], patches: Patches) -> str:
 
 
 def in_brackets(interval: Interval) -> str:
-    """An estimate and its bounds; a perfect one has none."""
+    """An estimate and its bounds; one that is perfect or nearly so has none."""
     bounds = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
     return f"{interval.estimate:.3f}{bounds}"
 
@@ -168,9 +168,14 @@ def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
 def image_patches(store: PatchStore, labels: Path, *, min_tissue: float) -> Patches:
     """The patches with so much tissue of every image that is labelled there, each with the label of its image."""
     wanted = pd.read_csv(labels, dtype={"image_id": str}).set_index("image_id")["label"]
+    if not wanted.index.is_unique or not wanted.isin([0, 1]).all():
+        raise SystemExit(f"{labels}: each image_id must be there once, with a label of 0 or 1")
     table = store.patches
     places = np.flatnonzero(table["image_id"].isin(wanted.index) & (table["tissue"] >= min_tissue))
     chosen = table.iloc[places]
+    num_missing = len(wanted) - chosen["image_id"].nunique()
+    if num_missing:
+        print(f"{num_missing} images of {labels} have no patch with so much tissue in the store\n")
     of_images = wanted.loc[chosen["image_id"]].to_numpy(np.int8)
     return Patches(store, places, of_images, chosen["patient_id"].to_numpy())
 
@@ -204,8 +209,9 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--model", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--froc", type=Path, metavar="DATA", help="the data folder of the store")
-    parser.add_argument("--image-labels", type=Path, metavar="CSV", help="image_id and label: score whole images")
-    parser.add_argument("--inserted", action="store_true", help="ask for marks put in, not for labels")
+    truth = parser.add_mutually_exclusive_group()
+    truth.add_argument("--image-labels", type=Path, metavar="CSV", help="image_id and label: score whole images")
+    truth.add_argument("--inserted", action="store_true", help="ask for marks put in, not for labels")
     parser.add_argument("--filters", action="store_true", help="score the fixed filters too")
     parser.add_argument("--min-tissue", type=float, default=0.5)
     parser.add_argument("--max-negatives", type=int, help="to be quick; all by default")

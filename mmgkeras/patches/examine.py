@@ -187,7 +187,7 @@ def _of_annotations(record: ImageRecord, annotations: Annotations, image: ReadIm
 def _unplaced(annotations: Annotations, image: ReadImage, labels: NDArray[np.int8]) -> Iterator[tuple[str, float]]:
     """Each cluster region that touches no positive patch, and the largest part of it in one: on the corner of four."""
     for region in annotations.regions_on(image.mammogram.record.image_id, image.grid, shape=image.shape):
-        if region.kind != "cluster":  # an individual mark makes its patch positive, and "other" is no calcification
+        if region.kind != "cluster":  # an individual mark is told by its own pixels, and "other" is no calcification
             continue
         covered = region_mask(region, height=image.grid.height, width=image.grid.width)
         rows, cols, overlap_px = region_overlap(image.grid, covered)

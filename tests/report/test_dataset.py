@@ -65,6 +65,16 @@ def test_reference_standard_tells_the_rule_and_leaves_blanks_for_the_readers(sec
     assert {item.kind for item in wanted} == {"blank"}
 
 
+def test_reference_standard_tells_how_many_marks_it_took(section_study: Study) -> None:
+    store = section_study.store
+    assert store is not None
+    labels = store.manifest.labels.model_copy(update={"min_marks": 3})
+    manifest = store.manifest.model_copy(update={"labels": labels})
+    section = dataset_section(replace(section_study, store=replace(store, manifest=manifest)))
+    told = next(block.items for block in section.body if isinstance(block, Bullets))
+    assert "any pixel of at least 3 individual calcifications" in told[0].text
+
+
 def test_without_a_store_the_section_says_so(section_study: Study) -> None:
     (only,) = dataset_section(replace(section_study, store=None)).body
     assert isinstance(only, Text)

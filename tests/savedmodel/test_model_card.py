@@ -57,6 +57,13 @@ def test_a_model_that_was_not_evaluated_says_so() -> None:
     assert BLANK in card
 
 
+def test_a_model_of_groups_says_so() -> None:
+    config = {**METADATA.config, "patches": {"min_marks": 3}}
+    card = model_card(METADATA.model_copy(update={"config": config}))
+    assert "- a patch with fewer than 3 individual calcifications was left out" in card
+    assert "individual calcifications" not in model_card(METADATA)
+
+
 def test_the_metrics_of_the_test_subset_are_told_beside_always_no() -> None:
     card = model_card(METADATA, metrics=summary())
     assert "| AUC | 1.000 | 1.000 | 0.500 |" in card

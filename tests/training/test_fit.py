@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from click.testing import CliRunner
 from mmgkeras.cli import main
 from tensorflow.train import load_checkpoint
 
-from mmgkeras.config import ModelConfig, read_config
+from mmgkeras.config import Config, ModelConfig, read_config
 from mmgkeras.models.network import build_network
+from mmgkeras.patches.store import PatchStore
+from mmgkeras.training.fit import _as_prepared
 
 from .fit_program import WIDTH, arguments, finished, refused, saved_weights, start
 
@@ -266,6 +269,15 @@ def test_the_model_says_what_the_store_was_made_with_and_not_what_was_never_used
     assert metadata["config"]["split"] == {"num_subsets": 3}
     assert sorted(metadata["config"]) == ["augmentation", "model", "patches", "split", "train"]
     assert "patch_px = 32" in (folder / "run" / "config.toml").read_text()
+
+
+def test_every_key_that_the_store_was_labelled_by_goes_into_the_model(training_store):
+    store = PatchStore.open(training_store)
+    keys = {"cluster_fraction": 0.25, "min_marks": 3, "label_source": "assumed"}
+    labels = store.manifest.labels.model_copy(update=keys)
+    manifest = store.manifest.model_copy(update={"labels": labels})
+    said = _as_prepared(Config(), replace(store, manifest=manifest)).patches
+    assert {name: getattr(said, name) for name in keys} == keys
 
 
 def test_a_run_goes_on_with_another_cadence_of_checkpoints(one_and_two, training_store):
