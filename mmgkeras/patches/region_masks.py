@@ -183,7 +183,8 @@ def _drawn(region: Region, *, height: int, width: int) -> RegionMask | None:
     row, col = _middle(region)
     is_inside = -0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5
     is_small = last_row - first_row < 2 and last_col - first_col < 2  # a circle of 0.7 px may lie between the centres
-    if not is_inside or (not is_small and reaches_beyond(region, height=height, width=width)):
+    may_pass_by = region.shape == "polygon" and not is_small  # any other shape holds its own middle
+    if not is_inside or (may_pass_by and reaches_beyond(region, height=height, width=width)):
         return None
     top, left = (int(np.floor(place + 0.5)) for place in (row, col))
     return RegionMask(top=min(top, height - 1), left=min(left, width - 1), mask=np.ones((1, 1), dtype=np.bool_))

@@ -132,6 +132,19 @@ class TestRegionMask:
         covered = region_mask(region("circle", (1.5, -0.5), (0.51, 0.51)), height=8, width=8)
         assert (covered.top, covered.left, covered.mask.shape) == (2, 0, (1, 1))
 
+    @pytest.mark.parametrize(
+        "flat",
+        [
+            region("ellipse", (0.5, 0.5), (0.51, 1.02)),
+            region("ellipse", (3.5, 4), (0.4, 9)),
+            region("box", (3.2, -2), (3.8, 9)),
+        ],
+    )
+    def test_a_flat_one_between_the_centres_that_reaches_beyond_is_the_nearest_pixel_too(self, flat: Region) -> None:
+        covered = region_mask(flat, height=8, width=8)
+        assert covered.mask.shape == (1, 1)
+        assert covered.top in (1, 4)
+
     @given(
         shape=st.sampled_from(["circle", "ellipse", "polygon", "box"]),
         numbers=st.lists(st.floats(-0.5, 7.5), min_size=6, max_size=10),
