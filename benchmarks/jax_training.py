@@ -41,7 +41,8 @@ def train(store: PatchStore, config: Config, *, note: Callable[[str], None] = pr
     ):
         raise SystemExit("on JAX: only random weights, no training normalisation, insertion or held-out patients")
     keras.utils.set_random_seed(config.train.seed)
-    epochs = [epoch_samples(store, config, number) for number in range(config.train.epochs)]
+    positives, negatives = _learned_from(store, config)
+    epochs = [epoch_samples(positives, negatives, config, epoch=number) for number in range(config.train.epochs)]
     network, model = _built(store, config, precision=config.train.precision)
     optimizer = make_optimizer(config.train, steps_per_epoch=len(epochs[0][0]))
     optimizer.build(model.trainable_variables)
@@ -65,13 +66,16 @@ def train(store: PatchStore, config: Config, *, note: Callable[[str], None] = pr
     return finished
 
 
-def epoch_samples(store: PatchStore, config: Config, epoch: int) -> Epoch:
+def _learned_from(store: PatchStore, config: Config) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places in the store of the positives and of the negatives."""
+    learned, labels = fold_patches(store, 1).train, store.patches["label"].to_numpy()
+    has_tissue = store.patches["tissue"].to_numpy()[learned] >= config.augmentation.min_negative_tissue
+    return learned[labels[learned] == CALCIFICATION], learned[(labels[learned] == NO_CALCIFICATION) & has_tissue]
+
+
+def epoch_samples(positives: NDArray[np.int64], negatives: NDArray[np.int64], config: Config, *, epoch: int) -> Epoch:
     """One epoch of the balanced set, in whole batches, as `mmgkeras.pipeline.epoch` says it, in numpy's order."""
     augmentation, rng = config.augmentation, np.random.default_rng([config.train.seed, epoch])
-    learned, labels = fold_patches(store, 1).train, store.patches["label"].to_numpy()
-    has_tissue = store.patches["tissue"].to_numpy()[learned] >= augmentation.min_negative_tissue
-    positives = learned[labels[learned] == CALCIFICATION]
-    negatives = learned[(labels[learned] == NO_CALCIFICATION) & has_tissue]
     if augmentation.negatives_per_positive is not None:
         num_drawn = min(round(augmentation.negatives_per_positive * len(positives)), len(negatives))
         negatives = rng.choice(negatives, num_drawn, replace=False)

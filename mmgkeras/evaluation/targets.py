@@ -119,10 +119,10 @@ def targets_from_regions(
 def patches_of_findings(regions: Sequence[Region], grid: Grid, *, cluster_fraction: float) -> list[set[Place]]:
     """The positive patches of each finding of one image: clusters first, then the marks that lie in none.
 
-    The patches of a mark are those that hold a pixel of it. Those of a cluster are the ones that its
-    region makes positive and those that the marks inside it do, for its marks are one finding, found when any patch
-    of it is. A mark that lies in several clusters belongs to each. Regions of kind "other" are no findings. A finding
-    may have no patch: one on the corner of four patches can make all of them unknown.
+    The patches of a mark are those that hold a pixel of it. Those of a cluster are the ones that its region makes
+    positive and those that the marks inside it do, for its marks are one finding, found when any patch of it is. A mark
+    that lies in several clusters belongs to each. Regions of kind "other" are no findings. A finding may have no patch:
+    one on the corner of four patches can make all of them unknown.
 
     Raises:
         InputError: if a region cannot be drawn on the image.

@@ -183,8 +183,8 @@ def _drawn(region: Region, *, height: int, width: int) -> RegionMask | None:
     row, col = _middle(region)
     is_inside = -0.5 <= row <= height - 0.5 and -0.5 <= col <= width - 0.5
     is_small = last_row - first_row < 2 and last_col - first_col < 2  # a circle of 0.7 px may lie between the centres
-    may_pass_by = region.shape == "polygon" and not is_small  # any other shape holds its own middle
-    if not is_inside or (may_pass_by and reaches_beyond(region, height=height, width=width)):
+    is_certain = is_small or _holds_middle(region) or not reaches_beyond(region, height=height, width=width)
+    if not is_inside or not is_certain:
         return None
     top, left = (int(np.floor(place + 0.5)) for place in (row, col))
     return RegionMask(top=min(top, height - 1), left=min(left, width - 1), mask=np.ones((1, 1), dtype=np.bool_))
@@ -268,6 +268,15 @@ def _draw_polygon(points: _Points, rows: NDArray[np.float64], cols: NDArray[np.f
         np.add.at(crossings, ((met[counted] - top).astype(int), first), 1)
     inside = np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
     return np.asarray(inside | outline)
+
+
+def _holds_middle(region: Region) -> bool:
+    """Whether a region's middle lies in it, as that of any shape but a polygon does."""
+    if region.shape != "polygon":
+        return True
+    row, col = _middle(region)
+    around = tuple((point[0] - row, point[1] - col) for point in region.points)
+    return bool(_draw_polygon(around, np.zeros(1), np.zeros(1)).all())
 
 
 def cells_of_pixels(centres_px: NDArray[np.floating], *, patch_px: int) -> NDArray[np.int64]:

@@ -138,12 +138,19 @@ class TestRegionMask:
             region("ellipse", (0.5, 0.5), (0.51, 1.02)),
             region("ellipse", (3.5, 4), (0.4, 9)),
             region("box", (3.2, -2), (3.8, 9)),
+            region("polygon", (3.2, -2), (3.8, 9), (3.6, 9.5)),
         ],
     )
     def test_a_flat_one_between_the_centres_that_reaches_beyond_is_the_nearest_pixel_too(self, flat: Region) -> None:
         covered = region_mask(flat, height=8, width=8)
         assert covered.mask.shape == (1, 1)
         assert covered.top in (1, 4)
+
+    def test_a_polygon_around_the_image_that_does_not_meet_it_is_refused(self) -> None:
+        """The mean of its points, (0, 7.3), lies in the image and not in it."""
+        hook = region("polygon", (-9, -9), (-9, 16), (17, 16), (17, 15), (-8, 15), (-8, -9))
+        with pytest.raises(InputError, match="must overlap the image"):
+            region_mask(hook, height=8, width=8)
 
     @given(
         shape=st.sampled_from(["circle", "ellipse", "polygon", "box"]),
