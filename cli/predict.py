@@ -103,8 +103,9 @@ def predict(
     """Mark what may be calcification on mammograms: DICOM, PNG, JPEG, TIFF or PGM.
 
     IMAGES are files, folders of them, or an images.csv, which says side and pixel size of each. Writes pictures,
-    marks.csv and marks.json, and prints a line an image. Goes on after a file that cannot be read,
-    lists it, and then exits with 1. If it is killed, the same command goes on. For research use, not for diagnosis.
+    marks.csv and marks.json, and prints a line an image. The package's detector looks for groups: it may pass over a
+    single calcification. Goes on after a file that cannot be read, lists it, and then exits with 1. If it is killed,
+    the same command goes on. For research use, not for diagnosis.
     """
     if engine != "ray":
         refuse_address(ray_address)
