@@ -17,7 +17,14 @@ from .console import PATH, NumberRange, echo, track
 @click.option("--out", type=PATH, required=True, help="Data folder to write.")
 @click.option("--patients", type=click.IntRange(1, 9999), required=True, help="Number of patients, of 2.6 images each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same images.")
-@click.option("--spacing-mm", type=NumberRange(0.05, 1.0), default=0.1, show_default=True, help="Edge of a pixel.")
+@click.option(
+    "--spacing-mm",
+    type=NumberRange(0.05, 1.0),
+    multiple=True,
+    default=(0.1,),
+    show_default=True,
+    help="Edge of a pixel; repeatable: one for each patient in turn.",
+)
 @click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Of a pixel.")
 @click.option(
     "--looks",
@@ -33,7 +40,7 @@ def phantom(
     out: Path,
     patients: int,
     seed: int,
-    spacing_mm: float,
+    spacing_mm: tuple[float, ...],
     bits: str,
     looks: str | None,
     config: Path | None,
@@ -50,7 +57,7 @@ def phantom(
         out,
         num_patients=patients,
         seed=seed,
-        spacing_mm=spacing_mm,
+        spacing_mm=spacing_mm if len(spacing_mm) > 1 else spacing_mm[0],
         bits=cast(Literal[8, 16], int(bits)),
         config=read_config(config, overrides=given).phantom,
         has_twins=twins,

@@ -197,6 +197,20 @@ def test_bytes_depend_neither_on_the_workers_nor_on_the_number_of_patients(folde
     assert not (tmp_path / "one" / "twins").exists()
 
 
+def test_of_two_pixel_sizes_each_patient_has_one_and_its_images_are_as_by_it_alone(tmp_path):
+    write_phantom(tmp_path / "both", num_patients=3, seed=3, spacing_mm=(1.0, 0.8))
+    write_phantom(tmp_path / "alone", num_patients=3, seed=3, spacing_mm=1.0)
+    records = tables.read_images(tmp_path / "both" / "images.csv")
+    sizes_mm = {"P0001": 1.0, "P0002": 0.8, "P0003": 1.0}
+    assert [record.spacing_mm for record in records] == [sizes_mm[record.patient_id] for record in records]
+    for record in records:
+        both, alone = ((tmp_path / name / record.path).read_bytes() for name in ("both", "alone"))
+        assert (both == alone) is (record.spacing_mm == 1.0)
+    truths = [tables.read_regions(tmp_path / name / "regions.csv") for name in ("both", "alone")]
+    both, alone = ([region for region in truth if not region.image_id.startswith("P0002")] for truth in truths)
+    assert both == alone != []
+
+
 def test_sixteen_bits_use_the_full_range(tmp_path):
     write_phantom(tmp_path / "deep", num_patients=1, seed=3, spacing_mm=1.0, bits=16)
     path = next((tmp_path / "deep" / "images").iterdir())
@@ -213,7 +227,7 @@ def test_existing_folder_is_refused_and_left_alone(folder):
     assert (folder / "images.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("spacing_mm", [0.04, 1.5])
+@pytest.mark.parametrize("spacing_mm", [0.04, 1.5, (0.1, 1.5), ()])
 def test_pixel_out_of_range_is_refused(tmp_path, spacing_mm):
     with pytest.raises(InputError, match=r"spacing_mm of a phantom must be 0.05 to 1.0. Received: "):
         write_phantom(tmp_path / "none", num_patients=1, seed=0, spacing_mm=spacing_mm)

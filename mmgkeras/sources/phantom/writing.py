@@ -5,6 +5,7 @@ Owns files; what is on the images is drawn by the other modules.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
@@ -43,7 +44,7 @@ def write_phantom(
     *,
     num_patients: int,
     seed: int,
-    spacing_mm: float = 0.1,
+    spacing_mm: float | Sequence[float] = 0.1,
     bits: Literal[8, 16] = 8,
     config: PhantomConfig = PLAIN_PHANTOM,
     has_twins: bool = False,
@@ -54,24 +55,27 @@ def write_phantom(
     """Writes a data folder of phantom images with their exact truth, and its twins; how many images, and the truth.
 
     Every image depends on the seed, its patient's number, the pixel size and the configuration alone: neither on
-    `num_patients` nor on `num_workers`, the number of processes.
+    `num_patients` nor on `num_workers`, the number of processes. Of several pixel sizes the patients have one each, in
+    turn.
 
     Raises:
         InputError: if the folder exists and `overwrite` is not set, or cannot be written; if `spacing_mm` is out of
             range.
     """
-    if not SPACING_RANGE_MM[0] <= spacing_mm <= SPACING_RANGE_MM[1]:
-        low, high = SPACING_RANGE_MM
+    sizes_mm = tuple(spacing_mm) if isinstance(spacing_mm, Sequence) else (spacing_mm,)
+    low, high = SPACING_RANGE_MM
+    if not sizes_mm or not all(low <= size_mm <= high for size_mm in sizes_mm):
         raise InputError(f"{folder}: spacing_mm of a phantom must be {low} to {high}. Received: {spacing_mm}")
     exposures = plan_exposures(num_patients=num_patients, seed=seed)
+    tasks = [(exposure, sizes_mm[(exposure.patient.number - 1) % len(sizes_mm)]) for exposure in exposures]
     with output_lock(folder), files.atomic_folder(folder, overwrite=overwrite, owned=_OWNED) as temporary:
         places = [temporary, temporary / TWINS] if has_twins else [temporary]
         for place in places:
             (place / "images").mkdir(parents=True)
-        write = partial(_write_image, places=places, spacing_mm=spacing_mm, bits=bits, config=config)
-        made = [*Processes(num_workers).map(write, exposures, label="phantom images", track=track)]
+        write = partial(_write_image, places=places, bits=bits, config=config)
+        made = [*Processes(num_workers).map(write, tasks, label="phantom images", track=track)]
         regions = [region for found, _ in made for region in found]
-        records = [image_record(exposure, spacing_mm=spacing_mm) for exposure in exposures]
+        records = [image_record(exposure, spacing_mm=size_mm) for exposure, size_mm in tasks]
         for place in places:
             tables.write_images(place / "images.csv", records)
             tables.write_regions(place / "regions.csv", regions if place == temporary else [])
@@ -98,9 +102,10 @@ def quantized(gray: NDArray[np.float32], *, bits: Literal[8, 16]) -> Pixels:
 
 
 def _write_image(
-    exposure: Exposure, *, places: list[Path], spacing_mm: float, bits: Literal[8, 16], config: PhantomConfig
+    task: tuple[Exposure, float], *, places: list[Path], bits: Literal[8, 16], config: PhantomConfig
 ) -> _Written:
-    """Writes the image to the first place and its twin to the second, if there is one; gives truth and digest."""
+    """Writes an image of a pixel size to the first place, its twin to the second if there is one; truth and digest."""
+    exposure, spacing_mm = task
     image = make_image(exposure, spacing_mm=spacing_mm, config=config)
     pixels = [quantized(gray, bits=bits) for gray in (image.pixels, image.twin)[: len(places)]]
     for place, values in zip(places, pixels, strict=True):
