@@ -15,7 +15,7 @@ DEMO ?= demo
 DEMO_PATIENTS ?= 50
 
 DETECTOR ?= detector
-DETECTOR_PATIENTS ?= 400
+DETECTOR_PATIENTS ?= 600
 
 .PHONY: campaign demo detector test lint clean
 
@@ -34,16 +34,17 @@ demo: .venv/installed
 
 detector: .venv/installed
 	[ -d $(DETECTOR)/data ] || $(MMGKERAS) phantom --out $(DETECTOR)/data --config configs/detector.toml \
-	    --patients $(DETECTOR_PATIENTS) --seed 101 --spacing-mm 0.2
+	    --patients $(DETECTOR_PATIENTS) --seed 101 --spacing-mm 0.2 --spacing-mm 0.1
 	[ -d $(DETECTOR)/store ] || $(MMGKERAS) prepare --data $(DETECTOR)/data --out $(DETECTOR)/store \
 	    --config configs/detector.toml
 	[ -f $(DETECTOR)/store/folds.csv ] || $(MMGKERAS) split --store $(DETECTOR)/store --config configs/detector.toml
 	$(MMGKERAS) fit --store $(DETECTOR)/store --fold 1 --config configs/detector.toml --set train.seed=$(SEED) \
 	    --run $(DETECTOR)/run --export $(DETECTOR)/saved_models/detector
-	for looks in randomised plain; do [ -d $(DETECTOR)/unseen-$$looks ] || $(MMGKERAS) phantom --looks $$looks \
-	    --out $(DETECTOR)/unseen-$$looks --config configs/detector.toml --patients 20 --seed 900 --spacing-mm 0.2; done
+	for looks in randomised plain; do for mm in 0.2 0.1; do [ -d $(DETECTOR)/unseen-$$looks-$$mm ] || $(MMGKERAS) phantom \
+	    --looks $$looks --out $(DETECTOR)/unseen-$$looks-$$mm --config configs/detector.toml --patients 20 --seed 900 \
+	    --spacing-mm $$mm; done; done
 	.venv/bin/python benchmarks/pack_detector.py --model $(DETECTOR)/saved_models/detector/1 \
-	    --data $(DETECTOR)/data --unseen $(DETECTOR)/unseen-randomised --unseen $(DETECTOR)/unseen-plain \
+	    --data $(DETECTOR)/data $(foreach unseen,randomised-0.2 randomised-0.1 plain-0.2 plain-0.1,--unseen $(DETECTOR)/unseen-$(unseen)) \
 	    --out mmgkeras/models/detector_weights
 
 test: lint

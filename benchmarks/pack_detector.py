@@ -1,7 +1,7 @@
 """Writes the detector's weights from its training: the last step of `make detector`.
 
     python benchmarks/pack_detector.py --model detector/saved_models/detector/1 --data detector/data \
-        --unseen detector/unseen-plain --out mmgkeras/models/detector_weights
+        --unseen detector/unseen-plain-0.2 --out mmgkeras/models/detector_weights
 
 Takes an exported model, the phantoms that it learned from, and phantoms of other seeds on which its thresholds are
 chosen. Writes detector.safetensors (float16) and detector.json: settings, seed, the version of the phantoms'
@@ -24,7 +24,7 @@ from mmgkeras.config import ModelConfig
 from mmgkeras.inference.detection import detect
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import WEIGHTS, save_detector
-from mmgkeras.patches.region_masks import region_mask
+from mmgkeras.patches.region_masks import region_mask, scaled_region
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.initial_weights import load_exported_weights
 from mmgkeras.savedmodel.metadata import read_metadata
@@ -60,12 +60,15 @@ def count_marks(classifier: Classifier, data: Path, counts: Counts) -> None:
     for region in read_regions(data / "regions.csv"):
         regions.setdefault(region.image_id, []).append(region)
     for record in read_images(data / "images.csv"):
-        mean = detect([classifier], images.read(record, data)).score_map.stitch()
-        here = regions.get(record.image_id, [])
+        native = images.read(record, data)
+        mean = detect([classifier], native).score_map.stitch()
+        shape = native.pixels.shape[0], native.pixels.shape[1]
+        here = [scaled_region(region, shape=shape, to=mean.shape) for region in regions.get(record.image_id, [])]
         findings, count = ndimage.label(covered(here, mean.shape))
         clusters = covered([region for region in here if region.kind == "cluster"], mean.shape)
         of_clusters = set(findings[clusters].tolist())
-        near_px = round(NEAR_MM / (record.spacing_mm or NEAR_MM))
+        spacing_mm = classifier.metadata.spacing_mm or record.spacing_mm
+        near_px = round(NEAR_MM / (spacing_mm or NEAR_MM))
         near = ndimage.maximum_filter(findings > 0, size=2 * near_px + 1)
         counts.images += 1
         counts.findings += count
