@@ -7,11 +7,10 @@
 Makes phantoms, patch stores and trainings in a folder, each once: given again, it goes on where it stopped. Every
 training takes about as many steps as the recipe, but for the two rows whose names say more. Prints one table in
 Markdown for docs/results.md: the AUC and the sensitivity at 98 % specificity on tissue patches of 20 randomised and of
-20 plain patients that no training has seen, and of plain patients of the same seed at half of the pixel size,
-resampled; where one mark makes a patch positive, and where it takes as many as in the recipe. `--store` adds a store
-that is only looked at. On two idle cores a training of full size takes 20 to 40 minutes by the processor time of its
-steps. On Keras' JAX backend, which needs no TensorFlow, `jax_training.py` trains, and the weights are kept as
-safetensors.
+20 plain patients that no training has seen, at the detector's pixel size and at half of it, resampled; where one mark
+makes a patch positive, and where it takes as many as in the recipe. `--store` adds a store that is only looked at. On
+two idle cores a training of full size takes 20 to 40 minutes by the processor time of its steps. On Keras' JAX backend,
+which needs no TensorFlow, `jax_training.py` trains, and the weights are kept as safetensors.
 """
 
 import argparse
@@ -49,7 +48,7 @@ class Change:
             makes up for it, but where more training is the change.
         looks: of the phantoms.
         min_marks: as of `PatchesConfig`.
-        finer: the phantoms are made at this many times the resolution and then resampled, as digital mammograms are.
+        finer: the phantoms are made at so many times the resolution, in turn, and resampled, as digital mammograms are.
         overrides: of the configuration.
     """
 
@@ -57,7 +56,7 @@ class Change:
     length: float = 1.0
     looks: str = "randomised"
     min_marks: int = RECIPE.patches.min_marks
-    finer: int = 1
+    finer: tuple[int, ...] = (1, 2)
     overrides: tuple[str, ...] = ()
 
 
@@ -70,7 +69,8 @@ CHANGES = {
     "a quarter of the patients": Change(part=0.25),
     "twice the epochs": Change(length=2.0),
     "plain looks": Change(looks="plain"),
-    "half of the pixel size, resampled": Change(finer=2),
+    "none resampled": Change(finer=(1,)),
+    "all of half the pixel size, resampled": Change(finer=(2,)),
     "paper's balance": Change(overrides=("augmentation.scheme=paper",)),
     "one intensity": Change(length=2.0, overrides=("augmentation.intensities=[1.0]",)),
     "average in training": Change(overrides=("model.pooling=average",)),
@@ -88,19 +88,30 @@ def run(*arguments: object) -> None:
 
 
 def store_of(
-    out: Path, *, patients: int, looks: str, seed: int, spacing_mm: float, min_marks: int, finer: int = 1
+    out: Path, *, patients: int, looks: str, seed: int, spacing_mm: float, min_marks: int, finer: tuple[int, ...]
 ) -> Path:
     """A patch store of phantoms, made where it is not there yet."""
-    name = f"{looks}-{patients}-{seed}" + (f"-finer{finer}" if finer > 1 else "")
+    name = "-".join(map(str, [looks, patients, seed, *(f"finer{times}" for times in finer)]))
     data, store = out / "data" / name, out / "stores" / f"{name}-{min_marks}"
-    settings = ["--config", CONFIG, "--set", f"patches.min_marks={min_marks}"]
-    if finer > 1:
-        settings += ["--set", f"patches.spacing_mm={spacing_mm}"]
     if not data.exists():
-        number = ("--patients", patients, "--seed", seed, "--spacing-mm", spacing_mm / finer)
-        run("phantom", "--out", data, *number, "--looks", looks, "--config", CONFIG)
+        sizes = [text for times in finer for text in ("--spacing-mm", spacing_mm / times)]
+        run(
+            "phantom",
+            "--out",
+            data,
+            "--patients",
+            patients,
+            "--seed",
+            seed,
+            *sizes,
+            "--looks",
+            looks,
+            "--config",
+            CONFIG,
+        )
     if not store.exists():
-        run("prepare", "--data", data, "--out", store, *settings)
+        settings = ("--set", f"patches.min_marks={min_marks}", "--set", f"patches.spacing_mm={spacing_mm}")
+        run("prepare", "--data", data, "--out", store, "--config", CONFIG, *settings)
     if not (store / "folds.csv").exists():
         run("split", "--store", store, "--config", CONFIG)
     return store
@@ -159,7 +170,7 @@ def main() -> None:
     """Prints the table, a row as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--patients", type=int, default=400)
+    parser.add_argument("--patients", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=RECIPE.train.epochs)
     parser.add_argument("--spacing-mm", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=1, help="of the training")
@@ -168,7 +179,7 @@ def main() -> None:
     parser.add_argument("--inserted", type=Path, help="a store whose labels are unused: marks are put in")
     options = parser.parse_args()
     size = {"spacing_mm": options.spacing_mm, "patients": UNSEEN_PATIENTS}
-    kinds = [("randomised", 1), ("plain", 1), ("plain", 2)]
+    kinds = [(looks, (finer,)) for finer in (1, 2) for looks in ("randomised", "plain")]
     stores = [
         store_of(options.out, looks=looks, finer=finer, min_marks=min_marks, seed=UNSEEN_SEED, **size)
         for looks, finer in kinds

@@ -1,6 +1,7 @@
 """Says which phantom marks a model misses: its sensitivity by how well the clearest mark of a patch can be seen.
 
-    python benchmarks/missed_marks.py --data detector/unseen-plain-0.2 --store detector/unseen-plain-store --model detector
+    python benchmarks/missed_marks.py --model detector --data detector/unseen-plain-0.2 \
+                                      --store detector/unseen-plain-store
 
 The contrast of a mark is its mean gray less that of a ring of 4 px around it, which begins 2 px from the mark, over the
 ring's standard deviation (noise and tissue together, at least half a gray level of 8 bits), times the root of its
