@@ -49,17 +49,21 @@ class Input:
         return Single(Mammogram(read_pixels(self.path), record), side_from, record.chest_wall_side != standard)
 
 
-def find_inputs(paths: Iterable[Path]) -> tuple[list[Input], list[str]]:
+def find_inputs(paths: Iterable[Path], *, results: Iterable[Path] = ()) -> tuple[list[Input], list[str]]:
     """The mammograms of files, folders and tables, each once and in that order, and what was passed over, in lines.
+
+    From `results`, folders in which a command writes, nothing is taken unless it is named.
 
     Raises:
         InputError: for a table that cannot be read, or a folder without any image file.
     """
     found: dict[Path, Input] = {}
     notes = []
+    made = [folder.resolve() for folder in results]
     for path in paths:
         if path.is_dir() and not (path / _TABLE).is_file():
-            files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
+            seen = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
+            files = [file for file in seen if not any(file.resolve().is_relative_to(folder) for folder in made)]
             images = [file for file in files if is_image_file(file)]
             if not images:
                 raise InputError(f"{path}: holds no image file, and no {_TABLE}")

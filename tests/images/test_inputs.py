@@ -26,6 +26,10 @@ def test_a_folder_stands_for_its_images_and_says_what_it_passes_over(folder: Pat
     assert notes == [f"{folder}: passed over 1 of 3 files, no image"]
 
 
+def test_results_in_a_folder_are_no_inputs(folder: Path) -> None:
+    assert [one.path for one in find_inputs([folder], results=[folder / "deep"])[0]] == [folder / "b_L_CC.png"]
+
+
 def test_a_table_says_side_chest_wall_and_pixel_size(folder: Path) -> None:
     record = ImageRecord("x", "b_L_CC.png", "p", "R", "CC", "none", chest_wall="left", spacing_mm=0.1)
     write_images(folder / "images.csv", [record])

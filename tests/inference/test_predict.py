@@ -96,6 +96,16 @@ def test_an_input_is_never_replaced(model: Path, films: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_results_may_lie_in_a_folder_that_is_read_and_are_not_read_themselves(model: Path, films: Path) -> None:
+    (films / "broken.png").unlink()
+    for overwrite in (False, True):
+        done = predict([films], out=films / "marked", models=[model], overwrite=overwrite)
+        assert [image.path.parent.name for image in done.images] == ["one", "two"]
+    for paths in ([films / "marked"], [films / "marked" / "previews"], [films, films / "marked" / "=film L_CC.png"]):
+        with pytest.raises(InputError, match="holds no image file|which is read"):
+            predict(paths, out=films / "marked", models=[model], overwrite=True)
+
+
 def test_marks_an_image_are_asked_of_the_detector_alone(model: Path, films: Path) -> None:
     with pytest.raises(InputError, match="of the detector alone"):
         predict([films / "x.png"], out=films / "out", models=[model], marks_per_image=1.0)
