@@ -76,6 +76,8 @@ def with_openvino(classifier: Classifier, *, in_bfloat16: bool) -> Classifier:
     """
     with extra_needed("openvino", to="the engine openvino"):
         import openvino
+    # It looks numpy up at the first type or array that it meets: two threads that did so at once would wait for ever.
+    openvino.Type.f32.to_dtype()
     function = classifier.signature(LOCALISE if classifier.can_localise else ENDPOINT)
     module = tf.Module()
     module.endpoint = function

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,6 +37,32 @@ def test_several_callers_at_once_each_get_what_is_theirs(deep_model_path: Path) 
         for _ in range(5):
             for received, right in zip(callers.map(faster.classify, asked), expected, strict=True):
                 np.testing.assert_array_equal(received, right)
+
+
+_FIRST_ARRAYS = """
+import faulthandler, sys, threading
+from pathlib import Path
+import openvino
+from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.openvino_engine import with_openvino
+
+with_openvino(load(Path(sys.argv[1]), is_folded=True), in_bfloat16=False)
+sys.setswitchinterval(1e-9)
+barrier = threading.Barrier(16)
+threads = [threading.Thread(target=lambda: (barrier.wait(), openvino.Type.f32.to_dtype())) for _ in range(16)]
+faulthandler.dump_traceback_later(60, exit=True)
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_the_first_arrays_of_several_threads_do_not_wait_for_each_other(deep_model_path: Path) -> None:
+    """pybind11 lets go of the interpreter's lock in the middle of a static initialisation."""
+    command = [sys.executable, "-c", _FIRST_ARRAYS, str(deep_model_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
 
 
 def test_a_resnet_with_a_pooling_of_cells(tmp_path: Path, model_path: Path) -> None:
