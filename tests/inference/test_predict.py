@@ -102,7 +102,7 @@ def test_results_may_lie_in_a_folder_that_is_read_and_are_not_read_themselves(mo
         done = predict([films], out=films / "marked", models=[model], overwrite=overwrite)
         assert [image.path.parent.name for image in done.images] == ["one", "two"]
     for paths in ([films / "marked"], [films / "marked" / "previews"], [films, films / "marked" / "=film L_CC.png"]):
-        with pytest.raises(InputError, match="holds no image file|which is read"):
+        with pytest.raises(InputError, match=r"holds no image file|which is read"):
             predict(paths, out=films / "marked", models=[model], overwrite=True)
 
 
