@@ -56,9 +56,12 @@ def train(store: PatchStore, config: Config, *, note: Callable[[str], None] = pr
             state, loss = step(state, *batch)
             losses.append(loss)
         note(f"epoch {number} of {len(epochs)}: {len(losses)} steps, loss {float(np.mean(jax.device_get(losses))):.4f}")
-    for group, values in zip(groups[:2], state[:2], strict=True):
+    for group, values in zip(groups, state, strict=True):
         for variable, value in zip(group, values, strict=True):
             variable.assign(value)
+    if config.train.ema_momentum:
+        for variable, average in zip(model.trainable_variables, optimizer.averages(), strict=True):
+            variable.assign(average)
     finished, finished_model = _built(store, config, precision="float32")
     finished.set_weights(network.get_weights())
     if config.train.batch_norm_recalibration:

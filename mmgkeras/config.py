@@ -157,6 +157,9 @@ class TrainConfig(Section):
         default=True, validation_alias=AliasChoices("batch_norm_recalibration", "population_statistics")
     )
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
+    ema_momentum: float = Field(default=0.0, ge=0, lt=1)
+    """The exported weights are their exponential moving average over the steps by this momentum; 0 for the last ones.
+    0.999 averages over about a thousand steps."""
     initial_share: float = Field(default=0.0, ge=0, le=1)
     """The exported weights are this part of the initial ones and the rest of the trained ones (WiSE-FT, Wortsman 2022):
     a safeguard where few patients are learned from. Initial weights of a whole network alone; a finished run is

@@ -69,6 +69,10 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # keras has no types
             learning_rate = ops.multiply(learning_rate, ops.cast(self._rate_factors[index], learning_rate.dtype))
         super().update_step(gradient, variable, learning_rate)
 
+    def averages(self) -> list[keras.Variable]:
+        """The moving averages of the variables, in their order, if the optimizer keeps them."""
+        return list(self._model_variables_moving_average) if self.use_ema else []
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer."""
         return {
@@ -85,6 +89,8 @@ def make_optimizer(config: TrainConfig, *, steps_per_epoch: int) -> SGD:
     return SGD(
         step_decay(config, steps_per_epoch=steps_per_epoch),
         momentum=config.momentum,
+        use_ema=config.ema_momentum > 0,
+        ema_momentum=config.ema_momentum,
         l2=config.l2,
         l2_batch_norm_factor=config.l2_batch_norm_factor,
         l2_bias_factor=config.l2_bias_factor,

@@ -22,7 +22,16 @@ _OPERATING_POINT: Final = "\n## Operating point"
 _SHOWN: Final = {
     "model": ("network", "weights"),
     "augmentation": (),
-    "train": ("epochs", "batch_size", "learning_rate", "l2", "head_rate_factor", "initial_share", "seed"),
+    "train": (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "l2",
+        "head_rate_factor",
+        "ema_momentum",
+        "initial_share",
+        "seed",
+    ),
 }
 """Sections of the configuration and the keys of them that are shown; all where none is named."""
 

@@ -50,6 +50,9 @@ def export_run(setup: TrainingSetup, step: int, *, config: Config, environment: 
     """
     store = setup.store
     network = _float32_copy(setup.network, config=config, store=store)
+    if config.train.ema_momentum and step:
+        for variable, average in zip(network.trainable_variables, setup.optimizer.averages(), strict=True):
+            variable.assign(np.asarray(average))
     if config.train.initial_share:
         _average_with_initial(network, config=config, store=store)
     if config.train.batch_norm_recalibration:

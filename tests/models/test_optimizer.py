@@ -89,6 +89,20 @@ def test_follows_matlabs_rule_over_epochs_with_rate_drops():
         np.testing.assert_allclose(np.asarray(variable), expected, rtol=0, atol=1e-6 * largest, err_msg=variable.path)
 
 
+def test_averages_follow_the_weights_from_the_first_step_on():
+    model = small_model()
+    optimizer = make_optimizer(TrainConfig(learning_rate=RATE, ema_momentum=0.75), steps_per_epoch=3)
+    expected = None
+    for batch in small_batches(num_batches=4):
+        optimizer.apply(gradients_of(model, batch), model.trainable_variables)
+        weights = [np.asarray(variable, dtype=np.float64) for variable in model.trainable_variables]
+        expected = expected or weights
+        expected = [0.75 * average + 0.25 * weight for average, weight in zip(expected, weights, strict=True)]
+    for average, right in zip(optimizer.averages(), expected, strict=True):
+        np.testing.assert_allclose(np.asarray(average), right, rtol=0, atol=1e-6)
+    assert make_optimizer(TrainConfig(), steps_per_epoch=3).averages() == []
+
+
 def test_without_l2_and_factors_equals_keras_sgd_bit_for_bit():
     ours, theirs = small_model(), small_model()
     optimizers = SGD(RATE, momentum=MOMENTUM), keras.optimizers.SGD(RATE, momentum=MOMENTUM)

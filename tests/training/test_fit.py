@@ -155,6 +155,30 @@ def test_a_share_of_the_initial_weights_is_averaged_in_without_training_again(on
     assert "has finished; nothing to do" in again.stderr
 
 
+def test_averages_over_the_steps_are_exported_and_the_same_on_two_devices(training_store, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    averaged = (*FIVE_STEPS, "--set", "train.ema_momentum=0.5")
+    processes = [
+        start(training_store, folder, *averaged, *devices)
+        for folder, devices in zip(folders, ([], ["--devices", "CPU:0,CPU:1"]), strict=True)
+    ]
+    for process in processes:
+        finished(process)
+    models = [load_checkpoint(str(folder / "model" / "1" / "variables" / "variables")) for folder in folders]
+    names = [name for name in models[0].get_variable_to_shape_map() if name.startswith("weights/")]
+    for name in names:
+        if "/moving_" not in name:
+            one, two = (model.get_tensor(name) for model in models)
+            np.testing.assert_allclose(two, one, rtol=0, atol=1e-5, err_msg=name)
+    kernels = [value for value in map(models[0].get_tensor, names) if value.ndim == 4]
+    assert len(kernels) == 20
+    with np.load(folders[0] / "run" / "checkpoint.npz") as checkpoint:
+        arrays = {name: checkpoint[name] for name in checkpoint.files}
+    for kernel in kernels:
+        holders = {name.split("/")[0] for name, array in arrays.items() if np.array_equal(array, kernel)}
+        assert holders == {"optimizer"}
+
+
 def test_a_model_trained_on_the_test_patients_is_one_line_and_leaves_no_run(one_and_two, training_store, tmp_path):
     model = one_and_two[0][0] / "model" / "1"
     line = refused(training_store, tmp_path, "--fold", "2", "--set", f"model.weights={model}")
