@@ -3,6 +3,7 @@
 Owns where it is kept, and the thresholds that it brings along. Its weights are `models.weights`'.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,7 +20,7 @@ from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata
 
 CACHE: Final = "~/.cache/mmgkeras"
-MARKS_PER_IMAGE: Final = 1.0
+MARKS_PER_IMAGE: Final = 0.5
 """False marks an image of the detector's own threshold."""
 
 
@@ -94,12 +95,13 @@ def model_folder(model: Path, *, cache: Path | None = None, weights: Path = DETE
     if str(model) != DETECTOR:
         return model
     record = read_detector(weights)
-    place = _cache(cache) / f"{DETECTOR}-{record.weights_sha256[:16]}" / "1"
+    point = OperatingPoint(record.threshold(MARKS_PER_IMAGE), "given", None, record.judged_on)
+    digest = hashlib.sha256(f"{record.model_dump_json()} {point}".encode()).hexdigest()
+    place = _cache(cache) / f"{DETECTOR}-{digest[:16]}" / "1"
     if not place.exists():
         config = ModelConfig(**{**record.model, "weights": DETECTOR})
         network = build_network(config, patch_px=record.metadata.patch_px, pixel_type="uint16")
         load_detector(network, config, folder=weights)
-        point = OperatingPoint(record.threshold(MARKS_PER_IMAGE), "given", None, record.judged_on)
         metadata = record.metadata.model_copy(update={"pixel_type": "uint16", "operating_point": point})
         try:
             export(network, place, metadata)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -71,14 +72,24 @@ def test_the_exported_one_takes_8_and_16_bits_alike(weights: Path, tmp_path: Pat
     assert (classifier.metadata.spacing_mm, classifier.metadata.stride_px) == (0.2, 48)
 
 
-def test_its_threshold_is_that_of_one_false_mark_an_image(weights: Path, tmp_path: Path) -> None:
+def test_its_threshold_is_that_of_half_a_false_mark_an_image(weights: Path, tmp_path: Path) -> None:
     record = read_detector(weights)
     assert record.threshold(0.1) == pytest.approx(0.9)
     assert record.threshold(1.0) == pytest.approx(0.5)
     assert record.threshold(50) == pytest.approx(0.5)
     assert 0.5 < record.threshold(0.5) < 0.9
     classifier = load(model_folder(Path("detector"), cache=tmp_path, weights=weights))
-    assert classifier.metadata.threshold == pytest.approx(record.threshold(1.0))
+    assert classifier.metadata.threshold == pytest.approx(record.threshold(0.5))
+
+
+def test_other_thresholds_of_the_same_weights_are_exported_anew(weights: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(weights, tmp_path / "weights")
+    described = json.loads((changed / PROVENANCE).read_text())
+    (changed / PROVENANCE).write_text(json.dumps(described | {"false_marks": [FALSE_MARKS[0], FALSE_MARKS[0]]}))
+    folders = [model_folder(Path("detector"), cache=tmp_path / "cache", weights=place) for place in (weights, changed)]
+    assert [load(folder).metadata.threshold for folder in folders] == pytest.approx(
+        [read_detector(weights).threshold(0.5), 0.9]
+    )
 
 
 def test_a_damaged_record_is_one_line(weights: Path, tmp_path: Path) -> None:
