@@ -87,7 +87,7 @@ def main() -> None:
     negatives = scores[~is_positive]
     threshold = np.quantile(negatives, SPECIFICITY)
     print("| clearest mark in the patch | patches | AUC | sensitivity |\n|---|---|---|---|")
-    for name, low, high in zip(NAMES, BINS, BINS[1:], strict=True):
+    for name, low, high in zip(NAMES, BINS[:-1], BINS[1:], strict=True):
         found = scores[is_positive & (best >= low) & (best < high)]
         labels = np.repeat(np.array([1, 0], np.int8), (len(found), len(negatives)))
         area = auc(labels, np.concatenate([found, negatives]))
