@@ -44,7 +44,8 @@ detector: .venv/installed
 	    --looks $$looks --out $(DETECTOR)/unseen-$$looks-$$mm --config configs/detector.toml --patients 20 --seed 900 \
 	    --spacing-mm $$mm; done; done
 	.venv/bin/python benchmarks/pack_detector.py --model $(DETECTOR)/saved_models/detector/1 \
-	    --data $(DETECTOR)/data $(foreach unseen,randomised-0.2 randomised-0.1 plain-0.2 plain-0.1,--unseen $(DETECTOR)/unseen-$(unseen)) \
+	    --data $(DETECTOR)/data $(foreach kind,randomised-0.2 randomised-0.1 plain-0.2 plain-0.1, \
+	    --unseen $(DETECTOR)/unseen-$(kind)) \
 	    --out mmgkeras/models/detector_weights
 
 test: lint
