@@ -15,7 +15,7 @@ drawn with seed 0, and makes the others unknown, in a store of its own; fold 1 a
 import argparse
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -34,7 +34,7 @@ from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.detector import model_folder
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
-from mmgkeras.tables import write_labels
+from mmgkeras.tables import read_images, write_images, write_labels
 from mmgkeras.training.fit import fit
 
 HELD_OUT = 0.25
@@ -95,9 +95,8 @@ def with_fewer_positives(data: Path, store: PatchStore, out: Path, *, number: in
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         places = store.patches[["image_id", "row", "col"]].itertuples(index=False, name=None)
-        for path in data.absolute().iterdir():
-            if path.name not in ("regions.csv", "labels.csv"):
-                (out / path.name).symlink_to(path)
+        records = read_images(data / "images.csv")
+        write_images(out / "images.csv", [replace(one, path=str((data / one.path).resolve())) for one in records])
         write_labels(out / "labels.csv", [(*place, int(label)) for place, label in zip(places, labels, strict=True)])
         config = PatchesConfig(
             patch_px=store.patch_px, stride_px=store.stride_px, spacing_mm=store.manifest.grid.spacing_mm
