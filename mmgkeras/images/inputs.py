@@ -4,7 +4,7 @@ Owns what stands for what: a folder for every image file below it, or for its im
 say side, chest wall and pixel size.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -49,26 +49,27 @@ class Input:
         return Single(Mammogram(read_pixels(self.path), record), side_from, record.chest_wall_side != standard)
 
 
-def find_inputs(paths: Iterable[Path], *, results: Iterable[Path] = ()) -> tuple[list[Input], list[str]]:
+def find_inputs(
+    paths: Iterable[Path], *, is_result: Callable[[Path], bool] = lambda _: False
+) -> tuple[list[Input], list[str]]:
     """The mammograms of files, folders and tables, each once and in that order, and what was passed over, in lines.
 
-    From `results`, folders in which a command writes, nothing is taken unless it is named.
+    Image files of a folder that are results of an earlier call are passed over.
 
     Raises:
         InputError: for a table that cannot be read, or a folder without any image file.
     """
     found: dict[Path, Input] = {}
     notes = []
-    made = [folder.resolve() for folder in results]
     for path in paths:
         if path.is_dir() and not (path / _TABLE).is_file():
-            seen = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
-            files = [file for file in seen if not any(file.resolve().is_relative_to(folder) for folder in made)]
-            images = [file for file in files if is_image_file(file)]
+            files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
+            images = [file for file in files if is_image_file(file) and not is_result(file)]
             if not images:
                 raise InputError(f"{path}: holds no image file, and no {_TABLE}")
             if len(images) < len(files):
-                notes.append(f"{path}: passed over {len(files) - len(images)} of {len(files)} files, no image")
+                number = f"{len(files) - len(images)} of {len(files)} files"
+                notes.append(f"{path}: passed over {number}, no image or a result of this command")
             inputs: Sequence[Input] = [Input(file) for file in images]
         elif path.is_dir() or path.suffix.lower() == ".csv":
             table = path / _TABLE if path.is_dir() else path

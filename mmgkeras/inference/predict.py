@@ -70,7 +70,7 @@ def predict(
 
     Args:
         paths: of image files, of folders of them, or of images.csv; one that is named twice is read once.
-        out: the folder of the results; it may lie in a folder that is read, and is passed over there.
+        out: the folder of the results; it may lie in a folder that is read, where results are passed over.
         models: SavedModels' folders, or "detector"; names on a server. The probabilities of several are averaged.
         server: where the models are served, `http://HOST:PORT` or `grpc://HOST:PORT`; None for here.
         deadline_s: how long a server may take for a mammogram, all tries together.
@@ -109,11 +109,10 @@ def predict(
     if dicom_out is not None and (server is not None or len(models) > 1):
         raise InputError("results for a PACS name one model and its file: give one --model, and no server")
     folders = [] if server is not None else [model_folder(model) for model in models]
-    places = [out] if dicom_out is None else [out, dicom_out]
-    inputs, passed_over = find_inputs(paths, results=places)
+    check_apart(out, [*folders, *(path for path in paths if path.resolve() not in out.resolve().parents)])
+    inputs, passed_over = find_inputs(paths, is_result=is_overlay)
     names = _names([one.path for one in inputs])
-    around = [path for path in paths if path.is_dir() and path.resolve() in out.resolve().parents]
-    check_apart(out, [*folders, *(path for path in paths if path not in around), *names])
+    check_apart(out, names)
     served = [] if server is None else [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in models]
     metadata: list[ScoringMetadata] = [*map(read_metadata, folders), *(model.metadata for model in served)]
     identities = [model.identity for model in served] or [read_metadata(folder).identity for folder in folders]

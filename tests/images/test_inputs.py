@@ -23,11 +23,12 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_stands_for_its_images_and_says_what_it_passes_over(folder: Path) -> None:
     inputs, notes = find_inputs([folder / "b_L_CC.png", folder])
     assert [one.path for one in inputs] == [folder / "b_L_CC.png", folder / "deep" / "a_R_CC.png"]
-    assert notes == [f"{folder}: passed over 1 of 3 files, no image"]
+    assert notes == [f"{folder}: passed over 1 of 3 files, no image or a result of this command"]
 
 
 def test_results_in_a_folder_are_no_inputs(folder: Path) -> None:
-    assert [one.path for one in find_inputs([folder], results=[folder / "deep"])[0]] == [folder / "b_L_CC.png"]
+    inputs, _ = find_inputs([folder], is_result=lambda path: path.parent.name == "deep")
+    assert [one.path for one in inputs] == [folder / "b_L_CC.png"]
 
 
 def test_a_table_says_side_chest_wall_and_pixel_size(folder: Path) -> None:

@@ -98,12 +98,17 @@ def test_an_input_is_never_replaced(model: Path, films: Path) -> None:
 
 def test_results_may_lie_in_a_folder_that_is_read_and_are_not_read_themselves(model: Path, films: Path) -> None:
     (films / "broken.png").unlink()
-    for overwrite in (False, True):
-        done = predict([films], out=films / "marked", models=[model], overwrite=overwrite)
+    for out, overwrite in (("a", False), ("a", True), ("b", False)):
+        done = predict([films], out=films / out, models=[model], overwrite=overwrite)
         assert [image.path.parent.name for image in done.images] == ["one", "two"]
-    for paths in ([films / "marked"], [films / "marked" / "previews"], [films, films / "marked" / "=film L_CC.png"]):
-        with pytest.raises(InputError, match=r"holds no image file|which is read"):
-            predict(paths, out=films / "marked", models=[model], overwrite=True)
+
+
+def test_results_go_to_no_folder_of_mammograms(model: Path, films: Path) -> None:
+    cases = ((films, films, "is"), (films, films / "one", "holds"), (films / "one", films, "holds"))
+    for read, out, how in cases:
+        with pytest.raises(InputError, match=f"{out}: {how} .*, which is read; name another place"):
+            predict([read], out=out, models=[model], overwrite=True)
+    assert not list(films.rglob("marks.csv"))
 
 
 def test_marks_an_image_are_asked_of_the_detector_alone(model: Path, films: Path) -> None:
