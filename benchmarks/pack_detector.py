@@ -109,7 +109,7 @@ def operating_points(model: Path, folders: list[Path]) -> list[dict[str, float]]
         place = int(np.flatnonzero(rates <= per_image)[-1])
         points.append(
             {
-                "per_image": per_image,
+                "per_image": min(per_image, float(rates[place])) if place + 1 == len(rates) else per_image,
                 "threshold": float(THRESHOLDS[place]),
                 "sensitivity": float(counts.hits[place] / counts.findings),
                 "cluster_sensitivity": float(counts.cluster_hits[place] / counts.clusters),
@@ -139,8 +139,8 @@ def pack(model: Path, data: Path, out: Path, *, unseen: list[Path]) -> int:
 def described(folder: Path) -> str:
     """Number, pixel size, looks and seed of phantoms, in words."""
     phantom = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    looks, seed = phantom["phantom"]["looks"], phantom["seed"]
-    return f"{phantom['patients']} patients at {phantom['spacing_mm']:g} mm, {looks} looks, seed {seed}"
+    looks, seed, sizes_mm = phantom["phantom"]["looks"], phantom["seed"], np.atleast_1d(phantom["spacing_mm"])
+    return f"{phantom['patients']} patients at {', '.join(f'{mm:g}' for mm in sizes_mm)} mm, {looks} looks, seed {seed}"
 
 
 def main() -> None:

@@ -159,7 +159,8 @@ class TrainConfig(Section):
     """Recompute batch-norm statistics at the end over an epoch of what was trained on, as MATLAB does."""
     ema_momentum: float = Field(default=0.0, ge=0, lt=1)
     """The exported weights are their exponential moving average over the steps by this momentum; 0 for the last ones.
-    0.999 averages over about a thousand steps."""
+    0.999 averages over about a thousand steps; never over more than a third of the run, so that the first weights count
+    for no more than 5 %. An unfinished run exports the last ones."""
     initial_share: float = Field(default=0.0, ge=0, le=1)
     """The exported weights are this part of the initial ones and the rest of the trained ones (WiSE-FT, Wortsman 2022):
     a safeguard where few patients are learned from. Initial weights of a whole network alone; a finished run is
@@ -175,6 +176,12 @@ class TrainConfig(Section):
     deterministic: bool = True
     """Same weights for the same seed on GPUs too, at some cost in speed."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _averages_need_statistics_of_their_own(self) -> Self:
+        if self.ema_momentum and not self.batch_norm_recalibration:
+            raise ValueError("ema_momentum needs batch_norm_recalibration. Received: batch_norm_recalibration = false")
+        return self
 
 
 TRAINING_SECTIONS: Final = ("augmentation", "model", "train")

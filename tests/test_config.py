@@ -23,6 +23,10 @@ class TestDefaults:
         with pytest.raises(ConfigError, match=r"width other than 1 needs network resnet18 .* Received: 0\.5 with "):
             read_config(overrides=[*narrow, other])
 
+    def test_averages_over_the_steps_need_recalibrated_statistics(self) -> None:
+        with pytest.raises(ConfigError, match=r"train: .*ema_momentum needs batch_norm_recalibration"):
+            read_config(overrides=["train.ema_momentum=0.9", "train.batch_norm_recalibration=false"])
+
     def test_no_file_gives_the_papers_values(self) -> None:
         config = read_config()
         assert config == Config()

@@ -86,11 +86,12 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # keras has no types
 
 def make_optimizer(config: TrainConfig, *, steps_per_epoch: int) -> SGD:
     """The optimizer that the configuration asks for."""
+    longest = max(0.0, 1 - 3 / (config.epochs * steps_per_epoch))
     return SGD(
         step_decay(config, steps_per_epoch=steps_per_epoch),
         momentum=config.momentum,
         use_ema=config.ema_momentum > 0,
-        ema_momentum=config.ema_momentum,
+        ema_momentum=min(config.ema_momentum, longest),
         l2=config.l2,
         l2_batch_norm_factor=config.l2_batch_norm_factor,
         l2_bias_factor=config.l2_bias_factor,

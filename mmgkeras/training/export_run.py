@@ -50,7 +50,7 @@ def export_run(setup: TrainingSetup, step: int, *, config: Config, environment: 
     """
     store = setup.store
     network = _float32_copy(setup.network, config=config, store=store)
-    if config.train.ema_momentum and step:
+    if config.train.ema_momentum and step >= setup.num_steps:
         for variable, average in zip(network.trainable_variables, setup.optimizer.averages(), strict=True):
             variable.assign(np.asarray(average))
     if config.train.initial_share:

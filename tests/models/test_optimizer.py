@@ -103,6 +103,12 @@ def test_averages_follow_the_weights_from_the_first_step_on():
     assert make_optimizer(TrainConfig(), steps_per_epoch=3).averages() == []
 
 
+@pytest.mark.parametrize(("epochs", "momentum"), [(1, 0.0), (10, 0.9), (1000, 0.999), (2000, 0.999)])
+def test_averages_are_taken_over_a_third_of_the_run_at_most(epochs, momentum):
+    optimizer = make_optimizer(TrainConfig(epochs=epochs, ema_momentum=0.999), steps_per_epoch=3)
+    assert optimizer.ema_momentum == pytest.approx(momentum)
+
+
 def test_without_l2_and_factors_equals_keras_sgd_bit_for_bit():
     ours, theirs = small_model(), small_model()
     optimizers = SGD(RATE, momentum=MOMENTUM), keras.optimizers.SGD(RATE, momentum=MOMENTUM)

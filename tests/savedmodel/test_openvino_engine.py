@@ -61,7 +61,7 @@ for thread in threads:
 def test_the_first_arrays_of_several_threads_do_not_wait_for_each_other(deep_model_path: Path) -> None:
     """pybind11 lets go of the interpreter's lock in the middle of a static initialisation."""
     command = [sys.executable, "-c", _FIRST_ARRAYS, str(deep_model_path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stderr[-2000:]
 
 

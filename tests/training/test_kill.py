@@ -77,6 +77,7 @@ def fit_arguments(store, folder):
         "model.width": 0.25,
         "model.normalisation": "training",
         "train.batch_size": 34,
+        "train.ema_momentum": 0.9,
         "train.epochs": EPOCHS,
         "train.checkpoint_steps": CHECKPOINT_STEPS,
         "train.checkpoint_minutes": 1440,
