@@ -95,20 +95,8 @@ def store_of(
     data, store = out / "data" / name, out / "stores" / f"{name}-{min_marks}"
     if not data.exists():
         sizes = [text for times in finer for text in ("--spacing-mm", spacing_mm / times)]
-        run(
-            "phantom",
-            "--out",
-            data,
-            "--patients",
-            patients,
-            "--seed",
-            seed,
-            *sizes,
-            "--looks",
-            looks,
-            "--config",
-            CONFIG,
-        )
+        number = ("--patients", patients, "--seed", seed, *sizes)
+        run("phantom", "--out", data, *number, "--looks", looks, "--config", CONFIG)
     if not store.exists():
         settings = ("--set", f"patches.min_marks={min_marks}", "--set", f"patches.spacing_mm={spacing_mm}")
         run("prepare", "--data", data, "--out", store, "--config", CONFIG, *settings)

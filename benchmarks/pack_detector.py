@@ -104,17 +104,20 @@ def operating_points(model: Path, folders: list[Path]) -> list[dict[str, float]]
     if not counts.clusters:
         raise SystemExit("the unseen phantoms have no cluster; make more of them")
     rates = np.maximum.accumulate(counts.false_marks) / counts.images
-    points = []
+    points: list[dict[str, float]] = []
     for per_image in PER_IMAGE:
         place = int(np.flatnonzero(rates <= per_image)[-1])
+        is_end, counted = place + 1 == len(rates), float(rates[place])
         points.append(
             {
-                "per_image": min(per_image, float(rates[place])) if place + 1 == len(rates) else per_image,
+                "per_image": counted if is_end and points and counted > points[-1]["per_image"] else per_image,
                 "threshold": float(THRESHOLDS[place]),
                 "sensitivity": float(counts.hits[place] / counts.findings),
                 "cluster_sensitivity": float(counts.cluster_hits[place] / counts.clusters),
             }
         )
+        if is_end and len(points) > 1:
+            break
     return points
 
 

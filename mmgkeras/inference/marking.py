@@ -21,6 +21,7 @@ from mmgkeras import images
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_files, check_apart
+from mmgkeras.images.samples import pillow_faults
 from mmgkeras.inference.detection import on_breast
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
@@ -249,7 +250,7 @@ def picture_bytes(picture: Image.Image) -> bytes:
 def is_overlay(path: Path) -> bool:
     """Whether a picture says that it was made here: a mammogram of that name is not to be replaced."""
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
+        with pillow_faults(), Image.open(path, formats=["PNG"]) as picture:
             return bool(picture.info.get(_MADE_BY[0]) == _MADE_BY[1])
-    except OSError:
+    except (InputError, OSError, Image.DecompressionBombError):
         return False

@@ -133,8 +133,8 @@ def predict(
         with_pictures=with_pictures,
         with_dicom=dicom_out is not None,
     )
-    kinds = {_PICTURES: with_pictures, (MARKS_JSON_LINES,): with_json_lines, (geojson_name("{}"),): with_geojson}
-    asked = [place for some, is_asked in kinds.items() if is_asked for place in some]
+    places = {_PICTURES: with_pictures, (MARKS_JSON_LINES,): with_json_lines, (geojson_name("{}"),): with_geojson}
+    asked = [place for some, is_asked in places.items() if is_asked for place in some]
     written = _written(asked, names=list(names.values()))
     work_place = out / _WORK
     with (

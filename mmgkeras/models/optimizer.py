@@ -85,7 +85,7 @@ class SGD(keras.optimizers.SGD):  # type: ignore[misc]  # keras has no types
 
 
 def make_optimizer(config: TrainConfig, *, steps_per_epoch: int) -> SGD:
-    """The optimizer that the configuration asks for."""
+    """The optimizer that the configuration asks for; it averages over a third of the run at most."""
     longest = max(0.0, 1 - 3 / (config.epochs * steps_per_epoch))
     return SGD(
         step_decay(config, steps_per_epoch=steps_per_epoch),

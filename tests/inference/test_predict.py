@@ -1,6 +1,7 @@
 import json
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from mmgkeras.ray_actors import RayActors
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
+from tests.images.test_png import chunk
 from tests.pacs.readings import write_source
 from tests.processes import KilledActor
 from tests.service.conftest import serving
@@ -101,6 +103,18 @@ def test_results_may_lie_in_a_folder_that_is_read_and_are_not_read_themselves(mo
     for out, overwrite in (("a", False), ("a", True), ("b", False)):
         done = predict([films], out=films / out, models=[model], overwrite=overwrite)
         assert [image.path.parent.name for image in done.images] == ["one", "two"]
+
+
+def test_a_png_that_cannot_be_asked_whether_it_is_a_result_is_listed(model: Path, films: Path) -> None:
+    """Its header promises 3.6 gigapixels, or a text of 128 MB."""
+    header = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes.fromhex("0000ea600000ea600800000000"))
+    text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 27)))
+    small = header[:8] + chunk(b"IHDR", bytes.fromhex("00000009000000090800000000"))
+    for name, head in (("huge", header), ("text", small + text)):
+        (films / f"{name}.png").write_bytes(head + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+    done = predict([films], out=films / "marked", models=[model])
+    assert sorted(path.name for path in done.skipped) == ["broken.png", "huge.png", "text.png"]
+    assert len(done.images) == 2
 
 
 def test_results_go_to_no_folder_of_mammograms(model: Path, films: Path) -> None:
