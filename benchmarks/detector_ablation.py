@@ -48,7 +48,8 @@ class Change:
             makes up for it, but where more training is the change.
         looks: of the phantoms.
         min_marks: as of `PatchesConfig`.
-        finer: the phantoms are made at so many times the resolution, in turn, and resampled, as digital mammograms are.
+        finer: the phantoms are made at so many times the resolution, in turn, and resampled, as digital mammograms are;
+            None for what `--finer` says.
         overrides: of the configuration.
     """
 
@@ -56,7 +57,7 @@ class Change:
     length: float = 1.0
     looks: str = "randomised"
     min_marks: int = RECIPE.patches.min_marks
-    finer: tuple[int, ...] = (1, 2)
+    finer: tuple[int, ...] | None = None
     overrides: tuple[str, ...] = ()
 
 
@@ -67,12 +68,12 @@ CHANGES = {
     "four times the patients": Change(part=4.0, length=4.0),
     "half of the patients": Change(part=0.5),
     "a quarter of the patients": Change(part=0.25),
-    "twice the epochs": Change(length=2.0),
+    "twice the epochs and the average": Change(length=2.0, overrides=("train.ema_momentum=0.9995",)),
     "plain looks": Change(looks="plain"),
     "none resampled": Change(finer=(1,)),
     "all of half the pixel size, resampled": Change(finer=(2,)),
     "paper's balance": Change(overrides=("augmentation.scheme=paper",)),
-    "one intensity": Change(length=2.0, overrides=("augmentation.intensities=[1.0]",)),
+    "one intensity": Change(length=1.5, overrides=("augmentation.intensities=[1.0]",)),
     "average in training": Change(overrides=("model.pooling=average",)),
     "three highest cells in training": Change(overrides=("model.pooling=top_k",)),
     "width 0.25": Change(overrides=("model.width=0.25",)),
@@ -105,12 +106,14 @@ def store_of(
     return store
 
 
-def train(out: Path, name: str, *, patients: int, epochs: int, spacing_mm: float, seed: int) -> Path:
+def train(
+    out: Path, name: str, *, patients: int, epochs: int, spacing_mm: float, finer: tuple[int, ...], seed: int
+) -> Path:
     """The model of one change, trained where it has not been yet: an exported model, on JAX a file of weights."""
     change = CHANGES[name]
     number = max(5, round(patients * change.part))
-    what = {"looks": change.looks, "min_marks": change.min_marks, "spacing_mm": spacing_mm, "finer": change.finer}
-    store = store_of(out, patients=number, seed=TRAINING_SEED, **what)
+    what = {"looks": change.looks, "min_marks": change.min_marks, "spacing_mm": spacing_mm}
+    store = store_of(out, patients=number, seed=TRAINING_SEED, finer=change.finer or finer, **what)
     period, repeats = RECIPE.train.learning_rate_drop_period, change.length / change.part
     times = {"epochs": round(epochs * repeats), "learning_rate_drop_period": max(1, round(period * repeats))}
     length = [f"train.{key}={value}" for key, value in times.items()]
@@ -161,6 +164,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=RECIPE.train.epochs)
     parser.add_argument("--spacing-mm", type=float, default=0.2)
+    parser.add_argument("--finer", type=int, nargs="+", default=[1, 2], help="as of `Change`")
     parser.add_argument("--seed", type=int, default=1, help="of the training")
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE")
     parser.add_argument("--store", type=Path, action="append", default=[], help="repeatable")
@@ -183,7 +187,7 @@ def main() -> None:
     print("|---|---" + "|---" * len(columns) + "|", flush=True)
     for name in options.only:
         size = {"patients": options.patients, "epochs": options.epochs, "spacing_mm": options.spacing_mm}
-        model = train(options.out, name, seed=options.seed, **size)
+        model = train(options.out, name, finer=tuple(options.finer), seed=options.seed, **size)
         config = read_config(CONFIG, overrides=CHANGES[name].overrides)
         scores = [scores_of(model, patches, config) for patches in columns.values()]
         for asked in sorted({POOLINGS[config.model.pooling], POOLINGS["log_mean_exp"]}):
