@@ -52,6 +52,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
     "rate 0.005, insertion 0.2": ("train.learning_rate=0.005", "augmentation.insertion=0.2"),
     "paper's balance": ("augmentation.scheme=paper",),
     "average pooling": ("model.pooling=average",),
+    "one intensity": ("augmentation.intensities=[1.0]",),
     "random initial weights": RANDOM,
     "random initial weights, insertion 0.2": (*RANDOM, "augmentation.insertion=0.2"),
 }
