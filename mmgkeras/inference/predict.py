@@ -40,6 +40,9 @@ _WORK: Final = "marks"
 _BESIDES: Final = 2
 """Threads besides those that score: the next mammogram is read, the last one is drawn."""
 _PICTURES: Final = ("{}.png", f"{PREVIEWS}/{{}}.png")
+_JPEG: Final = (".jpg", ".jpeg")
+_FINE: Final = 0.75
+"""Pixels smaller than this part of the model's are averaged, and what compression did to them with them."""
 
 
 def predict(
@@ -229,13 +232,21 @@ def _predicted(path: Path, told: Mapping[str, Any], *, name: str) -> Predicted:
 
 def _notes(model: ScoringMetadata, done: Predictions) -> list[str]:
     own_mm = model.spacing_mm
-    unknown = sum(image.record.spacing_mm is None for image in done.images)
-    if not unknown or own_mm is None:
+    if own_mm is None:
         return []
-    return [
-        f"the pixel size of {unknown} image{'s is' if unknown > 1 else ' is'} not known, and taken for the model's, "
-        f"{own_mm:g} mm; where it differs, give it"
-    ]
+    notes = []
+    if unknown := sum(image.record.spacing_mm is None for image in done.images):
+        notes.append(
+            f"the pixel size of {unknown} image{'s is' if unknown > 1 else ' is'} not known, and taken for the "
+            f"model's, {own_mm:g} mm; where it differs, give it"
+        )
+    coarse = [image for image in done.images if (image.record.spacing_mm or own_mm) > _FINE * own_mm]
+    if compressed := sum(image.path.suffix.lower() in _JPEG for image in coarse):
+        notes.append(
+            f"{compressed} image{'s are' if compressed > 1 else ' is'} JPEG and hardly finer than the model's pixels: "
+            "compression may have hidden small calcifications"
+        )
+    return notes
 
 
 def _is_own(path: Path) -> bool:

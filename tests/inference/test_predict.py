@@ -79,6 +79,16 @@ def test_the_line_of_an_image_says_what_was_taken_for_granted(model: Path, films
     )
 
 
+def test_jpeg_is_told_of_where_its_damage_is_not_averaged_away(model: Path, films: Path) -> None:
+    path = films / "film L_CC.JPG"
+    Image.open(films / "one" / "=film L_CC.png").save(path, "JPEG")
+    told = {mm: predict([path], out=films / f"{mm}", models=[model], spacing_mm=mm).notes for mm in (0.1, 0.2)}
+    assert told[0.1] == []
+    assert told[0.2] == [
+        "1 image is JPEG and hardly finer than the model's pixels: compression may have hidden small calcifications"
+    ]
+
+
 def test_results_that_are_there_stay_unless_told(model: Path, films: Path) -> None:
     path = films / "one" / "=film L_CC.png"
     predict([path], out=films / "out", models=[model])
