@@ -23,9 +23,10 @@ from mmgkeras.schema import ImageRecord, Mammogram, Pixels
 
 _MAX_BYTES: Final = 4 * MAX_PIXELS + (1 << 20)
 _LONGEST_PATH: Final = 400
+_JPEG: Final = b"\xff\xd8\xff"
 _DECODERS: Final[dict[bytes, Callable[[bytes], Pixels]]] = {
     b"\x89PNG": decode_png,
-    b"\xff\xd8\xff": decode_jpeg,
+    _JPEG: decode_jpeg,
     b"II*\x00": decode_tiff,
     b"MM\x00*": decode_tiff,
     b"II+\x00": decode_tiff,
@@ -88,12 +89,22 @@ def read_with_header(path: Path, *, voi: int = 1, take: Collection[Kind] = NAMED
 
 def is_image_file(path: Path) -> bool:
     """Whether a file begins as one of a format that `read_pixels` takes; one that cannot be opened does not."""
+    head = _head(path)
+    return is_dicom(head) or any(head.startswith(magic) for magic in _DECODERS)
+
+
+def is_jpeg(path: Path) -> bool:
+    """Whether a file begins as JPEG, whatever its name; one that cannot be opened does not."""
+    return _head(path).startswith(_JPEG)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none where it cannot be opened."""
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+            return file.read(HEAD_BYTES)
     except OSError:
-        return False
-    return is_dicom(head) or any(head.startswith(magic) for magic in _DECODERS)
+        return b""
 
 
 class ImageFacts(NamedTuple):

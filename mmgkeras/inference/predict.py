@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_files, check_apart, give
-from mmgkeras.images import find_inputs
+from mmgkeras.images import find_inputs, is_jpeg
 from mmgkeras.inference.detection import Mark, ScoringMetadata, check_alike
 from mmgkeras.inference.mark_files import (
     MARKS_CSV,
@@ -40,7 +40,6 @@ _WORK: Final = "marks"
 _BESIDES: Final = 2
 """Threads besides those that score: the next mammogram is read, the last one is drawn."""
 _PICTURES: Final = ("{}.png", f"{PREVIEWS}/{{}}.png")
-_JPEG: Final = (".jpg", ".jpeg")
 _FINE: Final = 0.75
 """Pixels smaller than this part of the model's are averaged, and what compression did to them with them."""
 
@@ -241,7 +240,7 @@ def _notes(model: ScoringMetadata, done: Predictions) -> list[str]:
             f"model's, {own_mm:g} mm; where it differs, give it"
         )
     coarse = [image for image in done.images if (image.record.spacing_mm or own_mm) > _FINE * own_mm]
-    if compressed := sum(image.path.suffix.lower() in _JPEG for image in coarse):
+    if compressed := sum(is_jpeg(image.path) for image in coarse):
         notes.append(
             f"{compressed} image{'s are' if compressed > 1 else ' is'} JPEG and hardly finer than the model's pixels: "
             "compression may have hidden small calcifications"
