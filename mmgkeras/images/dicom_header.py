@@ -251,6 +251,8 @@ def _remarks(dataset: Dataset) -> Iterator[str]:
         yield "shows an implant"
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         yield "annotation is burned into the pixels: it may name the patient"
+    if _text(dataset, "LossyImageCompression") == "01":
+        yield "was compressed with loss"
     if any((0x6000 + 2 * plane, 0x0010) in dataset for plane in range(16)):
         yield "overlays are not drawn"
 

@@ -114,6 +114,7 @@ class TestHeader:
             ({"PartialView": "YES"}, "shows a part of the breast only"),
             ({"EstimatedRadiographicMagnificationFactor": "1.8"}, "is magnified 1.8 times"),
             ({"BreastImplantPresent": "YES"}, "shows an implant"),
+            ({"LossyImageCompression": "01"}, "was compressed with loss"),
         ],
     )
     def test_what_else_a_reader_should_know(self, attributes: dict[str, object], note: str) -> None:

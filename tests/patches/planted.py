@@ -93,6 +93,9 @@ def plant(folder: Path) -> list[tuple[str, str]]:
     take(images, "pixel size")["spacing_mm"] = "4"
     next(row for row in images if row["image_id"] in free)["spacing_mm"] = ""
     planted.append(("", "pixel size"))
+    path = folder / next(row for row in images if row["image_id"] in free)["path"]
+    Image.open(path).save(path, "JPEG", quality=95)
+    planted.append(("", "compressed with loss"))
     path = folder / take(images, "image")["path"]
     path.write_bytes(path.read_bytes()[:-2000])
     (folder / take(images, "image")["path"]).unlink()
