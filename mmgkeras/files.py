@@ -48,9 +48,9 @@ def atomic_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         temporary_beside(path, is_folder=False) as temporary,
     ):
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def atomic_folder(path: Path, *, overwrite: bool = False, owned: Sequence[str] =
             _refuse_foreign(place, owned, named=path)  # what came into it while the block ran
             with set_aside(place) if place.exists() else nullcontext():
                 temporary.rename(place)
-                _sync(place.parent)
+                sync(place.parent)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def atomic_files(
             committing = temporary.with_suffix(f".{COMMIT}")
             stale = [name for name in names if not (temporary / name).exists()]
             temporary.rename(committing)
-            _sync(folder)
+            sync(folder)
             _move_in(committing, folder)
             for name in stale:
                 (folder / name).unlink(missing_ok=True)
@@ -194,11 +194,23 @@ def check_apart(output: Path, inputs: Iterable[Path]) -> None:
                 raise InputError(f"{output}: {how} {source}, which is read; name another place")
 
 
+def sync(path: Path) -> None:
+    """Returns when a file or folder is on the disk, where its file system can do that."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems refuse it for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def sync_tree(folder: Path) -> None:
     """Returns when a folder and all in it are on the disk."""
     for path in sorted(folder.rglob("*")):
-        _sync(path)
-    _sync(folder)
+        sync(path)
+    sync(folder)
 
 
 def sha256_file(path: Path) -> str:
@@ -246,17 +258,5 @@ def _move_in(committing: Path, folder: Path) -> None:
         target = folder / source.relative_to(committing)
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     remove(committing)
-
-
-def _sync(path: Path) -> None:
-    """Returns when a file or folder is on the disk, where its file system can do that."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems refuse it for folders
-            raise
-    finally:
-        os.close(descriptor)

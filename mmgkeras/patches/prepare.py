@@ -4,7 +4,7 @@ Owns what a store is made of and what its manifest says. Memory does not grow wi
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputFaultsError
-from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, sync_tree, write_whole
+from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, sync, sync_tree, write_whole
 from mmgkeras.json_files import without_folders, write_json, written_path
 from mmgkeras.locks import machine_start, output_lock, resumable_work, work_digest
 from mmgkeras.patches.check import DataFolder, DataReport, check_folder, read_folder
@@ -83,7 +83,8 @@ def prepare(
     ):
         if tables.faults:
             raise InputFaultsError(tables.faults)
-        with ShardWriter(work, patch_px=config.patch_px) as writer:
+        finished = _Finished()
+        with finished, ShardWriter(work, patch_px=config.patch_px, when_full=finished.begin) as writer:
             contents = _Contents(writer, work, config=config)
             report = check_folder(
                 tables,
@@ -100,7 +101,7 @@ def prepare(
             raise InputFaultsError([*report.faults, f"{data / 'images.csv'}: no image is left to make a store of"])
         for shard in sorted(work.glob("patches-*.npy")):
             give(shard, folder / shard.name)
-        _write(folder, data=data, config=config, contents=contents, report=report)
+        _write(folder, data=data, config=config, contents=contents, report=report, finished=finished)
     return PatchStore.open(store)
 
 
@@ -128,6 +129,36 @@ def _cut(image: ReadImage, labels: NDArray[np.int8], *, work: Path) -> dict[str,
         "spacing_mm": record.spacing_mm,
         "native": (*image.shape, image.native_mm),
     }
+
+
+class _Finished:
+    """Brings full shards to the disk and hashes them while others are filled; later they would be read from there."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._shards: dict[str, Future[tuple[list[int] | None, str]]] = {}
+
+    def __enter__(self) -> "_Finished":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown(cancel_futures=any(exception))
+
+    def begin(self, shard: Path) -> None:
+        """Begins with a shard."""
+        self._shards[shard.name] = self._thread.submit(_synced_digest, shard)
+
+    def sha256(self, path: Path) -> str:
+        """Of a file of the store: what was found before, unless the file has changed since."""
+        before = self._shards.get(path.name)
+        state, digest = before.result() if before else (None, "")
+        return digest if state and state == file_state(path) else sha256_file(path)
+
+
+def _synced_digest(path: Path) -> tuple[list[int] | None, str]:
+    """The state of a file before it was hashed, and its SHA-256; it is on the disk then."""
+    sync(path)
+    return file_state(path), sha256_file(path)
 
 
 class _Contents:
@@ -172,7 +203,9 @@ class _Contents:
             self.turned.append(record.image_id)
 
 
-def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport) -> None:
+def _write(
+    folder: Path, *, data: Path, config: PatchesConfig, contents: _Contents, report: DataReport, finished: _Finished
+) -> None:
     """Writes the tables and, last, the manifest; paths in it are relative, to the data folder or to the store."""
     columns = [*STORE_IMAGE_COLUMNS, *(NATIVE_COLUMNS if contents.resamples else ())]
     frame = pd.DataFrame(contents.images, columns=columns).join(pd.DataFrame(contents.own, dtype="str"))
@@ -184,7 +217,7 @@ def _write(folder: Path, *, data: Path, config: PatchesConfig, contents: _Conten
     written = sorted(folder.iterdir())
     with ThreadPoolExecutor() as threads:  # which work at once: hashing lets go of the interpreter's lock
         on_disk = threads.submit(sync_tree, folder)
-        digests = list(threads.map(sha256_file, written))
+        digests = list(threads.map(finished.sha256, written))
         on_disk.result()
     manifest: dict[str, Any] = {
         "format_version": FORMAT_VERSION,

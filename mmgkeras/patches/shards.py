@@ -5,7 +5,7 @@ Owns how patches lie over files; knows neither images nor labels.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -41,13 +41,28 @@ class ShardWriter:
     killed process left in the folder are not written again: the same are to be appended, or passed by.
     """
 
-    def __init__(self, folder: Path, *, patch_px: int, max_bytes: int = MAX_SHARD_BYTES) -> None:
-        """Writes nothing yet; `max_bytes` limits the pixels of one shard in uint16, one patch being the least."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        patch_px: int,
+        max_bytes: int = MAX_SHARD_BYTES,
+        when_full: Callable[[Path], object] = lambda path: None,  # noqa: ARG005
+    ) -> None:
+        """Writes nothing yet.
+
+        Args:
+            folder: that gets the shards.
+            patch_px: edge of a patch.
+            max_bytes: limits the pixels of one shard in uint16, one patch being the least.
+            when_full: is called with each shard that is full, which may yet be rewritten in uint16.
+        """
         self.patches_per_shard = max(1, max_bytes // (2 * patch_px * patch_px))
         self.dtype: np.dtype[Any] | None = None
         self.num_patches = 0
         self._folder = folder
         self._patch_px = patch_px
+        self._when_full = when_full
         self._file: BinaryIO | None = None
         self._num_found = self._count_found()
 
@@ -78,6 +93,7 @@ class ShardWriter:
             pixels = pixels[len(fitting) :]
             if self.num_patches % self.patches_per_shard == 0:
                 self._close_shard()
+                self._when_full(self._folder / shard_name(self.num_patches // self.patches_per_shard - 1))
         if self._file is not None:
             self._file.flush()  # the patches may be removed elsewhere now
 

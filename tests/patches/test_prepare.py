@@ -265,7 +265,7 @@ class TestFaults:
                 failed.append(path)
                 raise OSError(errno.EIO, "Input/output error")
 
-        monkeypatch.setattr("mmgkeras.files._sync", fail_once)
+        monkeypatch.setattr("mmgkeras.files.sync", fail_once)
         with pytest.raises(InputError, match="store: cannot be written: Input/output error"):
             prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG)
         assert not (tmp_path / "store").exists()

@@ -1,5 +1,6 @@
 """The bytes of a store: the same in every version, by any number of processes, and after any kill."""
 
+import errno
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from mmgkeras.config import PatchesConfig
+from mmgkeras.errors import InputError
+from mmgkeras.files import sha256_file
 from mmgkeras.images.reader import read as read_image
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.shards import ShardWriter
@@ -101,6 +104,43 @@ class TestProcesses:
         assert len(read) == len(set(read)) == 24
         assert contents(tmp_path / "store") == contents(tmp_path / "expected")
         assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+    def test_full_shards_are_hashed_once_where_they_were_filled(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hashed: list[Path] = []
+
+        def noted(path: Path) -> str:
+            hashed.append(path)
+            return sha256_file(path)
+
+        monkeypatch.setattr("mmgkeras.patches.prepare.sha256_file", noted)
+        monkeypatch.setattr("mmgkeras.patches.prepare.ShardWriter", partial(ShardWriter, max_bytes=7 * 128))
+        manifest = prepare(data, tmp_path / "store", CONFIG).manifest
+        shards = [path for path in hashed if path.suffix == ".npy"]
+        assert sorted(path.name for path in shards) == list(manifest.shards)
+        later = [path.name for path in shards if path.parent != shards[0].parent]
+        assert later == list(manifest.shards[manifest.counts.patches // 7 :])
+
+    def test_full_shards_that_deeper_images_change_are_hashed_anew(
+        self, make_data: MakeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mmgkeras.patches.prepare.ShardWriter", partial(ShardWriter, max_bytes=3 * 128))
+        images = {f"{k}": ramp(start=k) for k in range(6)} | {"deep": ramp().astype(np.uint16) * 250}
+        prepare(make_data(images), tmp_path / "store", CONFIG)
+        assert PatchStore.open(tmp_path / "store", verify=True).pixel_type == "uint16"
+
+    def test_a_disk_that_fails_meanwhile_is_told(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(path: Path) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr("mmgkeras.patches.prepare.sync", fail)
+        monkeypatch.setattr("mmgkeras.patches.prepare.ShardWriter", partial(ShardWriter, max_bytes=7 * 128))
+        with pytest.raises(InputError, match="store: cannot be written: Input/output error"):
+            prepare(data, tmp_path / "store", CONFIG)
+        assert not (tmp_path / "store").exists()
 
     def test_an_image_that_changed_after_a_kill_begins_all_anew(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
