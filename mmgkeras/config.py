@@ -101,7 +101,7 @@ class ModelConfig(Section):
     """Times the number of filters in every layer of resnet18: 0.5 has a quarter of its weights and about a third of
     its time. Other networks, and weights from elsewhere, have 1 alone."""
     weights: Annotated[Text, AfterValidator(possible_path), AfterValidator(_without_home)] = "imagenet"
-    """"imagenet", "none", "detector" (once `make detector` has made it), the path of a local file, .safetensors
+    """"imagenet", "none", "detector" (it comes with the package), the path of a local file, .safetensors
     (resnet18) or .h5 (the others), or the folder of a model that mmgkeras exported, such as
     "saved_models/phantom/1", to go on from whole."""
     normalisation: Literal["network", "training", "local"] = "network"

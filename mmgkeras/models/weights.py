@@ -47,7 +47,7 @@ def load_weights(network: keras.Model, config: ModelConfig) -> None:
     Args:
         network: changed in place; its head is left as it is, but for the detector's weights.
         config: the one the network was built by. `weights` is "none" for nothing to do; "detector" for those that
-            `make detector` made; "imagenet" for torchvision's (resnet18) or those of keras.applications (any other);
+            come with the package; "imagenet" for torchvision's (resnet18) or those of keras.applications (any other);
             or a path of a .safetensors file in torchvision's layout (resnet18) or of an .h5 file without the
             classifier, "notop" (any other). What is downloaded is kept in ~/.keras/models.
 
