@@ -42,10 +42,28 @@ def decode_jpeg(data: bytes) -> Pixels:
             a size over the limit.
     """
     samples = decode_stream(data)
+    _check_orientation(data)
+    return gray_of(samples, has_alpha=False)
+
+
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Height and width by the header of the frame; no pixel is decoded.
+
+    Raises:
+        InputError: as `decode_jpeg`, for what stands before the first scan.
+    """
+    for marker, body in _segments(data):
+        if marker in _FRAMES:
+            height, width, _ = _check_frame(marker, body)
+            _check_orientation(data)
+            return height, width
+    raise damaged("it holds no frame")
+
+
+def _check_orientation(data: bytes) -> None:
     with pillow_faults():
         orientation = JpegImageFile(BytesIO(data)).getexif().get(Base.Orientation, 1)
     check_upright(orientation)
-    return gray_of(samples, has_alpha=False)
 
 
 def decode_stream(data: bytes, *, shape: tuple[int, int, int] | None = None) -> NDArray[np.uint8]:

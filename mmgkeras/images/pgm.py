@@ -27,6 +27,28 @@ def decode_pgm(data: bytes) -> Pixels:
         InputError: for a header that is not P5's, a size over the limit, too few or too many bytes, a value above
             maxval.
     """
+    height, width, maxval, start = _read_header(data)
+    stored = np.dtype(np.uint8) if maxval < 256 else np.dtype(">u2")
+    expected, received = width * height * stored.itemsize, len(data) - start
+    if received != expected:
+        raise damaged(f"{expected:,} bytes of pixels expected. Received: {received:,}")
+    values = np.frombuffer(data, dtype=stored, offset=start).reshape(height, width)
+    if values.max() > maxval:
+        raise InputError(f"must hold no value above its maxval {maxval}. Received: {values.max()}")
+    return full_range(values, largest=maxval)
+
+
+def pgm_size(data: bytes) -> tuple[int, int]:
+    """Height and width by the header; no pixel is read.
+
+    Raises:
+        InputError: as `decode_pgm`, for the header.
+    """
+    return _read_header(data)[:2]
+
+
+def _read_header(data: bytes) -> tuple[int, int, int, int]:
+    """Height, width and maxval, and where the pixels begin."""
     header = _HEADER.match(data, 0, _LONGEST_HEADER)
     if header is None:
         raise InputError(
@@ -37,11 +59,4 @@ def decode_pgm(data: bytes) -> Pixels:
     check_size(width, height)
     if not 1 <= maxval <= 65535:
         raise InputError(f"must have a maxval from 1 to 65535. Received: {maxval}")
-    stored = np.dtype(np.uint8) if maxval < 256 else np.dtype(">u2")
-    expected, received = width * height * stored.itemsize, len(data) - header.end()
-    if received != expected:
-        raise damaged(f"{expected:,} bytes of pixels expected. Received: {received:,}")
-    values = np.frombuffer(data, dtype=stored, offset=header.end()).reshape(height, width)
-    if values.max() > maxval:
-        raise InputError(f"must hold no value above its maxval {maxval}. Received: {values.max()}")
-    return full_range(values, largest=maxval)
+    return height, width, maxval, header.end()

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from PIL.ExifTags import Base
 from PIL.PngImagePlugin import PngImageFile
 
@@ -47,7 +48,7 @@ def decode_png(data: bytes) -> Pixels:
     bits, expected = _read_header(header[8:-4])
     kinds = [bytes(chunk[4:8]) for chunk in chunks]
     pixels = _inflate(b"".join(chunk[8:-4] for chunk in _of_pixels(chunks, kinds)), expected)
-    if bytes(header[16:21]) in _PLAIN and _TELLING.isdisjoint(kinds):
+    if _is_plain(header, kinds):
         try:
             return cast(Pixels, imagecodecs.png_decode(_stored(header, pixels)))
         except imagecodecs.PngError as error:
@@ -58,12 +59,42 @@ def decode_png(data: bytes) -> Pixels:
         image.load()
     if image.mode == "P":
         image = image.convert("RGBA")
-    elif "transparency" in image.info:
-        raise InputError("must be opaque. Received: a gray value or colour that is declared transparent")
+    else:
+        _check_opaque(image)
     samples: NDArray[Any] = np.asarray(image)
     if samples.ndim == 3:
         samples = gray_of(samples, has_alpha=image.mode in ("LA", "RGBA"))
     return samples.astype(np.uint16) if bits == 16 else samples.astype(np.uint8)
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """Height and width by the header; no pixel is decoded.
+
+    Raises:
+        InputError: as `decode_png`, for what stands before the pixels.
+    """
+    header, *chunks = _chunks(data, has_pixels=False)
+    _read_header(header[8:-4])
+    kinds = [bytes(chunk[4:8]) for chunk in chunks]
+    _of_pixels(chunks, kinds)
+    if not _is_plain(header, kinds):
+        with pillow_faults():
+            image = PngImageFile(BytesIO(data))
+            orientation = Image.Image.getexif(image).get(Base.Orientation, 1)  # the method of PNG decodes the pixels
+        check_upright(orientation)
+        if image.mode != "P":
+            _check_opaque(image)
+    return int.from_bytes(header[12:16], "big"), int.from_bytes(header[8:12], "big")
+
+
+def _is_plain(header: memoryview, kinds: Sequence[bytes]) -> bool:
+    """Whether it is 8 or 16 bits of gray, and no chunk may tell of more."""
+    return bytes(header[16:21]) in _PLAIN and _TELLING.isdisjoint(kinds)
+
+
+def _check_opaque(image: PngImageFile) -> None:
+    if "transparency" in image.info:
+        raise InputError("must be opaque. Received: a gray value or colour that is declared transparent")
 
 
 def _of_pixels(chunks: Sequence[memoryview], kinds: Sequence[bytes]) -> Sequence[memoryview]:
@@ -96,8 +127,11 @@ def _inflate(compressed: bytes, expected: int) -> bytes | bytearray:
     return pixels
 
 
-def _chunks(data: bytes) -> Iterator[memoryview]:
-    """Each chunk up to IEND, IHDR being the first; what follows IEND is no part of the image."""
+def _chunks(data: bytes, *, has_pixels: bool = True) -> Iterator[memoryview]:
+    """Each chunk up to IEND, IHDR being the first; what follows IEND is no part of the image.
+
+    Without `has_pixels`, up to the first IDAT.
+    """
     view: Any = memoryview(data)  # imagecodecs' types do not know that it takes them
     position, kind = len(_SIGNATURE), b""
     if not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR":
@@ -105,9 +139,11 @@ def _chunks(data: bytes) -> Iterator[memoryview]:
     while kind != b"IEND":
         length = int.from_bytes(view[position : position + 4], "big")
         end = position + 8 + length
+        kind = data[position + 4 : position + 8]
+        if kind == b"IDAT" and not has_pixels:
+            return
         if end + 4 > len(data):
             raise damaged(f"it ends inside the chunk at byte {position:,}")
-        kind = data[position + 4 : position + 8]
         if imagecodecs.deflate_crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise damaged(f"the checksum of chunk {kind!r} at byte {position:,} is wrong")
         yield view[position : end + 4]

@@ -10,28 +10,34 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from PIL import Image
-
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom_facts import HEAD_BYTES, NAMED, Header, Kind, is_dicom
-from mmgkeras.images.jpeg import decode_jpeg
-from mmgkeras.images.pgm import decode_pgm
-from mmgkeras.images.png import decode_png
-from mmgkeras.images.samples import MAX_PIXELS, check_size, pillow_faults, shown
-from mmgkeras.images.tiff import decode_tiff
+from mmgkeras.images.jpeg import decode_jpeg, jpeg_size
+from mmgkeras.images.pgm import decode_pgm, pgm_size
+from mmgkeras.images.png import decode_png, png_size
+from mmgkeras.images.samples import MAX_PIXELS, shown
+from mmgkeras.images.tiff import decode_tiff, tiff_size
 from mmgkeras.schema import ImageRecord, Mammogram, Pixels
 
 _MAX_BYTES: Final = 4 * MAX_PIXELS + (1 << 20)
 _LONGEST_PATH: Final = 400
 _JPEG: Final = b"\xff\xd8\xff"
-_DECODERS: Final[dict[bytes, Callable[[bytes], Pixels]]] = {
-    b"\x89PNG": decode_png,
-    _JPEG: decode_jpeg,
-    b"II*\x00": decode_tiff,
-    b"MM\x00*": decode_tiff,
-    b"II+\x00": decode_tiff,
-    b"MM\x00+": decode_tiff,
-    b"P5": decode_pgm,
+_HEADER_BYTES: Final = 1 << 16
+"""So much of a file is read for its size, and all of it where this does not tell: a TIFF's tags may be at its end."""
+
+
+class _Format(NamedTuple):
+    """How the bytes of a file become pixels, and how they tell height and width by the header alone."""
+
+    decode: Callable[[bytes], Pixels]
+    size: Callable[[bytes], tuple[int, int]]
+
+
+_FORMATS: Final = {
+    b"\x89PNG": _Format(decode_png, png_size),
+    _JPEG: _Format(decode_jpeg, jpeg_size),
+    **dict.fromkeys((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), _Format(decode_tiff, tiff_size)),
+    b"P5": _Format(decode_pgm, pgm_size),
 }
 _UNSUPPORTED: Final = {
     b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
@@ -79,7 +85,7 @@ def read_with_header(path: Path, *, voi: int = 1, take: Collection[Kind] = NAMED
     try:
         data = _read_bytes(path)
         if not is_dicom(data[:HEAD_BYTES]):
-            return _decode(data), None
+            return _format_of(data).decode(data), None
         from mmgkeras.images.dicom import decode_dicom
 
         return decode_dicom(data, voi=voi, take=take)
@@ -90,7 +96,7 @@ def read_with_header(path: Path, *, voi: int = 1, take: Collection[Kind] = NAMED
 def is_image_file(path: Path) -> bool:
     """Whether a file begins as one of a format that `read_pixels` takes; one that cannot be opened does not."""
     head = _head(path)
-    return is_dicom(head) or any(head.startswith(magic) for magic in _DECODERS)
+    return is_dicom(head) or any(head.startswith(magic) for magic in _FORMATS)
 
 
 def is_jpeg(path: Path) -> bool:
@@ -129,18 +135,22 @@ def read_facts(path: Path) -> ImageFacts:
     """The size of an image file, and DICOM's header; no pixel is decoded, so damage to them goes unseen.
 
     Raises:
-        InputError: if the file cannot be opened, its header is damaged, or it is DICOM that `decode_dicom` refuses.
+        InputError: as `read_pixels`, for what the header tells.
     """
     try:
-        if is_dicom(_read_bytes(path, most=HEAD_BYTES)):
+        head = _read_bytes(path, most=_HEADER_BYTES)
+        if is_dicom(head[:HEAD_BYTES]):
             from mmgkeras.images.dicom import inspect_dicom
 
             return ImageFacts(*inspect_dicom(path))
-        with pillow_faults(), Image.open(path) as image:
-            width, height = image.size
-        check_size(width, height)
-        return ImageFacts(height, width, None)
-    except (InputError, Image.DecompressionBombError) as error:
+        size = _format_of(head).size
+        try:
+            return ImageFacts(*size(head), None)
+        except InputError:
+            if len(head) < _HEADER_BYTES:
+                raise
+            return ImageFacts(*size(_read_bytes(path)), None)
+    except InputError as error:
         raise InputError(f"{shown(path, longest=_LONGEST_PATH)}: {error}") from error
 
 
@@ -157,10 +167,11 @@ def _read_bytes(path: Path, *, most: int = _MAX_BYTES) -> bytes:
         raise InputError(f"cannot be read: {shown(getattr(error, 'strerror', None) or error)}") from error
 
 
-def _decode(data: bytes) -> Pixels:
-    for magic, decode in _DECODERS.items():
+def _format_of(data: bytes) -> _Format:
+    """Of a file that begins with these bytes."""
+    for magic, form in _FORMATS.items():
         if data.startswith(magic):
-            return decode(data)
+            return form
     for magic, name in _UNSUPPORTED.items():
         if data.startswith(magic):
             raise InputError(f"is {name}, which is not supported. Allowed: {_ALLOWED}")

@@ -9,7 +9,8 @@ its technical notes; BigTIFF as in libtiff.
 
 import struct
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Any, Final, Literal
 
@@ -62,18 +63,37 @@ def decode_tiff(data: bytes) -> Pixels:
         InputError: for damage, several pages, a kind of TIFF that is not supported, values below 0, true colour,
             transparency, an orientation, or a size over the limit.
     """
-    try:
+    with _directory_faults():
         directory = _Directory(data)
         tags = _check(directory)
         image = _assemble(data, directory, tags)
-    except (struct.error, OverflowError) as error:
-        raise damaged("its directory lies beyond its end") from error
     gray = gray_of(image, has_alpha=tags[Tag.SamplesPerPixel] in (2, 4))
     if tags[Tag.SampleFormat] == _SIGNED and (lowest := gray.view(f"i{gray.itemsize}").min()) < 0:
         raise InputError(f"must hold no value below 0. Received: {lowest}")
     largest = 2 ** tags[Tag.BitsPerSample] - 1
     is_white_zero = tags[Tag.PhotometricInterpretation] == _WHITE_IS_ZERO
     return full_range(largest - gray if is_white_zero else gray, largest=largest)
+
+
+def tiff_size(data: bytes) -> tuple[int, int]:
+    """Height and width by the tags; no pixel is decoded.
+
+    Raises:
+        InputError: as `decode_tiff`, for what the tags tell.
+    """
+    with _directory_faults():
+        directory = _Directory(data)
+        _check(directory)
+        return _size(directory)
+
+
+@contextmanager
+def _directory_faults() -> Iterator[None]:
+    """Turns what reading beyond the end raises into the one error."""
+    try:
+        yield
+    except (struct.error, OverflowError) as error:
+        raise damaged("its directory lies beyond its end") from error
 
 
 class _Directory:
@@ -162,10 +182,15 @@ def _check(directory: _Directory) -> dict[int, int]:
     return tags
 
 
-def _assemble(data: bytes, directory: _Directory, tags: dict[int, int]) -> NDArray[Any]:
-    """(H, W, C) uint8 or uint16 as stored, from all strips or tiles."""
+def _size(directory: _Directory) -> tuple[int, int]:
     width, height = directory.number(Tag.ImageWidth), directory.number(Tag.ImageLength)
     check_size(width, height)
+    return height, width
+
+
+def _assemble(data: bytes, directory: _Directory, tags: dict[int, int]) -> NDArray[Any]:
+    """(H, W, C) uint8 or uint16 as stored, from all strips or tiles."""
+    height, width = _size(directory)
     is_tiled = Tag.TileWidth in directory
     columns = directory.number(Tag.TileWidth) if is_tiled else width
     rows = directory.number(Tag.TileLength) if is_tiled else min(directory.number(Tag.RowsPerStrip, height), height)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.images import read_pixels
+from mmgkeras.images import read_facts, read_pixels
 
 Reader = Callable[[bytes], np.ndarray]
 Refuser = Callable[[bytes, str], str]
@@ -15,12 +15,14 @@ Refuser = Callable[[bytes, str], str]
 
 @pytest.fixture
 def pixels_of(tmp_path: Path) -> Reader:
-    """What `read_pixels` gives for a file of these bytes."""
+    """What `read_pixels` gives for a file of these bytes; `read_facts` must take all that it takes."""
 
     def read(data: bytes) -> np.ndarray:
         path = tmp_path / "image"
         path.write_bytes(data)
-        return read_pixels(path)
+        pixels = read_pixels(path)
+        assert read_facts(path)[:2] == pixels.shape
+        return pixels
 
     return read
 

@@ -4,6 +4,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import imagecodecs
@@ -17,9 +18,21 @@ from mmgkeras.images import read, read_facts, read_pixels
 from mmgkeras.images.reader import read_with_header
 from mmgkeras.schema import ImageRecord
 from tests.images.dicom_files import file_of, mammogram, ramp
+from tests.images.test_jpeg import jpeg
+from tests.images.test_png import chunk, png
+from tests.images.test_tiff import tiff
 
 GRAY_8 = np.array([[0, 1, 2], [127, 254, 255]], dtype=np.uint8)
 GRAY_16 = np.array([[0, 1, 256], [4095, 65534, 65535]], dtype=np.uint16)
+ROTATED = Image.Exif()
+ROTATED[0x0112] = 6
+
+
+def encoded(form: str, *, mode: str = "L", **options: object) -> bytes:
+    """A file by Pillow."""
+    buffer = BytesIO()
+    Image.fromarray(GRAY_8).convert(mode).save(buffer, form, **options)
+    return buffer.getvalue()
 
 
 def saved(folder: Path, name: str, array: np.ndarray) -> Path:
@@ -89,11 +102,76 @@ class TestReadFacts:
         with pytest.raises(InputError, match=r"a\.dcm: "):
             read_facts(path)
 
-    @pytest.mark.parametrize("data", [b"", b"text", b"\x89PNG\r\n\x1a\n", bytes(128) + b"DICM"])
-    def test_other_and_damaged_files_are_one_line(self, tmp_path: Path, data: bytes) -> None:
+    @pytest.mark.parametrize("is_long", [False, True])
+    @pytest.mark.parametrize("order", ["<", ">"])
+    @pytest.mark.parametrize("bits", [4, 10, 12, 14])
+    def test_tiff_of_every_depth_with_its_tags_at_the_end(
+        self, pixels_of: Callable[[bytes], np.ndarray], bits: int, order: str, is_long: bool
+    ) -> None:
+        width, height = (512, 300) if is_long else (7, 5)
+        data = bytes(-(-width * bits // 8) * height)
+        assert pixels_of(tiff(data, size=(width, height), bits=bits, order=order)).shape == (height, width)
+
+    @pytest.mark.parametrize("bits", [2, 4])
+    def test_png_of_few_bits_behind_a_long_chunk(self, pixels_of: Callable[[bytes], np.ndarray], bits: int) -> None:
+        whole = png(np.zeros((5, 7), dtype=np.uint8), bits=bits, extra=chunk(b"tEXt", b"Comment\0" + b"x" * 100_000))
+        assert pixels_of(whole).shape == (5, 7)
+
+    @pytest.mark.parametrize("segments", [0, 3])
+    def test_progressive_jpeg_behind_long_segments(
+        self, pixels_of: Callable[[bytes], np.ndarray], segments: int
+    ) -> None:
+        whole = jpeg(progressive=True)
+        long = b"\xff\xeb\xff\xff" + bytes(65533)
+        assert pixels_of(whole[:2] + segments * long + whole[2:]).ndim == 2
+
+    @pytest.mark.parametrize("header", [b"P5 3 2 999\n", b"P5\n# a comment\n000000003\t2 1023\n"])
+    def test_pgm_of_an_odd_maxval(self, pixels_of: Callable[[bytes], np.ndarray], header: bytes) -> None:
+        assert pixels_of(header + bytes(12)).shape == (2, 3)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"\x89PNG\r\n\x1a\n",
+            b"II*\0\x10\0\0\0",
+            b"\xff\xd8\xff",
+            b"\xff\xd8\xff\xd9",
+            bytes(128) + b"DICM",
+        ],
+    )
+    def test_damaged_header_is_one_line(self, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "a.png").write_bytes(data)
         with pytest.raises(InputError, match=r"a\.png: is damaged"):
             read_facts(tmp_path / "a.png")
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"text",
+            b"GIF89a....",
+            b"P2 1 1 255 7",
+            imagecodecs.jpeg2k_encode(GRAY_16),
+            png(np.zeros((5, 7), dtype=np.uint8), bits=1),
+            png(np.zeros((5, 7), dtype=np.uint16), bits=16, extra=chunk(b"tRNS", b"\0\1")),
+            png(np.zeros((5, 7), dtype=np.uint8), bits=8, extra=chunk(b"acTL", bytes(8))),
+            encoded("PNG", exif=ROTATED),
+            encoded("JPEG", exif=ROTATED),
+            encoded("JPEG", mode="CMYK"),
+            encoded("TIFF", mode="1"),
+            encoded("TIFF", mode="F"),
+            encoded("TIFF", save_all=True, append_images=[Image.fromarray(GRAY_8)]),
+            tiff(bytes(6), tags={274: 6}),
+            b"P5 3 2 70000\n" + bytes(12),
+        ],
+    )
+    def test_what_the_header_tells_is_refused_as_the_pixels_are(self, tmp_path: Path, data: bytes) -> None:
+        (tmp_path / "a.png").write_bytes(data)
+        with pytest.raises(InputError) as refused:
+            read_pixels(tmp_path / "a.png")
+        with pytest.raises(InputError) as caught:
+            read_facts(tmp_path / "a.png")
+        assert str(caught.value) == str(refused.value)
 
     def test_too_many_pixels_are_refused_by_the_header(self, tmp_path: Path) -> None:
         (tmp_path / "a.pgm").write_bytes(b"P5 20000 20000 255\n")

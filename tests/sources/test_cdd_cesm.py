@@ -260,7 +260,7 @@ class TestMadeUp:
         (source / "images" / f"{names[0]}.jpg").write_bytes(b"")
         report = import_cdd_cesm(source, tmp_path / "out")
         assert (report.num_images, report.num_regions) == (1, 1)
-        assert f"{names[0]}.jpg: is damaged" in report.skipped[0]
+        assert f"{names[0]}.jpg: is empty" in report.skipped[0]
 
     def test_tables_are_not_overwritten_unasked(self, tmp_path: Path) -> None:
         self.imported(tmp_path, [listed("P1_L_DM_CC")])

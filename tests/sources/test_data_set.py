@@ -141,7 +141,7 @@ class TestFiles:
         report = ImportReport()
         facts = read_all_facts({"bad": source / "bad.png", "i1": source / "i1.png"}, report, untracked)
         assert facts == {"i1": (3, 4, None)}
-        assert "bad.png: is damaged" in report.skipped[0]
+        assert "bad.png: is empty" in report.skipped[0]
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
