@@ -147,9 +147,9 @@ def _read_outlines(path: Path, *, report: ImportReport) -> dict[str, list[_Drawn
         elif match["modality"] == "CM":
             num_subtracted += 1
         else:
+            found = outlines.setdefault(name, [])  # of an outline at fault too: its image is not free
             with report.skipping(row.place):
-                drawn = _Drawn(row.place, *via_shape(row["region_shape_attributes"]), whole(row["file_size"]))
-                outlines.setdefault(name, []).append(drawn)
+                found.append(_Drawn(row.place, *via_shape(row["region_shape_attributes"]), whole(row["file_size"])))
     if num_subtracted:
         report.notes.append(f"{num_subtracted:,} outlines are on subtracted images and passed over")
     return outlines
@@ -166,9 +166,10 @@ def _read_boxes(path: Path, *, report: ImportReport) -> dict[str, list[_Drawn]]:
         with report.skipping(row.place):
             if not _NAME.fullmatch(name := row["ImageName"]):
                 raise InputError(f"ImageName must be a name such as P1_L_DM_MLO. Received: {shown(name)}")
+            found = boxes.setdefault(name, [])
             left, top, right, bottom, width, height = (row.number(column) for column in _BOX[3:])
             corners = ((top, left), (bottom, right))
-            boxes.setdefault(name, []).append(_Drawn(row.place, "box", corners, size=(int(width), int(height))))
+            found.append(_Drawn(row.place, "box", corners, size=(int(width), int(height))))
     report.notes.append(f"{path}: {others:,} boxes of other findings or data sets are passed over")
     return boxes
 
@@ -195,7 +196,7 @@ def _note_resized(drawn: Mapping[str, Sequence[_Drawn]], files: Mapping[str, Pat
     resized = sum(
         outlines[0].num_bytes not in (None, files[name].stat().st_size)
         for name, outlines in drawn.items()
-        if name in files
+        if outlines and name in files
     )
     if resized:
         text = f"{resized} images have another size in bytes than when their outlines were drawn"

@@ -5,12 +5,14 @@ Owns how its files are understood; docs/data_sets.md tells it to the user:
 - The name of an image, `<number>_<patient key>_MG_<L|R>_<CC|ML>_ANON.dcm`, has patient and side; ML is MLO. The table's
   own patient ids are removed.
 - The XML file of its number is a property list of OsiriX: regions of points (x, y) in pixels. Those named Calcification
-  are marks, Cluster are cluster regions, all others are kind "other". An image without one has no finding.
-- Every calcification was sought: annotation is "complete".
+  are marks, Cluster are cluster regions, all others are kind "other".
+- Every calcification was sought: annotation is "complete". An image of BI-RADS 1 has no finding and needs no XML file;
+  where another has none, the file is missing, and annotation is "none".
 """
 
 import plistlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.parsers.expat import ExpatError
@@ -18,7 +20,7 @@ from xml.parsers.expat import ExpatError
 from mmgkeras.errors import InputError, shown
 from mmgkeras.images import ImageFacts
 from mmgkeras.progress import Track
-from mmgkeras.schema import ImageRecord, Kind, Region, Shape
+from mmgkeras.schema import Annotation, ImageRecord, Kind, Region, Shape
 from mmgkeras.sources.annotation_tables import Row, by_name, read_rows
 from mmgkeras.sources.data_set import ImportReport, files_named, find_images, only_file, read_all_facts, with_rows
 
@@ -50,7 +52,7 @@ def read_inbreast(source: Path, report: ImportReport, track: Track) -> None:
     """Takes the images below `source`, which holds INbreast.csv or INbreast.xls, the DICOM files and the XML files.
 
     Raises:
-        InputError: if an annotation file is missing or cannot be read, or no image is found.
+        InputError: if the table is missing or cannot be read, or no image or no XML file is found.
     """
     report.notes += _NOTES
     table = only_file(source, "INbreast.csv", "INbreast.xls", "INbreast.xlsx")
@@ -59,16 +61,27 @@ def read_inbreast(source: Path, report: ImportReport, track: Track) -> None:
     if unnumbered := sum(not row[_NUMBER] for row in listed):
         report.notes.append(f"{table}: {unnumbered} lines of remarks, without a {_NUMBER}, are passed over")
     files = find_images(source, report, name_of=_number_of, example="20586908_6c613a14b80a8591_MG_R_CC_ANON.dcm")
-    outlines = {path.stem: path for path in files_named(source, "*.xml")}
-    report.skipped += [f"{path}: belongs to no image" for number, path in outlines.items() if number not in files]
+    outlines: dict[str, list[Path]] = {}
+    for path in files_named(source, "*.xml"):
+        outlines.setdefault(path.stem, []).append(path)
+    if not any(number.isdecimal() for number in outlines):
+        rule = "must hold the XML files of the regions, such as AllXML/20586908.xml"
+        raise InputError(f"{source}: {rule}. Received: none")
+    unknown = [path for number, paths in outlines.items() if number not in files for path in paths]
+    report.skipped += [f"{path}: belongs to no image" for path in unknown]
     usable = with_rows(files, {number: row.place for number, row in rows.items()}, report, table=table)
     facts = read_all_facts(usable, report, track)
     for number in track(list(facts), "reading outlines"):
         before = len(report.skipped)
-        num_outlines = _place_regions(number, outlines.get(number), facts[number], report)
+        paths = outlines.get(number, [])
+        if not paths and not _is_without_finding(rows[number]):
+            rule = f"must have its regions in {number}.xml, or BI-RADS 1"
+            report.skipped.append(f"{usable[number]}: {rule}. Received: BI-RADS {shown(rows[number]['Bi-Rads'])}")
+        num_outlines = _place_regions(number, paths, facts[number], report)
         is_whole = len(report.skipped) == before
+        annotation: Annotation = "complete" if is_whole else "partial" if paths else "none"
         report.records.append(
-            _record(rows[number], usable[number], facts[number], num_outlines=num_outlines, is_whole=is_whole)
+            _record(rows[number], usable[number], facts[number], annotation=annotation, num_outlines=num_outlines)
         )
     _count(report)
 
@@ -83,9 +96,17 @@ def _whole(text: str) -> str:
     return text.removesuffix(".0")
 
 
-def _place_regions(number: str, path: Path | None, facts: ImageFacts, report: ImportReport) -> int:
+def _is_without_finding(row: Row) -> bool:
+    return _whole(row["Bi-Rads"]) == "1"
+
+
+def _place_regions(number: str, paths: Sequence[Path], facts: ImageFacts, report: ImportReport) -> int:
     """How many regions an image's XML file has; those that can be drawn are taken."""
-    if path is None:
+    if not paths:
+        return 0
+    path, *others = paths
+    if others:
+        report.skipped.append(f"{others[0]}: {number}.xml must be there once. Received: {path} too; neither is used")
         return 0
     try:
         with path.open("rb") as file:
@@ -116,7 +137,7 @@ def _region(values: dict[str, Any]) -> tuple[Kind, Shape, tuple[tuple[float, flo
     return _KINDS.get(name, "other"), shapes.get(len(points), "polygon"), points
 
 
-def _record(row: Row, path: Path, facts: ImageFacts, *, num_outlines: int, is_whole: bool) -> ImageRecord:
+def _record(row: Row, path: Path, facts: ImageFacts, *, annotation: Annotation, num_outlines: int) -> ImageRecord:
     match = _NAME.fullmatch(path.stem)
     assert match is not None  # find_images took no other
     birads = _whole(row["Bi-Rads"])
@@ -126,11 +147,11 @@ def _record(row: Row, path: Path, facts: ImageFacts, *, num_outlines: int, is_wh
         patient_id=match["patient"],
         laterality="L" if match["side"].upper() == "L" else "R",
         view="CC" if match["view"].upper() == "CC" else "MLO",
-        annotation="complete" if is_whole else "partial",
+        annotation=annotation,
         spacing_mm=facts.spacing_mm,
         density=_DENSITIES.get(_whole(row["ACR"])),
         birads=birads or None,
-        pathology="normal" if birads == "1" and not num_outlines and is_whole else None,
+        pathology="normal" if _is_without_finding(row) and not num_outlines and annotation == "complete" else None,
         vendor=facts.vendor,
     )
 

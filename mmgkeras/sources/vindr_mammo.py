@@ -51,12 +51,14 @@ def read_vindr_mammo(source: Path, report: ImportReport, track: Track) -> None:
     counts = Counter[str]()
     for name, facts in read_all_facts(usable, report, track).items():
         boxes = Counter[str]()
+        before = len(report.skipped)
         for number, row in enumerate(rows[name], start=1):
             with report.skipping(row.place):
                 boxes += _place_box(row, f"r{number}", facts, report)
         counts += boxes
+        is_free = not boxes["boxes"] and len(report.skipped) == before
         with report.skipping(rows[name][0].place):
-            report.records.append(_record(rows[name][0], usable[name], facts, num_boxes=boxes["boxes"]))
+            report.records.append(_record(rows[name][0], usable[name], facts, is_free=is_free))
     clusters = report.images_with("cluster")
     report.records[:] = [
         replace(record, annotation="partial") if record.image_id in clusters else record for record in report.records
@@ -91,7 +93,7 @@ def _categories(row: Row) -> set[str]:
     raise InputError(f"finding_categories must be a list such as ['Mass']. Received: {received}")
 
 
-def _record(row: Row, path: Path, facts: ImageFacts, *, num_boxes: int) -> ImageRecord:
+def _record(row: Row, path: Path, facts: ImageFacts, *, is_free: bool) -> ImageRecord:
     birads = row["breast_birads"].removeprefix("BI-RADS ").strip()
     return ImageRecord(
         image_id=row["image_id"],
@@ -103,7 +105,7 @@ def _record(row: Row, path: Path, facts: ImageFacts, *, num_boxes: int) -> Image
         spacing_mm=facts.spacing_mm,
         density=row["breast_density"].removeprefix("DENSITY ").strip() or None,
         birads=birads or None,
-        pathology="normal" if birads == "1" and not num_boxes else None,
+        pathology="normal" if birads == "1" and is_free else None,
         vendor=facts.vendor,
     )
 

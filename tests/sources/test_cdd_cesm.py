@@ -213,6 +213,16 @@ class TestMadeUp:
         assert expected in line
         assert len(regions) == 1
 
+    def test_image_with_an_outline_or_box_at_fault_is_not_called_normal(self, tmp_path: Path) -> None:
+        names = ["P1_L_DM_CC", "P2_L_DM_CC", "P3_L_DM_CC"]
+        boxes = f"{names[1]},CESM,Calcification,x,2,3,4,60,40,a\n"
+        report, records, regions = self.imported(
+            tmp_path, list(map(normal, names)), calcified=names[2:], shapes=[(names[0], "{")], boxes=boxes
+        )
+        assert len(report.skipped) == 2
+        assert regions == []
+        assert not any(record.is_called_normal for record in records.values())
+
     def test_boxes_replace_the_outlines(self, tmp_path: Path) -> None:
         name = "P1_L_DM_CC"
         boxes = (

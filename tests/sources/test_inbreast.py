@@ -104,6 +104,29 @@ def test_only_birads_1_without_a_region_is_called_normal(source: Path, tmp_path:
     assert not any(record.is_called_normal for record in records.values())
 
 
+def test_folder_without_xml_files_is_refused(source: Path, tmp_path: Path) -> None:
+    (source / "AllXML" / "20586908.xml").rename(source / "AllXML" / "20586908_muscle.xml")
+    with pytest.raises(InputError, match=r"must hold the XML files of the regions, such as AllXML/.*Received: none"):
+        imported(source, tmp_path / "out")
+
+
+def test_image_of_another_birads_than_1_without_its_xml_file_is_not_annotated(source: Path, tmp_path: Path) -> None:
+    table(source, ROW, "removed;removed;L;CC;201001;20586934;3;2")
+    report, records, _ = imported(source, tmp_path / "out")
+    (line,) = report.skipped
+    assert line.endswith("_ANON.dcm: must have its regions in 20586934.xml, or BI-RADS 1. Received: BI-RADS '2'")
+    assert [record.annotation for record in records.values()] == ["complete", "none"]
+
+
+def test_two_xml_files_of_one_image_are_not_used(source: Path, tmp_path: Path) -> None:
+    (source / "old").mkdir()
+    shutil.copy(source / "AllXML" / "20586908.xml", source / "old")
+    report, records, regions = imported(source, tmp_path / "out")
+    (line,) = report.skipped
+    assert f"old/20586908.xml: 20586908.xml must be there once. Received: {source / 'AllXML'}" in line
+    assert (records["20586908"].annotation, regions) == ("partial", [])
+
+
 def test_two_points_are_a_box_and_a_region_beyond_the_image_is_cut(source: Path, tmp_path: Path) -> None:
     put(source, NAME, region("Calcification", (3, 5), (4, 7)), region("Cluster", (50, 80), (70, 80), (70, 95)))
     report, _, regions = imported(source, tmp_path / "out")

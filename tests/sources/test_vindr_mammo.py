@@ -85,6 +85,12 @@ def test_box_on_a_breast_of_birads_1_is_not_normal(tmp_path: Path) -> None:
     assert not records["i1"].is_called_normal
 
 
+def test_box_at_fault_on_a_breast_of_birads_1_is_not_normal(tmp_path: Path) -> None:
+    report, records, _ = imported(tmp_path, row("i1", "['Skin Thickening']", "x,2,3,4", birads="1"))
+    assert len(report.skipped) == 1
+    assert not records["i1"].is_called_normal
+
+
 def test_box_beyond_the_image_is_cut_at_its_edge_with_a_remark(tmp_path: Path) -> None:
     report, _, (region,) = imported(tmp_path, row("i1", "['Suspicious Calcification']", "-26.84,50,20,131"))
     covered = region_mask(region, height=90, width=60)
