@@ -1,7 +1,7 @@
 """Anyone's images and annotations, by a mapping in TOML that says what their names and words mean.
 
 Owns the mapping, which docs/data_sets.md explains, and how it makes rows of images.csv; how regions are written in
-the formats of annotation tools is `annotation_formats`'.
+the formats of annotation tools is `annotation_formats`', which image they mean `image_names`'.
 """
 
 import difflib
@@ -22,6 +22,7 @@ from mmgkeras.schema import ANNOTATIONS, LATERALITIES, SIDES, VIEWS, ImageRecord
 from mmgkeras.sources.annotation_formats import FORMATS, Annotation
 from mmgkeras.sources.annotation_tables import Row, read_rows
 from mmgkeras.sources.data_set import ImportReport, image_files, read_all_facts
+from mmgkeras.sources.image_names import ImageNames, full_name
 from mmgkeras.tables import IMAGE_COLUMNS
 from mmgkeras.tables.rows import finite
 
@@ -150,42 +151,25 @@ def read_mapped_table(source: Path, report: ImportReport, track: Track, *, mappi
                 raise InputError(f"image_id must be unique. Received: {shown(record.image_id)} again")
             ids[name] = record.image_id
             report.records.append(record)
-    _place_regions(source, mapping, facts=facts, ids=ids, report=report)
+    _place_regions(source, mapping, files=files, facts=facts, ids=ids, report=report)
     report.count("images", report.images_of())
     for kind in ("calcification", "cluster", "other"):
         report.count(f"regions of kind {kind}", f"{report.num_of_kind(kind):,}")
-
-
-def _names(files: Mapping[str, object]) -> dict[str, str]:
-    """The path below the folder of each image by all that an annotation may call it: path, name, name without ending.
-
-    What two images are called stands for none of them.
-    """
-    named: dict[str, set[str]] = {}
-    for path in files:
-        name = path.rpartition("/")[2]
-        for called in {path, path.rpartition(".")[0], name, name.rpartition(".")[0]}:
-            named.setdefault(called, set()).add(path)
-    return {called: next(iter(paths)) for called, paths in named.items() if len(paths) == 1}
-
-
-def _found(called: str, names: Mapping[str, str]) -> str:
-    path = called.strip().replace("\\", "/").removeprefix("./")
-    for name in (path, path.rpartition("/")[2], path.rpartition("/")[2].rpartition(".")[0]):
-        if name in names:
-            return names[name]
-    raise InputError(f"the image must be one of the folder's, and one alone. Received: {shown(called)}")
 
 
 def _read_table(source: Path, mapping: ImageMapping, files: Mapping[str, Path], report: ImportReport) -> dict[str, Row]:
     """The row of each image."""
     if mapping.table is None or mapping.table_image is None:
         return {}
-    names = _names(files)
+    called = [
+        (full_name(row[mapping.table_image]), row)
+        for row in read_rows(source / mapping.table, [mapping.table_image], report=report)
+    ]
+    names = ImageNames(files, pattern=mapping.images, called=(name for name, _ in called))
     rows: dict[str, Row] = {}
-    for row in read_rows(source / mapping.table, [mapping.table_image], report=report):
+    for name, row in called:
         with report.skipping(row.place):
-            rows.setdefault(_found(row[mapping.table_image], names), row)
+            rows.setdefault(names.image_of(name), row)
     return rows
 
 
@@ -234,19 +218,21 @@ def _place_regions(
     source: Path,
     mapping: ImageMapping,
     *,
+    files: Mapping[str, Path],
     facts: Mapping[str, ImageFacts],
     ids: Mapping[str, str],
     report: ImportReport,
 ) -> None:
     """Takes the regions of all annotation files."""
-    names = _names(facts)
+    annotations = list(_annotations(source, mapping, report))
+    names = ImageNames(files, pattern=mapping.images, called=(one.image for one in annotations))
     numbers = dict.fromkeys(ids, 0)
-    for one in _annotations(source, mapping, report):
+    for one in annotations:
         with report.skipping(one.source):
             kind = mapping.kinds.get(one.label) or mapping.kinds.get("*")
             if kind is None:
                 raise InputError(f"[kinds] must name the label, or *. Received: {shown(one.label)}")
-            name = _found(one.image, names)
+            name = names.image_of(one.image)
             if name not in ids:
                 raise InputError(f"its image {name} was not taken")
             numbers[name] += 1
@@ -259,17 +245,21 @@ def _place_regions(
 
 
 def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> Iterator[Annotation]:
+    """The regions of all annotation files, their images by full name."""
     if mapping.annotations is None or mapping.format is None:
         return
     paths = sorted(path for path in source.glob(mapping.annotations) if path.is_file())
     if not paths:
         raise InputError(f"{source}: must hold annotations {mapping.annotations}. Received: none")
     for path in paths:
+        file = path.relative_to(source).as_posix()
         try:
             if mapping.format == "csv" and mapping.csv is not None:
-                yield from _csv_annotations(path, mapping.csv, report)
+                found = _csv_annotations(path, mapping.csv, report)
             else:
-                yield from FORMATS[mapping.format](path, report)
+                found = FORMATS[mapping.format](path, report)
+            for one in found:
+                yield one._replace(image=full_name(one.image, file=file, pattern=mapping.annotations))
         except InputError as error:
             report.skipped.append(str(error))
 
