@@ -7,7 +7,8 @@ the formats of annotation tools is `annotation_formats`', which image they mean 
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -223,11 +224,14 @@ def _place_regions(
     ids: Mapping[str, str],
     report: ImportReport,
 ) -> None:
-    """Takes the regions of all annotation files."""
+    """Takes the regions of all annotation files; images of which one may be missing are not complete."""
+    before = len(report.skipped)
     annotations = list(_annotations(source, mapping, report))
+    doubtful = set(ids) if len(report.skipped) > before else set()
     names = ImageNames(files, pattern=mapping.images, called=(one.image for one in annotations))
     numbers = dict.fromkeys(ids, 0)
     for one in annotations:
+        before = len(report.skipped)
         with report.skipping(one.source):
             kind = mapping.kinds.get(one.label) or mapping.kinds.get("*")
             if kind is None:
@@ -242,6 +246,22 @@ def _place_regions(
                 points = tuple((row * height - 0.5, col * width - 0.5) for row, col in points)
             region = Region(ids[name], f"r{numbers[name]}", kind, one.shape, points)
             report.place(region, facts[name], source=one.source)
+        if len(report.skipped) > before:
+            doubtful.update(names.candidates(one.image))
+    _make_partial({ids[name] for name in doubtful if name in ids}, report)
+
+
+def _make_partial(image_ids: Set[str], report: ImportReport) -> None:
+    """Takes back that these images are complete, and tells how many are so without a region."""
+    complete = {one.image_id for one in report.records if one.annotation == "complete"}
+    if lowered := complete & image_ids:
+        text = "annotations that may be theirs are listed as skipped"
+        report.notes.append(f"annotation of {len(lowered):,} images is partial instead of complete: {text}")
+        report.records[:] = [
+            replace(one, annotation="partial") if one.image_id in lowered else one for one in report.records
+        ]
+    if free := complete - lowered - {region.image_id for region in report.regions}:
+        report.notes.append(f"{len(free):,} complete images have no region: all their patches are negative")
 
 
 def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> Iterator[Annotation]:

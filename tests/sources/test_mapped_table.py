@@ -244,6 +244,34 @@ def test_annotation_file_in_a_patients_folder_is_of_her_images(
     assert ([region.image_id for region in regions], report.skipped) == (["P2_L_CC"], [])
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("P1_left_CC,calc,1,2,3,4,A\nP2_right_MLO,,,,,,A\nP9,calc,1,2,3,4,A\n", ["complete", "complete"]),
+        ("P1_left_CC,lump,1,2,3,4,A\n", ["partial", "complete"]),
+        ("P1_left_CC,calc,50,50,60,60,A\n", ["partial", "complete"]),
+        ("a/P1_left_CC.png,calc,1,2,3,4,A\nb/P1_left_CC.png,calc,1,2,3,4,A\n", ["partial", "complete"]),
+        ("P1_left_CC,calc,1,2,3,x,A\n", ["partial", "partial"]),
+        ("P1_left_CC,calc\n", ["partial", "partial"]),
+    ],
+)
+def test_image_of_which_an_annotation_may_be_missing_is_not_complete(
+    source: Path, tmp_path: Path, rows: str, expected: list[str]
+) -> None:
+    mapping = CSV.replace('annotation = "partial"', 'annotation = "complete"')
+    report, records, _ = imported(tmp_path, mapping, boxes__csv=BOXES + rows)
+    assert [record.annotation for record in records.values()] == expected
+    number = expected.count("partial")
+    note = f"annotation of {number} images is partial instead of complete: annotations that may be theirs are listed"
+    assert [one for one in report.notes if note in one] == [f"{note} as skipped"] * bool(number)
+
+
+def test_complete_images_without_a_region_are_noted(source: Path, tmp_path: Path) -> None:
+    mapping = CSV.replace('annotation = "partial"', 'annotation = "complete"')
+    report, _, _ = imported(tmp_path, mapping, boxes__csv=f"{BOXES}P1_left_CC,calc,1,2,3,4,A\n")
+    assert report.notes == ["1 complete images have no region: all their patches are negative"]
+
+
 @pytest.mark.parametrize("called", ["old/P1_left_CC.png", "/data/P1/P1_left_CC.jpg", "C:\\data\\P1_left_CC.png"])
 def test_images_that_moved_into_one_folder_keep_their_regions(source: Path, tmp_path: Path, called: str) -> None:
     report, _, regions = imported(tmp_path, CSV, boxes__csv=f"{BOXES}{called},calc,1,2,3,4,A\n")
