@@ -64,7 +64,9 @@ def threshold(
 
     `mmgkeras overlay` then marks at that threshold. Scores do not change, and `mmgkeras evaluate` still reports at 0.5,
     as in the paper, unless told otherwise. The predictions to choose from must not be of the patients on whom the model
-    is tested: of a file with all folds the model's own is left out, and that fold alone is refused.
+    is tested: of a file with all folds the model's own is left out, and that fold alone is refused. Without --store, a
+    file's rows of the model's own fold must be of all patients of its test subset or of all in its validation.csv. The
+    predictions.csv of `mmgkeras evaluate` lacks patients without a patch of known label: give --store with it.
     """
     is_chosen = target is not None and bool(files) and value is None
     is_given = value is not None and target is None and not files and store is None

@@ -12,6 +12,7 @@ from PIL import Image
 
 import mmgkeras
 from mmgkeras.config import Config
+from mmgkeras.savedmodel.metadata import ModelMetadata
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.tables import write_images, write_regions
 
@@ -77,6 +78,11 @@ def test_commands_and_options_that_a_page_names_exist(page: Path) -> None:
             else sorted(set(re.findall(r"(?<!\S)--[a-z0-9-]+", options)) - known)
         )
     assert unknown == []
+
+
+def test_every_key_of_a_models_metadata_is_explained() -> None:
+    page = (REPOSITORY / "saved_models/README.md").read_text(encoding="utf-8")
+    assert [key for key in ModelMetadata.model_fields if not re.search(rf"^\|[^|]*`{key}`", page, re.MULTILINE)] == []
 
 
 def test_the_citation_names_this_version() -> None:

@@ -3,7 +3,7 @@
 Owns the choice, and the proof that the model is not tested on what it was chosen from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +52,9 @@ def choose_operating_point(
 
     The predictions are those of the patients held out of the model's training (validation.csv), or the out-of-fold
     predictions of the other folds. Rows of the model's own test subset are left out and said, and if nothing remains
-    refused. They are told by the digest of its patients, which the model carries, or patient by patient with the
-    store.
+    refused. They are told patient by patient with the store. Without it the model's digests tell them: a file's rows of
+    the model's own fold must be those of all its test patients or of all its held-out patients. Anything else is
+    refused, such as the test subset without the patients of whom no patch has a known label.
 
     Args:
         model: a SavedModel's folder.
@@ -63,15 +64,16 @@ def choose_operating_point(
         store: the patch store that the model was trained on.
 
     Raises:
-        InputError: if a file or the store cannot be used, only test patients or one among other folds are given, a
-            patient is in several folds, or no threshold reaches the target.
+        InputError: if a file or the store cannot be used, only test patients or one among other folds are given, rows
+            of the model's own fold may be of test patients and there is no store to tell, a patient is in several
+            folds, or no threshold reaches the target.
         ValueError: if not one of the targets is given, or it is out of range.
     """
     metadata = read_metadata(model)
     frames = [read_predictions(path) for path in files]
     predictions = pd.concat(frames, ignore_index=True)
     names = ", ".join(str(path) for path in files)
-    tested = _test_patients(frames, metadata, store=store, model=model)
+    tested = _test_patients(dict(zip(files, frames, strict=True)), metadata, store=store, model=model)
     is_own_test = (predictions["fold"] == metadata.fold) & predictions["patient_id"].isin(tested)
     usable = predictions[~is_own_test]
     if usable.empty and len(predictions):
@@ -88,21 +90,32 @@ def choose_operating_point(
         else OperatingPoint(threshold, "false_positives_per_image", false_positives_per_image, fitted_on)
     )
     notes = [f"the model's own test subset, of fold {metadata.fold}, was left out"] if is_own_test.any() else []
-    if not tested:
+    if not tested and (usable["fold"] != metadata.fold).any():
         notes.append("the test subset is known by its digest alone; with --store each patient is checked against it")
     return Chosen(point, measure_at(usable, threshold=threshold), tuple(notes))
 
 
 def _test_patients(
-    frames: Sequence[pd.DataFrame], metadata: ModelMetadata, *, store: Path | None, model: Path
+    given: Mapping[Path, pd.DataFrame], metadata: ModelMetadata, *, store: Path | None, model: Path
 ) -> frozenset[str]:
-    """The patients of the model's test subset; empty where they cannot be told one by one."""
+    """The patients of the model's test subset; empty where no row of its own fold is of one."""
     if store is None:
         # File by file: beside the held-out patients of the same fold, the test subset would have another digest.
-        given = (set(part["patient_id"].unique()) for frame in frames for _, part in frame.groupby("fold"))
-        return next(
-            (frozenset(one) for one in given if patients_digest(one) == metadata.test_patients_sha256), frozenset()
-        )
+        parts = [
+            (path, fold, frozenset(part["patient_id"]))
+            for path, frame in given.items()
+            for fold, part in frame.groupby("fold")
+        ]
+        digests = [patients_digest(held) for _, _, held in parts]
+        if metadata.test_patients_sha256 in digests:
+            return parts[digests.index(metadata.test_patients_sha256)][2]
+        for (path, fold, _), digest in zip(parts, digests, strict=True):
+            if fold == metadata.fold and digest != metadata.held_out_patients_sha256:
+                raise InputError(
+                    f"{path}: its rows of fold {metadata.fold} may be of patients on whom {model} is tested; give "
+                    "--store, the patch store that it was trained on"
+                )
+        return frozenset()
     opened = PatchStore.open(store)
     if opened.checksum != metadata.store_checksum:
         raise InputError(f"{store}: is not the store that {model} was trained on; give that one, or none")
@@ -128,10 +141,10 @@ def _check_patients(usable: pd.DataFrame, *, tested: frozenset[str], names: str,
 
 
 def _described(usable: pd.DataFrame, files: Sequence[Path], *, metadata: ModelMetadata) -> str:
-    """What was fitted on, in one line, without the place of the files."""
+    """What was fitted on, in one line, without the place of the files; whose predictions they are, no file says."""
     folds = sorted(int(fold) for fold in usable["fold"].unique())
     whose = (
-        "this model's predictions of patients outside its test subset"
+        "predictions of patients outside this model's test subset"
         if folds == [metadata.fold]
         else f"predictions of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}"
     )

@@ -55,6 +55,8 @@ class ModelMetadata(JsonModel):
         fold: 1-based; the model never saw the patients of this fold's test subset.
         test_subset: the name of that subset, "A" for fold 1.
         test_patients_sha256: `patients_digest` of the patients in that subset when the model was trained.
+        held_out_patients_sha256: `patients_digest` of the training patients held out, those of validation.csv; None
+            where nobody was, and in models of earlier versions.
         store_checksum: of the patch store it was trained on.
         mmgkeras_version: that exported it.
         config: every setting of the run, by section and key.
@@ -71,6 +73,7 @@ class ModelMetadata(JsonModel):
     fold: FoldNumber
     test_subset: SubsetLetter
     test_patients_sha256: Sha256
+    held_out_patients_sha256: Sha256 | None = None
     store_checksum: Sha256
     mmgkeras_version: Text = __version__
     config: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -24,7 +24,7 @@ from mmgkeras.pipeline.batches import training_batches
 from mmgkeras.progress import Track
 from mmgkeras.savedmodel.export import export, next_version
 from mmgkeras.savedmodel.initial_weights import load_initial_weights
-from mmgkeras.savedmodel.metadata import ModelMetadata, Stopped, read_metadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, Stopped, patients_digest, read_metadata
 from mmgkeras.study.run_files import Environment, write_environment
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import TrainingSetup
@@ -60,6 +60,7 @@ def export_run(setup: TrainingSetup, step: int, *, config: Config, environment: 
     if not all(np.isfinite(value).all() for value in network.get_weights()):
         raise setup.divergence(step)
     _check_store(store, environment)
+    held_out = store.patches["patient_id"].to_numpy()[setup.validation]
     metadata = ModelMetadata(
         network=config.model.network,
         patch_px=store.patch_px,
@@ -69,6 +70,7 @@ def export_run(setup: TrainingSetup, step: int, *, config: Config, environment: 
         fold=environment.fold,
         test_subset=environment.test_subset,
         test_patients_sha256=environment.test_patients_sha256,
+        held_out_patients_sha256=patients_digest(held_out) if len(held_out) else None,
         store_checksum=store.checksum,
         config=_used(config),
         started_from=environment.started_from,

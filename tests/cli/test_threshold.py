@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from mmgkeras.cli import COMMANDS, main
 from mmgkeras.cli.console import NumberRange
 
-from mmgkeras.savedmodel.metadata import read_metadata
+from mmgkeras.savedmodel.metadata import patients_digest, read_metadata
 
 CSV = """image_id,patient_id,fold,row,col,label,probability,tissue
 a,p3,1,0,0,1,0.75,1
@@ -19,7 +19,8 @@ b,p4,1,0,0,0,0.5,1
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[..., Path]) -> Path:
-    return export_mean_model(tmp_path_factory.mktemp("models") / "1")
+    changes = {"held_out_patients_sha256": patients_digest(["p3", "p4"])}
+    return export_mean_model(tmp_path_factory.mktemp("models") / "1", changes=changes)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from mmgkeras.inference.evaluate import evaluate
 from mmgkeras.inference.threshold import choose_operating_point
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.export import add_version
+from mmgkeras.savedmodel.metadata import patients_digest, read_metadata, write_metadata
 from mmgkeras.tables import write_folds, write_predictions
 
 ExportModel = Callable[..., Path]
@@ -19,8 +20,14 @@ POINT = OperatingPoint(0.3, "sensitivity", 0.9, "patients held out")
 
 @pytest.fixture
 def model(tmp_path: Path, model_path: Path) -> Path:
-    """Of fold 1, tested on p1 and p2, in a folder of its own."""
-    return Path(shutil.copytree(model_path, tmp_path / "mean" / "1"))
+    """Of fold 1, tested on p1 and p2, p3 and p4 held out, in a folder of its own."""
+    folder = Path(shutil.copytree(model_path, tmp_path / "mean" / "1"))
+    return with_digests(folder, held_out_patients_sha256=patients_digest(["p3", "p4"]))
+
+
+def with_digests(model: Path, **changes: str | None) -> Path:
+    write_metadata(read_metadata(model).model_copy(update=changes), model)
+    return model
 
 
 def written(path: Path, rows: list[tuple[int, str, int, float]]) -> Path:
@@ -43,13 +50,43 @@ def test_held_out_patients_of_its_own_fold_may_be_chosen_on(model: Path, tmp_pat
     point = chosen.operating_point
     assert (point.threshold, point.kind, point.target) == (0.4, "sensitivity", 1)
     assert point.fitted_on.startswith(
-        "this model's predictions of patients outside its test subset: 2 positive of 3 patches of 2 patients, "
+        "predictions of patients outside this model's test subset: 2 positive of 3 patches of 2 patients, "
         "from validation.csv (sha256 "
     )
     assert str(tmp_path) not in point.fitted_on
     assert chosen.reached.metrics.sensitivity == 1
     assert "sensitivity 1.000, specificity 0.000, 1.00 false positives an image" in chosen.text()
-    assert "--store" in chosen.notes[0]
+    assert chosen.notes == ()
+
+
+def test_rows_of_its_own_fold_that_no_digest_tells_need_the_store(model: Path, tmp_path: Path) -> None:
+    with_digests(model, test_patients_sha256=patients_digest(["p1", "p2", "p9"]))
+    needed = r"\.csv: its rows of fold 1 may be of patients on whom .* is tested; give --store, the patch store"
+    known = written(tmp_path / "predictions.csv", OWN_TEST)  # as evaluate leaves it: of p9 no patch is known
+    for files in ([known], [known, written(tmp_path / "others.csv", OTHERS)]):
+        with pytest.raises(InputError, match=needed):
+            choose_operating_point(model, files, sensitivity=0.9)
+    mixed = written(tmp_path / "mixed.csv", OWN_TEST + OTHERS)
+    both = written(tmp_path / "both.csv", OWN_TEST + HELD_OUT)
+    for path in (mixed, both, written(tmp_path / "part.csv", HELD_OUT[:1])):
+        with pytest.raises(InputError, match=needed):
+            choose_operating_point(model, [path], sensitivity=0.9)
+    whole = written(tmp_path / "whole.csv", [*OWN_TEST, (1, "p9", -1, 0.5)])
+    with pytest.raises(InputError, match="holds only the test subset of fold 1"):
+        choose_operating_point(model, [whole], sensitivity=0.9)
+
+
+def test_a_model_that_does_not_tell_whom_it_held_out_needs_the_store(model: Path, tmp_path: Path) -> None:
+    with_digests(model, held_out_patients_sha256=None)
+    held_out = written(tmp_path / "validation.csv", HELD_OUT)
+    with pytest.raises(InputError, match=r"validation\.csv: its rows of fold 1 may be of patients .* give --store"):
+        choose_operating_point(model, [held_out], sensitivity=1)
+
+
+def test_patients_of_other_folds_are_noted_to_be_unchecked_without_the_store(model: Path, tmp_path: Path) -> None:
+    chosen = choose_operating_point(model, [written(tmp_path / "predictions.csv", OTHERS)], sensitivity=1)
+    (note,) = chosen.notes
+    assert "with --store each patient is checked" in note
 
 
 def test_of_all_folds_its_own_is_left_out(model: Path, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from tensorflow.train import load_checkpoint
 
 from mmgkeras.config import Config, ModelConfig, read_config
 from mmgkeras.models.network import build_network
+from mmgkeras.patches.split import fold_patches, hold_out_patients
 from mmgkeras.patches.store import PatchStore
+from mmgkeras.savedmodel.metadata import patients_digest, read_metadata
 from mmgkeras.training.fit import _as_prepared
 
 from .fit_program import WIDTH, arguments, finished, refused, saved_weights, start
@@ -238,6 +240,11 @@ def test_held_out_patients_are_scored_each_epoch(training_store, tmp_path):
     assert all(0 <= float(row[f"validation_{name}"]) <= 1 for row in rows for name in ("auc", "specificity"))
     counts = json.loads((tmp_path / "run" / "environment.json").read_text())["counts"]
     assert (counts["positives"], counts["negatives"], counts["validation"]) == (4, 20, 24)
+    store = PatchStore.open(training_store)
+    train = fold_patches(store, 1).train
+    _, held_out = hold_out_patients(store.patches, train, part=0.5, seed=0)  # as crossval does for validation.csv
+    metadata = read_metadata(tmp_path / "model" / "1")
+    assert metadata.held_out_patients_sha256 == patients_digest(store.patches["patient_id"].iloc[held_out])
 
 
 def test_a_version_that_another_run_took_meanwhile_is_left_alone(one_and_two, training_store, tmp_path):
