@@ -14,6 +14,7 @@ from mmgkeras.config import Config
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.json_files import without_folders
 from mmgkeras.report.content import Answer, Block, Checklist, Heading, Section, Table, Text
+from mmgkeras.report.dataset import native, resampling
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
 from mmgkeras.study.read import Study
 
@@ -101,11 +102,13 @@ def _store_values(study: Study) -> dict[str, Any]:
     store = study.store
     if store is None:
         return {}
+    spacing = native(store, "spacing_mm")
     return {
         "num_left_out": len({image.image_id for image in store.manifest.skipped_images}),
         "patch_px": store.patch_px,
         "pixel_type": store.pixel_type,
-        "spacing": "of unknown size" if store.spacing_mm is None else f"of {store.spacing_mm:g} mm at the median",
+        "resampling": resampling(store),
+        "spacing": f"of {spacing.median():g} mm at the median" if spacing.notna().any() else "of unknown size",
         "vendors": ", ".join(sorted(map(str, store.images["vendor"].dropna().unique()))) or "not in the data",
         "labels_from": _LABELS_FROM.get(store.manifest.labels.read_from, "no annotation"),
     }

@@ -156,19 +156,46 @@ def _on_tissue(patches: pd.DataFrame) -> list[int]:
 
 
 def _pixels_sentence(store: PatchStore) -> str:
-    images, spacing = store.images, store.manifest.spacing_mm
-    height, width = images["height"], images["width"]
+    height, width, spacing = (native(store, name) for name in ("height", "width", "spacing_mm"))
     size = (
         f"{int(height.median()):,} x {int(width.median()):,} pixels at the median (height {height.min():,} to "
         f"{height.max():,}, width {width.min():,} to {width.max():,})"
     )
     edge = "the size of a pixel is not known"
-    if spacing.median is not None:
-        extent = "" if spacing.min == spacing.max else f" at the median ({spacing.min:g} to {spacing.max:g})"
-        unknown = f", not known of {spacing.num_unknown:,} images" if spacing.num_unknown else ""
-        edge = f"a pixel is {spacing.median:g} mm wide{extent}{unknown}"
+    if spacing.notna().any():
+        least, most = spacing.min(), spacing.max()
+        extent = "" if least == most else f" at the median ({least:g} to {most:g})"
+        num_unknown = int(spacing.isna().sum())
+        unknown = f", not known of {num_unknown:,} images" if num_unknown else ""
+        edge = f"a pixel is {spacing.median():g} mm wide{extent}{unknown}"
     overlap = "do not overlap" if store.stride_px == store.patch_px else f"begin every {store.stride_px} pixels"
-    return f"The mammograms have {size}, {store.pixel_type}, never resampled; {edge}. Patches {overlap}."
+    return f"The mammograms have {size}, {store.pixel_type}; {edge}. They were {resampling(store)}. Patches {overlap}."
+
+
+def native(store: PatchStore, name: str) -> pd.Series:
+    """height, width or spacing_mm of each image of a store before it was resampled, if it was."""
+    return store.images[name if store.manifest.grid.spacing_mm is None else f"native_{name}"]
+
+
+def resampling(store: PatchStore) -> str:
+    """What was done to the images of a store, such as "never resampled" or "resampled by area to 0.2 mm a pixel"."""
+    (from_height, height), (from_width, width) = (
+        (native(store, name), store.images[name]) for name in ("height", "width")
+    )
+    is_smaller = (height < from_height) | (width < from_width)
+    is_larger = (height > from_height) | (width > from_width)
+    ways = {
+        "by area": is_smaller,
+        "by linear interpolation": is_larger,
+        "taken as they were": ~(is_smaller | is_larger),
+    }
+    counts = {way: int(chosen.sum()) for way, chosen in ways.items() if chosen.any()}
+    if list(counts) == ["taken as they were"]:
+        return "never resampled"
+    to = f"to {store.manifest.grid.spacing_mm:g} mm a pixel"
+    if len(counts) == 1:
+        return f"resampled {next(iter(counts))} {to}"
+    return f"resampled {to} ({', '.join(f'{count:,} {way}' for way, count in counts.items())})"
 
 
 def _reference_standard(store: PatchStore) -> tuple[Block, ...]:

@@ -20,6 +20,7 @@ from mmgkeras.json_files import command_without_folders, without_folders
 from mmgkeras.patches.split import read_store_folds
 from mmgkeras.report.charts import Series, line_chart
 from mmgkeras.report.content import Block, Cell, Charts, Folded, Section, Table, Text, missing
+from mmgkeras.report.dataset import resampling
 from mmgkeras.study.read import NetworkStudy, Study
 from mmgkeras.study.run_files import SECONDS
 
@@ -146,6 +147,7 @@ def _store_facts(study: Study) -> Table:
             "patch size (px)": store.patch_px,
             "stride (px)": store.stride_px,
             "pixel type": store.pixel_type,
+            "images": resampling(store),
             "labels read from": labels.read_from,
             "label source": labels.label_source,
             "fraction of a cluster region that makes a patch positive": labels.cluster_fraction,

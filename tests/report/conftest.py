@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -355,3 +356,24 @@ def section_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
         store=store,
         crossval=made_up_crossval(store, versions={"tensorflow": "2.21.0"}),
     )
+
+
+@pytest.fixture
+def resampled_to_2(section_study: Study, tmp_path: Path) -> Callable[..., Study]:
+    """The study with a store of images of 16 x 24 pixels of the sizes given, in mm, resampled to 0.2 mm a pixel."""
+
+    def make(*spacings_mm: float | None) -> Study:
+        data = tmp_path / "data"
+        data.mkdir()
+        records = []
+        for number, spacing_mm in enumerate(spacings_mm):
+            pixels = np.full((16, 24), 100 + number, np.uint8)
+            Image.fromarray(pixels).save(data / f"{number}.png")
+            record = ImageRecord(str(number), f"{number}.png", f"p{number}", "L", "CC", "complete")
+            records.append(replace(record, spacing_mm=spacing_mm))
+        write_images(data / "images.csv", records)
+        store = prepare(data, tmp_path / "store", PatchesConfig(patch_px=8, spacing_mm=0.2))
+        write_folds(store.path / "folds.csv", {f"p{number}": "AB"[number % 2] for number in range(len(records))})
+        return replace(section_study, store=store)
+
+    return make

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -72,6 +73,15 @@ def test_answers_are_those_of_the_study(section_study: Study) -> None:
         "acquisition": ("not in the data",),
     }.items():
         assert all(number in answers[name].text for number in numbers)
+
+
+def test_resampled_images_are_told_with_the_pixel_size_they_had(
+    section_study: Study, resampled_to_2: Callable[..., Study]
+) -> None:
+    assert study_answers(section_study, titles={})["preprocessing"].text.startswith("Mammograms never resampled; ")
+    answers = study_answers(resampled_to_2(0.1, 0.1), titles={})
+    assert answers["preprocessing"].text.startswith("Mammograms resampled by area to 0.2 mm a pixel; patches of 8 x 8")
+    assert answers["acquisition"].text.startswith("uint8 pixels of 0.1 mm at the median;")
 
 
 def test_networks_that_were_trained_otherwise_are_told_apart(section_study: Study) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -73,6 +74,32 @@ def test_reference_standard_tells_how_many_marks_it_took(section_study: Study) -
     section = dataset_section(replace(section_study, store=replace(store, manifest=manifest)))
     told = next(block.items for block in section.body if isinstance(block, Bullets))
     assert "any pixel of at least 3 individual calcifications" in told[0].text
+
+
+def pixels_sentence(section: Section) -> str:
+    return next(block.text for block in section.body if isinstance(block, Text) and "Patches" in block.text)
+
+
+def test_images_that_were_never_resampled_are_said_to_be(
+    section: Section, resampled_to_2: Callable[..., Study]
+) -> None:
+    assert "uint8; the size of a pixel is not known. They were never resampled. Patches" in pixels_sentence(section)
+    same = dataset_section(resampled_to_2(0.2, None))
+    assert "a pixel is 0.2 mm wide, not known of 1 images. They were never resampled." in pixels_sentence(same)
+
+
+def test_images_that_were_resampled_have_their_own_size(resampled_to_2: Callable[..., Study]) -> None:
+    assert pixels_sentence(dataset_section(resampled_to_2(0.1, 0.1))) == (
+        "The mammograms have 16 x 24 pixels at the median (height 16 to 16, width 24 to 24), uint8; a pixel is 0.1 mm "
+        "wide. They were resampled by area to 0.2 mm a pixel. Patches do not overlap."
+    )
+
+
+def test_images_that_were_resampled_otherwise_are_counted(resampled_to_2: Callable[..., Study]) -> None:
+    sentence = pixels_sentence(dataset_section(resampled_to_2(0.1, 0.4, 0.1, None)))
+    assert "a pixel is 0.1 mm wide at the median (0.1 to 0.4), not known of 1 images" in sentence
+    ways = "2 by area, 1 by linear interpolation, 1 taken as they were"
+    assert f"They were resampled to 0.2 mm a pixel ({ways})." in sentence
 
 
 def test_without_a_store_the_section_says_so(section_study: Study) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def test_what_the_store_was_made_with_is_told_by_the_store(study: Study) -> None
     assert found["patch size (px)"] == found["stride (px)"] == "8"
     assert found["subsets of patients"] == "2"
     assert found["labels read from"] == "regions.csv"
+
+
+def test_what_became_of_the_images_is_told(study: Study, resampled_to_2: Callable[..., Study]) -> None:
+    assert facts(provenance_section(study), "provenance_store")["images"] == "never resampled"
+    resampled = provenance_section(resampled_to_2(0.1, 0.1))
+    assert facts(resampled, "provenance_store")["images"] == "resampled by area to 0.2 mm a pixel"
 
 
 def test_keys_that_a_cross_validation_does_not_use_are_not_shown(study: Study) -> None:
