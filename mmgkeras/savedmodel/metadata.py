@@ -51,7 +51,7 @@ class ModelMetadata(JsonModel):
         patch_px: edge of a patch in pixels.
         stride_px: distance between neighbouring patches in pixels.
         pixel_type: of the patches it takes, "uint8" or "uint16".
-        spacing_mm: length of a pixel's edge in the training store, None if unknown or mixed.
+        spacing_mm: length of a pixel's edge in the training store, the median of its images, None if unknown.
         fold: 1-based; the model never saw the patients of this fold's test subset.
         test_subset: the name of that subset, "A" for fold 1.
         test_patients_sha256: `patients_digest` of the patients in that subset when the model was trained.

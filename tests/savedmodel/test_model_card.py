@@ -11,6 +11,7 @@ from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.evaluation.summary import Summary, summarise
 from mmgkeras.savedmodel.metadata import ModelMetadata, Stopped
 from mmgkeras.savedmodel.model_card import BLANK, model_card, note_operating_point, write_model_card
+from mmgkeras.study.run_files import Origin
 
 METADATA = ModelMetadata(
     network="resnet18",
@@ -50,7 +51,7 @@ def test_a_model_that_was_not_evaluated_says_so() -> None:
     assert "| AUC |" not in card
     assert "diagnosis" in card
     assert "(N, 224, 224, 1) uint16" in card
-    assert "0.07 mm" in card
+    assert "0.07 mm at the median" in card
     assert "subset B" in card
     assert "- model.weights: imagenet" in card
     assert "momentum" not in card
@@ -60,8 +61,26 @@ def test_a_model_that_was_not_evaluated_says_so() -> None:
 def test_a_model_of_groups_says_so() -> None:
     config = {**METADATA.config, "patches": {"min_marks": 3}}
     card = model_card(METADATA.model_copy(update={"config": config}))
-    assert "- a patch with fewer than 3 individual calcifications was left out" in card
+    assert "- a patch with some individual calcifications but fewer than 3 was left out" in card
     assert "individual calcifications" not in model_card(METADATA)
+
+
+def test_patients_held_out_are_not_told_to_be_trained_on() -> None:
+    config = {"train": {"validation_patients": 0.25}}
+    card = model_card(METADATA.model_copy(update={"config": config}))
+    assert "held out and not trained on (train.validation_patients: 0.25)" in card
+    assert "held out" not in model_card(METADATA)
+
+
+def test_a_model_that_started_from_one_of_other_patients_says_what_is_not_known_of_them() -> None:
+    digests = {"store_checksum": "1" * 64, "variables_sha256": "2" * 64}
+    origins = [Origin(fold=1, test_patients_sha256=of * 64, **digests) for of in ("0", "3")]
+    before = [
+        "- before that, fold 1 of the patch store with checksum " + "1" * 64 + ", by the model that it started from",
+        "; whether that model knew patients of subset B was told by store and division alone",
+    ]
+    card = model_card(METADATA.model_copy(update={"started_from": tuple(origins)}))
+    assert "\n".join([before[0], before[0] + before[1], "- source of the images"]) in card
 
 
 def test_the_metrics_of_the_test_subset_are_told_beside_always_no() -> None:
@@ -121,5 +140,5 @@ def test_a_run_that_was_stopped_and_a_store_that_was_resampled_are_told() -> Non
     stopped = Stopped(step=30, num_steps=100, epochs=10)
     card = model_card(METADATA.model_copy(update={"stopped": stopped, "config": {"patches": {"spacing_mm": 0.07}}}))
     assert "**stopped after epoch 3 of 10**" in card
-    assert "resampled to it by area" in card
+    assert "resampled to it, by area where theirs is smaller" in card
     assert "stopped" not in model_card(METADATA)
