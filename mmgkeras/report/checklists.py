@@ -10,13 +10,13 @@ from importlib.resources import files
 from typing import Any, Final
 
 from mmgkeras import __version__
-from mmgkeras.config import Config
+from mmgkeras.config import Config, ModelConfig
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.json_files import without_folders
 from mmgkeras.report.content import Answer, Block, Checklist, Heading, Section, Table, Text
 from mmgkeras.report.dataset import native, resampling
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
-from mmgkeras.study.read import Study
+from mmgkeras.study.read import NetworkStudy, Study
 
 CHECKLISTS: Final = ("claim", "tripod_ai", "stard_ai")
 _INTRO: Final = (
@@ -25,6 +25,8 @@ _INTRO: Final = (
     "checklists must be used, with page and line of the manuscript."
 )
 _NO_STORE: Final = "The patch store was not there when the report was made."
+_FROM_NORMAL: Final = ", and negatives also from mammograms called normal"
+_ASSUMED: Final = "Unmarked patches of mammograms called normal are assumed to be free of calcification"
 _LABELS_FROM: Final = {"regions.csv": "marked findings", "labels.csv": "readers' labels of patches"}
 
 
@@ -102,7 +104,8 @@ def _store_values(study: Study) -> dict[str, Any]:
     store = study.store
     if store is None:
         return {}
-    spacing = native(store, "spacing_mm")
+    spacing, labels = native(store, "spacing_mm"), store.manifest.labels
+    is_assumed = labels.label_source == "assumed"
     return {
         "num_left_out": len({image.image_id for image in store.manifest.skipped_images}),
         "patch_px": store.patch_px,
@@ -110,7 +113,8 @@ def _store_values(study: Study) -> dict[str, Any]:
         "resampling": resampling(store),
         "spacing": f"of {spacing.median():g} mm at the median" if spacing.notna().any() else "of unknown size",
         "vendors": ", ".join(sorted(map(str, store.images["vendor"].dropna().unique()))) or "not in the data",
-        "labels_from": _LABELS_FROM.get(store.manifest.labels.read_from, "no annotation"),
+        "labels_from": _LABELS_FROM.get(labels.read_from, "no annotation") + (_FROM_NORMAL if is_assumed else ""),
+        "imputed": _ASSUMED if is_assumed else "Nothing is imputed",
     }
 
 
@@ -118,22 +122,40 @@ def _model_values(study: Study) -> dict[str, Any]:
     configs = [network.config for network in study.networks]
     versions = study.crossval.versions or {"mmgkeras": __version__}
     return {
-        "networks": _either(config.model.network for config in configs),
+        "networks": _either(_network(config.model) for config in configs),
         "normalisation": _either(config.model.normalisation for config in configs),
-        "weights": _either(without_folders(config.model.weights) for config in configs),
+        "weights": _either(map(_weights, study.networks)),
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "version": __version__,
         "augmentation": _either(map(_augmentation, configs)),
         "selection": _either(map(_selection, configs)),
+        "training_side": _either(map(_training_side, configs)),
     }
+
+
+def _network(config: ModelConfig) -> str:
+    width = "" if config.width == 1 else f" of width {config.width:g}"
+    return f"{config.network}{width}" + ("" if config.pooling == "average" else f" with {config.pooling} pooling")
+
+
+def _weights(network: NetworkStudy) -> str:
+    """What a network began with; of a model that others may have trained, also what is known of its patients."""
+    text = without_folders(network.config.model.weights)
+    if any(environment.started_from for environment in network.first.environments.values()):
+        text += ", a trained model; whether it knew test patients was told by store and division alone"
+    return text
 
 
 def _augmentation(config: Config) -> str:
     settings = config.augmentation
     factors = ", ".join(f"{factor:g}" for factor in settings.intensities)
     is_paper = settings.scheme == "paper"
-    text = f"{'positives' if is_paper else 'both classes'} turned by quarters, flipped and darkened ({factors})"
+    text = f"{'positives' if is_paper else 'both classes'} turned by quarters and flipped"
+    text += f", darkened ({factors})" if len(settings.intensities) > 1 else ""
     text += ", negatives flipped" if is_paper else ""
+    if settings.insertion:
+        text += f", phantom calcifications put into {settings.insertion:.0%} of the negatives on tissue"
+        text += ", which are positives then"
     if settings.negatives_per_positive is not None:
         text += f", at most {settings.negatives_per_positive:g} negatives an epoch for each positive"
     if settings.min_negative_tissue:
@@ -142,8 +164,18 @@ def _augmentation(config: Config) -> str:
 
 
 def _selection(config: Config) -> str:
-    held = config.train.validation_patients
-    return f"{held:.0%} of the training patients are held out and watched" if held else "no patient is held out"
+    train = config.train
+    taken = (
+        "moving averages of the weights over the steps" if train.ema_momentum else "the weights after the last epoch"
+    )
+    if share := train.initial_share:
+        taken = f"{1 - share:.0%} of {taken} and {share:.0%} of the initial weights"
+    held = f"{train.validation_patients:.0%} of the training patients are held out and watched"
+    return f"{taken} are exported; {held if train.validation_patients else 'no patient is held out'}"
+
+
+def _training_side(config: Config) -> str:
+    return "all others train" + (" but for those held out" if config.train.validation_patients else "")
 
 
 def _either(texts: Iterable[str]) -> str:

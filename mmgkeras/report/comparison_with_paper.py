@@ -24,7 +24,8 @@ _INTRODUCTION: Final = (
     "Each table has our number, the paper's (Sakaida et al. 2023, Algorithms 16, 483) and ours less the paper's. The "
     "paper gives no intervals; those here are of our numbers alone, and the differences take the paper's as exact. "
     "All patches count, blank ones included, as in the paper. Blank patches are easy and raise the metrics: judge by "
-    "those on tissue patches, under Performance. Where the data are not the paper's, the metrics differ for that alone."
+    "those on tissue patches, under Performance. Where data or settings (see Provenance) are not the paper's, the "
+    "metrics differ for that too."
 )
 _Numbers = Mapping[str, Mapping[str, float]]
 """Of each network, by `model.network`, the paper's value of each metric."""
@@ -163,6 +164,8 @@ def _training_note(study: Study) -> str:
         f"Counted by the runs of {first.name}; patches of unknown label and of held-out patients are not trained on, "
         "nor negatives with less breast than augmentation.min_negative_tissue."
     )
+    if any(network.config.augmentation.insertion for network in study.networks):
+        text += " Negatives that augmentation.insertion makes positive are counted as negatives."
     return text + (f" Those of {', '.join(differing)} differ." if differing else "")
 
 

@@ -91,7 +91,7 @@ def _inclusion(store: PatchStore) -> tuple[Block, ...]:
     )
     return (
         Heading("Inclusion", INCLUSION),
-        Flow(steps, "From the images that the data list to the patches that are scored."),
+        Flow(steps, "From the images that the data list to the patches of known label."),
         _skipped_table(skipped, annotations)
         if skipped or annotations
         else Text("No image and no annotation was left out."),
@@ -204,7 +204,7 @@ def _reference_standard(store: PatchStore) -> tuple[Block, ...]:
     if labels.min_marks == 1:
         marks = "an individual calcification"
     rule = _LABEL_RULES[labels.read_from].format(fraction=f"{labels.cluster_fraction:g}", marks=marks)
-    items = [rule, _annotation_sentence(store.images), *_assumed_sentences(store), *store.manifest.notes]
+    items = [rule, _annotation_sentence(store), *_assumed_sentences(store), *store.manifest.notes]
     wanted = (
         "who marked or labelled: number, profession, years of experience",
         "how they agreed, and how well: consensus, second reading, kappa",
@@ -217,13 +217,14 @@ def _reference_standard(store: PatchStore) -> tuple[Block, ...]:
     )
 
 
-def _annotation_sentence(images: pd.DataFrame) -> str:
+def _annotation_sentence(store: PatchStore) -> str:
+    unless = ", but for those assumed below" if store.manifest.labels.label_source == "assumed" else ""
     meanings = {
         "complete": "searched in full (an unmarked patch counts as free of calcification)",
-        "partial": "marked in part (an unmarked patch is unknown)",
-        "none": "not searched",
+        "partial": f"marked in part (an unmarked patch is unknown{unless})",
+        "none": f"not searched{unless}",
     }
-    counts = images["annotation"].value_counts()
+    counts = store.images["annotation"].value_counts()
     return f"Mammograms {', '.join(f'{meanings[name]}: {counts[name]:,}' for name in meanings if name in counts)}."
 
 
@@ -249,7 +250,7 @@ def _demographics_table(store: PatchStore, assignment: Mapping[str, str]) -> Tab
         title="Demographics by subset",
         columns=("By", "Value", *letters, "All"),
         rows=demographics(store.images, assignment),
-        note="Subset k is the test set of fold k; the others train it. Age is that of a patient's first mammogram "
-        "that tells it, in years; density, BI-RADS, pathology and vendor are counted by mammogram, in the words of "
-        "the data.",
+        note="Subset k is the test set of fold k, which is trained on the others alone. Age is that of a patient's "
+        "first mammogram that tells it, in years; density, BI-RADS, pathology and vendor are counted by mammogram, in "
+        "the words of the data.",
     )

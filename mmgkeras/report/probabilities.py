@@ -4,13 +4,14 @@ Owns the sections. What is fitted, and on whom, is `evaluation`'s; the section s
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError
-from mmgkeras.evaluation.calibration import STATES, CalibrationReport, calibrate
+from mmgkeras.evaluation.calibration import SHIFTED, STATES, CalibrationReport, calibrate
 from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS, THRESHOLD
 from mmgkeras.evaluation.operating_point import (
     FittingSets,
@@ -46,6 +47,10 @@ _CALIBRATION: Final = (
     "by construction. They are first shifted to the field's prevalence (Bayes' rule), then corrected by a slope and an "
     "intercept. The paper's own decision, 0.5 of the uncorrected probability, is left as it is in all other sections."
 )
+_INSERTED: Final = (
+    "no probabilities at the field's prevalence, for augmentation.insertion makes positives of negatives in training "
+    "and no run counts how many; the recalibrated ones do not depend on it"
+)
 _OPERATING: Final = (
     "A threshold is chosen for each fold on other patients than those it is tested on, to reach a target there; the "
     "table has what it reached on the fold's own test patients, mean over folds."
@@ -76,6 +81,10 @@ def calibration_section(study: Study, *, num_resamples: int) -> Section:
             except (InputError, ValueError) as error:
                 said.append(missing(f"{network.name}, {name}: no calibration. {error}"))
                 continue
+            if network.config.augmentation.insertion:
+                states = {state: found for state, found in report.states.items() if state != SHIFTED}
+                report = replace(report, states=states)
+                said.append(missing(f"{network.name}: {_INSERTED}."))
             for state, found in report.states.items():
                 where = (network.name, selection, state)
                 rows.append((*where, *(getattr(found, measure) for measure in _MEASURES)))

@@ -25,8 +25,8 @@ from mmgkeras.study.read import NetworkStudy, Study
 from mmgkeras.study.run_files import SECONDS
 
 _TRAINING: Final = (
-    "One line for each fold. Metrics are of the augmented training samples, each scored while the network learned from "
-    "it: they tell how the training went, not what the network is worth."
+    "One line for each fold. Metrics but those of held-out patients are of the augmented training samples, each scored "
+    "while the network learned from it: they tell how the training went, not what the network is worth."
 )
 _CURVES: Final = (
     ("loss", "cross-entropy"),

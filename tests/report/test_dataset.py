@@ -20,6 +20,7 @@ def table(section: Section, name: str) -> Table:
 
 def test_flow_counts_listed_images_left_out_images_and_patches_by_label(section: Section) -> None:
     (flow,) = (block for block in section.body if isinstance(block, Flow))
+    assert flow.caption.endswith("to the patches of known label.")  # of all folds, whichever were run
     listed, mammograms, patches, known = flow.steps
     numbers = [[line.split()[0] for line in (*step.lines, *step.left_out)] for step in (listed, mammograms, patches)]
     assert numbers == [["13", "1", "reasons"], ["12", "of"], ["72", "1", "neither"]]
@@ -56,6 +57,7 @@ def test_demographics_count_what_is_unknown(section: Section) -> None:
     assert rows["density", "B"] == (2, 4, 6)
     assert rows["vendor", "unknown"] == (6, 6, 12)
     assert ("density", "unknown") not in rows
+    assert "trained on the others alone" in table(section, "demographics").note  # not on all of them
 
 
 def test_reference_standard_tells_the_rule_and_leaves_blanks_for_the_readers(section: Section) -> None:
@@ -100,6 +102,18 @@ def test_images_that_were_resampled_otherwise_are_counted(resampled_to_2: Callab
     assert "a pixel is 0.1 mm wide at the median (0.1 to 0.4), not known of 1 images" in sentence
     ways = "2 by area, 1 by linear interpolation, 1 taken as they were"
     assert f"They were resampled to 0.2 mm a pixel ({ways})." in sentence
+
+
+def test_unmarked_patches_are_not_called_unknown_where_they_are_assumed(section_study: Study) -> None:
+    store = section_study.store
+    assert store is not None
+    images = store.images.assign(annotation=["partial", "none"] * 6)
+    labels = store.manifest.labels.model_copy(update={"label_source": "assumed"})
+    manifest = store.manifest.model_copy(update={"labels": labels})
+    for told, unless in ((store.manifest, ""), (manifest, ", but for those assumed below")):
+        section = dataset_section(replace(section_study, store=replace(store, manifest=told, images=images)))
+        bullets = next(block.items for block in section.body if isinstance(block, Bullets))
+        assert f"(an unmarked patch is unknown{unless}): 6, not searched{unless}: 6." in bullets[1].text
 
 
 def test_without_a_store_the_section_says_so(section_study: Study) -> None:

@@ -177,6 +177,16 @@ def test_count_tables_take_ours_from_the_data(study: Study, sections: Mapping[st
     assert table(sections["paper"], "table6").rows[0][4:6] == (24 * trained, 20040)
 
 
+def test_metrics_are_not_said_to_differ_from_the_papers_for_the_data_alone(sections: Mapping[str, Section]) -> None:
+    assert "data or settings (see Provenance) are not the paper's" in text_of(sections["paper"])
+
+
+def test_curves_of_held_out_patients_are_not_said_to_be_of_training_samples(sections: Mapping[str, Section]) -> None:
+    assert "Metrics but those of held-out patients are of the augmented training samples" in text_of(
+        sections["training"]
+    )
+
+
 def test_the_papers_tables_agree_with_each_other() -> None:
     paper = paper_numbers()
     subsets, yes, no = paper["subsets"].values(), paper["calcification"]["yes"], paper["calcification"]["no"]
@@ -300,6 +310,25 @@ def test_calibration_leaves_out_the_negatives_that_training_does(study: Study) -
     assert without[0] == paper[0]  # as trained
     assert without[1][:3] == paper[1][:3] == (R18, "tissue", "shifted to the field's prevalence")
     assert float(str(without[1][mean_probability])) > float(str(paper[1][mean_probability]))
+
+
+def test_probabilities_are_not_shifted_from_a_prevalence_that_insertion_changed(study: Study) -> None:
+    network = study.networks[0]
+    config = network.config.model_copy(update={"augmentation": AugmentationConfig(insertion=0.2)})
+    section = calibration_section(replace(study, networks=(replace(network, config=config),)), num_resamples=50)
+    states = [row[2] for row in table(section, "calibration_measures").rows]
+    assert states == ["as trained", "recalibrated"] * 2
+    assert "augmentation.insertion" in text_of(section, kind="missing")
+    whole = calibration_section(replace(study, networks=(network,)), num_resamples=50)
+    assert table(section, "calibration_measures").rows[1] == table(whole, "calibration_measures").rows[2]
+
+
+def test_negatives_that_become_positive_are_said_to_be_counted_as_they_were(study: Study) -> None:
+    network = study.networks[0]
+    config = network.config.model_copy(update={"augmentation": AugmentationConfig(insertion=0.2)})
+    inserted = paper_section(replace(study, networks=(replace(network, config=config),)), measured(study))
+    assert "augmentation.insertion" in table(inserted, "table6").note
+    assert "insertion" not in table(paper_section(study, measured(study)), "table6").note
 
 
 def test_an_output_that_is_there_is_refused_and_replaced_only_if_it_is_a_report(
