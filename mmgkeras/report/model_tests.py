@@ -35,6 +35,10 @@ _SYMMETRIC: Final = (
     '{names} trained with augmentation.scheme = "symmetric", which changes both classes alike: there a rise is not the '
     "augmentation's doing."
 )
+_NOT_DARKENED: Final = (
+    "{names} trained on undarkened patches alone (augmentation.intensities = [1.0]): there a rise of darkened ones is "
+    "not the augmentation's doing."
+)
 _POINTING: Final = (
     "The pointing game asks of each positive patch whether the cell of the last feature map in which the activation "
     "for calcification is highest holds a pixel of an annotated finding (Zhang et al. 2018). Chance is the part of the "
@@ -52,10 +56,12 @@ def shortcut_section(study: Study, *, num_resamples: int = NUM_RESAMPLES) -> Sec
         else:
             rows.extend(_rows(study.labels[network.name], network.first.shortcut, num_resamples=num_resamples))
     body: list[Block] = [Text(_MEANING)]
-    is_symmetric = {one.name: one.config.augmentation.scheme == "symmetric" for one in study.networks}
-    symmetric = [label for name, label in study.labels.items() if is_symmetric[name]]
-    if symmetric:
-        body.append(Text(_SYMMETRIC.format(names=", ".join(symmetric))))
+    settings = {study.labels[network.name]: network.config.augmentation for network in study.networks}
+    symmetric = [label for label, one in settings.items() if one.scheme == "symmetric"]
+    not_darkened = [label for label, one in settings.items() if one.scheme == "paper" and len(one.intensities) == 1]
+    for text, labels in ((_SYMMETRIC, symmetric), (_NOT_DARKENED, not_darkened)):
+        if labels:
+            body.append(Text(text.format(names=", ".join(labels))))
     if rows:
         body.append(
             Table(

@@ -77,6 +77,15 @@ def test_networks_whose_augmentation_changes_both_classes_are_told_apart(
     assert isinstance(paper.body[1], Table)
 
 
+def test_networks_that_were_trained_without_darkening_are_told_apart(
+    section_study: Study, scores: pd.DataFrame
+) -> None:
+    config = Config(augmentation=AugmentationConfig(intensities=(1.0,)))
+    told = shortcut_section(with_scores(section_study, scores, config=config), num_resamples=10).body[1]
+    assert isinstance(told, Text)
+    assert told.text.startswith("net trained on undarkened patches alone")
+
+
 def test_a_network_without_scores_is_named(section_study: Study) -> None:
     section = shortcut_section(section_study)
     assert [block.kind for block in section.body if isinstance(block, Text)] == ["", "missing"]
