@@ -54,7 +54,8 @@ def _target(_context: click.Context, _option: click.Parameter, value: str | None
 @click.option(
     "--store",
     type=PATH,
-    help="The patch store that the model was trained on, to check each patient against its test subset.",
+    help="The patch store that the model was trained on, to check each patient against its test subset; or another "
+    "one, of your own mammograms, that all predictions are of.",
 )
 @click.option("--threshold", "value", type=PROBABILITY, help="Instead of --operating-point: the threshold itself.")
 def threshold(
@@ -66,7 +67,8 @@ def threshold(
     as in the paper, unless told otherwise. The predictions to choose from must not be of the patients on whom the model
     is tested: of a file with all folds the model's own is left out, and that fold alone is refused. Without --store, a
     file's rows of the model's own fold must be of all patients of its test subset or of all in its validation.csv. The
-    predictions.csv of `mmgkeras evaluate` lacks patients without a patch of known label: give --store with it.
+    predictions.csv of `mmgkeras evaluate` lacks patients without a patch of known label: give --store with it. Of
+    mammograms that the model has not learned from, that is the store that was evaluated.
     """
     is_chosen = target is not None and bool(files) and value is None
     is_given = value is not None and target is None and not files and store is None

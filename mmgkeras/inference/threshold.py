@@ -61,7 +61,7 @@ def choose_operating_point(
         files: with the columns of predictions.csv, at least one.
         sensitivity: of patches, above 0, at most 1.
         false_positives_per_image: 0 or more.
-        store: the patch store that the model was trained on.
+        store: the patch store that the model was trained on, or another one that all predictions are of.
 
     Raises:
         InputError: if a file or the store cannot be used, only test patients or one among other folds are given, rows
@@ -90,7 +90,12 @@ def choose_operating_point(
         else OperatingPoint(threshold, "false_positives_per_image", false_positives_per_image, fitted_on)
     )
     notes = [f"the model's own test subset, of fold {metadata.fold}, was left out"] if is_own_test.any() else []
-    if not tested and (usable["fold"] != metadata.fold).any():
+    if not tested and store is not None:
+        notes.append(
+            f"{store} is not the store that the model was trained on: whether it holds patients on whom the "
+            "model is tested cannot be told"
+        )
+    elif not tested and (usable["fold"] != metadata.fold).any():
         notes.append("the test subset is known by its digest alone; with --store each patient is checked against it")
     return Chosen(point, measure_at(usable, threshold=threshold), tuple(notes))
 
@@ -98,31 +103,34 @@ def choose_operating_point(
 def _test_patients(
     given: Mapping[Path, pd.DataFrame], metadata: ModelMetadata, *, store: Path | None, model: Path
 ) -> frozenset[str]:
-    """The patients of the model's test subset; empty where no row of its own fold is of one."""
-    if store is None:
-        # File by file: beside the held-out patients of the same fold, the test subset would have another digest.
-        parts = [
-            (path, fold, frozenset(part["patient_id"]))
-            for path, frame in given.items()
-            for fold, part in frame.groupby("fold")
-        ]
-        digests = [patients_digest(held) for _, _, held in parts]
-        if metadata.test_patients_sha256 in digests:
-            return parts[digests.index(metadata.test_patients_sha256)][2]
-        for (path, fold, _), digest in zip(parts, digests, strict=True):
-            if fold == metadata.fold and digest != metadata.held_out_patients_sha256:
-                raise InputError(
-                    f"{path}: its rows of fold {metadata.fold} may be of patients on whom {model} is tested; give "
-                    "--store, the patch store that it was trained on"
-                )
-        return frozenset()
-    opened = PatchStore.open(store)
-    if opened.checksum != metadata.store_checksum:
-        raise InputError(f"{store}: is not the store that {model} was trained on; give that one, or none")
-    patients = opened.patches["patient_id"].to_numpy()[fold_patches(opened, metadata.fold).test]
-    if patients_digest(patients) != metadata.test_patients_sha256:
-        raise InputError(f"{store}: was split anew since {model} was trained; restore its folds.csv")
-    return frozenset(patients)
+    """The patients of the model's test subset; empty where no row of its own fold is known to be of one."""
+    opened = None if store is None else PatchStore.open(store)
+    if opened is not None and opened.checksum == metadata.store_checksum:
+        tested = frozenset(opened.patches["patient_id"].to_numpy()[fold_patches(opened, metadata.fold).test])
+        if patients_digest(tested) != metadata.test_patients_sha256:
+            raise InputError(f"{store}: was split anew since {model} was trained; restore its folds.csv")
+        return tested
+    # File by file: beside the held-out patients of the same fold, the test subset would have another digest.
+    parts = [
+        (path, fold, frozenset(part["patient_id"]))
+        for path, frame in given.items()
+        for fold, part in frame.groupby("fold")
+    ]
+    digests = [patients_digest(patients) for _, _, patients in parts]
+    if metadata.test_patients_sha256 in digests:
+        return parts[digests.index(metadata.test_patients_sha256)][2]
+    for (path, fold, patients), digest in zip(parts, digests, strict=True):
+        if opened is not None and (strangers := sorted(patients - set(opened.patches["patient_id"]))):
+            raise InputError(
+                f"{store}: must be the store that {model} was trained on, or that of all predictions. Received: "
+                f"patient {strangers[0]!r} in {path}"
+            )
+        if opened is None and fold == metadata.fold and digest != metadata.held_out_patients_sha256:
+            raise InputError(
+                f"{path}: its rows of fold {metadata.fold} may be of patients on whom {model} is tested; give --store, "
+                "the patch store that it was trained on, or the one that all predictions are of"
+            )
+    return frozenset()
 
 
 def _check_patients(usable: pd.DataFrame, *, tested: frozenset[str], names: str, model: Path) -> None:

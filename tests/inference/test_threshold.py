@@ -162,8 +162,6 @@ def test_the_store_must_be_that_of_the_training_split_as_it_was_then(
     trained: Path, model: Path, quadrant_store: Path, tmp_path: Path
 ) -> None:
     held_out = written(tmp_path / "validation.csv", HELD_OUT)
-    with pytest.raises(InputError, match="is not the store that"):
-        choose_operating_point(model, [held_out], sensitivity=0.9, store=quadrant_store)
     subsets = {"p1": "A", "p2": "B", "p3": "B", "p4": "B"}
     write_folds(quadrant_store / "folds.csv", subsets, overwrite=True)
     with pytest.raises(InputError, match="was split anew since"):
@@ -181,3 +179,20 @@ def test_evaluation_stays_at_one_half_and_says_that_there_is_another_threshold(
     )
     again = evaluate([new], store=quadrant_store, out=tmp_path / "again", threshold=0.3)
     assert not any("operating point" in note for note in again.notes)
+
+
+def test_predictions_of_another_store_are_taken_with_that_store(
+    model: Path, quadrant_store: Path, tmp_path: Path
+) -> None:
+    rows = [row for row in HELD_OUT if row[1] == "p4"]  # not all of the held-out patients
+    own = written(tmp_path / "own.csv", rows)
+    with pytest.raises(InputError, match="give --store"):
+        choose_operating_point(model, [own], sensitivity=1)
+    chosen = choose_operating_point(model, [own], sensitivity=1, store=quadrant_store)
+    assert chosen.operating_point.threshold == 0.4
+    assert ["cannot be told" in note for note in chosen.notes] == [True]
+    with pytest.raises(InputError, match="holds only the test subset"):
+        choose_operating_point(model, [written(tmp_path / "test.csv", OWN_TEST)], sensitivity=1, store=quadrant_store)
+    stranger = written(tmp_path / "stranger.csv", [*rows, (1, "p9", 0, 0.1)])
+    with pytest.raises(InputError, match="all predictions[.] Received: patient 'p9' in"):
+        choose_operating_point(model, [stranger], sensitivity=1, store=quadrant_store)
