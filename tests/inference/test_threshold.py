@@ -194,5 +194,5 @@ def test_predictions_of_another_store_are_taken_with_that_store(
     with pytest.raises(InputError, match="holds only the test subset"):
         choose_operating_point(model, [written(tmp_path / "test.csv", OWN_TEST)], sensitivity=1, store=quadrant_store)
     stranger = written(tmp_path / "stranger.csv", [*rows, (1, "p9", 0, 0.1)])
-    with pytest.raises(InputError, match="all predictions[.] Received: patient 'p9' in"):
+    with pytest.raises(InputError, match=r"all predictions[.] Received: patient 'p9' in"):
         choose_operating_point(model, [stranger], sensitivity=1, store=quadrant_store)
