@@ -1,11 +1,13 @@
 """How long the detector takes for one mammogram, beside ResNet18 on patches of 224 px.
 
     python benchmarks/detector_speed.py
+    python benchmarks/detector_speed.py --data detector/unseen-plain-0.1
 
 Both run as `mmgkeras predict` runs them once an image is read: resampling where the pixel size asks for it, breast,
 patches with breast alone, network, marks. They take turns, round by round, in one process. The image is a half ellipse
 of noise on black, half of the frame, of 16 bits. Prints a table in Markdown for docs/detector.md: the median of the
-rounds, and its ratio to ResNet18's. `benchmarks/network.py --networks detector --patch-px 64` has the patches a second,
+rounds, and its ratio to ResNet18's. In noise nothing is looked at again in finer pixels; what that costs where there
+are marks, `--data` shows. `benchmarks/network.py --networks detector --patch-px 64` has the patches a second,
 and PyTorch's.
 """
 
@@ -18,12 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from mmgkeras.config import ModelConfig
+from mmgkeras.images.reader import read
 from mmgkeras.inference.detection import detect, find_marks
 from mmgkeras.models.network import build_network
 from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.savedmodel.detector import model_folder, read_detector
+from mmgkeras.savedmodel.detector import load_with_finer, model_folder, read_detector
 from mmgkeras.savedmodel.export import export
 from mmgkeras.schema import ImageRecord, Mammogram
+from mmgkeras.tables import read_images
 
 SIZES = ((2355, 1315), (4084, 3328))
 SPACINGS_MM = (0.1, 0.07)
@@ -54,13 +58,28 @@ def seconds(model: Classifier, image: Mammogram) -> float:
     return time.perf_counter() - start
 
 
+def look_again(data: Path) -> None:
+    """Prints the seconds a mammogram of a data folder takes without and with the finer model."""
+    folder = model_folder(Path("detector"))
+    alone, both = load(folder, is_folded=True), load_with_finer(folder, is_folded=True)
+    mammograms = [read(record, data) for record in read_images(data / "images.csv")]
+    pairs = [(seconds(alone, one), seconds(both, one)) for one in (mammograms[0], *mammograms)][1:]
+    first, second = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratio = statistics.median(after / before for before, after in pairs)
+    print(f"{len(pairs)} mammograms: {first:.2f} s without, {second:.2f} s with the finer model, ratio {ratio:.2f}")
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--data", type=Path, help="a data folder of fine images, to see what looking again costs")
     options = parser.parse_args()
+    if options.data is not None:
+        look_again(options.data)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        detector, other = load(model_folder(Path("detector"))), resnet18(Path(folder))
+        detector, other = load_with_finer(model_folder(Path("detector"))), resnet18(Path(folder))
         print("| image | pixels of | detector | ResNet18, 224 px | ratio |")
         print("|---|---|---|---|---|", flush=True)
         for height, width in SIZES:

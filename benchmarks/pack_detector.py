@@ -15,6 +15,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -25,7 +26,8 @@ from mmgkeras.inference.detection import detect
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import WEIGHTS, save_detector
 from mmgkeras.patches.region_masks import region_mask, scaled_region
-from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.savedmodel.classifier import Classifier
+from mmgkeras.savedmodel.detector import export_finer, load_with_finer
 from mmgkeras.savedmodel.initial_weights import load_exported_weights
 from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.schema import Region
@@ -97,7 +99,7 @@ def filled(region: Region, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 def operating_points(model: Path, folders: list[Path]) -> list[dict[str, float]]:
     """For each number of false marks an image the lowest threshold that keeps to it, and the findings hit there."""
-    classifier = load(model)
+    classifier = load_with_finer(model)
     counts = Counts()
     for folder in folders:
         count_marks(classifier, folder, counts)
@@ -125,8 +127,13 @@ def pack(model: Path, data: Path, out: Path, *, unseen: list[Path]) -> int:
     """Writes both files; gives the bytes of the weights."""
     metadata = read_metadata(model)
     config = ModelConfig(**metadata.config["model"])
-    network = build_network(config, patch_px=metadata.patch_px, pixel_type=metadata.pixel_type)
-    load_exported_weights(network, model)
+
+    def network_at(patch_px: int) -> keras.Model:
+        network = build_network(config, patch_px=patch_px, pixel_type=metadata.pixel_type)
+        load_exported_weights(network, model)
+        return network
+
+    export_finer(model, metadata, network_at)
     out.mkdir(parents=True, exist_ok=True)
     judged_on = [described(folder) for folder in unseen]
     provenance = {
@@ -135,7 +142,7 @@ def pack(model: Path, data: Path, out: Path, *, unseen: list[Path]) -> int:
         "false_marks": operating_points(model, unseen),
         "judged_on": "phantoms that it has not seen: " + " and ".join(judged_on),
     }
-    save_detector(network, config, out, provenance=provenance)
+    save_detector(network_at(metadata.patch_px), config, out, provenance=provenance)
     return (out / WEIGHTS).stat().st_size
 
 

@@ -20,8 +20,8 @@ from mmgkeras.inference.marking import picture_bytes
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.processes import kept
-from mmgkeras.savedmodel.classifier import Classifier, compute_in_bfloat16, load
-from mmgkeras.savedmodel.detector import model_folder
+from mmgkeras.savedmodel.classifier import Classifier, compute_in_bfloat16
+from mmgkeras.savedmodel.detector import load_with_finer, model_folder
 from mmgkeras.savedmodel.openvino_engine import with_openvino
 from mmgkeras.schema import Laterality
 
@@ -104,7 +104,7 @@ class Marker:
             return self._models
 
     def _load(self, model: Path) -> Classifier:
-        classifier = load(model_folder(model), is_folded=True)
+        classifier = load_with_finer(model_folder(model), is_folded=True)
         if self._settings.engine == "openvino":
             return with_openvino(classifier, in_bfloat16=self._settings.in_bfloat16)
         return classifier
@@ -112,8 +112,7 @@ class Marker:
     def _mark(self, one: Input, models: Sequence[ScoringModel]) -> dict[str, Any]:
         settings = self._settings
         single = one.read(laterality=settings.laterality, spacing_mm=settings.spacing_mm)
-        metadata = models[0].metadata
-        prepared = prepare(single.mammogram, metadata, stride_px=settings.stride_px, breast=single.breast)
+        prepared = prepare(single.mammogram, models[0], stride_px=settings.stride_px, breast=single.breast)
         with self._scoring:
             detection = score(models, prepared)
         height, width = single.mammogram.pixels.shape

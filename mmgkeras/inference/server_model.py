@@ -52,7 +52,10 @@ class ServerModel:
     Attributes:
         metadata: what the server tells of it.
         identity: which model it is, and where.
+        finer: None, for the server knows one model.
     """
+
+    finer: Final = None
 
     def __init__(self, server: str, model: str, *, deadline_s: float = DEADLINE_S) -> None:
         """Asks the server what the model is.

@@ -30,7 +30,8 @@ from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.pacs.dicom_results import KINDS, Kind, Reading, build_results, read_source
 from mmgkeras.pacs.peer import Peer, check_title, send
 from mmgkeras.pacs.spool import Spool, image_key, open_spool
-from mmgkeras.savedmodel.classifier import Classifier, load
+from mmgkeras.savedmodel.classifier import Classifier
+from mmgkeras.savedmodel.detector import load_with_finer
 
 Log = Callable[[str], None]
 
@@ -89,7 +90,7 @@ def listen(options: ListenOptions, *, stop: threading.Event, log: Log, ready: Ca
     """
     check_title(options.title)
     with open_spool(options.spool, limit=options.limit) as spool:
-        classifier = load(options.model)
+        classifier = load_with_finer(options.model)
         for key in spool.give_up():
             log(f"{key}: left out: the listener died twice over it")
         with _server(options, spool, log=log) as port:

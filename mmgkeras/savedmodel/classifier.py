@@ -43,15 +43,24 @@ class Classifier:
         path: its folder.
         metadata: what it says of itself.
         is_folded: whether its weights are constants.
+        finer: the same network for smaller pixels and patches as large; None for none.
     """
 
     def __init__(
-        self, path: Path, *, metadata: ModelMetadata, model: tf.Module, functions: Mapping[str, Any], is_folded: bool
+        self,
+        path: Path,
+        *,
+        metadata: ModelMetadata,
+        model: tf.Module,
+        functions: Mapping[str, Any],
+        is_folded: bool,
+        finer: "Classifier | None" = None,
     ) -> None:
         """Use `load`."""
         self.path = path
         self.metadata = metadata
         self.is_folded = is_folded
+        self.finer = finer
         self._model = model  # A signature holds its variables weakly: without their model they would be gone.
         self._functions = functions
 
@@ -70,7 +79,7 @@ class Classifier:
         return self._functions[endpoint]
 
     def with_functions(self, functions: Mapping[str, Any]) -> "Classifier":
-        """The same model with other functions behind its endpoints, which take and give the same."""
+        """The same model, without a finer one, with functions behind its endpoints that take and give the same."""
         return Classifier(
             self.path, metadata=self.metadata, model=self._model, functions=functions, is_folded=self.is_folded
         )

@@ -4,6 +4,7 @@ Owns where it is kept, and the thresholds that it brings along. Its weights are 
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,12 +17,17 @@ from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.json_files import JsonModel, Sha256, read_json
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, PROVENANCE, check_detector, load_detector
+from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata
 
 CACHE: Final = "~/.cache/mmgkeras"
 MARKS_PER_IMAGE: Final = 0.5
 """False marks an image of the detector's own threshold."""
+FINER: Final = "finer"
+"""Beside the folder of a model, that of the same network for smaller pixels."""
+_TIMES: Final = 3, 2
+"""So many pixels of the finer one lie where the detector has so many. Chosen on phantoms (docs/results.md)."""
 
 
 class FalseMarks(JsonModel):
@@ -98,17 +104,57 @@ def model_folder(model: Path, *, cache: Path | None = None, weights: Path = DETE
     point = OperatingPoint(record.threshold(MARKS_PER_IMAGE), "given", None, record.judged_on)
     digest = hashlib.sha256(f"{record.model_dump_json()} {point}".encode()).hexdigest()
     place = _cache(cache) / f"{DETECTOR}-{digest[:16]}" / "1"
-    if not place.exists():
+    own = record.metadata.model_copy(update={"pixel_type": "uint16", "operating_point": point})
+
+    def network_at(patch_px: int) -> Any:
         config = ModelConfig(**{**record.model, "weights": DETECTOR})
-        network = build_network(config, patch_px=record.metadata.patch_px, pixel_type="uint16")
+        network = build_network(config, patch_px=patch_px, pixel_type="uint16")
         load_detector(network, config, folder=weights)
-        metadata = record.metadata.model_copy(update={"pixel_type": "uint16", "operating_point": point})
-        try:
-            export(network, place, metadata)
-        except InputError:
-            if not place.exists():  # else another process was first
-                raise
+        return network
+
+    export_finer(place, own, network_at)
+    _export(place, own, network_at)
     return place
+
+
+def export_finer(folder: Path, metadata: ModelMetadata, network_at: Callable[[int], Any]) -> None:
+    """Exports the detector for smaller pixels, its patches being as large in mm, beside its folder, if it is not there.
+
+    Args:
+        folder: of the detector.
+        metadata: of it.
+        network_at: gives its network for an edge of patches in pixels.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    there, here = _TIMES
+    assert metadata.spacing_mm is not None  # the detector knows it
+    lengths = {name: getattr(metadata, name) * there // here for name in ("patch_px", "stride_px")}
+    finer = metadata.model_copy(update={**lengths, "spacing_mm": metadata.spacing_mm * here / there})
+    _export(folder.with_name(FINER), finer, network_at)
+
+
+def load_with_finer(folder: Path, *, is_folded: bool = False) -> Classifier:
+    """As `classifier.load`, with the finer model that lies beside the detector.
+
+    Raises:
+        InputError: as `load`.
+    """
+    classifier, finer = load(folder, is_folded=is_folded), folder.with_name(FINER)
+    if finer.exists():
+        classifier.finer = load(finer, is_folded=is_folded)
+    return classifier
+
+
+def _export(folder: Path, metadata: ModelMetadata, network_at: Callable[[int], Any]) -> None:
+    if folder.exists():
+        return
+    try:
+        export(network_at(metadata.patch_px), folder, metadata)
+    except InputError:
+        if not folder.exists():  # else another process was first
+            raise
 
 
 def _cache(cache: Path | None) -> Path:

@@ -91,9 +91,12 @@ def with_openvino(classifier: Classifier, *, in_bfloat16: bool) -> Classifier:
         prepare = preparation and core.compile_model(preparation, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         hints = {"INFERENCE_PRECISION_HINT": "bf16" if in_bfloat16 else "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
         requests = _Requests(prepare, core.compile_model(model, "CPU", hints))
-    return classifier.with_functions(
+    compiled = classifier.with_functions(
         {
             endpoint: _CompiledEndpoint(requests, classifier.signature(endpoint).structured_outputs)
             for endpoint in ((ENDPOINT, LOCALISE) if classifier.can_localise else (ENDPOINT,))
         }
     )
+    if classifier.finer is not None:
+        compiled.finer = with_openvino(classifier.finer, in_bfloat16=in_bfloat16)
+    return compiled

@@ -13,7 +13,7 @@ from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import check_apart
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.savedmodel.classifier import compute_in_bfloat16, load
-from mmgkeras.savedmodel.detector import model_folder
+from mmgkeras.savedmodel.detector import load_with_finer, model_folder
 from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
 
@@ -79,7 +79,7 @@ def open_server(model: Path, *, host: str, port: int, in_bfloat16: bool = False)
         classifier = load(shown, is_folded=True)
     else:
         folder, name = _named_model(model)
-        classifier = load(folder, is_folded=True)
+        classifier = load_with_finer(folder, is_folded=True)
         api = RestApi.of(servables(classifier, name=name, version=int(folder.name)))
     return Server(api, Page(classifier, name=name), listening_socket(host, port))
 

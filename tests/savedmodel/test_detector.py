@@ -13,7 +13,8 @@ from mmgkeras.inference.detection import detect
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DETECTOR_FOLDER, PROVENANCE, WEIGHTS, save_detector
 from mmgkeras.savedmodel.classifier import load
-from mmgkeras.savedmodel.detector import model_folder, read_detector
+from mmgkeras.savedmodel.detector import load_with_finer, model_folder, read_detector
+from mmgkeras.savedmodel.export import next_version
 from mmgkeras.savedmodel.metadata import ModelMetadata
 from mmgkeras.sources.phantom import GENERATOR_VERSION, write_phantom
 from mmgkeras.sources.phantom import PROVENANCE as PHANTOM_JSON
@@ -72,6 +73,19 @@ def test_the_exported_one_takes_8_and_16_bits_alike(weights: Path, tmp_path: Pat
     assert (classifier.metadata.spacing_mm, classifier.metadata.stride_px) == (0.2, 48)
 
 
+def test_beside_it_lies_the_same_for_smaller_pixels(weights: Path, tmp_path: Path) -> None:
+    folder = model_folder(Path("detector"), cache=tmp_path, weights=weights)
+    finer = load_with_finer(folder).finer
+    assert finer is not None
+    assert (finer.metadata.patch_px, finer.metadata.stride_px) == (96, 72)
+    assert finer.metadata.spacing_mm == pytest.approx(0.4 / 3)
+    assert finer.finer is None
+    assert load(folder).finer is None
+    assert next_version(folder.parent) == 2
+    alone = shutil.copytree(folder, tmp_path / "alone" / "1")
+    assert load_with_finer(alone).finer is None
+
+
 def test_its_threshold_is_that_of_half_a_false_mark_an_image(weights: Path, tmp_path: Path) -> None:
     record = read_detector(weights)
     assert record.threshold(0.1) == pytest.approx(0.9)
@@ -128,15 +142,18 @@ class TestShipped:
         again = json.loads((tmp_path / "data" / PHANTOM_JSON).read_text())
         assert again["first_image_sha256"] == said["first_image_sha256"]
 
-    def test_they_find_clusters_of_a_phantom_of_another_seed_and_mark_little_else(self, tmp_path: Path) -> None:
-        write_phantom(tmp_path / "data", num_patients=2, seed=77, spacing_mm=0.2)
-        classifier = load(model_folder(Path("detector"), cache=tmp_path))
+    @pytest.mark.parametrize("spacing_mm", [0.2, 0.13])
+    def test_they_find_clusters_of_a_phantom_of_another_seed_and_mark_little_else(
+        self, tmp_path: Path, spacing_mm: float
+    ) -> None:
+        write_phantom(tmp_path / "data", num_patients=2, seed=77, spacing_mm=spacing_mm)
+        classifier = load_with_finer(model_folder(Path("detector"), cache=tmp_path))
         records = read_images(tmp_path / "data" / "images.csv")
         detections = {r.image_id: detect([classifier], images.read(r, tmp_path / "data")).score_map for r in records}
         clusters = [r for r in read_regions(tmp_path / "data" / "regions.csv") if r.kind == "cluster"]
         found = 0
         for cluster in clusters:
-            middle = tuple(np.mean(cluster.points, axis=0).astype(int))
+            middle = tuple((np.mean(cluster.points, axis=0) * spacing_mm / 0.2).astype(int))
             found += bool(detections[cluster.image_id].stitch()[middle] >= classifier.metadata.threshold)
         part = np.mean([(one.stitch() >= classifier.metadata.threshold).mean() for one in detections.values()])
         assert found >= len(clusters) / 2
