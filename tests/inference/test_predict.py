@@ -365,7 +365,7 @@ class TestKilled:
         def fail(*_: object, **__: object) -> None:
             raise InputError("the model is damaged")
 
-        monkeypatch.setattr("mmgkeras.inference.marker.load", fail)
+        monkeypatch.setattr("mmgkeras.inference.marker.load_with_finer", fail)
         with pytest.raises(InputError, match="the model is damaged"):
             predict(archive, out=films / "out", models=[model])
         assert not (films / "out").exists()
