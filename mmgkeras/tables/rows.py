@@ -243,9 +243,14 @@ def write_table(
         atomic_file(path, overwrite=overwrite) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(map(to_cell, row) for row in rows)
+        plain, quoted = (
+            csv.writer(file, lineterminator="\n", quoting=rule) for rule in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+        plain.writerow(columns)
+        for row in rows:
+            cells = [to_cell(value) for value in row]
+            has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # alone it is not quoted
+            (quoted if has_return else plain).writerow(cells)
 
 
 _SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}

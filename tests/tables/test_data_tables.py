@@ -40,6 +40,7 @@ class TestImages:
             ImageRecord(
                 "001", "a,b/1.png", "007", "R", "MLO", "complete", "left", 0.05, "C", "4a", 61.5, "MAL", "X\nY"
             ),
+            ImageRecord("b", "b.png", "7", "L", "CC", "none", vendor="X\rY"),
             ImageRecord("NA", 'say "x".png', "nan", "L", "other", "none"),
         ]
         write_images(tmp_path / "images.csv", records)
