@@ -2,7 +2,7 @@
 
 Certain is what can mean but one thing: the separator, empty rows and columns, blanks around names, the case of words
 that are one of a list, a decimal comma, a row that stands there twice. A wrong number, or two spellings of one patient,
-is not.
+is not; nor what a row of too many or too few fields means, which stays as it is.
 """
 
 import csv
@@ -15,8 +15,9 @@ from typing import Final
 
 from mmgkeras.errors import InputError, shown
 from mmgkeras.schema import ANNOTATIONS, KINDS, LATERALITIES, SHAPES, SIDES, VIEWS
+from mmgkeras.tables.cells import from_cell
 from mmgkeras.tables.data_tables import IMAGE_COLUMNS, LABEL_COLUMNS, REGION_COLUMNS
-from mmgkeras.tables.rows import MAX_COLUMNS, write_table
+from mmgkeras.tables.rows import MAX_COLUMNS, long_fields, write_table
 
 _TABLES: Final = {
     "images.csv": IMAGE_COLUMNS,
@@ -54,25 +55,31 @@ def repair_tables(data: Path, out: Path) -> list[str]:
         if not lines:
             continue
         columns, rows = lines[0][1], lines[1:]
-        for line, row in rows:
-            _mend(row, columns, path=path, line=line, changes=changes)
+        whole = [(line, row) for line, row in rows if len(row) == len(columns)]
+        for line, row in whole:
+            _mend(row, columns, known=known, path=path, line=line, changes=changes)
         unique = _without_twins(rows, path=path, changes=changes)
         if "path" in columns:
             place = columns.index("path")
-            for row in unique:
+            for _, row in whole:
                 row[place] = _moved(row[place], data=data, out=out)
         write_table(out / name, columns=columns, rows=unique)
     return changes
 
 
 def _rows(path: Path, known: Sequence[str], changes: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """The header, with the names of known columns as they are known, and the rows; without what is wholly empty."""
+    """The header, with the names of known columns as they are known, and the rows; without what is wholly empty.
+
+    A row with more fields than the header, or fewer, is a fault for its reader, and has as many here. Where one has
+    more, no column is left out.
+    """
     text = _text(path, changes)
     separator = _separator(text, known)
     if separator != ",":
         changes.append(f"{path}: separated by commas instead of {shown(separator)}")
     try:
-        rows = _numbered(text, separator)
+        with long_fields():
+            rows = _numbered(text, separator)
     except csv.Error as error:
         raise InputError(f"{path}: is not CSV. Received: {error}") from error
     if not rows:
@@ -80,19 +87,25 @@ def _rows(path: Path, known: Sequence[str], changes: list[str]) -> Iterator[tupl
     header_line, header = rows[0]
     if len(header) > MAX_COLUMNS:
         raise InputError(f"{path}:{header_line}: must have at most {MAX_COLUMNS:,} columns. Received: {len(header):,}")
-    kept = [place for place, name in enumerate(header) if name.strip() or _holds_something(rows[1:], place)]
-    plain = {_plain(name): name for name in known}
+    has_longer = _holds_something(rows[1:], slice(len(header), None))
+    kept = [
+        place
+        for place, name in enumerate(header)
+        if name.strip() or has_longer or _holds_something(rows[1:], slice(place, place + 1))
+    ]
+    plain = {_plain(name): name for name in known if name not in header}
     names = [plain.get(_plain(header[place]), header[place].strip()) for place in kept]
     for place, name in zip(kept, names, strict=True):
         if header[place] != name:
             changes.append(f"{path}:{header_line}: column {shown(header[place])} is named {name}")
     yield header_line, names
     for line, row in rows[1:]:
-        yield line, [row[place] if place < len(row) else "" for place in kept]
+        surplus = row[len(header) :] if "".join(row[len(header) :]).strip() else []
+        yield line, [from_cell(value) for value in (*(row[place] for place in kept if place < len(row)), *surplus)]
 
 
-def _holds_something(rows: Sequence[tuple[int, list[str]]], place: int) -> bool:
-    return any("".join(row[place : place + 1]).strip() for _, row in rows)
+def _holds_something(rows: Sequence[tuple[int, list[str]]], places: slice) -> bool:
+    return any("".join(row[places]).strip() for _, row in rows)
 
 
 def _text(path: Path, changes: list[str]) -> str:
@@ -125,12 +138,14 @@ def _numbered(text: str, separator: str) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _mend(row: list[str], columns: Sequence[str], *, path: Path, line: int, changes: list[str]) -> None:
+def _mend(
+    row: list[str], columns: Sequence[str], *, known: Sequence[str], path: Path, line: int, changes: list[str]
+) -> None:
     """Mends the fields of a row in place and notes each."""
     for place, (name, value) in enumerate(zip(columns, row, strict=True)):
-        words = {word.casefold(): meant for word, meant in _WORDS.get(name, {}).items()}
+        words = {word.casefold(): meant for word, meant in _WORDS.get(name, {}).items() if name in known}
         mended = words.get(value.strip().casefold(), value.strip())
-        if name in _NUMBERS and _DECIMAL_COMMA.fullmatch(mended):
+        if name in known and name in _NUMBERS and _DECIMAL_COMMA.fullmatch(mended):
             mended = mended.replace(",", ".")
         if mended != value:
             row[place] = mended
@@ -152,7 +167,7 @@ def _moved(path: str, *, data: Path, out: Path) -> str:
     """The path of an image from `out`, where it was one from `data`."""
     if not path or os.path.isabs(path):  # noqa: PTH117 - text as it stands in the table
         return path
-    return Path(os.path.relpath(data.resolve() / path, out.resolve())).as_posix()
+    return f"{Path(os.path.relpath(data.resolve(), out.resolve())).as_posix()}/{path}"
 
 
 def _plain(name: str) -> str:

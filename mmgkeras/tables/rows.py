@@ -9,6 +9,7 @@ import difflib
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TextIO, TypeVar
@@ -171,6 +172,16 @@ def whole(text: str) -> int | None:
     return int(text) if _WHOLE.fullmatch(text) else None
 
 
+@contextmanager
+def long_fields() -> Iterator[None]:
+    """Has csv take fields of any length until the block ends: a mask's runs can be longer than its own 128 KiB."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def read_table(
     path: Path,
     *,
@@ -197,18 +208,15 @@ def read_table(
         InputFaultsError: if columns are missing, unknown or twice. Rows of too few or too many fields are faults of the
             table.
     """
-    before = csv.field_size_limit(2**31 - 1)  # a mask's runs can be longer than the 128 KiB of a field by default
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path}: cannot be read: it is not a file")
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with long_fields(), path.open(encoding="utf-8-sig", newline="") as file:
             table = _read(path, file, required=required)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: must be UTF-8 text. Received: {error}") from error
-    finally:
-        csv.field_size_limit(before)
     table = _without_empty_columns(table, known={*required, *optional})
     header_faults = []
     for name in table.columns:
