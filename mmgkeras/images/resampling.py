@@ -14,6 +14,8 @@ from mmgkeras.schema import Mammogram, Pixels
 
 SAME_SPACING: Final = 0.01
 """Pixel sizes this near are the same: nothing is resampled."""
+_ROUNDING: Final = 1e-9
+"""Of factors, far less than what a pixel more or less makes of one."""
 
 
 def at_spacing(mammogram: Mammogram, spacing_mm: float | None) -> Mammogram:
@@ -23,6 +25,14 @@ def at_spacing(mammogram: Mammogram, spacing_mm: float | None) -> Mammogram:
         return mammogram
     pixels = resample(mammogram.pixels, factor=own_mm / spacing_mm)
     return Mammogram(pixels, replace(mammogram.record, spacing_mm=spacing_mm))
+
+
+def is_resampled_shape(shape: tuple[int, int], *, of: tuple[int, int]) -> bool:
+    """Whether `at_spacing` can give a mammogram (H, W), `of`, this shape (h, w): its own, or by one factor for both."""
+    lengths = list(zip(shape, of, strict=True))
+    least = max((new - 0.5 if new > 1 else 0) / old for new, old in lengths) - _ROUNDING
+    most = min((new + 0.5) / old for new, old in lengths) + _ROUNDING
+    return shape == of or (least <= most and (least < 1 - SAME_SPACING or most > 1 + SAME_SPACING))
 
 
 def resample(pixels: Pixels, *, factor: float) -> Pixels:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mmgkeras.images import is_resampled_shape
 from mmgkeras.overlay.marks import (
     CELL_LINE_OPACITY,
     CELL_OPACITY,
@@ -76,9 +77,7 @@ def draw_with_preview(mammogram: Mammogram, score_map: ScoreMap, *, options: Dra
     """
     height, width = mammogram.pixels.shape
     grid = score_map.grid
-    is_same = (grid.height, grid.width) == (height, width)
-    is_resampled = abs(grid.height / height - 1) > 0.01  # both lengths were then rounded to whole pixels
-    if not is_same and not (is_resampled and abs(height * grid.width - width * grid.height) <= (height + width) / 2):
+    if not is_resampled_shape((grid.height, grid.width), of=(height, width)):
         raise ValueError(f"The grid must be of the image, {height} x {width}. Received: {grid}")
     pixels = mark_pixels(
         mammogram.pixels,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmgkeras.images import at_spacing, resample
+from mmgkeras.images import at_spacing, is_resampled_shape, resample
 from mmgkeras.schema import ImageRecord, Mammogram
 
 
@@ -47,3 +47,31 @@ def test_a_mammogram_of_unknown_or_the_same_pixel_size_stays_as_it_is(
 ) -> None:
     original = mammogram(own_mm)
     assert at_spacing(original, wanted_mm) is original
+
+
+@pytest.mark.parametrize(
+    ("own_mm", "wanted_mm"), [(0.1, 0.099), (0.0693, 0.07), (0.101001, 0.1), (0.0989, 0.1), (0.1, 0.2), (0.2, 0.07)]
+)
+def test_the_shape_of_a_resampled_mammogram_is_known_for_what_it_is(own_mm: float, wanted_mm: float) -> None:
+    factor = own_mm / wanted_mm
+    for height in range(1500, 4500):
+        width = height * 1500 // 1914
+        assert is_resampled_shape((round(height * factor), round(width * factor)), of=(height, width))
+
+
+@pytest.mark.parametrize(("own_mm", "wanted_mm"), [(0.1, 0.099), (0.0693, 0.07), (0.1, 0.1009)])
+def test_what_is_resampled_and_what_is_taken_for_it_is_decided_by_one_rule(own_mm: float, wanted_mm: float) -> None:
+    record = ImageRecord("a", "a.png", "p", "L", "CC", "none", spacing_mm=own_mm)
+    for height in range(1, 400):
+        seen = at_spacing(Mammogram(np.zeros((height, 2), np.uint8), record), wanted_mm).pixels.shape
+        assert is_resampled_shape((seen[0], seen[1]), of=(height, 2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "of"),
+    [((3027, 2018), (3000, 2000)), ((301, 400), (300, 400)), ((3100, 2100), (3000, 2000)), ((2, 9), (1, 9))],
+)
+def test_no_pixel_size_gives_another_shape(shape: tuple[int, int], of: tuple[int, int]) -> None:
+    """The first would be one, but for `at_spacing`, which leaves pixels as they are that differ by 0.9 %."""
+    assert not is_resampled_shape(shape, of=of)
+    assert is_resampled_shape(of, of=of)

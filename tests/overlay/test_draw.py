@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmgkeras.images import at_spacing
 from mmgkeras.overlay.draw import (
     BACKGROUND,
     TEXT,
@@ -127,6 +128,13 @@ def test_a_score_map_of_another_image_is_refused() -> None:
 @pytest.mark.parametrize(("height", "width"), [(150, 200), (100, 133), (420, 560)])
 def test_a_score_map_of_the_resampled_image_is_drawn_on_the_image(height: int, width: int) -> None:
     assert draw(mammogram(300, 400), scores(height, width)).width == 400
+
+
+def test_a_mammogram_resampled_by_hardly_over_one_percent_is_drawn_on() -> None:
+    """130 x 1.0101 is 131.3, and 131 / 130 is less than one per cent."""
+    seen = at_spacing(mammogram(130, 100, spacing_mm=0.1), 0.099)
+    assert seen.pixels.shape == (131, 101)
+    assert draw(mammogram(130, 100, spacing_mm=0.1), scores(131, 101)).width == 100
 
 
 @pytest.mark.parametrize(("height", "width"), [(150, 203), (400, 300), (300, 200)])
