@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmgkeras.errors import ConfigError, shown
-from mmgkeras.json_files import Text, describe_fault, home_path, possible_path, read_limited
+from mmgkeras.json_files import Text, describe_fault, home_path, possible_path, read_limited, values_in_unicode
 
 _MAX_BYTES: Final = 64 * 1024
 _MAX_FAULTS: Final = 100
@@ -300,9 +300,10 @@ def read_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> C
 def write_config(config: Config, path: Path) -> None:
     """Writes every key, defaults too, as TOML that `read_config` reads back to an equal configuration."""
     lines = []
-    for section, values in config.model_dump(mode="json").items():
+    for section, values in values_in_unicode(config.model_dump(mode="json")).items():
         lines.append(f"[{section}]")
-        lines.extend(f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None)
+        texts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items() if value is not None}
+        lines.extend(f"{key} = {text}" for key, text in texts.items())
         lines.append("")
     path.write_text("\n".join(lines), encoding="utf-8")
 

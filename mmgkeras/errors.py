@@ -24,7 +24,7 @@ class MmgError(Exception):
 
     def __init__(self, message: str = "") -> None:
         """Takes the line, or several with newlines between."""
-        super().__init__("\n".join(_line(part) for part in message.split("\n")))
+        super().__init__("\n".join(one_line(part) for part in message.split("\n")))
 
 
 class ConfigError(MmgError):
@@ -40,7 +40,7 @@ class InputFaultsError(InputError):
 
     def __init__(self, faults: Sequence[str]) -> None:
         """Joins the faults; each must be one line that names its file."""
-        self.faults = tuple(_line(fault) for fault in faults[:_MAX_FAULTS])
+        self.faults = tuple(one_line(fault) for fault in faults[:_MAX_FAULTS])
         if len(faults) > _MAX_FAULTS:
             self.faults += (f"and {len(faults) - _MAX_FAULTS:,} more faults",)
         super().__init__("\n".join(self.faults))
@@ -82,7 +82,7 @@ def errors_of_writing(path: Path) -> Iterator[None]:
 
 def shown(value: object) -> str:
     """A received value as a message repeats it: its repr in at most 80 characters, control characters escaped."""
-    return _line(_cut(_SHORT.repr(value), _SHOWN_CHARACTERS))
+    return one_line(_cut(_SHORT.repr(value), _SHOWN_CHARACTERS))
 
 
 class _ShortRepr(reprlib.Repr):
@@ -105,8 +105,8 @@ class _ShortRepr(reprlib.Repr):
 _SHORT: Final = _ShortRepr()
 
 
-def _line(text: str) -> str:
-    """The text on one line, unprintable characters escaped."""
+def one_line(text: str) -> str:
+    """The text as a message has it: on one line, unprintable characters escaped."""
     text = _cut(text, _LINE_CHARACTERS)
     if text.isprintable():
         return text

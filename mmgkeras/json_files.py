@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -26,6 +26,10 @@ _PathOrText = TypeVar("_PathOrText", str, Path)
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """What no text holds: a terminal acts on it, and a file's name ends at it."""
 _ABSOLUTE: Final = re.compile(r"(?<![\w.~-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\",;]+[/\\])*(?=[^\s/\\:'\",;])")
+_HALF: Final = re.compile(r"[\ud800-\udfff]")
+"""Half of a character, which stands in a name for a byte that is no UTF-8."""
+_BYTE: Final = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+"""How `in_unicode` writes it."""
 _HOME: Final = "~"
 _UP: Final = ".."
 
@@ -37,11 +41,12 @@ def _plain(text: str) -> str:
 
 
 def possible_path(path: _PathOrText) -> _PathOrText:
-    """The same path, or text that may be one.
+    """The same path, or text that may be one, as it was before `in_unicode`.
 
     Raises:
         ValueError: if the system would refuse even to look there.
     """
+    path = type(path)(_BYTE.sub(lambda found: chr(int(found[1], 16)), str(path)))
     if "\0" in str(path):
         raise ValueError("must hold no NUL")
     if any(len(part.encode(errors="surrogateescape")) > _MAX_NAME_BYTES for part in Path(path).parts):
@@ -49,6 +54,25 @@ def possible_path(path: _PathOrText) -> _PathOrText:
     if len(str(path)) > _MAX_PATH:
         raise ValueError(f"must have at most {_MAX_PATH:,} characters")
     return path
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: the name of a file may hold bytes that are no UTF-8."""
+    return _HALF.search(text) is None
+
+
+def in_unicode(text: str) -> str:
+    r"""The text with bytes of a name that are no UTF-8, such as ff, as \udcff, as messages have them."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def values_in_unicode(values: Any) -> Any:
+    """What a JSON file is to hold, each text as `in_unicode` has it: a reader need not take halves of characters."""
+    if isinstance(values, dict):
+        return {values_in_unicode(key): values_in_unicode(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [values_in_unicode(value) for value in values]
+    return in_unicode(values) if isinstance(values, str) else values
 
 
 def written_path(path: Path, folder: Path) -> Path:
@@ -176,7 +200,7 @@ def write_json(path: Path, model: BaseModel) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    values = model.model_dump(mode="json", by_alias=True)
+    values = values_in_unicode(model.model_dump(mode="json", by_alias=True))
     with atomic_file(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

@@ -1,20 +1,24 @@
 """Paths in JSON files: relative, so that a folder can be moved and nobody's home is named."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from mmgkeras.config import ModelConfig
+from mmgkeras.config import Config, ModelConfig, read_config, write_config
 from mmgkeras.errors import InputError
 from mmgkeras.json_files import (
+    FilePath,
     JsonModel,
+    Text,
     command_without_folders,
     expanded,
     home_path,
     read_json,
     read_path,
     without_folders,
+    write_json,
     written_path,
 )
 
@@ -61,6 +65,30 @@ def test_a_link_is_followed_as_the_system_does(tmp_path: Path) -> None:
     found = written_path(tmp_path / "data", tmp_path / "store")
     assert found.as_posix() == "../../data"
     assert read_path(found, tmp_path / "store") == tmp_path / "data"
+
+
+class Named(JsonModel):
+    """What names a file."""
+
+    path: FilePath
+    note: Text
+
+
+def test_a_name_that_is_no_utf8_is_written_and_found_again(tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller")
+    write_json(tmp_path / "a.json", Named(path=Path(name, "\U0001f600"), note=f"of {name}"))
+    assert json.loads((tmp_path / "a.json").read_bytes()) == {
+        "path": "M\\udcfcller/\U0001f600",
+        "note": "of M\\udcfcller",
+    }
+    assert read_json(tmp_path / "a.json", Named) == Named(path=Path(name, "\U0001f600"), note="of M\\udcfcller")
+
+
+@pytest.mark.parametrize("weights", [os.fsdecode(b"M\xfcller/1"), "M\u00fcller/1", "\U0001f600/1"])
+def test_weights_of_any_name_come_back_from_a_configuration(tmp_path: Path, weights: str) -> None:
+    config = Config(model=ModelConfig(weights=weights))
+    write_config(config, tmp_path / "config.toml")
+    assert read_config(tmp_path / "config.toml") == config
 
 
 @pytest.mark.parametrize("path", ["/home/ada/store", "k/data"])

@@ -16,7 +16,7 @@ from typing import Final, TextIO, TypeVar
 
 from mmgkeras.errors import InputError, InputFaultsError, shown
 from mmgkeras.files import atomic_file
-from mmgkeras.json_files import CONTROL
+from mmgkeras.json_files import CONTROL, is_unicode
 from mmgkeras.tables.cells import from_cell, to_cell
 
 _T = TypeVar("_T", bound=str)
@@ -245,7 +245,8 @@ def write_table(
     """Writes a CSV file that is whole or not there; None becomes an empty field.
 
     Raises:
-        InputError: if the file exists and `overwrite` is not set, or cannot be written.
+        InputError: if the file exists and `overwrite` is not set, or cannot be written, or a text is no UTF-8, as the
+            name of a file may be.
     """
     with (
         atomic_file(path, overwrite=overwrite) as temporary,
@@ -257,6 +258,8 @@ def write_table(
         plain.writerow(columns)
         for row in rows:
             cells = [to_cell(value) for value in row]
+            if wrong := next((cell for cell in cells if isinstance(cell, str) and not is_unicode(cell)), None):
+                raise InputError(f"{path}: cannot be written: text must be UTF-8. Received: {shown(wrong)}")
             has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)  # alone it is not quoted
             (quoted if has_return else plain).writerow(cells)
 

@@ -191,6 +191,12 @@ class TestImages:
         write_images(path, [record], overwrite=True)
         assert read_images(path) == [record]
 
+    def test_a_path_that_is_no_utf8_is_one_line(self, tmp_path: Path) -> None:
+        record = ImageRecord("a", os.fsdecode(b"M\xfc.png"), "p", "R", "CC", "none")
+        with pytest.raises(InputError, match=r"csv: cannot be written: text must be UTF-8\. Received: 'M\\udcfc\.png'"):
+            write_images(tmp_path / "images.csv", [record])
+        assert list(tmp_path.iterdir()) == []
+
     def test_columns_are_those_of_the_record(self) -> None:
         assert IMAGE_COLUMNS[:6] == ("image_id", "path", "patient_id", "laterality", "view", "annotation")
         assert IMAGE_COLUMNS[6:8] == ("chest_wall", "spacing_mm")
