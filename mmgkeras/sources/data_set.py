@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -20,11 +21,13 @@ from mmgkeras import __version__
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.files import atomic_files, check_apart, sha256_file
 from mmgkeras.images import ImageFacts, read_facts
+from mmgkeras.json_files import is_unicode
 from mmgkeras.patches.region_masks import BEYOND, check_region, reaches_beyond
 from mmgkeras.processes import Processes
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Kind, Region
 from mmgkeras.tables import write_images, write_regions
+from mmgkeras.tables.data_tables import image_fields
 
 IMPORT_JSON: Final = "import.json"
 _TABLES: Final = ("images.csv", "regions.csv")
@@ -83,12 +86,15 @@ class ImportReport:
             if reaches_beyond(region, height=facts.height, width=facts.width):
                 self.notes.append(f"{source}: image {region.image_id}, region {region.region_id}: {BEYOND}")
 
-    def leave_out_nobodys(self) -> None:
-        """Lists images whose patient is not told as skipped, and leaves them and their regions out."""
-        nobodys = {record.image_id: record.path for record in self.records if not record.patient_id.strip()}
-        self.skipped += [f"{path}: its patient is not told" for path in nobodys.values()]
-        self.records = [record for record in self.records if record.image_id not in nobodys]
-        self.regions = [region for region in self.regions if region.image_id not in nobodys]
+    def leave_out_unusable(self, out: Path) -> None:
+        """Lists images as skipped whose patient is not told, or which no images.csv in the folder `out` can name.
+
+        They and their regions are left out.
+        """
+        reasons = {one.image_id: reason for one in self.records if (reason := _why_unusable(one, out))}
+        self.skipped += [f"{one.path}: {reasons[one.image_id]}" for one in self.records if one.image_id in reasons]
+        self.records = [record for record in self.records if record.image_id not in reasons]
+        self.regions = [region for region in self.regions if region.image_id not in reasons]
 
     def count(self, what: str, here: str, printed: str = "") -> None:
         """Adds a number to `counts`."""
@@ -160,7 +166,7 @@ def import_data_set(
     with atomic_files(out, names, label="import", overwrite=overwrite, is_own=_is_as_imported) as folder:
         report = ImportReport()
         read(source, report, track)
-        report.leave_out_nobodys()
+        report.leave_out_unusable(out)
         if not report.records:
             raise InputFaultsError([f"{source}: holds no image of {name} that can be taken", *report.skipped])
         records = [replace(one, path=_relative(Path(one.path), out)) for one in report.records]
@@ -170,6 +176,13 @@ def import_data_set(
         values = {"source": name, "mmgkeras_version": __version__, "sha256": digests}
         (folder / IMPORT_JSON).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return report
+
+
+def _why_unusable(record: ImageRecord, out: Path) -> str | None:
+    if not record.patient_id.strip():
+        return "its patient is not told"
+    fields = (*image_fields(replace(record, path=_relative(Path(record.path), out))), *chain(*record.own))
+    return None if is_unicode(" ".join(map(str, fields))) else "its path is not UTF-8, as images.csv is; rename it"
 
 
 def _relative(path: Path, out: Path) -> str:

@@ -1,6 +1,7 @@
 """What all importers share: the tables and import.json, finding files, listing what is skipped."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +85,19 @@ class TestImport:
         assert [record.image_id for record in read_images(tmp_path / "out" / "images.csv")] == ["i1"]
         assert [region.image_id for region in report.regions] == ["i1"]
         assert report.skipped == [f"{source / 'a' / 'i2.PNG'}: its patient is not told"]
+
+    def test_an_image_that_no_table_can_name_is_left_out(self, source: Path, tmp_path: Path) -> None:
+        (source / "i1.png").rename(source / os.fsdecode(b"M\xfc.png"))
+        report = import_data_set("Mine", take_all, source, tmp_path / "out")
+        assert [record.image_id for record in read_images(tmp_path / "out" / "images.csv")] == ["i2"]
+        assert [line.rpartition("/")[2] for line in report.skipped] == [
+            "M\udcfc.png: its path is not UTF-8, as images.csv is; rename it"
+        ]
+        source.rename(tmp_path / os.fsdecode(b"M\xfc"))
+        with pytest.raises(
+            InputError, match=r"(?s)M\\udcfc: holds no image of Mine that can be taken.*i2\.PNG: its path"
+        ):
+            import_data_set("Mine", take_all, tmp_path / os.fsdecode(b"M\xfc"), tmp_path / "new")
 
     def test_source_must_be_a_folder_apart_from_the_data_folder(self, source: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="must be the folder of Mine"):
