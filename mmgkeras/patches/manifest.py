@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from mmgkeras.json_files import Count, FilePath, JsonModel, PatchPx, Sha256, SpacingMm, Text
+from mmgkeras.json_files import Count, FilePath, JsonModel, PatchPx, Sha256, SpacingMm, Text, values_in_unicode
 from mmgkeras.patches.labelling import ReadFrom
 from mmgkeras.patches.shards import shard_name
 
@@ -138,4 +138,5 @@ def manifest_checksum(manifest: Mapping[str, Any]) -> str:
 
 def sealed(values: Mapping[str, Any]) -> StoreManifest:
     """The manifest of these values, with its checksum."""
+    values = values_in_unicode(values)
     return StoreManifest.model_validate_json(json.dumps({**values, "checksum": manifest_checksum(values)}))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputFaultsError
+from mmgkeras.errors import InputFaultsError, one_line
 from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, sync, sync_tree, write_whole
 from mmgkeras.json_files import without_folders, write_json, written_path
 from mmgkeras.locks import machine_start, output_lock, resumable_work, work_digest
@@ -245,12 +245,12 @@ def _write(
         },
         "spacing_mm": spacing_facts(pd.to_numeric(frame["spacing_mm"])),
         "skipped_images": [
-            {"image_id": fault.image_id, "reason": without_folders(str(fault).replace(f"{data}/", ""))}
+            {"image_id": fault.image_id, "reason": without_folders(str(fault).replace(one_line(f"{data}/"), ""))}
             for fault in report.of("fault")
             if fault.image_id is not None
         ],
         "skipped_annotations": [
-            without_folders(str(fault).replace(f"{data}/", ""))
+            without_folders(str(fault).replace(one_line(f"{data}/"), ""))
             for fault in report.of("fault")
             if fault.image_id is None
         ],

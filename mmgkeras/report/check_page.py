@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mmgkeras import __version__, images
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, one_line
 from mmgkeras.files import atomic_folder, check_apart
 from mmgkeras.json_files import without_folders
 from mmgkeras.locks import output_lock
@@ -109,8 +109,9 @@ def _sections(report: DataReport, changes: Sequence[str], *, fix: bool, track: T
 
 def _without_folder(finding: Finding, data: Path) -> Finding:
     """The same without where the folder lies, which is nobody's but the user's."""
-    what = without_folders(finding.what.replace(f"{data}/", ""))
-    return replace(finding, place=finding.place.removeprefix(f"{data}/"), what=what)
+    told = one_line(f"{data}/")
+    place = finding.place.removeprefix(f"{data}/").removeprefix(told)
+    return replace(finding, place=place, what=without_folders(finding.what.replace(told, "")))
 
 
 def _summary(report: DataReport) -> Section:

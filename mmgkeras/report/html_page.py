@@ -10,6 +10,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from mmgkeras.json_files import in_unicode
 from mmgkeras.report.charts import as_svg
 from mmgkeras.report.content import Section, Table
 from mmgkeras.report.table_files import LONG_ROWS, RENDERERS, WIDE_COLUMNS, cell_parts, numeric_columns
@@ -43,9 +44,10 @@ def page(sections: Sequence[Section], *, title: str, facts: Sequence[str], foote
         "parts": cell_parts,
         "numeric_columns": numeric_columns,
     }
-    return templates.get_template("page.html").render(
+    text = templates.get_template("page.html").render(
         sections=sections, title=title, facts=facts, footer=footer, policy=POLICY
     )
+    return in_unicode(text)
 
 
 def tables_of(sections: Sequence[Section]) -> Iterator[Table]:
@@ -66,4 +68,4 @@ def write_tables(folder: Path, tables: Iterator[Table]) -> None:
             raise ValueError(f"Each table needs a name of its own. Received: {table.name!r} twice")
         names.add(table.name)
         for suffix, render in RENDERERS.items():
-            (folder / f"{table.name}.{suffix}").write_text(render(table), encoding="utf-8")
+            (folder / f"{table.name}.{suffix}").write_text(in_unicode(render(table)), encoding="utf-8")

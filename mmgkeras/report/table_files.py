@@ -11,6 +11,7 @@ from typing import Final
 
 from mmgkeras.evaluation.interval import Interval
 from mmgkeras.evaluation.outputs import NOT_AVAILABLE
+from mmgkeras.json_files import in_unicode
 from mmgkeras.report.content import Cell, Table
 from mmgkeras.tables.cells import to_cell
 
@@ -92,7 +93,7 @@ def as_latex(table: Table) -> str:
 
 def latex_text(text: str) -> str:
     """Text that TeX prints as it stands."""
-    return text.translate(_LATEX)
+    return in_unicode(text).translate(_LATEX)
 
 
 def _whole(value: int) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import numpy as np
 from numpy.typing import NDArray
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, one_line
 from mmgkeras.images import Single, read_single
 from mmgkeras.inference.detection import Detection, detect
 from mmgkeras.inference.marking import file_stem
@@ -96,7 +96,7 @@ class Page:
             try:
                 single = read_single(path, laterality=laterality, spacing_mm=_spacing(asked.get("spacing_mm")))  # type: ignore[arg-type]
             except InputError as error:
-                raise InputError(str(error).replace(f"{path}: ", "")) from error
+                raise InputError(str(error).replace(one_line(f"{path}: "), "")) from error
         return single, detect([self._classifier], single.mammogram)
 
     def _described(self, single: Single, detection: Detection) -> tuple[dict[str, Any], list[NDArray[Any]]]:

@@ -1,6 +1,7 @@
 """`mmgkeras check` as a user meets it: exit codes, page, corrected copies."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,11 @@ from click.testing import CliRunner, Result
 from mmgkeras.cli import main
 from PIL import Image
 
+from mmgkeras.config import PatchesConfig
+from mmgkeras.errors import InputError
+from mmgkeras.patches.check import check_folder, read_folder
+from mmgkeras.patches.findings import Finding
+from mmgkeras.report.check_page import write_check
 from mmgkeras.tables import read_images
 
 HEADER = "image_id,path,patient_id,laterality,view,annotation,spacing_mm\n"
@@ -47,6 +53,28 @@ def test_the_exit_code_is_that_of_the_gravest_finding(data: Path) -> None:
     assert f"warning: {table}:2: image a: by the pixels the chest wall is left, by standard hanging" in warned.stdout
     table.write_text(f"{HEADER}a,b.png,p,R,CC,complete,0.1\n")
     assert run("--data", data).exit_code == 1
+
+
+def test_a_folder_whose_name_is_no_utf8_is_checked_and_not_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(os.fsdecode(b"M\xfc"))
+    data.rename(folder)
+    (folder / "images.csv").write_text(f"{HEADER}a,a.png,p,R,CC,complete,0.1\nb,b.png,q,L,CC,none,0.1\n")
+    result = run("--data", folder, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    page = (tmp_path / "out/check.html").read_text(encoding="utf-8")
+    assert "in M\\udcfc, " in page
+    assert ">b.png: cannot be read" in page
+    assert "M\\udcfc/" not in page
+    report = check_folder(read_folder(folder, PatchesConfig()))
+    report.findings.append(Finding("note", "odd", str(InputError(f"is not {folder}/b.png"))))
+    write_check(report, tmp_path / "odd")
+    assert (tmp_path / "odd/tables/findings.csv").read_text().endswith("\nnote,odd,,,is not b.png\n")
+    assert run("--data", folder, "--out", tmp_path / "new", "--fix").stderr.endswith(
+        "images.csv: cannot be written: text must be UTF-8. Received: '../../M\\udcfc/a.png'\n"
+    )
 
 
 def test_the_page_shows_the_image_and_names_no_folder(data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -219,6 +220,15 @@ class TestFaults:
         assert "image_id 'z'" in store.manifest.skipped_annotations[0]
         text = "\n".join(summary_lines(store))
         assert "skipped     c: c.png: is empty (0 bytes)" in text
+
+    def test_a_data_folder_whose_name_is_no_utf8_is_found_again(
+        self, make_data: MakeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        data = self.faulty(make_data).rename(os.fsdecode(b"M\xfc"))
+        store = PatchStore.open(prepare(data, Path("store"), CONFIG, skip_bad=True).path)
+        assert store.source == data.absolute()
+        assert store.manifest.skipped_images[1].reason == "c.png: is empty (0 bytes)"
 
     def test_both_tables_are_checked_before_giving_up(self, make_data: MakeData, tmp_path: Path) -> None:
         data = make_data({"a": ramp()})

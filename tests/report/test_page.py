@@ -1,4 +1,5 @@
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ from mmgkeras.report.content import (
     Table,
     Text,
 )
-from mmgkeras.report.html_page import page
+from mmgkeras.report.html_page import page, write_tables
 from mmgkeras.report.table_files import LONG_ROWS
 
 EVIL = "<i>&"
@@ -129,3 +130,12 @@ def test_a_picture_keeps_its_shape_and_has_its_frames() -> None:
     assert (drawn["width"], drawn["height"], drawn["viewbox"]) == ("75", "150", "0 0 8 16")
     (frame,) = elements.named("rect")
     assert frame == {"class": "place", "x": "1", "y": "2", "width": "3", "height": "4"}
+
+
+def test_a_name_that_is_no_text_stands_escaped_in_the_page_and_the_tables(tmp_path: Path) -> None:
+    table = Table(name="t", title="M\udcfc", columns=("store",), rows=(("M\udcfc",),))
+    section = Section(anchor="a", title="A", body=(table,))
+    assert ">M\\udcfc</th>" in page([section], title="", facts=(), footer="")
+    write_tables(tmp_path / "tables", iter([table]))
+    assert (tmp_path / "tables" / "t.csv").read_text() == "store\nM\\udcfc\n"
+    assert "M\\textbackslash{}udcfc" in (tmp_path / "tables" / "t.tex").read_text()

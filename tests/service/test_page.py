@@ -1,5 +1,6 @@
 import http.client
 import json
+import os
 import struct
 from collections.abc import Callable
 from io import BytesIO
@@ -109,6 +110,15 @@ def test_what_cannot_be_shown_is_one_line_without_places(page: Page, body: bytes
     assert message in told
     assert "/tmp" not in told
     assert "\n" not in told
+
+
+def test_a_temporary_folder_of_any_name_is_not_told(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / os.fsdecode(b"M\xfc")
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    assert json.loads(page.mark(b"", query="name=a.png").body)["error"] == "is empty (0 bytes)"
 
 
 def test_the_page_asks_nothing_of_others(page: Page) -> None:
