@@ -1,6 +1,7 @@
 """The files of `predict`: marks.csv, marks.json, and on request marks.jsonl and a GeoJSON file for each image.
 
-Owns their formats. A mark's numbers are in pixels of the image file; paths below the home folder begin with ~/.
+Owns their formats. A mark's numbers are in pixels of the image file; paths below the home folder begin with ~/, and
+bytes of them that are no UTF-8 stand as `in_unicode` writes them.
 """
 
 import csv
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from mmgkeras import __version__
 from mmgkeras.inference.detection import Mark
-from mmgkeras.json_files import home_path
+from mmgkeras.json_files import home_path, in_unicode, values_in_unicode
 from mmgkeras.schema import ImageRecord
 from mmgkeras.tables.cells import to_cell
 
@@ -87,7 +88,7 @@ def write_marks(done: Predictions, folder: Path, *, models: Sequence[Mapping[str
     _write_csv(folder / MARKS_CSV, done)
     _write_json(folder / MARKS_JSON, done, models)
     if MARKS_JSON_LINES in names:
-        lines = [json.dumps(_described(image), ensure_ascii=False) for image in done.images]
+        lines = [json.dumps(values_in_unicode(_described(image)), ensure_ascii=False) for image in done.images]
         _write_text(folder / MARKS_JSON_LINES, "".join(f"{line}\n" for line in lines))
     for image in done.images:
         path = geojson_name(image.name)
@@ -134,7 +135,7 @@ def _write_csv(path: Path, done: Predictions) -> None:
         writer.writerow(MARK_COLUMNS)
         for image in done.images:
             for number, mark in enumerate(image.marks, start=1):
-                writer.writerow([to_cell(str(home_path(image.path))), number, *asdict(mark).values()])
+                writer.writerow([to_cell(in_unicode(str(home_path(image.path)))), number, *asdict(mark).values()])
 
 
 def _write_json(path: Path, done: Predictions, models: Sequence[Mapping[str, str]]) -> None:
@@ -147,7 +148,7 @@ def _write_json(path: Path, done: Predictions, models: Sequence[Mapping[str, str
         "skipped": [{"path": str(home_path(name)), "reason": reason} for name, reason in done.skipped.items()],
         "notes": done.notes,
     }
-    _write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    _write_text(path, json.dumps(values_in_unicode(content), indent=2, ensure_ascii=False) + "\n")
 
 
 def _described(image: Predicted) -> dict[str, Any]:
@@ -164,4 +165,4 @@ def _described(image: Predicted) -> dict[str, Any]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="replace")
+    path.write_text(text, encoding="utf-8")

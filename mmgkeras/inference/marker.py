@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, one_line
 from mmgkeras.files import write_whole
 from mmgkeras.images import Input, Single
 from mmgkeras.inference.detection import Detection, Mark, ScoringModel, find_marks, prepare, score
@@ -85,7 +85,7 @@ class Marker:
             try:
                 return self._mark(one, models)
             except InputError as error:
-                reason = "; ".join(str(error).splitlines()).removeprefix(f"{one.path}: ")
+                reason = "; ".join(str(error).splitlines()).removeprefix(one_line(f"{one.path}: "))
                 raise _SkippedError(reason) from error
 
         try:

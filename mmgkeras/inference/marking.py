@@ -4,6 +4,7 @@ Owns the names of the pictures and what becomes of an image that cannot be read.
 """
 
 import hashlib
+import os
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -140,13 +141,13 @@ def mark_folder(
 def file_stem(image_id: str) -> str:
     """A file's name without suffix for any image_id: different for different ones, harmless in every file system.
 
-    Letters, digits and -_.~ +,=@ stay; the rest is percent-encoded; a long one ends in a digest.
+    Letters, digits and -_.~ +,=@ stay; the rest is percent-encoded, byte by byte; a long one ends in a digest.
     """
-    stem = quote(image_id, safe=_SAFE)
+    stem = quote(image_id, safe=_SAFE, errors="surrogateescape")
     if stem.startswith((".", " ")):
         stem = f"%{ord(stem[0]):02X}{stem[1:]}"
     if len(stem) > _MAX_NAME:
-        stem = f"{stem[:_MAX_NAME]}-{hashlib.sha256(image_id.encode()).hexdigest()[:16]}"
+        stem = f"{stem[:_MAX_NAME]}-{hashlib.sha256(os.fsencode(image_id)).hexdigest()[:16]}"
     return stem
 
 

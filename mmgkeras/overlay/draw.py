@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mmgkeras.errors import one_line
 from mmgkeras.images import is_resampled_shape
 from mmgkeras.overlay.marks import (
     CELL_LINE_OPACITY,
@@ -119,7 +120,7 @@ def _with_legend(
     items.append(scale_item(record.spacing_mm, shown_px_per_px=shown, width_px=picture.width))
     called = int((score_map.probabilities >= options.threshold).sum())
     title = (
-        f"{record.image_id}, {record.laterality} {record.view}: "
+        f"{one_line(record.image_id)}, {record.laterality} {record.view}: "
         f"{called} of {score_map.probabilities.size} patches at or above {options.threshold:.2f}"
     )
     return add_legend(picture, title=title, items=items)

@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -147,6 +148,7 @@ def test_labels_of_patches_do_not_fit_another_stride(model: Path, quadrant_data:
         ("%2E", "%252E"),
         ("CON:1", "CON%3A1"),
         ("ü", "%C3%BC"),
+        (os.fsdecode(b"\xfc"), "%FC"),
     ],
 )
 def test_file_names_are_harmless(image_id: str, stem: str) -> None:
@@ -157,6 +159,7 @@ def test_long_ids_that_begin_alike_have_names_of_their_own() -> None:
     first, second = file_stem("x" * 300), file_stem("x" * 299 + "y")
     assert first != second
     assert max(len(first), len(second)) < 200
+    assert file_stem(os.fsdecode(b"\xfc" * 300)) not in (first, file_stem(os.fsdecode(b"\xfc" * 299)))
 
 
 def with_spacings(data: Path, spacings: dict[str, str], folder: Path) -> Path:

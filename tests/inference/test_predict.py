@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import sys
 import threading
 import zlib
@@ -68,6 +70,28 @@ def test_files_alone_are_marked_and_a_bad_one_is_listed(
     assert str(films) not in (films / "marked" / "marks.csv").read_text()
     assert written["threshold"] == 0.5
     assert "pixel size of 2 images is not known" in done.notes[0]
+
+
+def test_a_name_that_is_no_utf8_is_marked_like_any_other(model: Path, films: Path) -> None:
+    """As a ZIP of an old Windows leaves them: in Latin-1."""
+    for name in (b"M\xfc_CC.png", b"M\xe4_CC.png"):
+        shutil.copy(films / "one" / "=film L_CC.png", films / os.fsdecode(name))
+    (films / "broken.png").rename(films / os.fsdecode(b"\xff.png"))
+    arguments = ["predict", str(films), "--out", str(films / "out"), "--model", str(model), "--json-lines", "--geojson"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert f"{films}/M\\udcfc_CC.png: 1 mark" in result.stdout
+    assert f"error: {films}/\\udcff.png: is damaged" in result.stderr
+    for place in ("{}.png", "previews/{}.png", "geojson/{}.geojson"):
+        assert all((films / "out" / place.format(stem)).is_file() for stem in ("M%FC_CC", "M%E4_CC"))
+    names = ("M\\udce4_CC.png", "M\\udcfc_CC.png", "one/=film L_CC.png", "two/=film L_CC.png")
+    paths = [f"{films}/{name}" for name in names]
+    assert pd.read_csv(films / "out" / "marks.csv")["image"].tolist() == paths
+    written = json.loads((films / "out" / "marks.json").read_bytes())
+    assert [image["path"] for image in written["images"]] == paths
+    assert written["skipped"][0]["path"] == f"{films}/\\udcff.png"
+    lines = (films / "out" / "marks.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["path"] for line in lines] == paths
 
 
 def test_the_line_of_an_image_says_what_was_taken_for_granted(model: Path, films: Path) -> None:

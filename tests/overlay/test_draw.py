@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,19 @@ def test_the_legend_tells_of_class_activation_where_it_is_drawn(monkeypatch: pyt
     wrong = ActivationMap(values[:3], centres)
     with pytest.raises(ValueError, match=r"needs activations \(6, 8, h, w\)"):
         draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(activation=wrong))
+
+
+def test_a_name_that_is_no_text_is_escaped_in_the_legend(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+
+    def noted(picture: Image.Image, *, title: str, items: Sequence[Item]) -> Image.Image:
+        titles.append(title)
+        return picture
+
+    monkeypatch.setattr("mmgkeras.overlay.draw.add_legend", noted)
+    plain = mammogram(300, 400)
+    draw(replace(plain, record=replace(plain.record, image_id="M\udcfcller")), scores(300, 400))
+    assert titles[0].startswith("M\\udcfcller, L CC: 0 of 48 patches")
 
 
 @pytest.mark.parametrize(
