@@ -23,6 +23,7 @@ from mmgkeras.patches.shards import promote
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.convert import FILES
+from mmgkeras.savedmodel.export import check_path
 from mmgkeras.savedmodel.metadata import METADATA_FILE
 from mmgkeras.savedmodel.openvino_graph import names_of_preparation, simplify
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
@@ -68,9 +69,10 @@ def quantise(classifier: Classifier, store: PatchStore, out: Path) -> Quantised:
 
     Raises:
         InputError: if its AUC differs from the model's by over `LARGEST_LOSS`; if the store does not fit the model, or
-            has no patches of both labels to judge by; if `out` exists or cannot be written, or the extra `int8` is not
-            installed.
+            has no patches of both labels to judge by; if `out` exists, cannot be written or is not UTF-8, or the extra
+            `int8` is not installed.
     """
+    check_path(out.absolute())
     with extra_needed("int8", to="convert --int8"):
         import nncf
         import openvino

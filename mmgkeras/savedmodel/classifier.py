@@ -17,7 +17,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from mmgkeras.errors import InputError
 from mmgkeras.models.localisation import ACTIVATION
-from mmgkeras.savedmodel.export import CENTRES, ENDPOINT, INPUT, LOCALISE, OUTPUT
+from mmgkeras.savedmodel.export import CENTRES, ENDPOINT, INPUT, LOCALISE, OUTPUT, check_path
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
 from mmgkeras.savedmodel.operations import check_operations
 from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
@@ -322,8 +322,9 @@ def load_graph(path: Path) -> tf.Module:
     """What TensorFlow loads of a SavedModel, once its operations are checked.
 
     Raises:
-        InputError: if it is damaged, or holds an operation that is not allowed.
+        InputError: if it is damaged, or holds an operation that is not allowed, or as `check_path`.
     """
+    check_path(path)
     check_operations(path)
     try:
         return tf.saved_model.load(str(path))

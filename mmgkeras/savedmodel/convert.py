@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_folder
 from mmgkeras.savedmodel.classifier import Classifier
-from mmgkeras.savedmodel.export import ENDPOINT, INPUT, OUTPUT
+from mmgkeras.savedmodel.export import ENDPOINT, INPUT, OUTPUT, check_path
 from mmgkeras.savedmodel.metadata import METADATA_FILE
 from mmgkeras.savedmodel.openvino_graph import simplify
 from mmgkeras.schema import Pixels
@@ -38,9 +38,10 @@ def convert(classifier: Classifier, out: Path, *, to: Format = "openvino") -> fl
         The largest difference of its probabilities from the model's, on patches of noise of several brightnesses.
 
     Raises:
-        InputError: if that is more than `TOLERANCE`, `out` exists or cannot be written, or the extra of the format is
-            not installed.
+        InputError: if that is more than `TOLERANCE`, `out` exists, cannot be written or is not UTF-8, or the extra of
+            the format is not installed.
     """
+    check_path(out.absolute())
     with atomic_folder(out) as folder:
         write = {"openvino": _write_openvino, "onnx": _write_onnx}[to]
         run = write(classifier, folder / FILES[to])

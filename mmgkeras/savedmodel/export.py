@@ -17,6 +17,7 @@ import tensorflow as tf
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.files import atomic_folder
+from mmgkeras.json_files import is_unicode
 from mmgkeras.models.localisation import LOGITS, cell_centres_px, localising_model
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata, write_metadata
 from mmgkeras.savedmodel.model_card import note_operating_point, write_model_card
@@ -74,13 +75,24 @@ def errors_of_tensorflow(path: Path) -> Iterator[None]:
     """Turns what TensorFlow says against writing to `path` into one line.
 
     Raises:
-        InputError: for any error of an operation in the block.
+        InputError: for any error of an operation in the block, and for a path that TensorFlow does not take.
     """
+    check_path(path.absolute())
     try:
         yield
     except tf.errors.OpError as error:
         reason = _PLACE_IN_GRAPH.sub("", str(error.message).partition("\n")[0]) or type(error).__name__
         raise InputError(f"{path}: cannot be written: {reason}") from error
+
+
+def check_path(path: Path) -> None:
+    """Refuses a path that TensorFlow, or another engine of models, does not take.
+
+    Raises:
+        InputError: if it is not UTF-8.
+    """
+    if not is_unicode(str(path)):
+        raise InputError(f"{path}: must be UTF-8, for the engines of models take no other path")
 
 
 def _endpoint(model: keras.Model, pixels: tf.TensorSpec) -> tf.types.experimental.PolymorphicFunction:

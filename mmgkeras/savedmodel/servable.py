@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmgkeras.files import atomic_folder
 from mmgkeras.savedmodel.classifier import Classifier, load_graph
-from mmgkeras.savedmodel.export import ENDPOINT, LOCALISE, errors_of_tensorflow
+from mmgkeras.savedmodel.export import ENDPOINT, LOCALISE, check_path, errors_of_tensorflow
 from mmgkeras.savedmodel.mammogram_endpoint import DETECT, SPACING, UNKNOWN_SPACING, detect_endpoint
 from mmgkeras.savedmodel.metadata import write_metadata
 from mmgkeras.savedmodel.model_card import write_model_card
@@ -85,6 +85,7 @@ def write_servables(classifier: Classifier, folder: Path, *, name: str, version:
     Raises:
         InputError: if they cannot be written.
     """
+    check_path(folder.absolute())
     whole, patches = folder / name / str(version), folder / f"{name}{PATCHES_SUFFIX}" / str(version)
     if not patches.exists():
         with atomic_folder(patches) as place:

@@ -51,7 +51,7 @@ JOB_FILES: Final = (DONE_JSON, PREDICTIONS_CSV, VALIDATION_CSV, TIMING_CSV, SHOR
 JOB_FOLDERS: Final = (RUN, _MODEL)
 """All that a job makes in its folder, done.json first."""
 _NOT_DIGESTED: Final = "MODEL_CARD.md"
-_NAME: Final = re.compile(r"[^/\\.\x00-\x1f\x7f-\x9f][^/\\\x00-\x1f\x7f-\x9f]{0,199}")
+_NAME: Final = re.compile(r"[^/\\.\x00-\x1f\x7f-\x9f\ud800-\udfff][^/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]{0,199}")
 _AGAIN: Final = "give --overwrite to do it again"
 
 

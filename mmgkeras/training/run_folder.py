@@ -16,6 +16,7 @@ from mmgkeras import __version__
 from mmgkeras.config import AT_EXPORT, NOT_OF_WEIGHTS, TRAINING_SECTIONS, Config, read_config, write_config
 from mmgkeras.errors import InputError, shown
 from mmgkeras.files import atomic_file, atomic_folder
+from mmgkeras.savedmodel.export import check_path
 from mmgkeras.study.run_files import CONFIG, IDENTITY, RUN_FILES, Environment, write_environment
 
 
@@ -87,9 +88,10 @@ def check_writable(path: Path) -> None:
     """Refuses a place that nothing can be written to, before hours are spent on what is to go there.
 
     Raises:
-        InputError: if the nearest folder that exists is not a folder or not writable.
+        InputError: if the nearest folder that exists is not a folder or not writable, or as `check_path`.
     """
     place = path.absolute()
+    check_path(place)
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir() or not os.access(place, os.W_OK):

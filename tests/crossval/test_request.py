@@ -1,6 +1,7 @@
 """What is refused before anything is written, and what --overwrite removes and does anew."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,12 @@ def test_a_network_is_called_as_one_folder_is(quadrant_store, trained, tmp_path,
     assert precious.exists()
     with pytest.raises(ConfigError, match="a network's name must be that of one folder"):
         crossval(quadrant_store, configs={name: Config()}, out=tmp_path / "new")
+
+
+def test_a_name_that_no_folder_of_a_model_may_have_is_refused(quadrant_store, trained, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"a network's name must be that of one folder.*Received: 'M\\udcfc'"):
+        crossval(quadrant_store, configs={os.fsdecode(b"M\xfc"): Config()}, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_overwrite_follows_no_symbolic_link(quadrant_store, trained, tmp_path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,14 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.models.network import build_network
 from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.convert import convert
 from mmgkeras.savedmodel.export import add_version, export, next_version
 from mmgkeras.savedmodel.initial_weights import load_exported_weights
 from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, patients_digest, read_metadata
 from mmgkeras.savedmodel.model_card import MODEL_CARD
+from mmgkeras.savedmodel.servable import write_servables
 from mmgkeras.schema import PixelType
+from mmgkeras.training.run_folder import check_writable
 
 METADATA = ModelMetadata(
     network="small",
@@ -157,6 +161,23 @@ def test_export_refuses_an_existing_folder_and_leaves_nothing_half_written(model
         export(small_network(), model_path, METADATA)
     assert read_metadata(model_path).network == "mean"
     assert [path.name for path in model_path.parent.iterdir()] == ["1"]
+
+
+def test_a_path_that_no_engine_takes_is_refused(model_path: Path, tmp_path: Path) -> None:
+    place, classifier = tmp_path / os.fsdecode(b"M\xfc") / "1", load(model_path)
+    rule = r"M\\udcfc(/1)?: must be UTF-8, for the engines of models take no other path"
+    with pytest.raises(InputError, match=rule):
+        export(small_network(), place, METADATA)
+    with pytest.raises(InputError, match=rule):
+        convert(classifier, place)
+    with pytest.raises(InputError, match=rule):
+        write_servables(classifier, place.parent, name="mine", version=1)
+    with pytest.raises(InputError, match=rule):
+        check_writable(place)
+    assert not place.parent.exists()
+    shutil.copytree(model_path, place)
+    with pytest.raises(InputError, match=rule):
+        load(place)
 
 
 POINT = OperatingPoint(0.3, "sensitivity", 0.9, "patients held out")
