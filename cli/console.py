@@ -19,6 +19,8 @@ import click
 
 _T = TypeVar("_T")
 _SILENT_S = 60.0
+_BYTES = [chr(code) for code in range(0xDC80, 0xDD00)]
+"""What stands in a name for bytes that are no UTF-8."""
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
@@ -54,12 +56,15 @@ def _quiet_dicom() -> None:
 
 def fault_lines(error: Exception) -> list[str]:
     """What to tell the user of an error; nothing of one that is a bug of ours, or that click must see."""
-    from mmgkeras.errors import MmgError
+    from mmgkeras.errors import MmgError, shown
 
     if isinstance(error, MmgError):
         return str(error).splitlines()
     if isinstance(error, MemoryError):
         return [f"too little memory: {str(error).partition(chr(10))[0] or 'the system gave no more'}"]
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] in _BYTES:
+        name = shown(error.object[max(0, error.start - 40) : error.start + 40])
+        return [f"the name of a file or folder must be UTF-8; rename it. Received: {name}"]
     if isinstance(error, OSError) and error.errno not in (None, errno.EPIPE):
         place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return [f"{place}{error.strerror}"]

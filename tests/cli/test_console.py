@@ -38,6 +38,10 @@ def fail(error: BaseException) -> Result:
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), "error: a/b: No space left on device\n"),
         (OSError(errno.EROFS, "Read-only file system"), "error: Read-only file system\n"),
         (PermissionError(errno.EACCES, "Permission denied", b"a"), "error: a: Permission denied\n"),
+        (
+            UnicodeEncodeError("utf-8", "a/M\udcfc.png", 3, 4, "surrogates not allowed"),
+            "error: the name of a file or folder must be UTF-8; rename it. Received: 'a/M\\udcfc.png'\n",
+        ),
         (InputError("image \x1b[31mp1: is wrong"), "error: image \\x1b[31mp1: is wrong\n"),
     ],
     ids=repr,
@@ -49,7 +53,10 @@ def test_faults_of_user_and_system_are_lines(error: Exception, lines: str) -> No
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("error", [ValueError("ours"), OSError("no number")], ids=repr)
+OTHER = UnicodeEncodeError("ascii", "\u00fc", 0, 1, "ordinal not in range(128)")
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), OSError("no number"), OTHER], ids=repr)
 def test_bugs_of_ours_are_not_hidden(error: Exception) -> None:
     assert fail(error).exception is error
 
