@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mmgkeras.errors import InputError
+from mmgkeras.images.samples import MAX_PIXELS
 from mmgkeras.schema import Mammogram, Pixels
 
 SAME_SPACING: Final = 0.01
@@ -19,11 +21,22 @@ _ROUNDING: Final = 1e-9
 
 
 def at_spacing(mammogram: Mammogram, spacing_mm: float | None) -> Mammogram:
-    """The mammogram resampled to a pixel size; the same object where either size is unknown or both are the same."""
-    own_mm = mammogram.record.spacing_mm
+    """The mammogram resampled to a pixel size; the same object where either size is unknown or both are the same.
+
+    Raises:
+        InputError: if it would have more than `MAX_PIXELS`, as with a pixel size in other units.
+    """
+    own_mm, pixels = mammogram.record.spacing_mm, mammogram.pixels
     if own_mm is None or spacing_mm is None or abs(own_mm / spacing_mm - 1) <= SAME_SPACING:
         return mammogram
-    pixels = resample(mammogram.pixels, factor=own_mm / spacing_mm)
+    factor = own_mm / spacing_mm
+    if pixels.size * factor**2 > MAX_PIXELS:
+        height, width = pixels.shape
+        raise InputError(
+            f"must make at most {MAX_PIXELS:,} pixels of {spacing_mm:g} mm. Received: {height} x {width} pixels of "
+            f"{own_mm:g} mm; is that pixel size right?"
+        )
+    pixels = resample(pixels, factor=factor)
     return Mammogram(pixels, replace(mammogram.record, spacing_mm=spacing_mm))
 
 

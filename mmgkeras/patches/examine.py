@@ -86,7 +86,10 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
     except InputError as error:
         lines = str(error).splitlines()
         return Examined(record=record, findings=tuple(placed(line, "fault", "image", record) for line in lines))
-    image = _divided(native, config=config)
+    try:
+        image = _divided(native, config=config)
+    except InputError as error:
+        return Examined(record=record, findings=(on_image(record, "fault", "pixel size", str(error)),))
     faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
     findings = [placed(fault, "fault", "annotation", record) for fault in faults]
     findings += check_pixels(image.mammogram.pixels, record=record, breast=image.breast, chest_wall=image.chest_wall)

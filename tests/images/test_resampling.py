@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mmgkeras.errors import InputError
 from mmgkeras.images import at_spacing, is_resampled_shape, resample
 from mmgkeras.schema import ImageRecord, Mammogram
 
@@ -39,6 +40,11 @@ def test_a_mammogram_of_another_pixel_size_is_resampled_and_says_so() -> None:
     found = at_spacing(mammogram(0.1), 0.2)
     np.testing.assert_array_equal(found.pixels, resample(mammogram(0.1).pixels, factor=0.5))
     assert found.record.spacing_mm == 0.2
+
+
+def test_a_pixel_size_in_other_units_is_refused_before_it_takes_all_memory() -> None:
+    with pytest.raises(InputError, match=r"at most 100,000,000 pixels of 0.2 mm. Received: .* pixels of 50000 mm; is"):
+        at_spacing(mammogram(50_000), 0.2)
 
 
 @pytest.mark.parametrize(("own_mm", "wanted_mm"), [(None, 0.2), (0.2, None), (0.2005, 0.2)])

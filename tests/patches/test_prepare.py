@@ -264,6 +264,15 @@ class TestFaults:
         assert (data / "a.png").exists()
         assert (tmp_path / "thesis" / "chapter.txt").exists()
 
+    def test_a_pixel_size_in_other_units_is_the_fault_of_its_image(self, make_data: MakeData, tmp_path: Path) -> None:
+        changes = {"a": {"spacing_mm": 0.05}, "b": {"spacing_mm": 100.0}}
+        data = make_data({"a": ramp(), "b": ramp(start=1)}, changes=changes)
+        config = CONFIG.model_copy(update={"spacing_mm": 0.05})
+        with pytest.raises(InputFaultsError, match=r"images.csv:3: image b: must make at most 100,000,000 pixels"):
+            prepare(data, tmp_path / "store", config)
+        manifest = prepare(data, tmp_path / "store", config, skip_bad=True).manifest
+        assert [image.image_id for image in manifest.skipped_images] == ["b"]
+
     def test_a_disk_that_fails_once_is_told(
         self, make_data: MakeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
