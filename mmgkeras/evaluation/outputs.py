@@ -28,7 +28,7 @@ from mmgkeras.evaluation.summary import TISSUE_FRACTION, SelectionSummary, Summa
 from mmgkeras.files import atomic_file, atomic_files, check_apart, check_outputs
 from mmgkeras.schema import Metrics
 from mmgkeras.tables import read_predictions
-from mmgkeras.tables.cells import to_cells
+from mmgkeras.tables.cells import write_cells
 
 NOT_AVAILABLE: Final = "n/a"
 METRICS_JSON: Final = "metrics.json"
@@ -84,7 +84,7 @@ def write_metrics(
         for name, selection in (("tissue", summary.tissue), ("all", summary.all_patches)):
             writer.writerows({"patches": name, **row} for row in _csv_rows(selection))
     with atomic_file(folder / MAMMOGRAMS_CSV, overwrite=overwrite) as path:
-        to_cells(mammograms).to_csv(path, index=False, na_rep=NOT_AVAILABLE, lineterminator="\n")
+        write_cells(mammograms, path, missing=NOT_AVAILABLE)
     return summary
 
 

@@ -37,7 +37,7 @@ from mmgkeras.patches.store_tables import (
 from mmgkeras.processes import HERE, Workers, file_state
 from mmgkeras.progress import Track, untracked
 from mmgkeras.tables import image_fields
-from mmgkeras.tables.cells import to_cells
+from mmgkeras.tables.cells import write_cells
 
 _SPACING_RATIO: Final = 1.2
 """Pixels of one store whose edges differ by more than this are worth a note: marks look different in them."""
@@ -212,8 +212,8 @@ def _write(
     whose = (np.repeat(frame[name].to_numpy(), frame["num_patches"]) for name in PATCH_COLUMNS[:2])
     own = map(np.concatenate, zip(*contents.patches, strict=True))
     patches = pd.DataFrame(dict(zip(PATCH_COLUMNS, (*whose, *own), strict=True)))
-    to_cells(patches).to_csv(folder / PATCHES, index=False, lineterminator="\n")
-    to_cells(frame).to_csv(folder / IMAGES, index=False, lineterminator="\n")
+    write_cells(patches, folder / PATCHES)
+    write_cells(frame, folder / IMAGES)
     written = sorted(folder.iterdir())
     with ThreadPoolExecutor() as threads:  # which work at once: hashing lets go of the interpreter's lock
         on_disk = threads.submit(sync_tree, folder)

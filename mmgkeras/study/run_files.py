@@ -31,7 +31,7 @@ from mmgkeras.json_files import (
     written_path,
 )
 from mmgkeras.patches.split import LeakProof
-from mmgkeras.tables.cells import to_cells
+from mmgkeras.tables.cells import write_cells
 from mmgkeras.tables.columns import FLAG, LABEL, PART, PLACE, TEXT, Column, frame_of
 from mmgkeras.tables.rows import read_table
 
@@ -261,4 +261,4 @@ def write_measurements(path: Path, frame: pd.DataFrame, columns: Mapping[str, Co
     """
     written = frame[list(columns)].round(dict.fromkeys(frame.columns.intersection(list(SECONDS)), 6))
     with atomic_file(path, overwrite=True) as temporary:
-        to_cells(written).to_csv(temporary, index=False, lineterminator="\n")
+        write_cells(written, temporary)

@@ -5,8 +5,10 @@ that begins with apostrophes and then one of these. A reader takes one away agai
 was. Numbers, and lists of them, stay as they are.
 """
 
+import csv
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
@@ -31,6 +33,19 @@ def from_cell(text: str) -> str:
 def to_cells(frame: pd.DataFrame) -> pd.DataFrame:
     """The same table with the text of its columns as `to_cell` writes it."""
     return _changed(frame, _FORMULA, to_cell)
+
+
+def write_cells(frame: pd.DataFrame, path: Path, *, columns: list[str] | None = None, missing: str = "") -> None:
+    """Writes a table as CSV, its text as `to_cell` gives it; `columns` are written, by default all.
+
+    All of it is quoted where a carriage return stands alone in a text, for it would end the row: the CSV writers of
+    pandas and Python leave it as it is.
+    """
+    cells = to_cells(frame)
+    texts = [name for name in cells.columns if not pd.api.types.is_numeric_dtype(cells[name])]
+    has_return = any(isinstance(value, str) and "\r" in value for name in texts for value in cells[name].unique())
+    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    cells.to_csv(path, columns=columns, index=False, na_rep=missing, lineterminator="\n", quoting=quoting)
 
 
 def from_cells(frame: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mmgkeras.errors import shown
 from mmgkeras.files import atomic_file
-from mmgkeras.tables.cells import to_cells
+from mmgkeras.tables.cells import write_cells
 from mmgkeras.tables.columns import LABEL, PART, PLACE, TEXT, Column, frame_of, note_duplicates
 from mmgkeras.tables.rows import Table, read_table
 
@@ -65,7 +65,7 @@ def write_predictions(path: Path, frame: pd.DataFrame, *, overwrite: bool = Fals
     if frame.isna().any(axis=None):
         raise ValueError(f"Predictions must hold no NaN. Received: some in {list(frame.columns[frame.isna().any()])}")
     with atomic_file(path, overwrite=overwrite) as temporary:
-        to_cells(frame).to_csv(temporary, columns=columns, index=False, lineterminator="\n")
+        write_cells(frame, temporary, columns=columns)
 
 
 def _note_shared_images(table: Table, frame: pd.DataFrame) -> None:

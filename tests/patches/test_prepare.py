@@ -295,6 +295,13 @@ class TestFaults:
             prepare(make_data({"a": ramp()}), tmp_path / "file" / "store", CONFIG)
 
 
+def test_columns_of_the_users_own_may_hold_any_line_break(make_data: MakeData, tmp_path: Path) -> None:
+    data = make_data({"a": ramp(), "b": ramp(start=1)}, changes={"a": {"own": (("note", "one\rtwo"),)}})
+    store = prepare(data, tmp_path / "store", CONFIG)
+    assert PatchStore.open(tmp_path / "store", verify=True).images["own_note"].tolist() == ["one\rtwo", ""]
+    assert store.manifest.counts.images == 2
+
+
 class TestNotes:
     def test_pixels_of_different_size_are_noted(self, make_data: MakeData, tmp_path: Path) -> None:
         changes = {"a": {"spacing_mm": 0.05}, "b": {"spacing_mm": 0.07}, "c": {"spacing_mm": 0.07}}

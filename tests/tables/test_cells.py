@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from mmgkeras.schema import ImageRecord
 from mmgkeras.tables import read_images, write_images
-from mmgkeras.tables.cells import from_cell, from_cells, to_cell, to_cells
+from mmgkeras.tables.cells import from_cell, from_cells, to_cell, to_cells, write_cells
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3+cmd|x", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''-x", "=", "-"]
 
@@ -48,3 +49,12 @@ def test_ids_that_are_formulas_survive_a_table(tmp_path: Path) -> None:
     text = (tmp_path / "images.csv").read_text()
     assert "\n'=1+1,'-a b.png,'@p,L,CC,none" in text
     assert read_images(tmp_path / "images.csv") == [record]
+
+
+@pytest.mark.parametrize("note", ["one\rtwo", "one\ntwo", 'a "b", c', "=1"])
+def test_every_text_comes_back_from_a_table_of_text_and_numbers(tmp_path: Path, note: str) -> None:
+    frame = pd.DataFrame({"note": [note, ""], "number": [1.5, np.nan]})
+    write_cells(frame, tmp_path / "table.csv", columns=["number", "note"])
+    found = from_cells(pd.read_csv(tmp_path / "table.csv", dtype={"note": str}, na_filter=False, keep_default_na=False))
+    assert found["note"].tolist() == [note, ""]
+    assert found["number"].astype(str).tolist() == ["1.5", ""]
