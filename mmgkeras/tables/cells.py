@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pandas as pd
 
@@ -44,7 +44,7 @@ def write_cells(frame: pd.DataFrame, path: Path, *, columns: list[str] | None = 
     cells = to_cells(frame)
     texts = [name for name in cells.columns if not pd.api.types.is_numeric_dtype(cells[name])]
     has_return = any(isinstance(value, str) and "\r" in value for name in texts for value in cells[name].unique())
-    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     cells.to_csv(path, columns=columns, index=False, na_rep=missing, lineterminator="\n", quoting=quoting)
 
 
