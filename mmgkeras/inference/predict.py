@@ -31,7 +31,7 @@ from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.processes import Threads, Workers, file_state
 from mmgkeras.progress import Track, untracked
-from mmgkeras.savedmodel.detector import model_folder, read_detector
+from mmgkeras.savedmodel.detector import finer_folder, model_folder, read_detector
 from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.schema import ImageRecord, Laterality
 
@@ -163,7 +163,8 @@ def predict(
 
 def _digest(settings: MarkerSettings, folders: Sequence[Path], identities: Sequence[Mapping[str, str]]) -> str:
     """Of all that the marks of a mammogram depend on, itself apart."""
-    files = [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+    places = [place for folder in folders for place in (folder, finer_folder(folder))]
+    files = [file for place in places for file in sorted(place.rglob("*")) if file.is_file()]
     return work_digest("predict", settings, identities, [(file, file_state(file)) for file in files])
 
 

@@ -19,7 +19,7 @@ from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, PROVENANCE, check_detector, load_detector
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.export import export
-from mmgkeras.savedmodel.metadata import ModelMetadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
 
 CACHE: Final = "~/.cache/mmgkeras"
 MARKS_PER_IMAGE: Final = 0.5
@@ -102,7 +102,7 @@ def model_folder(model: Path, *, cache: Path | None = None, weights: Path = DETE
         return model
     record = read_detector(weights)
     point = OperatingPoint(record.threshold(MARKS_PER_IMAGE), "given", None, record.judged_on)
-    digest = hashlib.sha256(f"{record.model_dump_json()} {point}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{record.model_dump_json()} {point} {_TIMES}".encode()).hexdigest()
     place = _cache(cache) / f"{DETECTOR}-{digest[:16]}" / "1"
     own = record.metadata.model_copy(update={"pixel_type": "uint16", "operating_point": point})
 
@@ -132,19 +132,30 @@ def export_finer(folder: Path, metadata: ModelMetadata, network_at: Callable[[in
     assert metadata.spacing_mm is not None  # the detector knows it
     lengths = {name: getattr(metadata, name) * there // here for name in ("patch_px", "stride_px")}
     finer = metadata.model_copy(update={**lengths, "spacing_mm": metadata.spacing_mm * here / there})
-    _export(folder.with_name(FINER), finer, network_at)
+    _export(finer_folder(folder), finer, network_at)
 
 
 def load_with_finer(folder: Path, *, is_folded: bool = False) -> Classifier:
-    """As `classifier.load`, with the finer model that lies beside the detector.
+    """As `classifier.load`, with the finer model if there is one beside it: the same training for smaller pixels.
 
     Raises:
         InputError: as `load`.
     """
-    classifier, finer = load(folder, is_folded=is_folded), folder.with_name(FINER)
-    if finer.exists():
+    classifier, finer = load(folder, is_folded=is_folded), finer_folder(folder)
+    if finer.exists() and _is_finer(read_metadata(finer), classifier.metadata):
         classifier.finer = load(finer, is_folded=is_folded)
     return classifier
+
+
+def finer_folder(folder: Path) -> Path:
+    """Where the finer model of a model's folder lies, if it has one."""
+    return folder.resolve().with_name(FINER)
+
+
+def _is_finer(finer: ModelMetadata, own: ModelMetadata) -> bool:
+    other = ("patch_px", "stride_px", "spacing_mm", "operating_point")
+    is_same = finer.model_copy(update={name: getattr(own, name) for name in other}) == own
+    return is_same and None not in (finer.spacing_mm, own.spacing_mm) and finer.spacing_mm < own.spacing_mm  # type: ignore[operator]
 
 
 def _export(folder: Path, metadata: ModelMetadata, network_at: Callable[[int], Any]) -> None:

@@ -48,7 +48,7 @@ class ImageNames:
         self._lying_in: dict[tuple[str, str], list[str]] = {}
         for path in paths:
             name, folders, left_open = path.rpartition("/")[2], _folders(path), _left_open(_folders(path), pattern)
-            for key in {name, name.rpartition(".")[0]}:
+            for key in {name, _without_ending(name)}:
                 self._named.setdefault(key, []).append(path)
                 for last in {*folders[-1:], *(left_open[-1:] or [""])}:
                     self._lying_in.setdefault((key, last), []).append(path)

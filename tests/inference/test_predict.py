@@ -373,6 +373,24 @@ class TestKilled:
         predict(archive, out=films / "expected", models=[model], threshold=0.7)
         assert made(films / "out") == made(films / "expected")
 
+    def test_a_finer_model_that_came_since_begins_anew(
+        self,
+        model: Path,
+        films: Path,
+        archive: list[Path],
+        export_mean_model: Callable[..., Path],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        mine = Path(shutil.copytree(model, films / "mine" / "1"))
+        with monkeypatch.context() as patch:
+            patch.setattr("mmgkeras.inference.predict.write_marks", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                predict(archive, out=films / "out", models=[mine], spacing_mm=0.1)
+        export_mean_model(films / "mine" / "finer", changes={"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3})
+        for out in ("out", "expected"):
+            predict(archive, out=films / out, models=[mine], spacing_mm=0.1)
+        assert made(films / "out") == made(films / "expected")
+
     def test_ray_makes_the_same_bytes_although_an_actor_is_killed(
         self, model: Path, films: Path, archive: list[Path], ray_cluster: None
     ) -> None:

@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -73,7 +74,9 @@ def test_the_exported_one_takes_8_and_16_bits_alike(weights: Path, tmp_path: Pat
     assert (classifier.metadata.spacing_mm, classifier.metadata.stride_px) == (0.2, 48)
 
 
-def test_beside_it_lies_the_same_for_smaller_pixels(weights: Path, tmp_path: Path) -> None:
+def test_beside_it_lies_the_same_for_smaller_pixels(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = model_folder(Path("detector"), cache=tmp_path, weights=weights)
     finer = load_with_finer(folder).finer
     assert finer is not None
@@ -84,6 +87,24 @@ def test_beside_it_lies_the_same_for_smaller_pixels(weights: Path, tmp_path: Pat
     assert next_version(folder.parent) == 2
     alone = shutil.copytree(folder, tmp_path / "alone" / "1")
     assert load_with_finer(alone).finer is None
+    monkeypatch.chdir(folder)
+    assert load_with_finer(Path()).finer is not None
+    assert load_with_finer(finer.path).finer is None
+
+
+def test_what_lies_there_and_is_of_another_training_is_left_alone(
+    export_mean_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = export_mean_model(tmp_path / "1")
+    finer = {"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3}
+    for changes, is_taken in (
+        (finer, True),
+        (finer | {"store_checksum": "1" * 64}, False),
+        ({"spacing_mm": 0.3}, False),
+    ):
+        export_mean_model(tmp_path / "finer", changes=changes)
+        assert (load_with_finer(model).finer is not None) == is_taken
+        shutil.rmtree(tmp_path / "finer")
 
 
 def test_its_threshold_is_that_of_half_a_false_mark_an_image(weights: Path, tmp_path: Path) -> None:

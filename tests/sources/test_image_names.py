@@ -104,3 +104,11 @@ def test_faults_say_what_was_received() -> None:
 )
 def test_full_names(called: str, file: str, pattern: str, expected: str) -> None:
     assert full_name(called, file=file, pattern=pattern) == expected
+
+
+def test_what_follows_a_dot_is_an_ending_only_where_images_have_it() -> None:
+    names = ImageNames(["scans/1.2.840.7", "scans/IM0001"], pattern="scans/*", called=[])
+    assert names.image_of("1.2.840.7") == "scans/1.2.840.7"
+    for called in ("1.2.840", ""):
+        with pytest.raises(InputError):
+            names.image_of(called)
