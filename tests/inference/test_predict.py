@@ -19,34 +19,14 @@ from pydicom import dcmread
 from mmgkeras.errors import InputError
 from mmgkeras.images import Input, Single
 from mmgkeras.inference import marker
-from mmgkeras.inference.detection import Detection, Prepared
+from mmgkeras.inference.detection import Detection
 from mmgkeras.inference.predict import predict
-from mmgkeras.ray_actors import RayActors
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
 from tests.images.test_png import chunk
 from tests.pacs.readings import write_source
-from tests.processes import KilledActor
 from tests.service.conftest import serving
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[..., Path]) -> Path:
-    return export_mean_model(tmp_path_factory.mktemp("models") / "1")
-
-
-@pytest.fixture
-def films(tmp_path: Path) -> Path:
-    """Two films of one name in two folders, each a breast at the left with one bright spot, and a damaged one."""
-    rows, cols = np.ogrid[:160, :160]
-    pixels = np.where((rows - 80) ** 2 + cols**2 < 70**2, 90, 0).astype(np.uint8)
-    pixels[64:80, 16:32] = 255
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        Image.fromarray(pixels).save(tmp_path / folder / "=film L_CC.png")
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
-    return tmp_path
 
 
 def test_files_alone_are_marked_and_a_bad_one_is_listed(
@@ -314,107 +294,6 @@ def test_bfloat16_is_asked_of_models_here(model: Path, films: Path, monkeypatch:
     for asked_for in ({"in_bfloat16": True}, {"engine": "openvino"}):
         with pytest.raises(InputError, match="a server computes as it was told to when it was started"):
             predict([path], out=films / "there", server="http://127.0.0.1:9", **asked_for)
-
-
-def made(folder: Path) -> dict[str, bytes]:
-    """All files of a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-class TestKilled:
-    @pytest.fixture
-    def archive(self, films: Path) -> list[Path]:
-        """Ten films and a damaged file."""
-        whole = np.array(Image.open(films / "one" / "=film L_CC.png"))
-        (films / "archive").mkdir()
-        for number in range(10):
-            Image.fromarray(np.roll(whole, number, axis=0)).save(films / "archive" / f"f{number}_L_CC.png")
-        return [films / "archive", films / "broken.png"]
-
-    def test_a_killed_call_goes_on_and_makes_the_same_bytes(
-        self, model: Path, films: Path, archive: list[Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        options: dict[str, Any] = {"models": [model], "with_geojson": True, "with_json_lines": True}
-        expected = predict(archive, out=films / "expected", **options)
-        assert (len(expected.images), list(expected.skipped)) == (10, [films / "broken.png"])
-        scored: list[str] = []
-        score = marker.score
-
-        def until(models: object, prepared: Prepared) -> Detection:
-            if len(scored) == 5:
-                raise KeyboardInterrupt
-            scored.append(prepared.mammogram.record.image_id)
-            return score(models, prepared)
-
-        def counted(models: object, prepared: Prepared) -> Detection:
-            scored.append(prepared.mammogram.record.image_id)
-            return score(models, prepared)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(marker, "score", until)
-            with pytest.raises(KeyboardInterrupt):
-                predict(archive, out=films / "out", **options)
-            assert not [path for path in (films / "out").iterdir() if not path.name.startswith(".")]
-        before = len(scored)
-        with monkeypatch.context() as patch:
-            patch.setattr(marker, "score", counted)
-            assert predict(archive, out=films / "out", **options) == expected
-        assert (before, len(scored), len(set(scored))) == (5, 10, 10)
-        assert made(films / "out") == made(films / "expected")
-
-    def test_another_threshold_or_model_begins_anew(
-        self, model: Path, films: Path, archive: list[Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr("mmgkeras.inference.predict.write_marks", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                predict(archive, out=films / "out", models=[model])
-        predict(archive, out=films / "out", models=[model], threshold=0.7)
-        predict(archive, out=films / "expected", models=[model], threshold=0.7)
-        assert made(films / "out") == made(films / "expected")
-
-    def test_a_finer_model_that_came_since_begins_anew(
-        self,
-        model: Path,
-        films: Path,
-        archive: list[Path],
-        export_mean_model: Callable[..., Path],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        mine = Path(shutil.copytree(model, films / "mine" / "1"))
-        with monkeypatch.context() as patch:
-            patch.setattr("mmgkeras.inference.predict.write_marks", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                predict(archive, out=films / "out", models=[mine], spacing_mm=0.1)
-        export_mean_model(films / "mine" / "finer", changes={"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3})
-        for out in ("out", "expected"):
-            predict(archive, out=films / out, models=[mine], spacing_mm=0.1)
-        assert made(films / "out") == made(films / "expected")
-
-    def test_ray_makes_the_same_bytes_although_an_actor_is_killed(
-        self, model: Path, films: Path, archive: list[Path], ray_cluster: None
-    ) -> None:
-        predict(archive, out=films / "expected", models=[model])
-        killed = KilledActor(4)
-        done = predict(archive, out=films / "out", models=[model], workers=RayActors(), track=killed)
-        assert killed.killed
-        assert list(done.skipped) == [films / "broken.png"]
-        assert made(films / "out") == made(films / "expected")
-
-    def test_a_model_that_cannot_be_used_is_the_fault_of_no_image(
-        self, model: Path, films: Path, archive: list[Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fail(*_: object, **__: object) -> None:
-            raise InputError("the model is damaged")
-
-        monkeypatch.setattr("mmgkeras.inference.marker.load_with_finer", fail)
-        with pytest.raises(InputError, match="the model is damaged"):
-            predict(archive, out=films / "out", models=[model])
-        assert not (films / "out").exists()
-
-
-def interrupt(*_: object, **__: object) -> None:
-    raise KeyboardInterrupt
 
 
 def test_openvino_finds_the_same_marks(model: Path, films: Path) -> None:
