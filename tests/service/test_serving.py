@@ -1,9 +1,12 @@
 import json
 import threading
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mmgkeras.errors import InputError
 from mmgkeras.service.serving import open_server
@@ -23,3 +26,21 @@ def test_a_models_folder_is_served_under_its_name(model_path: Path) -> None:
 def test_a_folder_that_is_no_version_is_one_line(model_path: Path) -> None:
     with pytest.raises(InputError, match=r"must be a version's folder, saved_models/NAME/1. Received: 'mean' as last"):
         open_server(model_path.parent, host="127.0.0.1", port=0)
+
+
+def test_the_page_looks_again_with_a_finer_model_beside_the_model(
+    export_mean_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = export_mean_model(tmp_path / "mean" / "1")
+    rows, cols = np.ogrid[:160, :160]
+    Image.fromarray(np.where((rows - 80) ** 2 + cols**2 < 70**2, 200, 0).astype(np.uint8)).save(tmp_path / "L_CC.png")
+
+    def marked() -> bytes:
+        server = open_server(model, host="127.0.0.1", port=0)
+        server.listening.close()
+        return server.page.mark((tmp_path / "L_CC.png").read_bytes(), query="name=L_CC.png&spacing_mm=0.1").body
+
+    before = marked()
+    assert marked() == before
+    export_mean_model(tmp_path / "mean" / "finer", changes={"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3})
+    assert marked() != before
