@@ -16,29 +16,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any-speed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
-NEEDS_SHARED_DATA = "needs ../shared/data"
-
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of real mammograms and annotation files beside the project; the test skips where it is absent."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip(f"{NEEDS_SHARED_DATA}: real mammograms that are not part of the project")
-    return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
-    """Finds a program that the project does not need; the test skips where it is not installed."""
+    """Finds a program, or a path seen from the project's folder, that may be absent; the test skips where it is."""
 
     def find(name: str) -> str:
-        path = shutil.which(name)
+        path = _found(name)
         if path is None:
-            pytest.skip(f"needs {name}: a program that is not part of the project")
+            pytest.skip(f"needs {name}: not part of the project")
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def shared_data(program: Callable[[str], str]) -> Path:
+    """The folder of real mammograms and annotation files beside the project; the test skips where it is absent."""
+    return Path(program("../shared/data"))
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +95,19 @@ def _expected_skips(listed: Path) -> Iterator[str]:
         condition, _, nodeid = line.partition(": ")
         needs, _, thing = condition.partition(" ")
         if needs != "needs" or not thing or not nodeid:
-            raise pytest.UsageError(f"{listed}:{number}: must read 'needs PROGRAM: TEST'. Received: {line!r}")
-        if not (SHARED_DATA.is_dir() if condition == NEEDS_SHARED_DATA else shutil.which(thing)):
+            raise pytest.UsageError(
+                f"{listed}:{number}: must read 'needs PROGRAM: TEST' or 'needs PATH: TEST'. Received: {line!r}"
+            )
+        if _found(thing) is None:
             yield nodeid
+
+
+def _found(name: str) -> str | None:
+    """Where a program is, or the path itself: a plugin is a file that need not be executable."""
+    if "/" not in name:
+        return shutil.which(name)
+    path = REPOSITORY / name
+    return str(path) if path.exists() else None
 
 
 @pytest.fixture(scope="session")
