@@ -24,7 +24,7 @@ from mmgkeras.images.samples import check_size, pillow_faults
 from mmgkeras.patches.region_masks import mask_region
 from mmgkeras.progress import Track
 from mmgkeras.schema import ImageRecord
-from mmgkeras.sources.data_set import ImportReport, at_size, files_named, find_images, read_all_facts
+from mmgkeras.sources.data_set import ImportReport, at_size, find_images, only_file, read_all_facts
 
 _FOLDER: Final = re.compile(r"(Normal|Suspicious)_cases", re.IGNORECASE)
 _NAME: Final = re.compile(r"(?P<view>CC|MLO)_(?P<round>prior|recent)", re.IGNORECASE)
@@ -50,11 +50,9 @@ def read_bmcd(source: Path, report: ImportReport, track: Track) -> None:
         if header is None or header.laterality is None:
             report.skipped.append(f"{files[name]}: its header does not tell the breast")
             continue
-        picture = _picture_of(files[name])
         before = len(report.skipped)
-        if picture is None:
-            report.skipped.append(f"{files[name]}: has no picture of its marks, {files[name].stem}_GT.jpg")
-        else:
+        with report.skipping(str(files[name])):
+            picture = only_file(files[name].parent, f"{files[name].stem}_GT.jp*g")
             with report.skipping(str(picture)):
                 _place_marks(name, picture, facts[name], report)
         patient, view = name.rsplit("_", 2)[:2]
@@ -81,11 +79,6 @@ def _name_of(path: Path) -> str | None:
     if match is None or group is None:
         return None
     return f"{group[1].lower()}{path.parent.name}_{match['view'].upper()}_{match['round'].lower()}"
-
-
-def _picture_of(path: Path) -> Path | None:
-    """The picture of an image's marks."""
-    return next(iter(files_named(path.parent, f"{path.stem}_GT.jp*g")), None)
 
 
 def _place_marks(name: str, picture: Path, facts: ImageFacts, report: ImportReport) -> None:

@@ -97,7 +97,16 @@ def test_image_without_a_picture_is_listed_and_not_annotated(source: Path, tmp_p
     (source / "Dataset/Suspicious_cases/7/CC_recent_GT.jpg").unlink()
     report, records, _ = imported(source, tmp_path / "out")
     assert records["suspicious7_CC_recent"].annotation == "none"
-    assert report.skipped[0].endswith("CC_recent.dcm: has no picture of its marks, CC_recent_GT.jpg")
+    assert report.skipped[0].endswith("7: must hold one file CC_recent_GT.jp*g. Received: none")
+
+
+def test_image_with_two_pictures_is_listed_and_not_annotated(source: Path, tmp_path: Path) -> None:
+    put(source, "Dataset/Suspicious_cases/7", "CC_recent", marks=MARKS[:1])
+    picture = source / "Dataset/Suspicious_cases/7/CC_recent_GT.jpg"
+    shutil.copy(picture, picture.with_suffix(".JPEG"))
+    report, records, regions = imported(source, tmp_path / "out")
+    assert (records["suspicious7_CC_recent"].annotation, regions) == ("none", [])
+    assert report.skipped[0].endswith("7: must hold one file CC_recent_GT.jp*g. Received: 2")
 
 
 def test_damaged_picture_is_listed_and_its_image_not_annotated(source: Path, tmp_path: Path) -> None:
