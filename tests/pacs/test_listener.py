@@ -104,6 +104,33 @@ def waiting(tmp_path: Path) -> list[str]:
     return sorted(path.name for folder in (tmp_path / "spool").iterdir() for path in folder.iterdir())
 
 
+def test_a_finer_model_beside_the_model_looks_again(
+    start: Callable[..., Running],
+    archive: Archive,
+    tmp_path: Path,
+    export_mean_model: Callable[..., Path],
+) -> None:
+    model = export_mean_model(tmp_path / "mean" / "1", changes={"pixel_type": "uint16"})
+    source = write_source(tmp_path / "s.dcm", ImagerPixelSpacing=[0.1, 0.1])
+
+    def numbers() -> list[float]:
+        """All of the report, the probabilities among them."""
+        before, running = len(archive.received), start(model=model)
+        assert [answer.Status for answer in running.store(source)] == [0]
+        until(lambda: len(archive.received) == before + 3)
+        running.close()
+        sequences = (
+            element for element in archive.received[-1].iterall() if element.keyword == "MeasuredValueSequence"
+        )
+        return [float(value.NumericValue) for sequence in sequences for value in sequence.value]
+
+    alone = numbers()
+    assert numbers() == alone
+    finer = {"pixel_type": "uint16", "patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3}
+    export_mean_model(tmp_path / "mean" / "finer", changes=finer)
+    assert numbers() != alone
+
+
 def test_marks_of_an_image_arrive_at_the_archive_and_nothing_stays(
     start: Callable[..., Running], archive: Archive, tmp_path: Path
 ) -> None:
