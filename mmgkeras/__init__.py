@@ -6,12 +6,13 @@ Owns the public face: `import mmgkeras as mg` loads nothing, and each name below
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmgkeras.api import cross_validate, draw, evaluate, fit, load, prepare, read, split, write_report
+    from mmgkeras.api import cross_validate, detect, draw, evaluate, fit, load, prepare, read, split, write_report
 
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "cross_validate",
+    "detect",
     "draw",
     "evaluate",
     "fit",

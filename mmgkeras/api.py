@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from mmgkeras.config import Config
+    from mmgkeras.inference.detection import Detected
     from mmgkeras.inference.evaluate import Evaluation
     from mmgkeras.patches.store import PatchStore
     from mmgkeras.savedmodel.classifier import Classifier
@@ -117,10 +118,32 @@ def fit(
 
 
 def load(model: "ModelLike") -> "Classifier":
-    """The classifier of an exported model, `saved_models/<name>/<version>`: `classify`, `score`, `localise`."""
-    from mmgkeras.savedmodel.classifier import Classifier, load
+    """The classifier of an exported model, `saved_models/<name>/<version>` or "detector", the package's own.
 
-    return model if isinstance(model, Classifier) else load(Path(model))
+    It has `classify`, `score` and `localise`. See `mmgkeras.savedmodel.classifier.Classifier`.
+    """
+    from mmgkeras.savedmodel.classifier import Classifier
+    from mmgkeras.savedmodel.detector import load_with_finer, model_folder
+
+    return model if isinstance(model, Classifier) else load_with_finer(model_folder(Path(model)))
+
+
+def detect(
+    mammogram: "PathLike | Mammogram", model: "ModelLike" = "detector", *, threshold: float | None = None
+) -> "Detected":
+    """The marks of one mammogram as `mmgkeras predict` makes them, and the scores behind them.
+
+    Each of `marks` has a probability of at least `threshold`; None is the model's operating point, else 0.5. Of a
+    mammogram of unknown pixel size nothing is resampled: `read` takes `spacing_mm`. See
+    `mmgkeras.inference.detection.detect`.
+    """
+    from mmgkeras.inference.detection import Detected, detect, find_marks
+
+    seen, classifier = read(mammogram), load(model)
+    threshold = classifier.metadata.threshold if threshold is None else threshold
+    detection = detect([classifier], seen)
+    marks = find_marks(detection, threshold=threshold, shape=(seen.pixels.shape[0], seen.pixels.shape[1]))
+    return Detected(tuple(marks), threshold, detection)
 
 
 def evaluate(
@@ -181,22 +204,28 @@ def write_report(study: "PathLike | Study", *, out: PathLike, overwrite: bool = 
 
 
 def draw(
-    mammogram: "PathLike | Mammogram", scores: "ModelLike | ScoreMap", *, threshold: float | None = None
+    mammogram: "PathLike | Mammogram", scores: "ModelLike | ScoreMap | Detected", *, threshold: float | None = None
 ) -> "Image":
     """The mammogram at native resolution with its calcified patches marked, and a legend below.
 
-    Takes a model or what it said of this mammogram. Patches of at least `threshold` are marked; None is the model's
-    operating point, else 0.5. See `mmgkeras.overlay.draw.draw`.
+    Takes a model, which scores as in `mmgkeras overlay`, or what one said of this mammogram: what `score` or `detect`
+    gave. Patches of at least `threshold` are marked; None is that of `detect` or the model's operating point, else
+    0.5. See `mmgkeras.overlay.draw.draw`.
     """
+    from mmgkeras import images
+    from mmgkeras.inference.detection import Detected
     from mmgkeras.overlay.draw import DrawOptions, draw
     from mmgkeras.schema import ScoreMap
 
-    shown = read(mammogram)
-    if not isinstance(scores, ScoreMap):
+    shown, own, activation = read(mammogram), 0.5, None
+    if isinstance(scores, Detected):
+        own, activation, scores = scores.threshold, scores.detection.activation, scores.detection.score_map
+    elif not isinstance(scores, ScoreMap):
         classifier = load(scores)
-        scores = classifier.score(shown)
-        threshold = classifier.metadata.threshold if threshold is None else threshold
-    return draw(shown, scores, options=DrawOptions(threshold=0.5 if threshold is None else threshold))
+        own = classifier.metadata.threshold
+        scores = classifier.score(images.at_spacing(shown, classifier.metadata.resamples_to_mm))
+    options = DrawOptions(threshold=own if threshold is None else threshold, activation=activation)
+    return draw(shown, scores, options=options)
 
 
 def _config(config: "ConfigLike") -> "Config":

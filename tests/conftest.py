@@ -146,6 +146,26 @@ def export_mean_model() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def export_finer_model(export_mean_model: Callable[..., Path]) -> Callable[[Path], Path]:
+    """Exports beside a mean model the same at two thirds of its pixel size."""
+    from mmgkeras.savedmodel.detector import FINER
+    from mmgkeras.savedmodel.metadata import read_metadata
+
+    def make(model: Path) -> Path:
+        own = read_metadata(model)
+        assert own.spacing_mm is not None
+        changes = {
+            "pixel_type": own.pixel_type,
+            "patch_px": own.patch_px * 3 // 2,
+            "stride_px": own.stride_px * 3 // 2,
+            "spacing_mm": own.spacing_mm * 2 / 3,
+        }
+        return export_mean_model(model.with_name(FINER), changes=changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def quadrant_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of four patients p1 to p4 with one image each, a to d: 16 x 16 pixels in four even quadrants.
 

@@ -10,12 +10,13 @@ from PIL import Image
 import mmgkeras as mg
 from mmgkeras.config import Config, PatchesConfig, SplitConfig, read_config
 from mmgkeras.errors import InputError
+from mmgkeras.images import at_spacing
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import ScoreMap
 
 
 def test_every_name_of_the_list_is_there_and_no_name_is_a_package() -> None:
-    assert len(mg.__all__) == len(set(mg.__all__)) == 10
+    assert len(mg.__all__) == len(set(mg.__all__)) == 11
     for name in mg.__all__:
         assert name in dir(mg)
         assert callable(getattr(mg, name)) or name == "__version__"
@@ -80,6 +81,56 @@ def test_load_evaluate_and_draw_take_a_model_or_its_path(
     pictures = [np.asarray(mg.draw(mammogram, what)) for what in (scores, model, str(path))]
     assert all(np.array_equal(picture, pictures[0]) for picture in pictures)
     assert not np.array_equal(pictures[0], np.asarray(mg.draw(mammogram, scores, threshold=0.01)))
+
+
+def test_detect_marks_as_predict_and_draw_shows_it(export_mean_model, export_finer_model, tmp_path: Path) -> None:
+    from mmgkeras.inference.predict import predict
+
+    path = export_mean_model(tmp_path / "mean" / "1")
+    rows, cols = np.ogrid[:160, :160]
+    disc = (rows - 80) ** 2 + cols**2 < 70**2
+    Image.fromarray(np.where(disc, 100 + rows // 2, 0).astype(np.uint8)).save(tmp_path / "film_L_CC.png")
+    mammogram = mg.read(tmp_path / "film_L_CC.png", spacing_mm=0.1)
+
+    def marks_of_both() -> list[float]:
+        detected = mg.detect(mammogram, path, threshold=0.55)
+        (image,) = predict(
+            [tmp_path / "film_L_CC.png"],
+            out=tmp_path / "out",
+            models=[path],
+            threshold=0.55,
+            spacing_mm=0.1,
+            overwrite=True,
+        ).images
+        assert detected.marks == tuple(image.marks)
+        with Image.open(tmp_path / "out" / "film_L_CC.png") as picture:
+            np.testing.assert_array_equal(np.asarray(mg.draw(mammogram, detected)), np.asarray(picture))
+        return [mark.probability for mark in detected.marks]
+
+    alone = marks_of_both()
+    export_finer_model(path)
+    assert len(alone) == 1
+    assert marks_of_both()[0] > alone[0]
+    assert mg.detect(mammogram, mg.load(path)).threshold == 0.5
+
+
+def test_draw_resamples_for_a_model_of_a_resampled_store(export_mean_model, tmp_path: Path) -> None:
+    config = {"patches": {"spacing_mm": 0.2}}
+    model = mg.load(export_mean_model(tmp_path / "mean" / "1", changes={"config": config}))
+    rows, cols = np.ogrid[:160, :160]
+    pixels = np.where((rows - 80) ** 2 + cols**2 < 70**2, 100 + rows // 2, 0).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "film_L_CC.png")
+    mammogram = mg.read(tmp_path / "film_L_CC.png", spacing_mm=0.1)
+    drawn = np.asarray(mg.draw(mammogram, model, threshold=0.6))
+    scores = model.score(at_spacing(mammogram, 0.2))
+    np.testing.assert_array_equal(drawn, np.asarray(mg.draw(mammogram, scores, threshold=0.6)))
+
+
+def test_load_knows_the_word_of_the_packages_own(monkeypatch: pytest.MonkeyPatch, model_path: Path) -> None:
+    monkeypatch.setattr(
+        "mmgkeras.savedmodel.detector.model_folder", lambda model: {Path("detector"): model_path}[model]
+    )
+    assert mg.load("detector").path == model_path
 
 
 def test_fit_hands_on_the_store_and_the_configuration_and_loads_the_model(

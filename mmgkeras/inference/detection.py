@@ -64,6 +64,21 @@ class Mark:
     area_px: int
 
 
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What was found in a mammogram.
+
+    Attributes:
+        marks: the most probable first.
+        threshold: that they reach.
+        detection: what they were made of.
+    """
+
+    marks: tuple[Mark, ...]
+    threshold: float
+    detection: Detection
+
+
 class ScoringModel(Protocol):
     """What can score a mammogram: a `Classifier`, or a `ServerModel`."""
 
