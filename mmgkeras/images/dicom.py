@@ -176,7 +176,7 @@ def _display_table(dataset: Dataset, voi: int) -> Pixels:
     bits = int(dataset.BitsStored)
     codes = np.arange(2**bits)
     stored = np.where(codes < 2 ** (bits - 1), codes, codes - 2**bits) if dataset.PixelRepresentation else codes
-    luts = [_lut(dataset, item) for item in dataset.get("ModalityLUTSequence") or ()]
+    luts = [_lut(dataset, item, values=stored) for item in dataset.get("ModalityLUTSequence") or ()]
     if luts:
         values, bits = _looked_up(luts[0], stored).astype(np.float64), luts[0][2]
         low, high = 0.0, 2.0**bits - 1
@@ -225,7 +225,7 @@ def _windowed(
     dataset: Dataset, values: NDArray[np.float64], *, voi: int, bits: int
 ) -> tuple[NDArray[np.float64] | None, int]:
     """(N,) the values after the VOI LUT or window of that number, 0 to 1, None where there is none; bits left."""
-    luts = [_lut(dataset, item) for item in dataset.get("VOILUTSequence") or ()]
+    luts = [_lut(dataset, item, values=values) for item in dataset.get("VOILUTSequence") or ()]
     centers, widths = (np.atleast_1d(_floats(dataset, f"Window{name}")) for name in ("Center", "Width"))
     if len(centers) != len(widths):
         raise damaged(f"it has {len(centers)} window centers and {len(widths)} widths")
@@ -257,9 +257,11 @@ def _window(values: NDArray[np.float64], *, function: str, center: float, width:
     return np.clip((values - center) / width + 0.5, 0, 1)
 
 
-def _lut(dataset: Dataset, item: Dataset) -> _Lut:
-    """The table of an item of the Modality or VOI LUT Sequence (PS3.3, C.11.1.1 and C.11.2.1.1)."""
+def _lut(dataset: Dataset, item: Dataset, *, values: NDArray[Any]) -> _Lut:
+    """The table of an item of the Modality or VOI LUT Sequence for these values (PS3.3, C.11.1.1 and C.11.2.1.1)."""
     num_entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    if values.min() < 0:
+        first = _in_16_bits(first, is_signed=True)
     num_entries = num_entries or 2**16
     order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"
     data = item.LUTData
@@ -283,8 +285,16 @@ def _is_padding(dataset: Dataset, stored: NDArray[Any]) -> NDArray[np.bool_]:
     if padding is None:
         return np.zeros(len(stored), dtype=np.bool_)
     limit = dataset.get("PixelPaddingRangeLimit")
-    low, high = sorted((int(padding), int(padding if limit is None else limit)))
+    is_signed = bool(dataset.PixelRepresentation)
+    ends = (padding, padding if limit is None else limit)
+    low, high = sorted(_in_16_bits(int(end), is_signed=is_signed) for end in ends)
     return (stored >= low) & (stored <= high)
+
+
+def _in_16_bits(number: int, *, is_signed: bool) -> int:
+    """A number of US or SS by what it is compared with: implicit VR does not tell which, and some writers err."""
+    number &= 0xFFFF
+    return number - 0x10000 if is_signed and number >= 0x8000 else number
 
 
 def _floats(dataset: Dataset, keyword: str) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
-from pydicom import uid
+from pydicom import Dataset, uid
 from scipy.special import expit
 
 from benchmarks.campaign.dicom_damage import dicom_files
@@ -150,6 +150,20 @@ class TestGrayValues:
         expected = 3 * np.clip(stored - first, 0, 999)
         np.testing.assert_array_equal(decode_dicom(file_of(dataset, syntax))[0], full(expected / 4095))
 
+    @pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian])
+    @pytest.mark.parametrize("is_signed", [True, False])
+    def test_first_value_of_a_lut_is_negative_where_values_are_whatever_its_vr(
+        self, syntax: uid.UID, is_signed: bool
+    ) -> None:
+        made = Dataset()
+        made.add_new("LUTDescriptor", "US", [4096, 0x10000 - 2048, 12])
+        made.add_new("LUTData", "US", list(range(4096)))
+        if is_signed:
+            dataset = mammogram(RAMP - 2048, is_signed=True, VOILUTSequence=[made])
+        else:
+            dataset = mammogram(RAMP, RescaleIntercept=-2048, RescaleSlope=1, VOILUTSequence=[made])
+        np.testing.assert_array_equal(decode_dicom(file_of(dataset, syntax))[0], full(RAMP / 4095))
+
     def test_a_voi_lut_of_8_bits_gives_uint8(self) -> None:
         entries = [number // 16 for number in range(4096)]
         pixels = decoded(VOILUTSequence=[lut(entries, first=0, bits=8)])
@@ -180,6 +194,18 @@ class TestGrayValues:
         expected = full(1 - stored / 4095 if photometric == "MONOCHROME1" else stored / 4095)
         expected[np.isin(stored, padded)] = 0
         np.testing.assert_array_equal(pixels, expected)
+
+    @pytest.mark.parametrize(("is_signed", "vr", "value"), [(True, "US", 0x10000 - 2048), (False, "SS", -1)])
+    def test_padding_is_found_whatever_its_vr(self, is_signed: bool, vr: str, value: int) -> None:
+        bits = 12 if is_signed else 16
+        stored = ramp(bits) - 2048 if is_signed else ramp(bits)
+        dataset = mammogram(stored, bits=bits, is_signed=is_signed)
+        dataset.PhotometricInterpretation = "MONOCHROME1" if is_signed else "MONOCHROME2"
+        dataset.add_new("PixelPaddingValue", vr, value)
+        pixels, _ = decode_dicom(file_of(dataset))
+        is_padding = stored == (-2048 if is_signed else 65535)
+        assert is_padding.any()
+        assert not pixels[is_padding].any()
 
     @pytest.mark.parametrize(
         ("attributes", "rule"),
