@@ -4,7 +4,6 @@ Owns which attribute is believed where several tell the same. References are to 
 of SNOMED CT and, in older files, SNOMED RT. Nothing here repeats a name, date, number or free text of the header.
 """
 
-import math
 from collections.abc import Collection, Iterator
 from typing import Any, Final, TypeVar
 
@@ -14,6 +13,7 @@ from pydicom.uid import UID
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom_facts import Edge, Header, Kind
 from mmgkeras.images.samples import damaged, shown
+from mmgkeras.json_files import CONTROL
 from mmgkeras.schema import VIEWS, Laterality, View
 
 _T = TypeVar("_T")
@@ -63,6 +63,8 @@ _SIDE_CODES: Final[dict[str, Laterality]] = {
 """PS3.16, CID 244."""
 _SAME: Final = 0.01
 """Spacings that differ by less than this part are equal."""
+_LARGEST_MM: Final = 100
+"""Of a pixel; images.csv takes no larger one."""
 _MAGNIFIED: Final = 1.3
 """A breast of 10 cm on the detector is magnified by 1.2 at its far side; magnification views are from 1.4 on."""
 
@@ -70,6 +72,7 @@ _MAGNIFIED: Final = 1.3
 def read_header(dataset: Dataset, *, voi: int) -> Header:
     """What the header says, with the reason where its attributes disagree; `voi` is that of `decode_dicom`."""
     notes: list[str] = []
+    vendor = CONTROL.sub(" ", _text(dataset, "Manufacturer")).strip()  # images.csv holds none of them
     return Header(
         laterality=_first(
             {
@@ -85,7 +88,7 @@ def read_header(dataset: Dataset, *, voi: int) -> Header:
         view=_view(dataset, notes),
         chest_wall=_chest_wall(dataset, notes),
         spacing_mm=_spacing(dataset, notes),
-        vendor=shown(_text(dataset, "Manufacturer")) if _text(dataset, "Manufacturer") else None,
+        vendor=shown(vendor) if vendor else None,
         voi=_voi(dataset, voi),
         notes=(*notes, *_remarks(dataset)),
         patient=_text(dataset, "PatientID"),
@@ -194,6 +197,7 @@ def _spacing(dataset: Dataset, notes: list[str]) -> float | None:
     is_calibrated = _text(dataset, "PixelSpacingCalibrationType").upper() in ("GEOMETRY", "FIDUCIAL")
     pixel_spacing = _edge(dataset, "PixelSpacing", notes)
     imager = at_detector / magnification if at_detector and magnification > 0 else at_detector
+    imager = imager if imager and 0 < imager < _LARGEST_MM else None
     by_imager = "Imager Pixel Spacing over Estimated Radiographic Magnification Factor"
     found = {
         "calibrated Pixel Spacing": pixel_spacing if is_calibrated else None,
@@ -219,7 +223,7 @@ def _spacing(dataset: Dataset, notes: list[str]) -> float | None:
 def _edge(dataset: Dataset, keyword: str, notes: list[str]) -> float | None:
     """The one number of two equal spacings, of rows and columns."""
     numbers = [float(value) for value in _values(dataset, keyword)]
-    if len(numbers) != 2 or not all(math.isfinite(number) and 0 < number < 100 for number in numbers):
+    if len(numbers) != 2 or not all(0 < number < _LARGEST_MM for number in numbers):
         return None
     if abs(numbers[0] - numbers[1]) > _SAME * numbers[0]:
         notes.append(f"the pixels are not square by {keyword}, {numbers[0]:g} x {numbers[1]:g} mm: it is not taken")

@@ -123,6 +123,15 @@ def test_the_key_and_the_table_of_files_are_the_users_alone(source: Path) -> Non
     assert "no DICOM file" in table.set_index("file")["remark"][letter]
 
 
+def test_what_a_header_has_is_written_as_images_csv_can_hold_it(source: Path) -> None:
+    shutil.rmtree(source / "Doe^Jane 19600102")
+    odd = {"Manufacturer": "GE\x1b[31m\x00MED", "EstimatedRadiographicMagnificationFactor": "0.0001"}
+    put(source / "1.dcm", breast(1), patient="1", side="L", view="CC", number=1, **odd)
+    imported(source)
+    (record,) = read_images(source.parent / "out/images.csv")
+    assert (record.vendor, record.spacing_mm) == ("GE [31m MED", None)
+
+
 def test_processes_and_runs_give_the_same_bytes(source: Path) -> None:
     imported(source)
     out = source.parent / "out"
