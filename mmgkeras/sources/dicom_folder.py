@@ -295,10 +295,10 @@ def _is_table(path: Path) -> bool:
 
 
 def _write_private_table(path: Path, rows: Iterable[tuple[str, Path]], *, overwrite: bool) -> None:
-    """Which hash is which file; for the owner's eyes."""
+    """Which hash is which file; for the owner's eyes. Bytes of a name that are no UTF-8 are as in marks.csv."""
     with atomic_file(path, overwrite=overwrite) as temporary:
         temporary.chmod(0o600)
-        with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("file", "path"))
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(_TABLE_HEAD.decode())
+            writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)  # a name may hold a carriage return
             writer.writerows((name, to_cell(str(place))) for name, place in rows)

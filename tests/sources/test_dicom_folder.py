@@ -2,6 +2,7 @@
 
 import errno
 import hmac
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -121,6 +122,15 @@ def test_the_key_and_the_table_of_files_are_the_users_alone(source: Path) -> Non
     assert sorted(private["file"]) == sorted(table["file"])
     letter = private.loc[private["path"].str.endswith("letter.txt"), "file"].item()
     assert "no DICOM file" in table.set_index("file")["remark"][letter]
+
+
+def test_a_name_that_is_no_utf_8_and_one_with_a_return_are_in_the_table_of_files(source: Path) -> None:
+    names = [os.fsencode(source) + b"/M\xfcller.dcm", os.fsencode(source) + b"/a\rb.dcm"]
+    for number, name in enumerate(names, start=7):
+        put(Path(os.fsdecode(name)), breast(number), patient="1", side="L", view="CC", number=number)
+    private = pd.read_csv(imported(source).files, dtype=str)
+    assert len(private) == 11
+    assert {f"{source}/M\\udcfcller.dcm", f"{source}/a\rb.dcm"} <= set(private["path"])
 
 
 def test_what_a_header_has_is_written_as_images_csv_can_hold_it(source: Path) -> None:
