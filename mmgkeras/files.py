@@ -1,8 +1,8 @@
 """Writing that is whole or not there, and that replaces nothing but its own: a temporary name, then one rename.
 
-Owns atomic files and folders, what becomes of them when a process is killed, and checksums; knows nothing of what is
-written. An output is on the disk (fsync) before it takes its name. Nothing here locks an output: a command that must
-be alone with its output holds its `locks.output_lock`.
+Owns atomic files and folders, what becomes of them when a process is killed, checksums, and the files below a folder;
+knows nothing of what is written. An output is on the disk (fsync) before it takes its name. Nothing here locks an
+output: a command that must be alone with its output holds its `locks.output_lock`.
 """
 
 import errno
@@ -211,6 +211,20 @@ def sync_tree(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         sync(path)
     sync(folder)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder, in order; links to other folders are not followed.
+
+    Raises:
+        InputError: for a folder that cannot be read, whose files would be missing unseen.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read: {error.strerror or error}") from error
+
+    found = (Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names)
+    return sorted(path for path in found if path.is_file())
 
 
 def sha256_file(path: Path) -> str:

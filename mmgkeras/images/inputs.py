@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from mmgkeras.errors import InputError
+from mmgkeras.files import files_below
 from mmgkeras.images.reader import is_image_file, read_pixels
 from mmgkeras.images.single import SideFrom, Single, read_single
 from mmgkeras.schema import ImageRecord, Laterality, Mammogram
@@ -63,7 +64,7 @@ def find_inputs(
     notes = []
     for path in paths:
         if path.is_dir() and not (path / _TABLE).is_file():
-            files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _is_hidden(file, path)]
+            files = [file for file in files_below(path) if not _is_hidden(file, path)]
             images = [file for file in files if is_image_file(file) and not is_result(file)]
             if not images:
                 raise InputError(f"{path}: holds no image file, and no {_TABLE}")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mmgkeras import __version__
 from mmgkeras.errors import InputError, InputFaultsError
-from mmgkeras.files import atomic_files, check_apart, sha256_file
+from mmgkeras.files import atomic_files, check_apart, files_below, sha256_file
 from mmgkeras.images import ImageFacts, read_facts
 from mmgkeras.json_files import is_unicode
 from mmgkeras.patches.region_masks import BEYOND, check_region, reaches_beyond
@@ -216,12 +216,12 @@ def only_file(source: Path, *patterns: str) -> Path:
 
 def files_named(source: Path, pattern: str) -> list[Path]:
     """All files below `source` whose name matches a pattern, whatever the case of its letters, in order."""
-    return sorted(path for path in source.rglob("*") if fnmatchcase(path.name.lower(), pattern.lower()))
+    return [path for path in files_below(source) if fnmatchcase(path.name.lower(), pattern.lower())]
 
 
 def image_files(source: Path) -> list[Path]:
     """All files below `source` that are called as images are, in order."""
-    return sorted(path for path in source.rglob("*") if path.suffix.lower() in _IMAGES and path.is_file())
+    return [path for path in files_below(source) if path.suffix.lower() in _IMAGES]
 
 
 def find_images(

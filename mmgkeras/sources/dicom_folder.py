@@ -25,7 +25,7 @@ from PIL import Image
 
 from mmgkeras import __version__
 from mmgkeras.errors import InputError, errors_of_writing
-from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs, give, write_whole
+from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs, files_below, give, write_whole
 from mmgkeras.images import find_breast, find_chest_wall, read_with_header
 from mmgkeras.images.dicom_facts import HEAD_BYTES, Header, Kind, is_dicom
 from mmgkeras.locks import output_lock, resumable_work, work_digest
@@ -124,7 +124,7 @@ def import_dicom(
     table = key.parent / f"{out.name}.files.csv"
     check_apart(key, [source])
     root = source if source.is_dir() else source.parent
-    paths = sorted(path for path in source.rglob("*") if path.is_file()) if root == source else read_dicomdir(source)
+    paths = files_below(source) if root == source else read_dicomdir(source)
     # Not of the secret, on which the names of all that is kept depend.
     digest = work_digest("import dicom", source.resolve(), voi, sorted(take))
     with output_lock(out), resumable_work(out, digest=digest) as work:

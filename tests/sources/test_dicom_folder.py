@@ -133,6 +133,19 @@ def test_a_name_that_is_no_utf_8_and_one_with_a_return_are_in_the_table_of_files
     assert {f"{source}/M\\udcfcller.dcm", f"{source}/a\rb.dcm"} <= set(private["path"])
 
 
+def test_a_folder_that_may_not_be_read_ends_the_import(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refuse(place: str) -> Any:
+        if Path(place).name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match="more: cannot be read: Permission denied"):
+        imported(source)
+
+
 def test_what_a_header_has_is_written_as_images_csv_can_hold_it(source: Path) -> None:
     shutil.rmtree(source / "Doe^Jane 19600102")
     odd = {"Manufacturer": "GE\x1b[31m\x00MED", "EstimatedRadiographicMagnificationFactor": "0.0001"}
