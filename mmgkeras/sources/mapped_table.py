@@ -5,6 +5,7 @@ the formats of annotation tools is `annotation_formats`', which image they mean 
 """
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Set
@@ -56,6 +57,14 @@ def _pattern(text: str) -> str:
     return text
 
 
+def _glob(text: str) -> str:
+    try:
+        list(Path(os.devnull).glob(text))
+    except (NotImplementedError, ValueError, IndexError) as error:
+        raise ValueError("must be a pattern of paths below DIR, in which ** stands for whole folders alone") from error
+    return text
+
+
 def _columns(values: dict[str, _T]) -> dict[str, _T]:
     if unknown := [name for name in values if name not in _COLUMNS]:
         raise ValueError(f"must have columns of images.csv: {', '.join(_COLUMNS)}. Received: {shown(unknown[0])}")
@@ -79,11 +88,11 @@ class CsvColumns(_Section):
 class ImageMapping(_Section):
     """A mapping: which files are images and annotations, and what their names and words mean."""
 
-    images: Text = "**/*"
+    images: Annotated[Text, AfterValidator(_glob)] = "**/*"
     pattern: Annotated[Text, AfterValidator(_pattern)] = ""
     table: Text | None = None
     table_image: Text | None = None
-    annotations: Text | None = None
+    annotations: Annotated[Text, AfterValidator(_glob)] | None = None
     format: Literal["csv", "coco", "yolo", "voc", "labelme", "via"] | None = None
     image: Annotated[dict[str, Text], AfterValidator(_columns)]
     words: Annotated[dict[str, dict[str, Text]], AfterValidator(_columns)] = {}
