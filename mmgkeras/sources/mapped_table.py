@@ -84,6 +84,12 @@ class CsvColumns(_Section):
     circle: list[Text] = Field(default=[], min_length=3, max_length=3)
     point: list[Text] = Field(default=[], min_length=2, max_length=2)
 
+    @property
+    def shapes(self) -> dict[Shape, list[str]]:
+        """The columns of each shape that was given."""
+        told: dict[Shape, list[str]] = {"box": self.box, "circle": self.circle, "point": self.point}
+        return {shape: columns for shape, columns in told.items() if columns}
+
 
 class ImageMapping(_Section):
     """A mapping: which files are images and annotations, and what their names and words mean."""
@@ -122,6 +128,10 @@ def read_mapping(path: Path) -> ImageMapping:
         faults.append("table and table_image must be given together")
     if mapping.format == "csv" and mapping.csv is None:
         faults.append("csv is missing: format csv needs the columns of image and box, circle or point")
+    if mapping.format == "csv" and mapping.csv is not None and len(mapping.csv.shapes) != 1:
+        faults.append(
+            f"csv must have one of box, circle and point. Received: {', '.join(mapping.csv.shapes) or 'none'}"
+        )
     if faults:
         raise InputFaultsError([f"{path}: {fault}" for fault in faults])
     return mapping
@@ -295,8 +305,7 @@ def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> I
 
 def _csv_annotations(path: Path, columns: CsvColumns, report: ImportReport) -> Iterator[Annotation]:
     """The regions of a CSV file or workbook; rows without numbers are of images without a region."""
-    shapes: dict[Shape, list[str]] = {"box": columns.box, "circle": columns.circle, "point": columns.point}
-    shape, names = next((pair for pair in shapes.items() if pair[1]), ("box", []))
+    ((shape, names),) = columns.shapes.items()
     needed = [columns.image, *filter(None, [columns.label]), *names]
     for row in read_rows(path, needed, report=report):
         if not any(row[name] for name in names):

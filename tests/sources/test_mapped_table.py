@@ -350,6 +350,8 @@ def test_image_at_fault_is_listed(source: Path, tmp_path: Path, old: str, new: s
         (CSV.replace('"scans/*.png"', '"**.png"'), "images: must be a pattern of paths below DIR"),
         (CSV.replace('"boxes.csv"', '"/boxes.csv"'), "annotations: must be a pattern of paths below DIR"),
         (CSV.replace('"boxes.csv"', '"."'), "annotations: must be a pattern of paths below DIR"),
+        (CSV.partition("box =")[0], "csv must have one of box, circle and point. Received: none"),
+        (f'{CSV}point = ["x", "y"]\n', "csv must have one of box, circle and point. Received: box, point"),
         (CSV.replace('view = "{view}"', 'vew = "{view}"'), "image: must have columns of images.csv: image_id"),
         (CSV.replace('"cluster"', '"calc"'), "kinds.calc"),
         (CSV.replace('format = "csv"\n', ""), "annotations and format must be given together"),
