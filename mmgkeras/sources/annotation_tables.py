@@ -4,6 +4,7 @@ Owns how such a table becomes rows that know where they stand; what its columns 
 """
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def _csv_lines(path: Path) -> tuple[list[str], _Lines]:
     lines: _Lines = []
     first = 1
     try:
-        reader = csv.reader(decoded.splitlines(keepends=True), delimiter=delimiter, strict=True)
+        reader = csv.reader(io.StringIO(decoded, newline=""), delimiter=delimiter, strict=True)
         for values in reader:
             lines.append((first, [value.strip() for value in values]))
             first = reader.line_num + 1

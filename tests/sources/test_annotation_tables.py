@@ -34,6 +34,17 @@ def test_latin_letters_are_read(tmp_path: Path) -> None:
     assert read(path, "a") == [(":2", {"a": "Mühle"})]
 
 
+@pytest.mark.parametrize("text", ["a\x85b", "a\x0cb", "a\x1cb"])
+def test_character_that_ends_a_line_elsewhere_ends_no_row(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(f"a,b\n1,{text}\r\n2,x\r3,y".encode("latin-1"))
+    assert read(path, "a") == [
+        (":2", {"a": "1", "b": text}),
+        (":3", {"a": "2", "b": "x"}),
+        (":4", {"a": "3", "b": "y"}),
+    ]
+
+
 def test_row_of_another_length_is_listed(tmp_path: Path) -> None:
     path, report = tmp_path / "table.csv", ImportReport()
     path.write_text("a,b\n1,2\n1\n")
