@@ -66,7 +66,8 @@ def read_rows(
     """The rows of a CSV file or of a sheet of an Excel workbook that has these columns and any others.
 
     Names and fields are taken without blanks and newlines around them. A CSV file may be separated by commas,
-    semicolons or tabs. Rows of another length than the header are listed as skipped; empty ones are passed over.
+    semicolons or tabs. Rows of another length than the header are listed as skipped; empty ones are passed over, as are
+    other columns that share a name or have none.
 
     Args:
         path: of the file.
@@ -76,7 +77,7 @@ def read_rows(
         header_row: of a workbook, the row with the names, from 1.
 
     Raises:
-        InputError: if it cannot be read, or lacks a column.
+        InputError: if it cannot be read, lacks a column, or has one of them twice.
     """
     if path.suffix.lower() in _WORKBOOKS:
         header, lines = _workbook_lines(path, sheet=sheet, header_row=header_row)
@@ -88,6 +89,9 @@ def read_rows(
     if missing := [column for column in columns if column not in header]:
         received = shown(", ".join(header))
         raise InputError(f"{place}: must have the columns {', '.join(missing)} too. Received: {received}")
+    if twice := [column for column in columns if header.count(column) > 1]:
+        raise InputError(f"{place}: must have each column once. Received: {shown(twice[0])} several times")
+    wanted = [name if header.count(name) == 1 else "" for name in header]  # of two of a name it is not known which
     rows = []
     for number, values in lines:
         if not any(values):
@@ -96,7 +100,8 @@ def read_rows(
             rule = f"a row must have {len(header)} fields, as the header has"
             report.skipped.append(f"{line}{number}: {rule}. Received: {len(values)}")
             continue
-        rows.append(Row(f"{line}{number}", dict(zip(header, values, strict=True))))
+        fields = {name: value for name, value in zip(wanted, values, strict=True) if name}
+        rows.append(Row(f"{line}{number}", fields))
     return rows
 
 

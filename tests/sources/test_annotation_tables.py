@@ -45,6 +45,14 @@ def test_character_that_ends_a_line_elsewhere_ends_no_row(tmp_path: Path, text: 
     ]
 
 
+def test_which_of_two_columns_of_a_name_is_meant_is_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,b,\n1,2,3,4\n")
+    assert read(path, "a") == [(":2", {"a": "1"})]
+    with pytest.raises(InputError, match=r"table\.csv: must have each column once\. Received: 'b' several times"):
+        read(path, "b")
+
+
 def test_row_of_another_length_is_listed(tmp_path: Path) -> None:
     path, report = tmp_path / "table.csv", ImportReport()
     path.write_text("a,b\n1,2\n1\n")
