@@ -7,7 +7,7 @@ is the mapping's, in `mapped_table`.
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -48,9 +48,11 @@ def read_coco(path: Path, report: ImportReport) -> Iterator[Annotation]:
     """Boxes, or polygons where there are any; a region of several polygons is one of each."""
     values = _json(path)
     try:
-        images = {image["id"]: str(image["file_name"]) for image in values["images"]}
-        labels = {category["id"]: str(category["name"]) for category in values["categories"]}
+        images = _by_id((image["id"], str(image["file_name"])) for image in values["images"])
+        labels = _by_id((category["id"], str(category["name"])) for category in values["categories"])
         annotations = list(values["annotations"])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except _FAULTS as error:
         raise InputError(f"{path}: must hold images, categories and annotations, as COCO has them") from error
     for number, one in enumerate(annotations, start=1):
@@ -66,6 +68,15 @@ def read_coco(path: Path, report: ImportReport) -> Iterator[Annotation]:
                 left, top, width, height = map(float, one["bbox"])
                 corners = _corners(left, top, left + width, top + height)
                 yield Annotation(place, image, label, "box", corners)
+
+
+def _by_id(pairs: Iterable[tuple[Any, str]]) -> dict[Any, str]:
+    """The names by id, as merged files may have one twice: which is meant then cannot be told."""
+    names: dict[Any, str] = {}
+    for key, name in pairs:
+        if names.setdefault(key, name) != name:
+            raise InputError(f"an id must be of one image or category. Received: {shown(key)} of {shown(name)} too")
+    return names
 
 
 def read_yolo(path: Path, report: ImportReport) -> Iterator[Annotation]:

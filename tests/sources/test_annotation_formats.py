@@ -67,6 +67,17 @@ class TestCoco:
         assert line.startswith(expected)
         assert len(found) == 1
 
+    @pytest.mark.parametrize(("part", "name"), [("images", "file_name"), ("categories", "name")])
+    def test_an_id_of_two_images_or_categories_is_refused(self, tmp_path: Path, part: str, name: str) -> None:
+        content = coco({"bbox": [10, 5, 1, 1]})
+        content[part] *= 2
+        assert len(read(tmp_path / "c.json", "coco", content)[0]) == 1
+        content[part][1] = {**content[part][1], name: "other"}
+        with pytest.raises(
+            InputError, match=r"c\.json: an id must be of one image or category. Received: . of 'other'"
+        ):
+            read(tmp_path / "c.json", "coco", content)
+
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": 1}', "[" * 100_000])
     def test_other_file_is_one_line(self, tmp_path: Path, content: str) -> None:
         with pytest.raises(InputError, match=r"c\.json: (is not JSON|must hold images, categories and annotations)"):
