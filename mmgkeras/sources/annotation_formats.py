@@ -8,7 +8,7 @@ is the mapping's, in `mapped_table`.
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from xml.etree import ElementTree
@@ -34,6 +34,7 @@ class Annotation(NamedTuple):
         label: its class; "" for none.
         shape, points: as of `Region`.
         is_relative: `points` are parts of the image's height and width, from its upper left corner.
+        size: (height, width) of the image that was annotated, where the file tells it.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Annotation(NamedTuple):
     shape: Shape
     points: Points
     is_relative: bool = False
+    size: tuple[int, int] | None = None
 
 
 def read_coco(path: Path, report: ImportReport) -> Iterator[Annotation]:
@@ -49,6 +51,7 @@ def read_coco(path: Path, report: ImportReport) -> Iterator[Annotation]:
     values = _json(path)
     try:
         images = _by_id((image["id"], str(image["file_name"])) for image in values["images"])
+        sizes = {image["id"]: _size(image.get("height"), image.get("width")) for image in values["images"]}
         labels = _by_id((category["id"], str(category["name"])) for category in values["categories"])
         annotations = list(values["annotations"])
     except InputError as error:
@@ -62,12 +65,13 @@ def read_coco(path: Path, report: ImportReport) -> Iterator[Annotation]:
             if isinstance(polygons, dict):
                 raise InputError("a segmentation must be of polygons. Received: run lengths")
             image, label = images[one["image_id"]], labels[one["category_id"]]
+            size = sizes[one["image_id"]]
             for polygon in polygons:
-                yield Annotation(place, image, label, "polygon", _polygon(_pairs(polygon)))
+                yield Annotation(place, image, label, "polygon", _polygon(_pairs(polygon)), size=size)
             if not polygons:
                 left, top, width, height = map(float, one["bbox"])
                 corners = _corners(left, top, left + width, top + height)
-                yield Annotation(place, image, label, "box", corners)
+                yield Annotation(place, image, label, "box", corners, size=size)
 
 
 def _by_id(pairs: Iterable[tuple[Any, str]]) -> dict[Any, str]:
@@ -104,12 +108,14 @@ def read_voc(path: Path, report: ImportReport) -> Iterator[Annotation]:
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not XML: {shown(str(error))}") from error
     image = root.findtext("filename") or path.stem
+    size = _size(root.findtext("size/height"), root.findtext("size/width"))
     for number, one in enumerate(root.iter("object"), start=1):
         place = f"{path}: object {number}"
         with report.skipping(place), _named("name and bndbox", one.findtext("name")):
             sides = [float(one.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")]
             left, top, right, bottom = (side - 1 for side in sides)
-            yield Annotation(place, image, one.findtext("name") or "", "box", ((top, left), (bottom, right)))
+            corners = ((top, left), (bottom, right))
+            yield Annotation(place, image, one.findtext("name") or "", "box", corners, size=size)
 
 
 def read_labelme(path: Path, report: ImportReport) -> Iterator[Annotation]:
@@ -119,12 +125,13 @@ def read_labelme(path: Path, report: ImportReport) -> Iterator[Annotation]:
         image, shapes = str(values.get("imagePath") or path.stem), list(values["shapes"])
     except _FAULTS as error:
         raise InputError(f"{path}: must hold shapes, as LabelMe has them") from error
+    size = _size(values.get("imageHeight"), values.get("imageWidth"))
     for number, one in enumerate(shapes, start=1):
         place = f"{path}: shape {number}"
         with report.skipping(place), _named("label, points and shape_type", one):
             points = [(float(x), float(y)) for x, y in one["points"]]
             kind = str(one.get("shape_type") or "polygon")
-            yield Annotation(place, image, str(one["label"]), *_labelme_shape(kind, points))
+            yield Annotation(place, image, str(one["label"]), *_labelme_shape(kind, points), size=size)
 
 
 def _labelme_shape(kind: str, points: Sequence[tuple[float, float]]) -> tuple[Shape, Points]:
@@ -198,6 +205,14 @@ def _json(path: Path) -> Any:
         return json.loads(_text(path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not JSON: {shown(str(error))}") from error
+
+
+def _size(height: Any, width: Any) -> tuple[int, int] | None:
+    """Of the image that was annotated; None where a file does not tell it, or has 0."""
+    with suppress(*_FAULTS):
+        size = int(height), int(width)
+        return size if min(size) > 0 else None
+    return None
 
 
 def _pairs(numbers: Sequence[Any]) -> list[tuple[float, float]]:

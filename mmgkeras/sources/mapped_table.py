@@ -258,6 +258,9 @@ def _place_regions(
             name = names.image_of(one.image)
             if name not in ids:
                 raise InputError(f"its image {name} was not taken")
+            if one.size not in (None, facts[name][:2]):
+                rule = f"must be of the image's size, {facts[name][:2]} rows and columns"
+                raise InputError(f"{rule}. Received: {one.size}")
             numbers[name] += 1
             points = one.points
             if one.is_relative:

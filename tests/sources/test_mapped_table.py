@@ -162,6 +162,39 @@ def test_coco(source: Path, tmp_path: Path) -> None:
     assert region == Region("P2_right_MLO", "r1", "cluster", "box", ((4.5, 9.5), (7.5, 12.5)))
 
 
+@pytest.mark.parametrize(
+    ("format_", "content"),
+    [
+        (
+            "coco",
+            '{{"images": [{{"id": 1, "file_name": "P2_right_MLO.png", "height": {0}, "width": {1}}}], '
+            '"categories": [{{"id": 1, "name": "calc"}}], '
+            '"annotations": [{{"image_id": 1, "category_id": 1, "bbox": [1, 5, 3, 3]}}]}}',
+        ),
+        (
+            "voc",
+            "<annotation><filename>P2_right_MLO.png</filename><size><height>{0}</height><width>{1}</width></size>"
+            "<object><name>calc</name><bndbox><xmin>11</xmin><ymin>6</ymin><xmax>13</xmax><ymax>8</ymax></bndbox>"
+            "</object></annotation>",
+        ),
+        (
+            "labelme",
+            '{{"imagePath": "P2_right_MLO.png", "imageHeight": {0}, "imageWidth": {1}, "shapes": [{{"label": "calc", '
+            '"shape_type": "rectangle", "points": [[10, 5], [13, 8]]}}]}}',
+        ),
+    ],
+)
+def test_region_drawn_on_an_image_of_another_size_is_listed(
+    source: Path, tmp_path: Path, format_: str, content: str
+) -> None:
+    mapping = CSV.replace('"boxes.csv"', '"a.x"').replace('"csv"', f'"{format_}"').partition("[csv]")[0]
+    for height, width, num_taken in ((40, 30, 1), (0, 0, 1), (400, 300, 0), (30, 40, 0)):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        report, _, regions = imported(tmp_path, mapping, a__x=content.format(height, width))
+        assert (len(regions), len(report.skipped)) == (num_taken, 1 - num_taken)
+    assert report.skipped[0].endswith("1: must be of the image's size, (40, 30) rows and columns. Received: (30, 40)")
+
+
 FOLDERS = r"""
 pattern = '(?P<patient>P\d+)/(?P<side>[LR])_(?P<view>CC|MLO)'
 annotations = "ANNOTATIONS"
