@@ -104,8 +104,10 @@ def read_yolo(path: Path, report: ImportReport) -> Iterator[Annotation]:
 def read_voc(path: Path, report: ImportReport) -> Iterator[Annotation]:
     """The boxes of one image."""
     try:
-        root = ElementTree.fromstring(_text(path))
-    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        root = ElementTree.fromstring(path.read_bytes())  # which says its encoding itself
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise InputError(f"{path}: is not XML: {shown(str(error))}") from error
     image = root.findtext("filename") or path.stem
     size = _size(root.findtext("size/height"), root.findtext("size/width"))

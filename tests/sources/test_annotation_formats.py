@@ -113,6 +113,19 @@ class TestVoc:
         assert (one.image, one.label) == ("i1.png", "calc")
         assert pixels(one) == (4, 6, 9, 10)
 
+    @pytest.mark.parametrize("encoding", ["iso-8859-1", "utf-16", "utf-8-sig"])
+    def test_an_encoding_that_the_file_names(self, tmp_path: Path, encoding: str) -> None:
+        head = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>'
+        text = head + self.XML.format(self.OBJECT.format(10)).replace("calc", "Kälk")
+        (tmp_path / "a.xml").write_bytes(text.encode(encoding))
+        (one,) = FORMATS["voc"](tmp_path / "a.xml", ImportReport())
+        assert one.label == "Kälk"
+
+    @pytest.mark.parametrize("encoding", ["no-such", "utf-7"])
+    def test_an_encoding_that_is_not_known_is_one_line(self, tmp_path: Path, encoding: str) -> None:
+        with pytest.raises(InputError, match=r"a\.xml: is not XML"):
+            read(tmp_path / "a.xml", "voc", f'<?xml version="1.0" encoding="{encoding}"?>{self.XML}')
+
     def test_object_at_fault_is_listed(self, tmp_path: Path) -> None:
         content = self.XML.format(self.OBJECT.format(10) + self.OBJECT.format("x") + "<object/>")
         found, listed = read(tmp_path / "a.xml", "voc", content)
