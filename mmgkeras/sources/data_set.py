@@ -6,6 +6,7 @@ once they were edited: import.json has their digests. What the files mean stands
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgkeras import __version__
-from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.errors import InputError, InputFaultsError, shown
 from mmgkeras.files import atomic_files, check_apart, files_below, sha256_file
 from mmgkeras.images import ImageFacts, read_facts
-from mmgkeras.json_files import is_unicode
+from mmgkeras.json_files import CONTROL, is_unicode
 from mmgkeras.patches.region_masks import BEYOND, check_region, reaches_beyond
 from mmgkeras.processes import Processes
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Kind, Region
 from mmgkeras.tables import write_images, write_regions
-from mmgkeras.tables.data_tables import image_fields
+from mmgkeras.tables.data_tables import MAX_AGE, MAX_SPACING_MM, image_fields
 
 IMPORT_JSON: Final = "import.json"
 _TABLES: Final = ("images.csv", "regions.csv")
@@ -181,8 +182,26 @@ def import_data_set(
 def _why_unusable(record: ImageRecord, out: Path) -> str | None:
     if not record.patient_id.strip():
         return "its patient is not told"
+    if reason := _why_not_held(record, out):
+        return reason
     fields = (*image_fields(replace(record, path=_relative(Path(record.path), out))), *chain(*record.own))
     return None if is_unicode(" ".join(map(str, fields))) else "its path is not UTF-8, as images.csv is; rename it"
+
+
+def _why_not_held(record: ImageRecord, out: Path) -> str | None:
+    """What of a record the reader of images.csv would refuse, but for text that is not UTF-8."""
+    for name, most in (("spacing_mm", MAX_SPACING_MM), ("age", MAX_AGE)):
+        if (value := getattr(record, name)) is not None and not 0 < value <= most:
+            return f"its {name} must be above 0 and at most {most}. Received: {value}"
+    ids = {"image_id": record.image_id, "path": _relative(Path(record.path), out), "patient_id": record.patient_id}
+    for name, text in ids.items():
+        if CONTROL.search(text) or text != text.strip():
+            return f"its {name} must have no control character, and no blank at its ends. Received: {shown(text)}"
+    texts = {name: getattr(record, name) or "" for name in ("density", "birads", "pathology", "vendor")}
+    for name, text in (*texts.items(), *record.own):
+        if CONTROL.search(re.sub(r"[\t\n\r]", "", text)):
+            return f"its {name} must have no control character. Received: {shown(text)}"
+    return None
 
 
 def _relative(path: Path, out: Path) -> str:

@@ -372,6 +372,26 @@ def test_image_at_fault_is_listed(source: Path, tmp_path: Path, old: str, new: s
 
 
 @pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("P\t1,51,0.1,normal", "its patient_id must have no control character, and no blank at its ends"),
+        ("P1,151,0.1,normal", "its age must be above 0 and at most 150. Received: 151.0"),
+        ("P1,51,700,normal", "its spacing_mm must be above 0 and at most 100. Received: 700.0"),
+        ("P1,51,0.1,nor\x00mal", "its pathology must have no control character. Received: 'nor\\x00mal'"),
+    ],
+)
+def test_image_that_images_csv_cannot_hold_is_listed(source: Path, tmp_path: Path, row: str, expected: str) -> None:
+    mapping = 'table = "t.csv"\ntable_image = "name"\n' + CSV.replace('"0.07"', '"{mm}"')
+    mapping = mapping.replace('"{patient}"', '"{who}"\nage = "{age}"\npathology = "{found}"')
+    table = f"name,who,age,mm,found\nP1_left_CC,{row}\nP2_right_MLO,P2,52,0.1,\n"
+    report, records, _ = imported(tmp_path, mapping, boxes__csv=BOXES, t__csv=table)
+    (line,) = report.skipped
+    assert line == f"{source}/scans/P1_left_CC.png: {line.partition('.png: ')[2]}"
+    assert expected in line
+    assert list(records) == ["P2_right_MLO"]
+
+
+@pytest.mark.parametrize(
     ("mapping", "expected"),
     [
         ("images =", "is not TOML"),
