@@ -45,6 +45,9 @@ _DEFAULTS: Final = {
     "vendor": "{dicom_vendor}",
 }
 _NEEDED: Final = ("image_id", "patient_id", "laterality", "view", "annotation")
+_OF_HEADERS: Final = ("patient", "laterality", "view", "spacing_mm", "vendor")
+_OF_FILES: Final = ("file", "folder", *(f"dicom_{name}" for name in _OF_HEADERS))
+"""What may stand in {} for any image."""
 _WORD: Final = re.compile(r"\{(\w+)\}")
 _COLUMNS: Final = tuple(name for name in IMAGE_COLUMNS if name != "path")
 
@@ -54,6 +57,8 @@ def _pattern(text: str) -> str:
         re.compile(text)
     except re.error as error:
         raise ValueError(f"must be a regular expression: {error}") from error
+    if taken := [name for name in re.compile(text).groupindex if name in _OF_FILES]:
+        raise ValueError(f"must have no group of a name that stands for the file. Received: {taken[0]}")
     return text
 
 
@@ -160,6 +165,7 @@ def read_mapped_table(source: Path, report: ImportReport, track: Track, *, mappi
         raise InputError(f"{source}: must hold images {mapping.images}. Received: none")
     facts = read_all_facts(files, report, track)
     rows = _read_table(source, mapping, files, report)
+    _check_words(mapping, rows, report)
     ids: dict[str, str] = {}
     for name, fact in facts.items():
         with report.skipping(str(files[name])):
@@ -197,17 +203,39 @@ def _fields(name: str, *, path: Path, facts: ImageFacts, mapping: ImageMapping, 
     """What may stand in {} for an image."""
     header = facts.header
     fields = {"file": path.stem.strip(), "folder": path.parent.name}
-    for key in ("patient", "laterality", "view", "spacing_mm", "vendor"):
+    for key in _OF_HEADERS:
         value = getattr(header, key) if header else None
         fields[f"dicom_{key}"] = "" if value is None else str(value)
     if mapping.pattern:
         match = re.search(mapping.pattern, name)
         if match is None:
             raise InputError(f"the pattern must be found in its path. Received: {shown(name)}")
-        fields |= {key: value or "" for key, value in match.groupdict().items()}
+        fields = fields | {key: value or "" for key, value in match.groupdict().items()} | fields
     if row is not None:
-        fields |= {re.sub(r"\W", "_", key): value for key, value in row.values.items()}
+        fields = fields | {_word(key): value for key, value in row.values.items()} | fields
     return fields
+
+
+def _word(column: str) -> str:
+    """What stands for a column of a table in {}."""
+    return re.sub(r"\W", "_", column)
+
+
+def _check_words(mapping: ImageMapping, rows: Mapping[str, Row], report: ImportReport) -> None:
+    """Notes where {file} and the like are no column of that name.
+
+    Raises:
+        InputError: if a {name} of the mapping may mean two things: two columns, or a column and a group of the pattern.
+    """
+    columns = next((list(row.values) for row in rows.values()), [])
+    for name in dict.fromkeys(name for text in mapping.image.values() for name in _WORD.findall(text)):
+        told = [f"column {shown(column)} of {mapping.table}" for column in columns if _word(column) == name]
+        if name in _OF_FILES:
+            report.notes.extend(f"{{{name}}} is of the image file, not {one}: rename it to use it" for one in told)
+            continue
+        told += ["a group of the pattern"] * (name in re.compile(mapping.pattern).groupindex)
+        if len(told) > 1:
+            raise InputError(f"{{{name}}} must have one meaning; rename the other. Received: {' and '.join(told)}")
 
 
 def _record(path: Path, fields: Mapping[str, str], mapping: ImageMapping) -> ImageRecord:

@@ -112,6 +112,35 @@ def test_a_table_of_images_says_what_paths_do_not(source: Path, tmp_path: Path) 
     assert line.endswith("P2_right_MLO.png: has no row in scans.csv")
 
 
+def test_a_column_called_file_or_folder_is_not_file_and_folder(source: Path, tmp_path: Path) -> None:
+    mapping = 'table = "t.csv"\ntable_image = "file"\n' + CSV
+    mapping = mapping.replace("[image]", '[image]\nimage_id = "{folder}-{file}"')
+    table = "file,folder,dicom_view\nP1_left_CC.png,x,ML\nP2_right_MLO.png,y,ML\n"
+    report, records, _ = imported(tmp_path, mapping, boxes__csv=BOXES, t__csv=table)
+    assert list(records) == ["scans-P1_left_CC", "scans-P2_right_MLO"]
+    assert report.notes == [
+        "{folder} is of the image file, not column 'folder' of t.csv: rename it to use it",
+        "{file} is of the image file, not column 'file' of t.csv: rename it to use it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "received"),
+    [
+        ("name,side", "column 'side' of t.csv and a group of the pattern"),
+        ("name,view,my side,my-side", "column 'view' of t.csv and a group of the pattern"),
+        ("name,my side,my-side", "column 'my side' of t.csv and column 'my-side' of t.csv"),
+    ],
+)
+def test_a_name_of_two_meanings_is_refused(source: Path, tmp_path: Path, columns: str, received: str) -> None:
+    mapping = 'table = "t.csv"\ntable_image = "name"\n' + CSV.replace('"partial"', '"partial"\nvendor = "{my_side}"')
+    mapping = mapping if "my" in columns else mapping.replace('vendor = "{my_side}"', "")
+    cells = ",L" * columns.count(",")
+    table = f"{columns}\nP1_left_CC{cells}\nP2_right_MLO{cells}\n"
+    with pytest.raises(InputError, match=f"must have one meaning; rename the other. Received: {received}"):
+        imported(tmp_path, mapping, boxes__csv=BOXES, t__csv=table)
+
+
 def test_dicom_headers_say_side_view_and_spacing(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     stored = np.linspace(0, 4095, 600).reshape(30, 20).astype(np.int64)
@@ -398,6 +427,7 @@ def test_image_that_images_csv_cannot_hold_is_listed(source: Path, tmp_path: Pat
         ("[image]\n", "image.patient_id is missing"),
         (CSV.replace("pattern", "patern"), "patern: no such key; did you mean pattern?"),
         (CSV.replace("label =", "lable ="), "csv.lable: no such key; did you mean label?"),
+        (CSV.replace("(?P<patient>", "(?P<folder>"), "pattern: must have no group of a name that stands for the file"),
         (CSV.replace("(?P<patient>", "(?P<patient"), "pattern: must be a regular expression"),
         (CSV.replace('"scans/*.png"', '"/scans/*.png"'), "images: must be a pattern of paths below DIR"),
         (CSV.replace('"scans/*.png"', '"**.png"'), "images: must be a pattern of paths below DIR"),
