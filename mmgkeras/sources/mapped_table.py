@@ -192,10 +192,17 @@ def _read_table(source: Path, mapping: ImageMapping, files: Mapping[str, Path], 
         for row in read_rows(source / mapping.table, [mapping.table_image], report=report)
     ]
     names = ImageNames(files, pattern=mapping.images, called=(name for name, _ in called))
+    words = set(_used_words(mapping))
+
+    def used(row: Row) -> dict[str, str]:
+        return {key: value for key, value in row.values.items() if _word(key) in words}
+
     rows: dict[str, Row] = {}
     for name, row in called:
         with report.skipping(row.place):
-            rows.setdefault(names.image_of(name), row)
+            image = names.image_of(name)
+            if used(rows.setdefault(image, row)) != used(row):
+                raise InputError(f"{image} must have one row, or rows that say the same of it; the first is taken")
     return rows
 
 
@@ -221,6 +228,11 @@ def _word(column: str) -> str:
     return re.sub(r"\W", "_", column)
 
 
+def _used_words(mapping: ImageMapping) -> list[str]:
+    """What stands in {} in the mapping, each once."""
+    return list(dict.fromkeys(name for text in mapping.image.values() for name in _WORD.findall(text)))
+
+
 def _check_words(mapping: ImageMapping, rows: Mapping[str, Row], report: ImportReport) -> None:
     """Notes where {file} and the like are no column of that name.
 
@@ -228,7 +240,7 @@ def _check_words(mapping: ImageMapping, rows: Mapping[str, Row], report: ImportR
         InputError: if a {name} of the mapping may mean two things: two columns, or a column and a group of the pattern.
     """
     columns = next((list(row.values) for row in rows.values()), [])
-    for name in dict.fromkeys(name for text in mapping.image.values() for name in _WORD.findall(text)):
+    for name in _used_words(mapping):
         told = [f"column {shown(column)} of {mapping.table}" for column in columns if _word(column) == name]
         if name in _OF_FILES:
             report.notes.extend(f"{{{name}}} is of the image file, not {one}: rename it to use it" for one in told)

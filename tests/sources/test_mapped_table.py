@@ -112,6 +112,15 @@ def test_a_table_of_images_says_what_paths_do_not(source: Path, tmp_path: Path) 
     assert line.endswith("P2_right_MLO.png: has no row in scans.csv")
 
 
+def test_a_second_row_of_an_image_that_says_otherwise_is_listed(source: Path, tmp_path: Path) -> None:
+    mapping = 'table = "t.csv"\ntable_image = "name"\n' + CSV.replace('"0.07"', '"0.07"\nage = "{age}"')
+    table = "name,age,finding\nP1_left_CC,51,a\nP1_left_CC,51,b\nP2_right_MLO,52,a\nP2_right_MLO.png,53,a\n"
+    report, records, _ = imported(tmp_path, mapping, boxes__csv=BOXES, t__csv=table)
+    assert [record.age for record in records.values()] == [51, 52]
+    (line,) = report.skipped
+    assert "t.csv:5: scans/P2_right_MLO.png must have one row, or rows that say the same of it" in line
+
+
 def test_a_column_called_file_or_folder_is_not_file_and_folder(source: Path, tmp_path: Path) -> None:
     mapping = 'table = "t.csv"\ntable_image = "file"\n' + CSV
     mapping = mapping.replace("[image]", '[image]\nimage_id = "{folder}-{file}"')
