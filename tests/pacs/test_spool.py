@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,14 @@ def test_a_key_is_of_the_uid_and_says_nothing_of_side_or_view() -> None:
     assert image_key("1.2.3") == image_key("1.2.3") != image_key("1.2.4")
     assert image_key("1.2.3").isdecimal()
     assert len(image_key("1.2.3")) == 16
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.3.27"])
+def test_the_command_of_the_docs_gives_the_key(uid: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/pacs.md").read_text()
+    code = page.partition('python3 -c "')[2].partition('"')[0].replace("\n    ", "\n")
+    told = subprocess.run([sys.executable, "-c", code, uid], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == image_key(uid)
 
 
 def test_images_are_taken_in_the_order_in_which_they_came(spool: Spool) -> None:
