@@ -24,7 +24,8 @@ Examples:
 @click.option(
     "--store",
     type=PATH,
-    help="The patch store that the models were trained on (their test subsets are scored), or an external one (all).",
+    help="The patch store that the models were trained on, or one of the same folds.csv (their test subsets are "
+    "scored), or an external one (all).",
 )
 @click.option(
     "--predictions",

@@ -35,8 +35,8 @@ class Evaluation:
     Attributes:
         summary: of the metrics.
         notes: what a reader of them must know besides, one line each.
-        is_external: whether the store is another than the models were trained on: a fold is then a model, and each
-            scored all of the store.
+        is_external: whether the store is neither that of the training nor divided alike: a fold is then a model, and
+            each scored all of the store.
     """
 
     summary: Summary
@@ -84,10 +84,10 @@ def evaluate(
             if folds.setdefault(fold, path) is not path:
                 raise InputError(f"{path}: is of fold {fold}, as is {folds[fold]}; give one model for each fold")
             unseen = unseen_patches(classifier, opened)
-            notes.extend(_notes(classifier, opened, threshold=threshold))
             score = partial(predict_store, classifier, fold=fold, track=track)
             labels = opened.patches["label"].to_numpy()[unseen]
-            is_external.append(opened.checksum != classifier.metadata.store_checksum)
+            is_external.append(len(unseen) == len(opened.patches))
+            notes.extend(_notes(classifier, opened, is_external=is_external[-1], threshold=threshold))
             what = f"all of {store.name}" if is_external[-1] else f"fold {fold}"
             scored.append(score(opened, indices=unseen, only_known=True, label=f"score {what}"))
             num_unknown += int((labels == UNKNOWN).sum())
@@ -127,13 +127,15 @@ def _write(
     )
 
 
-def _notes(classifier: Classifier, store: PatchStore, *, threshold: float) -> list[str]:
+def _notes(classifier: Classifier, store: PatchStore, *, is_external: bool, threshold: float) -> list[str]:
     metadata, notes = classifier.metadata, []
     if store.checksum != metadata.store_checksum:
-        notes.append(
-            f"{store.path} is not the store that {classifier.path} was trained on: all its patches are scored; "
-            "make sure that none of its patients were trained on"
+        what = (
+            "all its patches are scored; make sure that none of its patients were trained on"
+            if is_external
+            else "it is divided alike, and the model's test subset alone is scored"
         )
+        notes.append(f"{store.path} is not the store that {classifier.path} was trained on: {what}")
     if classifier.differs_in_spacing(store.spacing_mm):
         notes.append(
             f"{classifier.path} was trained at {metadata.spacing_mm:g} mm a pixel and {store.path} has "

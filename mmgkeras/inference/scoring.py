@@ -19,10 +19,10 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.baselines import baseline_scores
 from mmgkeras.inference.timing import Source, classify_timed, open_source
 from mmgkeras.patches.split import fold_patches
-from mmgkeras.patches.store import PatchStore
+from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
-from mmgkeras.savedmodel.metadata import patients_digest
+from mmgkeras.savedmodel.metadata import fold_digests, tested_fold
 from mmgkeras.schema import UNKNOWN, Pixels
 from mmgkeras.study.run_files import TIMING
 from mmgkeras.tables import BASELINE_PREFIX
@@ -45,29 +45,23 @@ class StorePredictions:
 def unseen_patches(classifier: Classifier, store: PatchStore) -> NDArray[np.int64]:
     """(n,) rows of the patches that a model has not seen in training.
 
-    They are its own test subset in the store that it was trained on, and every patch of any other store.
+    They are its own test subset in the store that it was trained on and in one that is divided alike, and every patch
+    of any other store.
 
     Raises:
         InputError: if the store has patches that the model cannot take, or was split anew since the training; or if
-            the model has learned from it by the model that it started from.
+            the model has learned from its patients by the model that it started from.
     """
     metadata = classifier.metadata
     check_fits(classifier, store)
-    if store.checksum != metadata.store_checksum:
-        if store.checksum in {origin.store_checksum for origin in metadata.started_from}:
-            raise InputError(
-                f"{store.path}: {classifier.path} started from a model that was trained on it; "
-                "its patches are not unseen"
-            )
-        return np.arange(len(store.patches), dtype=np.int64)
-    fold = fold_patches(store, metadata.fold)
-    patients = store.patches["patient_id"].to_numpy()[fold.test]
-    if fold.test_subset != metadata.test_subset or patients_digest(patients) != metadata.test_patients_sha256:
+    if (fold := tested_fold(classifier.path, metadata, store)) is not None:
+        return fold_patches(store, fold).test
+    digests = fold_digests(store).values() if (store.path / FOLDS).exists() else ()
+    if any(o.store_checksum == store.checksum or o.test_patients_sha256 in digests for o in metadata.started_from):
         raise InputError(
-            f"{store.path}: was split anew since {classifier.path} was trained: test subset {metadata.test_subset} "
-            "then held other patients; restore its folds.csv or train again"
+            f"{store.path}: {classifier.path} started from a model that was trained on it; its patches are not unseen"
         )
-    return fold.test
+    return np.arange(len(store.patches), dtype=np.int64)
 
 
 def twin_patches(store: PatchStore, twins: PatchStore, indices: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from mmgkeras.evaluation.operating_point import OperatingPoint, Reached, choose_
 from mmgkeras.files import sha256_file
 from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata, tested_fold
 from mmgkeras.schema import CALCIFICATION, UNKNOWN
 from mmgkeras.tables import read_predictions
 
@@ -105,11 +105,8 @@ def _test_patients(
 ) -> frozenset[str]:
     """The patients of the model's test subset; empty where no row of its own fold is known to be of one."""
     opened = None if store is None else PatchStore.open(store)
-    if opened is not None and opened.checksum == metadata.store_checksum:
-        tested = frozenset(opened.patches["patient_id"].to_numpy()[fold_patches(opened, metadata.fold).test])
-        if patients_digest(tested) != metadata.test_patients_sha256:
-            raise InputError(f"{store}: was split anew since {model} was trained; restore its folds.csv")
-        return tested
+    if opened is not None and (own := tested_fold(model, metadata, opened)) is not None:
+        return frozenset(opened.patches["patient_id"].to_numpy()[fold_patches(opened, own).test])
     # File by file: beside the held-out patients of the same fold, the test subset would have another digest.
     parts = [
         (path, fold, frozenset(part["patient_id"]))

@@ -17,9 +17,8 @@ from mmgkeras.errors import InputError, WeightsError
 from mmgkeras.files import sha256_file
 from mmgkeras.json_files import describe_fault, expanded
 from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, MODEL, check_detector, load_weights
-from mmgkeras.patches.split import read_store_folds
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest, read_metadata
+from mmgkeras.savedmodel.metadata import ModelMetadata, fold_digests, read_metadata
 from mmgkeras.study.run_files import Origin
 
 _KEYWORDS: Final = ("imagenet", "none", DETECTOR)
@@ -113,7 +112,7 @@ def check_initial_model(folder: Path, *, config: Config, store: PatchStore, fold
             f"model.network: {folder}, to start from, has {metadata.network!r}. Received: {config.model.network!r}"
         )
     origins = (*metadata.started_from, _origin(folder, metadata))
-    digests = _test_digests(store)
+    digests = fold_digests(store)
     for origin in origins:
         is_this_fold = origin.test_patients_sha256 == digests[fold]
         if not is_this_fold and (
@@ -184,10 +183,3 @@ def _origin(folder: Path, metadata: ModelMetadata) -> Origin:
         test_patients_sha256=metadata.test_patients_sha256,
         variables_sha256=digest,
     )
-
-
-def _test_digests(store: PatchStore) -> dict[int, str]:
-    """The digest of the test patients of each fold."""
-    subsets = store.patches["patient_id"].map(read_store_folds(store))
-    groups = store.patches["patient_id"].groupby(subsets)
-    return {number: patients_digest(patients) for number, (_, patients) in enumerate(sorted(groups), start=1)}

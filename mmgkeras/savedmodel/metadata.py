@@ -16,6 +16,8 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.json_files import FoldNumber, JsonModel, PatchPx, Sha256, SpacingMm, Text, read_json, write_json
+from mmgkeras.patches.split import read_store_folds
+from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.schema import PixelType
 from mmgkeras.study.run_files import Origin, SubsetLetter
 
@@ -108,6 +110,38 @@ class ModelMetadata(JsonModel):
 def patients_digest(patient_ids: Iterable[str]) -> str:
     """The SHA-256, in hexadecimal, of a set of patients: shows that a subset was changed, names nobody."""
     return hashlib.sha256(json.dumps(sorted(set(patient_ids))).encode()).hexdigest()
+
+
+def fold_digests(store: PatchStore) -> dict[int, str]:
+    """`patients_digest` of the test patients of each fold of a store.
+
+    Raises:
+        InputError: as `read_store_folds`.
+    """
+    subsets = store.patches["patient_id"].map(read_store_folds(store))
+    groups = store.patches["patient_id"].groupby(subsets)
+    return {number: patients_digest(patients) for number, (_, patients) in enumerate(sorted(groups), start=1)}
+
+
+def tested_fold(model: Path, metadata: ModelMetadata, store: PatchStore) -> int | None:
+    """The fold of a store that tests the patients whom a model was not trained on; None where no fold does.
+
+    The store may be another than that of the training, divided alike, such as one that was prepared anew.
+
+    Raises:
+        InputError: if it is that of the training, but was not split or was split anew; or its folds.csv cannot be used.
+    """
+    is_own = store.checksum == metadata.store_checksum
+    digests = fold_digests(store) if is_own or (store.path / FOLDS).exists() else {}
+    for fold, digest in digests.items():
+        if digest == metadata.test_patients_sha256:
+            return fold
+    if is_own:
+        raise InputError(
+            f"{store.path}: was split anew since {model} was trained: test subset {metadata.test_subset} "
+            "then held other patients; restore its folds.csv or train again"
+        )
+    return None
 
 
 def write_metadata(metadata: ModelMetadata, folder: Path) -> None:

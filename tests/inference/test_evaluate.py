@@ -68,12 +68,22 @@ def test_the_metrics_can_be_taken_again_from_the_predictions_alone(
 def test_an_external_store_is_scored_as_a_whole_and_that_is_said(
     tmp_path: Path, quadrant_store: Path, export_mean_model: ExportModel
 ) -> None:
-    model = export_mean_model(tmp_path / "one" / "1")
+    model = export_mean_model(tmp_path / "one" / "1", changes={"test_patients_sha256": patients_digest(["q1"])})
     evaluation = evaluate([model], store=quadrant_store, out=tmp_path / "out")
     assert len(evaluation.notes) == 1
-    assert "is not the store" in evaluation.notes[0]
+    assert "all its patches are scored; make sure" in evaluation.notes[0]
     assert evaluation.is_external
     assert evaluation.summary.all_patches.counts.num_images == 4
+
+
+def test_of_a_store_that_was_prepared_anew_the_test_subset_alone_is_scored(
+    tmp_path: Path, quadrant_store: Path, export_mean_model: ExportModel
+) -> None:
+    model = export_mean_model(tmp_path / "one" / "1", changes={"store_checksum": "7" * 64})
+    evaluation = evaluate([model], store=quadrant_store, out=tmp_path / "out")
+    assert ["divided alike, and the model's test subset alone" in note for note in evaluation.notes] == [True]
+    assert not evaluation.is_external
+    assert set(pd.read_csv(tmp_path / "out" / "predictions.csv")["patient_id"]) == {"p1", "p2"}
 
 
 @pytest.mark.parametrize(("spacing_mm", "num_notes"), [(0.16, 2), (0.17, 1), (0.25, 1), (0.26, 2), (None, 1)])

@@ -13,6 +13,7 @@ from mmgkeras.inference.scoring import hardware, predict_store, twin_patches, un
 from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.classifier import load
+from mmgkeras.savedmodel.metadata import patients_digest
 from mmgkeras.tables import PREDICTION_COLUMNS, read_predictions, write_folds, write_predictions
 
 ExportModel = Callable[..., Path]
@@ -37,8 +38,11 @@ def test_a_model_is_measured_on_the_subset_that_its_training_left_out(quadrant_s
 def test_of_another_store_every_patch_is_unseen(
     quadrant_store: Path, tmp_path: Path, export_mean_model: ExportModel
 ) -> None:
-    unseen = unseen_patches(load(export_mean_model(tmp_path / "1")), PatchStore.open(quadrant_store))
-    assert unseen.tolist() == list(range(16))
+    others = {"test_patients_sha256": patients_digest(["q1"])}
+    classifier = load(export_mean_model(tmp_path / "1", changes=others))
+    assert unseen_patches(classifier, PatchStore.open(quadrant_store)).tolist() == list(range(16))
+    (quadrant_store / "folds.csv").unlink()
+    assert unseen_patches(classifier, PatchStore.open(quadrant_store)).tolist() == list(range(16))
 
 
 def test_a_store_that_was_split_anew_is_refused(quadrant_store: Path, own_model: Path) -> None:

@@ -158,6 +158,14 @@ def test_with_the_store_a_part_of_the_test_subset_is_known_too(
     assert choose_operating_point(trained, [held_out], sensitivity=0.9, store=quadrant_store).notes == ()
 
 
+def test_a_store_that_was_prepared_anew_tells_the_test_subset_too(
+    model: Path, quadrant_store: Path, tmp_path: Path
+) -> None:
+    part = written(tmp_path / "part.csv", OWN_TEST[:1])
+    with pytest.raises(InputError, match="holds only the test subset of fold 1"):
+        choose_operating_point(model, [part], sensitivity=0.9, store=quadrant_store)
+
+
 def test_the_store_must_be_that_of_the_training_split_as_it_was_then(
     trained: Path, model: Path, quadrant_store: Path, tmp_path: Path
 ) -> None:
@@ -184,6 +192,7 @@ def test_evaluation_stays_at_one_half_and_says_that_there_is_another_threshold(
 def test_predictions_of_another_store_are_taken_with_that_store(
     model: Path, quadrant_store: Path, tmp_path: Path
 ) -> None:
+    (quadrant_store / "folds.csv").unlink()
     rows = [row for row in HELD_OUT if row[1] == "p4"]  # not all of the held-out patients
     own = written(tmp_path / "own.csv", rows)
     with pytest.raises(InputError, match="give --store"):

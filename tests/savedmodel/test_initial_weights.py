@@ -105,8 +105,10 @@ def test_a_model_whose_own_start_learned_from_the_test_patients_is_refused(make,
     assert read_metadata(second).started_from == origins
 
 
-def test_a_store_that_the_start_learned_from_is_not_unseen(make, store):
-    first = make(store_checksum=store.checksum, test_patients_sha256=digest(store, 1))
+@pytest.mark.parametrize("checksum", [None, "7" * 64])
+def test_a_store_that_the_start_learned_from_is_not_unseen(make, store, checksum):
+    """Nor is one that is divided alike."""
+    first = make(store_checksum=checksum or store.checksum, test_patients_sha256=digest(store, 1))
     second = make(started_from=check_initial_model(first, config=CONFIG, store=store, fold=1))
     with pytest.raises(InputError, match="started from a model that was trained on it"):
         unseen_patches(load(second), store)
