@@ -32,7 +32,7 @@ from mmgkeras.study.run_files import (
     read_history,
     read_measurements,
 )
-from mmgkeras.tables import read_predictions, read_regions
+from mmgkeras.tables import BASELINE_PREFIX, PREDICTION_COLUMNS, read_predictions, read_regions
 from mmgkeras.tables.columns import Column
 
 _PATCH: Final = ["fold", "image_id", "row", "col"]
@@ -167,7 +167,7 @@ def _read_seed(folder: Path, jobs: Sequence[FoldJob]) -> SeedStudy:
     for fold, part in parts.items():
         path = part / layout.PREDICTIONS_CSV
         try:
-            frame = read_predictions(path)
+            frame = _read_scores(path)
         except InputError as error:
             faults.extend(str(error).splitlines())
             continue
@@ -185,13 +185,19 @@ def _read_seed(folder: Path, jobs: Sequence[FoldJob]) -> SeedStudy:
     return SeedStudy(
         seed=jobs[0].seed,
         predictions=pd.concat(frames, ignore_index=True),
-        validation=_joined({fold: read_predictions(path) for fold, path in validation.items() if path.exists()}),
+        validation=_joined({fold: _read_scores(path) for fold, path in validation.items() if path.exists()}),
         timing=measured(layout.TIMING_CSV, TIMING),
         shortcut=measured(layout.SHORTCUT_CSV, SHORTCUT),
         pointing=measured(layout.POINTING_CSV, POINTING),
         histories={fold: read_history(run / HISTORY) for fold, run in runs.items() if (run / HISTORY).exists()},
         environments={fold: environment for fold, environment in environments.items() if environment is not None},
     )
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    """predictions.csv without the user's own columns: one may be called as what a section adds to the patches."""
+    frame = read_predictions(path)
+    return frame[[name for name in frame.columns if name in PREDICTION_COLUMNS or name.startswith(BASELINE_PREFIX)]]
 
 
 def _faults_of_folds(folder: Path, jobs: Sequence[FoldJob]) -> Iterator[str]:

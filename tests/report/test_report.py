@@ -53,6 +53,15 @@ def study(crossval_folder: Path) -> Study:
     return read_study(crossval_folder)
 
 
+def test_columns_of_the_users_own_may_have_any_name(new_crossval: Callable[..., Path]) -> None:
+    folder = new_crossval(validation=0.2)
+    names = ("brightness", "num_marks", "calcified_px", "num_envelopes", "index", "density", "vendor")
+    for path in folder.glob("*/*/*/[pv]*[ns].csv"):
+        frame = pd.read_csv(path)
+        frame.assign(**dict.fromkeys(names, "mine")).to_csv(path, index=False)
+    build_sections(read_study(folder), num_resamples=100)
+
+
 @pytest.fixture(scope="module")
 def made(crossval_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[Section, ...]]:
     """The page of a report, and the sections that it was made of."""
