@@ -27,7 +27,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mmgkeras.evaluation.interval import Interval, effective_number, stretch, symmetric_interval, unit_interval
+from mmgkeras.evaluation.interval import (
+    Interval,
+    effective_number,
+    positive_interval,
+    stretch,
+    symmetric_interval,
+    unit_interval,
+)
 from mmgkeras.evaluation.metrics import mean, spread
 from mmgkeras.evaluation.patient_table import (
     BOOTSTRAPPED,
@@ -216,7 +223,7 @@ def _bound(table: PatientTable, name: str, *, weights: Floats, parts: Sequence[i
     estimate = mean(estimates(table, name, parts))
     if estimate is None:
         return None
-    bounds = symmetric_interval if name == FALSE_POSITIVES_PER_IMAGE else unit_interval
+    bounds = positive_interval if name == FALSE_POSITIVES_PER_IMAGE else unit_interval
     return bounds(
         estimate,
         se=standard_error(metric_deviations(table, name, weights, parts=parts)),

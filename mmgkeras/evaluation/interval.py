@@ -106,6 +106,19 @@ def unit_interval(estimate: float, *, se: float, degrees: float) -> Interval:
     return Interval(estimate, float(expit(centre - reach)), float(expit(centre + reach)))
 
 
+def positive_interval(estimate: float, *, se: float, degrees: float) -> Interval:
+    """The interval of a metric of 0 or more: symmetric on the logarithmic scale; arguments as for `unit_interval`.
+
+    There are no bounds at 0, nor where they reach further than MAX_LOGIT_REACH on that scale.
+    """
+    if estimate <= 0 or not 0 < se < np.inf or degrees < 1:
+        return Interval(estimate)
+    reach = float(stdtrit(degrees, _UPPER)) * se / estimate
+    if reach > MAX_LOGIT_REACH:
+        return Interval(estimate)
+    return Interval(estimate, estimate * float(np.exp(-reach)), estimate * float(np.exp(reach)))
+
+
 def symmetric_interval(estimate: float, *, se: float, degrees: float) -> Interval:
     """The interval of a metric of any size; arguments as for `unit_interval`."""
     if not 0 < se < np.inf or degrees < 1:

@@ -37,8 +37,9 @@ _INTERVALS: Final = (
     "patients are drawn with replacement: within folds for the metrics of this section and for free-response ROC,"
     " from all folds together for subgroups, errors and the tests of what the networks learned. The bounds are "
     "logit intervals, from the standard error of the resamples and a t distribution of the effective number of "
-    "patients; those of differences are symmetric. They take the trained models as they are: what another "
-    "training would change is the spread over seeds. A metric of 0 or 1, or of too few patients, has no interval."
+    "patients; those of differences are symmetric, and those of false positives per image are so on the logarithmic "
+    "scale. They take the trained models as they are: what another training would change is the spread over seeds. A "
+    "metric of 0 or 1, or of too few patients, has no interval."
 )
 
 

@@ -7,6 +7,7 @@ from mmgkeras.evaluation.interval import (
     Interval,
     difference,
     effective_number,
+    positive_interval,
     satterthwaite,
     symmetric_interval,
     unit_interval,
@@ -52,6 +53,13 @@ def test_a_metric_of_any_size_has_symmetric_bounds() -> None:
     interval = symmetric_interval(-3.0, se=2.0, degrees=np.inf)
     assert (interval.low, interval.high) == (pytest.approx(-3 - 3.92, abs=1e-3), pytest.approx(-3 + 3.92, abs=1e-3))
     assert symmetric_interval(-3.0, se=np.inf, degrees=9) == Interval(-3.0)
+
+
+def test_a_metric_without_upper_limit_never_reaches_below_zero() -> None:
+    interval = positive_interval(2.0, se=2.0, degrees=np.inf)
+    assert (interval.low, interval.high) == (pytest.approx(2 * np.exp(-1.96), rel=1e-3), pytest.approx(14.2, abs=0.01))
+    for estimate, se in ((0.0, 0.1), (2.0, 0.0), (2.0, np.inf), (2.0, 4.0)):
+        assert positive_interval(estimate, se=se, degrees=9) == Interval(estimate)
 
 
 def test_a_difference_is_tested_against_zero() -> None:

@@ -124,6 +124,14 @@ def test_the_threshold_of_a_fold_is_chosen_on_the_other_and_judged_on_its_own() 
         assert interval.estimate == expected
 
 
+def test_false_positives_per_image_do_not_reach_below_zero() -> None:
+    one_has_most = [(1, name, 0, 0.9) for name in "aaaabc"] + [(1, name, 0, 0.1) for name in "defgh"]
+    interval = reached_intervals(predictions(one_has_most), {1: 0.5}, num_resamples=200)["false_positives_per_image"]
+    assert interval is not None
+    assert interval.low is not None
+    assert 0 < interval.low < interval.estimate == 0.75
+
+
 def test_held_out_patients_give_the_threshold_of_their_own_model() -> None:
     held_out = predictions([(1, "x", 1, 0.6), (1, "x", 0, 0.45), (2, "y", 1, 0.1), (2, "y", 0, 0.8)])
     sets = fitting_sets(TWO_FOLDS, validation=held_out)
