@@ -24,7 +24,7 @@ Examples:
     "externals",
     type=PATH,
     multiple=True,
-    help="A folder that mmgkeras evaluate wrote of the models on another store. May be repeated.",
+    help="A folder that mmgkeras evaluate wrote of these models on another store. May be repeated.",
 )
 @click.option(
     "--resamples",

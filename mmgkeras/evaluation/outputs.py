@@ -26,6 +26,7 @@ from mmgkeras.evaluation.metrics import (
 )
 from mmgkeras.evaluation.summary import TISSUE_FRACTION, SelectionSummary, Summary, Timing, summarise
 from mmgkeras.files import atomic_file, atomic_files, check_apart, check_outputs
+from mmgkeras.json_files import FoldNumber, JsonModel, Sha256, Text
 from mmgkeras.schema import Metrics
 from mmgkeras.tables import read_predictions
 from mmgkeras.tables.cells import write_cells
@@ -46,6 +47,24 @@ _NAME_WIDTH: Final = 15
 _METRIC_WIDTH: Final = 8
 
 
+class ScoringModel(JsonModel):
+    """A model whose scores were measured: its fold, its network, and the store that it was trained on."""
+
+    fold: FoldNumber
+    network: Text
+    store_checksum: Sha256
+
+
+class Scored(JsonModel):
+    """What metrics.json says of where the predictions come from, if they were not read from a file.
+
+    `is_external` is of `Evaluation`.
+    """
+
+    models: tuple[ScoringModel, ...] = ()
+    is_external: bool = False
+
+
 def write_metrics(
     folder: Path,
     predictions: pd.DataFrame,
@@ -54,6 +73,7 @@ def write_metrics(
     twins: pd.DataFrame | None = None,
     seconds: Mapping[tuple[int, str], float] | None = None,
     timing: Timing | None = None,
+    scored: Scored | None = None,
     overwrite: bool = False,
 ) -> Summary:
     """Takes every metric from predictions, writes metrics.json, metrics.csv and mammograms.csv, returns the summary.
@@ -65,6 +85,7 @@ def write_metrics(
         twins: predictions on the calcification-free twins of the positives.
         seconds: for each mammogram, by its fold and image_id.
         timing: the same in short.
+        scored: by which models; None where that is not known.
         overwrite: replace what is there.
 
     Raises:
@@ -73,8 +94,9 @@ def write_metrics(
     check_outputs([folder / name for name in METRIC_FILES], overwrite=overwrite)
     summary = summarise(predictions, threshold=threshold, twins=twins, timing=timing, num_resamples=NUM_RESAMPLES)
     mammograms = measure_mammograms(predictions, threshold=threshold, seconds=seconds)
+    values = as_json(summary) | ({} if scored is None else scored.model_dump())
     with atomic_file(folder / METRICS_JSON, overwrite=overwrite) as path:
-        path.write_text(json.dumps(as_json(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     with (
         atomic_file(folder / METRICS_CSV, overwrite=overwrite) as path,
         path.open("w", newline="", encoding="utf-8") as file,

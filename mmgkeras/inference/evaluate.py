@@ -13,7 +13,15 @@ import pandas as pd
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import THRESHOLD
-from mmgkeras.evaluation.outputs import EVALUATION, METRIC_FILES, METRICS_JSON, is_evaluation, write_metrics
+from mmgkeras.evaluation.outputs import (
+    EVALUATION,
+    METRIC_FILES,
+    METRICS_JSON,
+    Scored,
+    ScoringModel,
+    is_evaluation,
+    write_metrics,
+)
 from mmgkeras.evaluation.summary import Summary, summarise_times
 from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.inference.scoring import StorePredictions, hardware, predict_store, twin_patches, unseen_patches
@@ -78,6 +86,7 @@ def evaluate(
         opened_twins = None if twins is None else PatchStore.open(twins, verify=True)
         folds: dict[int, Path] = {}
         scored, scored_twins, notes, is_external, num_unknown = [], [], [], [], 0
+        told: list[ScoringModel] = []
         for path in models:
             classifier = load(path)
             fold = classifier.metadata.fold
@@ -86,6 +95,7 @@ def evaluate(
             unseen = unseen_patches(classifier, opened)
             score = partial(predict_store, classifier, fold=fold, track=track)
             labels = opened.patches["label"].to_numpy()[unseen]
+            told.append(ScoringModel(fold=fold, **classifier.metadata.identity))
             is_external.append(len(unseen) == len(opened.patches))
             notes.extend(_notes(classifier, opened, is_external=is_external[-1], threshold=threshold))
             what = f"all of {store.name}" if is_external[-1] else f"fold {fold}"
@@ -96,7 +106,8 @@ def evaluate(
                 scored_twins.append(score(opened_twins, indices=indices, label=f"score twins of {what}"))
         if num_unknown:
             notes.append(f"patches of unknown label, not scored and not in {PREDICTIONS_CSV}: {num_unknown:,}")
-        summary = _write(folder, scored, scored_twins, threshold=threshold)
+        facts = Scored(models=tuple(told), is_external=any(is_external))
+        summary = _write(folder, scored, scored_twins, threshold=threshold, facts=facts)
         return Evaluation(summary, notes, is_external=any(is_external))
 
 
@@ -106,6 +117,7 @@ def _write(
     scored_twins: Sequence[StorePredictions],
     *,
     threshold: float,
+    facts: Scored,
 ) -> Summary:
     predictions = pd.concat([part.predictions for part in scored], ignore_index=True)
     write_predictions(folder / PREDICTIONS_CSV, predictions)
@@ -124,6 +136,7 @@ def _write(
         twins=twins,
         seconds=dict(zip(keys, warm["infer_s"].tolist(), strict=True)),
         timing=summarise_times(timing.loc[is_cold, "infer_s"].tolist(), warm["infer_s"].tolist(), hardware=hardware()),
+        scored=facts,
     )
 
 

@@ -12,6 +12,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.bootstrap import PATCH, bootstrap_metrics
 from mmgkeras.evaluation.comparison import Comparison, compare_networks
 from mmgkeras.evaluation.interval import Difference
+from mmgkeras.evaluation.outputs import METRICS_JSON, Scored
 from mmgkeras.evaluation.summary import (
     SELECTIONS,
     lacking_class,
@@ -20,6 +21,7 @@ from mmgkeras.evaluation.summary import (
     selected,
     without_assumed,
 )
+from mmgkeras.json_files import read_json
 from mmgkeras.report.content import Block, Cell, Heading, Section, Table, Text, missing
 from mmgkeras.report.performance import metrics_table
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION
@@ -106,11 +108,12 @@ def assumed_section(study: Study, *, num_resamples: int) -> Section | None:
     return Section(anchor="assumed", title=title, body=tuple(body))
 
 
-def external_section(folders: Sequence[Path], *, num_resamples: int) -> Section | None:
+def external_section(study: Study, folders: Sequence[Path], *, num_resamples: int) -> Section | None:
     """The metrics of what `mmgkeras evaluate` wrote of models on other stores; None without any.
 
     Raises:
-        InputError: if a folder has no predictions.csv that can be read, or it has no patch of known label.
+        InputError: if a folder has no predictions.csv that can be read, or it has no patch of known label; or if
+            metrics.json says that its models are not of the study, or scored their own test subsets.
         InputFaultsError: every fault of such a file.
     """
     if not folders:
@@ -123,11 +126,12 @@ def external_section(folders: Sequence[Path], *, num_resamples: int) -> Section 
     ]
     for number, folder in enumerate(folders, start=1):
         body.append(Heading(f"External set {number}"))
-        body.extend(_external(folder, number=number, num_resamples=num_resamples))
+        body.extend(_external(study, folder, number=number, num_resamples=num_resamples))
     return Section(anchor="external", title="On another store", body=tuple(body))
 
 
-def _external(folder: Path, *, number: int, num_resamples: int) -> list[Block]:
+def _external(study: Study, folder: Path, *, number: int, num_resamples: int) -> list[Block]:
+    networks = _networks_of(study, folder)
     path = folder / PREDICTIONS_CSV
     predictions = read_predictions(path)
     if not (predictions["label"] >= 0).any():
@@ -142,7 +146,8 @@ def _external(folder: Path, *, number: int, num_resamples: int) -> list[Block]:
         Text(
             f"{folder.name}: {positive:,} patches with calcification and {negative:,} without, "
             f"{whole['image_id'].nunique():,} mammograms of {whole['patient_id'].nunique():,} patients."
-        )
+        ),
+        Text(f"Scored by {networks}.") if networks else missing("No metrics.json says which models scored them."),
     ]
     for selection, name in SELECTIONS.items():
         found = {model: parts[selection].bootstrap.fold_mean for model, parts in measured.items() if selection in parts}
@@ -150,3 +155,18 @@ def _external(folder: Path, *, number: int, num_resamples: int) -> list[Block]:
             title = f"External set {number}, {name}"
             body.append(metrics_table(found, name=f"external{number}_{selection}", title=title))
     return body
+
+
+def _networks_of(study: Study, folder: Path) -> str:
+    """The networks of the models that scored an external set; "" where the folder does not say."""
+    path = folder / METRICS_JSON
+    scored = read_json(path, Scored, hint="evaluate the models again") if path.exists() else Scored()
+    for model in scored.models:
+        if model.store_checksum != study.crossval.store.checksum:
+            raise InputError(
+                f"{path}: must be of models of {study.folder}. Received: {model.network} of fold {model.fold}, trained "
+                "on another store"
+            )
+    if scored.models and not scored.is_external:
+        raise InputError(f"{path}: must be of another store. Received: the models' own test subsets")
+    return ", ".join(dict.fromkeys(model.network for model in scored.models))

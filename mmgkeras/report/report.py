@@ -84,7 +84,7 @@ def build_sections(
     Raises:
         InputError: if a file that a section needs cannot be used.
     """
-    external = external_section(externals, num_resamples=num_resamples)
+    external = external_section(study, externals, num_resamples=num_resamples)
     measured = {
         network.name: measure_selections(network.first.predictions, num_resamples=num_resamples)
         for network in track(study.networks, "resample patients")

@@ -74,6 +74,9 @@ def test_an_external_store_is_scored_as_a_whole_and_that_is_said(
     assert "all its patches are scored; make sure" in evaluation.notes[0]
     assert evaluation.is_external
     assert evaluation.summary.all_patches.counts.num_images == 4
+    values = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert values["is_external"]
+    assert values["models"] == [{"fold": 1, "network": "mean", "store_checksum": "0" * 64}]
 
 
 def test_of_a_store_that_was_prepared_anew_the_test_subset_alone_is_scored(

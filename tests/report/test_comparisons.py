@@ -8,12 +8,13 @@ import pytest
 
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.interval import Interval
+from mmgkeras.evaluation.outputs import Scored, ScoringModel, write_metrics
 from mmgkeras.evaluation.summary import mean_of_models, without_assumed
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.report.comparisons import assumed_section, external_section
 from mmgkeras.report.content import Section, Table, Text
 from mmgkeras.study.read import Study, read_study
-from mmgkeras.tables import write_predictions
+from mmgkeras.tables import read_predictions, write_predictions
 
 R18 = "sakaida2023-resnet18"
 
@@ -81,7 +82,7 @@ def external_folder(folder: Path, study: Study, *, folds: tuple[int, ...]) -> Pa
 
 def test_an_external_set_has_a_row_for_each_model_and_their_mean(study: Study, tmp_path: Path) -> None:
     folder = external_folder(tmp_path / "elsewhere", study, folds=(1, 2))
-    section = external_section([folder], num_resamples=100)
+    section = external_section(study, [folder], num_resamples=100)
     assert section is not None
     rows = table(section, "external1_tissue").rows
     assert [row[0] for row in rows] == ["model of fold 1", "model of fold 2", "mean of models"]
@@ -100,4 +101,28 @@ def test_an_external_set_of_unknown_patches_is_one_line(study: Study, tmp_path: 
     base = study.networks[0].first.predictions.head(3).assign(label=-1)
     write_predictions(tmp_path / "predictions.csv", base)
     with pytest.raises(InputError, match=r"predictions.csv: must hold a patch of known label. Received: 3 patches"):
-        external_section([tmp_path], num_resamples=100)
+        external_section(study, [tmp_path], num_resamples=100)
+
+
+def test_an_external_set_is_of_models_of_the_study_where_its_folder_says_of_which(study: Study, tmp_path: Path) -> None:
+    folder = external_folder(tmp_path / "elsewhere", study, folds=(1,))
+    section = external_section(study, [folder], num_resamples=100)
+    assert section is not None
+    assert "No metrics.json says which models" in text_of(section, kind="missing")
+    own = study.crossval.store.checksum
+    predictions = read_predictions(folder / "predictions.csv")
+
+    def scored_by(checksum: str, *, is_external: bool) -> None:
+        model = ScoringModel(fold=1, network="resnet18", store_checksum=checksum)
+        write_metrics(folder, predictions, scored=Scored(models=(model,), is_external=is_external), overwrite=True)
+
+    scored_by(own, is_external=True)
+    section = external_section(study, [folder], num_resamples=100)
+    assert section is not None
+    assert "Scored by resnet18." in text_of(section)
+    scored_by("7" * 64, is_external=True)
+    with pytest.raises(InputError, match=r"Received: resnet18 of fold 1, trained on another store$"):
+        external_section(study, [folder], num_resamples=100)
+    scored_by(own, is_external=False)
+    with pytest.raises(InputError, match=r"another store. Received: the models' own test subsets$"):
+        external_section(study, [folder], num_resamples=100)
