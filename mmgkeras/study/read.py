@@ -17,6 +17,7 @@ from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.evaluation.subgroup_metrics import patch_marks
 from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.files import sha256_file
+from mmgkeras.patches.manifest import IMAGES
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Region
 from mmgkeras.study import layout
@@ -141,8 +142,10 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
     if faults:
         raise InputFaultsError(faults)
     data_path = data or (crossval.data if crossval.data is not None and crossval.data.is_dir() else None)
-    if data is not None and not data.is_dir():
-        raise InputError(f"{data}: is not a folder; --data takes the data folder that the store was prepared from")
+    if data is not None and not (data / IMAGES).is_file():
+        raise InputError(
+            f"{data}: is no data folder, it has no {IMAGES}; --data takes the one that the store was prepared from"
+        )
     return Study(
         folder=folder,
         networks=tuple(networks),

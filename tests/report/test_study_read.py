@@ -186,8 +186,9 @@ def test_a_store_that_moved_is_found_where_it_is_named(
     study = read_study(folder)
     assert (study.store, study.data_path) == (None, None)
     assert read_study(folder, store=report_store.path).store is not None
-    with pytest.raises(InputError, match="no-such-data: is not a folder"):
-        read_study(folder, data=Path("no-such-data"))
+    for other in (Path("no-such-data"), folder):
+        with pytest.raises(InputError, match=f"{other.name}: is no data folder, it has no images.csv"):
+            read_study(folder, data=other)
 
 
 def test_another_store_is_refused(new_crossval: Callable[..., Path]) -> None:
