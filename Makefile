@@ -16,6 +16,7 @@ DEMO_PATIENTS ?= 50
 
 DETECTOR ?= detector
 DETECTOR_PATIENTS ?= 600
+DETECTOR_WEIGHTS = mmgkeras/models/detector_weights
 
 .PHONY: campaign demo detector test lint clean
 
@@ -40,13 +41,25 @@ detector: .venv/installed
 	[ -f $(DETECTOR)/store/folds.csv ] || $(MMGKERAS) split --store $(DETECTOR)/store --config configs/detector.toml
 	$(MMGKERAS) fit --store $(DETECTOR)/store --fold 1 --config configs/detector.toml --set train.seed=$(SEED) \
 	    --run $(DETECTOR)/run --export $(DETECTOR)/saved_models/detector
+	.venv/bin/python benchmarks/pack_detector.py --model $(DETECTOR)/saved_models/detector/1 \
+	    --data $(DETECTOR)/data --out $(DETECTOR_WEIGHTS)
+	[ -d $(DETECTOR)/data-finer ] || { mkdir $(DETECTOR)/data-finer && cd $(DETECTOR)/data-finer && \
+	    ln -s ../data/images images && cp ../data/phantom.json . && \
+	    awk -F, 'NR == 1 || $$8 == 0.1' ../data/images.csv > images.csv && \
+	    awk -F, 'NR == FNR { fine[$$1]; next } $$1 in fine' images.csv ../data/regions.csv > regions.csv; }
+	[ -d $(DETECTOR)/store-finer ] || $(MMGKERAS) prepare --data $(DETECTOR)/data-finer \
+	    --out $(DETECTOR)/store-finer --config configs/detector-finer.toml
+	[ -f $(DETECTOR)/store-finer/folds.csv ] || $(MMGKERAS) split --store $(DETECTOR)/store-finer \
+	    --config configs/detector-finer.toml
+	$(MMGKERAS) fit --store $(DETECTOR)/store-finer --fold 1 --config configs/detector-finer.toml \
+	    --run $(DETECTOR)/run-finer --export $(DETECTOR)/saved_models/finer
 	for looks in randomised plain; do for mm in 0.2 0.1; do [ -d $(DETECTOR)/unseen-$$looks-$$mm ] || $(MMGKERAS) phantom \
 	    --looks $$looks --out $(DETECTOR)/unseen-$$looks-$$mm --config configs/detector.toml --patients 20 --seed 900 \
 	    --spacing-mm $$mm; done; done
-	.venv/bin/python benchmarks/pack_detector.py --model $(DETECTOR)/saved_models/detector/1 \
-	    --data $(DETECTOR)/data $(foreach kind,randomised-0.2 randomised-0.1 plain-0.2 plain-0.1, \
-	    --unseen $(DETECTOR)/unseen-$(kind)) \
-	    --out mmgkeras/models/detector_weights
+	.venv/bin/python benchmarks/pack_detector.py --model $(DETECTOR)/saved_models/detector/1 --data $(DETECTOR)/data \
+	    --finer $(DETECTOR)/saved_models/finer/1 --finer-data $(DETECTOR)/data-finer \
+	    $(foreach kind,randomised-0.2 randomised-0.1 plain-0.2 plain-0.1,--unseen $(DETECTOR)/unseen-$(kind)) \
+	    --out $(DETECTOR_WEIGHTS)
 
 test: lint
 	.venv/bin/python -m pytest -n $(JOBS) --expected-skips tests/expected_skips.txt $(COVERAGE)

@@ -58,7 +58,7 @@ def seconds(model: Classifier, image: Mammogram) -> float:
     return time.perf_counter() - start
 
 
-def look_again(data: Path) -> None:
+def compare(data: Path) -> None:
     """Prints the seconds a mammogram of a data folder takes without and with the finer model."""
     folder = model_folder(Path("detector"))
     alone, both = load(folder, is_folded=True), load_with_finer(folder, is_folded=True)
@@ -73,10 +73,10 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--data", type=Path, help="a data folder of fine images, to see what looking again costs")
+    parser.add_argument("--data", type=Path, help="a data folder of fine images, to see what the finer model costs")
     options = parser.parse_args()
     if options.data is not None:
-        look_again(options.data)
+        compare(options.data)
         return
     with tempfile.TemporaryDirectory() as folder:
         detector, other = load_with_finer(model_folder(Path("detector"))), resnet18(Path(folder))

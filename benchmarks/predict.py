@@ -89,9 +89,9 @@ def ours(model: Path, network: str, *, engine: str = "tensorflow") -> Score:  # 
 
     def mark(path: Path) -> NDArray[np.float32]:
         single = read_single(path)
-        prepared = prepare(single.mammogram, classifier, breast=single.breast)
+        prepared = prepare(single.mammogram, [classifier], breast=single.breast)
         with scoring:
-            detection = score([classifier], prepared)
+            detection = score(prepared)
         find_marks(detection, threshold=0.5, shape=(HEIGHT, WIDTH))
         return detection.score_map.probabilities.ravel()
 

@@ -11,13 +11,12 @@ Every known patch with enough tissue is scored; the network is built at the stor
 at. All poolings are of the same pass: of the class activations of each cell. Prints one table in Markdown for
 docs/results.md: the AUC of all patches together with its 95 % interval by patient, and the sensitivity at a specificity
 of 98 %. With `--froc`, the data folder of the store, a second table: the sensitivity by finding at a number of false
-marks an image, by the model's own pooling, over every known patch with any breast. With `--finer`, a store of the same
-images whose patches are as large but of smaller pixels, what looking at them again there gives. With `--image-labels`,
-a CSV of image_id and label, 1 or 0, for data sets whose truth is known by image alone: the score of an image is that of
-its highest patch, and the mean of its five highest; every patch with enough tissue counts, known or not. With
-`--inserted` labels are not looked at: of 9,000 tissue patches drawn from all, 4,000 get calcifications of the phantom
-put in, and models are asked which; by that a recipe may be chosen. On two cores ResNet18 takes 3 to 6 minutes for the
-79,469 tissue patches of mini-MIAS, the filters one.
+marks an image, by the model's own pooling, over every known patch with any breast. With `--image-labels`, a CSV of
+image_id and label, 1 or 0, for data sets whose truth is known by image alone: the score of an image is that of its
+highest patch, and the mean of its five highest; every patch with enough tissue counts, known or not. With `--inserted`
+labels are not looked at: of 9,000 tissue patches drawn from all, 4,000 get calcifications of the phantom put in, and
+models are asked which; by that a recipe may be chosen. On two cores ResNet18 takes 3 to 6 minutes for the 79,469 tissue
+patches of mini-MIAS, the filters one.
 """
 
 import argparse
@@ -166,24 +165,6 @@ def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
     return f"| {name}: {len(targets.items)} findings | " + " | ".join(cells) + " |"
 
 
-def print_again(name: str, folder: Path, patches: Patches, finer: PatchStore) -> None:
-    """Two lines, of the patches that both stores label alike: their score, and its mean with that in finer pixels."""
-    keys = ["image_id", "row", "col"]
-    here = patches.store.patches.iloc[patches.places][keys].assign(
-        label=patches.labels, here=range(len(patches.places))
-    )
-    there = finer.patches[[*keys, "label"]].assign(there=range(len(finer.patches)))
-    both = here.merge(there, on=[*keys, "label"])
-    chosen, places = both["here"].to_numpy(), both["there"].to_numpy()
-    alike = Patches(patches.store, patches.places[chosen], patches.labels[chosen], patches.patients[chosen])
-    pooling = POOLINGS[read_metadata(folder).config["model"].get("pooling", "average")]
-    first = model_scores(folder, alike)[pooling]
-    again = model_scores(folder, Patches(finer, places, alike.labels, alike.patients))[pooling]
-    print(f"\n{(alike.labels == CALCIFICATION).sum():,} positive of {len(places):,} patches that both stores have\n")
-    print(row_of(f"{name}: {pooling}", first, alike))
-    print(row_of(f"{name}: mean with finer pixels", (first + again) / 2, alike), flush=True)
-
-
 def image_patches(store: PatchStore, labels: Path, *, min_tissue: float) -> Patches:
     """The patches with so much tissue of every image that is labelled there, each with the label of its image."""
     wanted = pd.read_csv(labels, dtype={"image_id": str}).set_index("image_id")["label"]
@@ -228,7 +209,6 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--model", type=Path, action="append", default=[], help="repeatable")
     parser.add_argument("--froc", type=Path, metavar="DATA", help="the data folder of the store")
-    parser.add_argument("--finer", type=Path, metavar="STORE", help="of the same images and patches, in smaller pixels")
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument("--image-labels", type=Path, metavar="CSV", help="image_id and label: score whole images")
     truth.add_argument("--inserted", action="store_true", help="ask for marks put in, not for labels")
@@ -257,9 +237,6 @@ def main() -> None:
     for folder in models:
         for name, scores in model_scores(folder, patches).items():
             print_rows(f"{folder.parent.name}: {name}", scores, patches, is_by_image=is_by_image)
-    if options.finer is not None:
-        for folder in models:
-            print_again(folder.parent.name, folder, patches, PatchStore.open(options.finer))
     if options.froc is not None:
         print("\n| false marks an image | " + " | ".join(f"{rate:g}" for rate in RATES) + " |")
         print("|---" * (1 + len(RATES)) + "|")

@@ -56,11 +56,7 @@ Examples:
     type=NumberRange(0.05, 20),
     help="False marks an image, on phantoms, that are put up with; instead of --threshold, of the detector alone.",
 )
-@click.option(
-    "--stride",
-    type=click.IntRange(min=1),
-    help="Pixels between patches; of an odd number the detector does not look again.  [default: the model's]",
-)
+@click.option("--stride", type=click.IntRange(min=1), help="Pixels between patches.  [default: the model's]")
 @click.option(
     "--engine",
     type=click.Choice(["tensorflow", "openvino", "ray"]),

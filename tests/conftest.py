@@ -114,14 +114,15 @@ def _found(name: str) -> str | None:
 def export_mean_model() -> Callable[..., Path]:
     """Exports a SavedModel whose probability is 1 / (1 + exp(1 - 2 m)) for a patch of mean m of the type's maximum.
 
-    That is 0.5 at the middle gray. `changes` are to its metadata: 8 px patches of uint8, fold 1, patients "p1", "p2".
+    That is 0.5 at the middle gray. `level` is added to the log odds. `changes` are to its metadata: 8 px patches of
+    uint8, fold 1, patients "p1", "p2".
     """
     import keras
 
     from mmgkeras.savedmodel.export import export
     from mmgkeras.savedmodel.metadata import ModelMetadata, patients_digest
 
-    def make(path: Path, *, changes: Mapping[str, Any] | None = None) -> Path:
+    def make(path: Path, *, changes: Mapping[str, Any] | None = None, level: float = 0.0) -> Path:
         fields: dict[str, Any] = {
             "network": "mean",
             "patch_px": 8,
@@ -138,7 +139,7 @@ def export_mean_model() -> Callable[..., Path]:
         scaled = keras.layers.Rescaling(1 / np.iinfo(metadata.pixel_type).max, offset=-0.5)(image)
         head = keras.layers.Dense(2, name="head")
         logits = head(keras.layers.GlobalAveragePooling2D()(scaled))
-        head.set_weights([np.array([[-1.0, 1.0]]), np.zeros(2)])
+        head.set_weights([np.array([[-1.0, 1.0]]), np.array([0.0, level])])
         export(keras.Model(image, logits), path, metadata)
         return path
 
@@ -147,20 +148,23 @@ def export_mean_model() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def export_finer_model(export_mean_model: Callable[..., Path]) -> Callable[[Path], Path]:
-    """Exports beside a mean model the same at two thirds of its pixel size."""
-    from mmgkeras.savedmodel.detector import FINER
+    """Exports beside a model a mean model that went on from it, at two thirds of its pixel size; its level is 1."""
+    from mmgkeras.savedmodel.detector import finer_folder
     from mmgkeras.savedmodel.metadata import read_metadata
+    from mmgkeras.study.run_files import Origin
 
     def make(model: Path) -> Path:
         own = read_metadata(model)
+        known = own.model_dump(include={"store_checksum", "fold", "test_patients_sha256"})
         assert own.spacing_mm is not None
         changes = {
             "pixel_type": own.pixel_type,
             "patch_px": own.patch_px * 3 // 2,
             "stride_px": own.stride_px * 3 // 2,
             "spacing_mm": own.spacing_mm * 2 / 3,
+            "started_from": (Origin(variables_sha256="0" * 64, **known),),
         }
-        return export_mean_model(model.with_name(FINER), changes=changes)
+        return export_mean_model(finer_folder(model), changes=changes, level=1.0)
 
     return make
 

@@ -6,26 +6,20 @@ it reaches the threshold, as it is drawn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.special import expit, logit
 
 from mmgkeras.errors import InputError
 from mmgkeras.images import Breast, at_spacing, breast_alone, find_breast
 from mmgkeras.overlay.marks import enlarge
 from mmgkeras.overlay.pixel_runs import pixel_runs
-from mmgkeras.schema import ActivationMap, Grid, Mammogram, ScoreMap, Side
+from mmgkeras.schema import ActivationMap, Grid, Mammogram, ScoreMap
 
-_DOUBT: Final = 0.1
-"""Patches of a lower probability are not looked at in finer pixels: hardly any of them would be marked then."""
-_LEVEL: Final = 1.0
-"""Is added to the mean of both log odds, so that equal thresholds give about as many false marks as without (phantoms:
-benchmarks/pack_detector.py)."""
 _AS_FINE: Final = 1.1
-"""An image is as fine as a model whose pixels are smaller by no more than this."""
+"""An image is as fine as a model whose pixels are smaller by a tenth at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +82,7 @@ class ScoringModel(Protocol):
 
     @property
     def finer(self) -> "ScoringModel | None":
-        """The same network for smaller pixels and patches as large, which looks at fine images again; None for none."""
+        """The model that is asked in its place about mammograms with pixels as small as its own; None for none."""
 
     def scan(
         self, mammogram: Mammogram, *, stride_px: int | None = None, chosen: NDArray[np.bool_] | None = None
@@ -137,122 +131,97 @@ class Prepared:
     """A mammogram as models see it.
 
     Attributes:
-        mammogram: at the model's pixel size, nothing beside the breast brighter than the background.
+        models: that are to be asked.
+        mammogram: at their pixel size, nothing beside the breast brighter than the background.
         breast: (height, width) of it, where the breast is.
         holds_breast: (rows, cols) the patches with some of it.
-        stride_px: distance between neighbouring patches; None for the model's.
-        resampled_to_mm: the model's pixel size where the mammogram had another; None where it was taken as it is.
-        finer: the same for the finer model; None where there is none, or the mammogram is not as fine.
+        stride_px: distance between neighbouring patches.
+        resampled_to_mm: the models' pixel size where the mammogram had another; None where it was taken as it is.
     """
 
+    models: Sequence[ScoringModel]
     mammogram: Mammogram
     breast: NDArray[np.bool_]
     holds_breast: NDArray[np.bool_]
-    stride_px: int | None
+    stride_px: int
     resampled_to_mm: float | None
-    finer: "Prepared | None" = None
 
 
 def detect(models: Sequence[ScoringModel], mammogram: Mammogram, *, stride_px: int | None = None) -> Detection:
     """Scores the breast of a mammogram by one model, or by the mean of several.
 
-    Where mammogram and model both know their pixel size and these differ, the mammogram is resampled by area to the
-    model's. What lies outside the breast, lettering and markers, is dimmed to the background before scoring; patches
-    without any breast are not scored and have probability 0. Where the models have a finer one, and the mammogram is as
-    fine, the finer ones look again at the patches of which something was said: the mean of both log odds counts.
+    Where the models have a finer one and the mammogram is as fine, the finer ones are asked. Where mammogram and model
+    both know their pixel size and these differ, the mammogram is resampled by area to the model's. What lies outside
+    the breast, lettering and markers, is dimmed to the background before scoring; patches without any breast are not
+    scored and have probability 0.
 
     Args:
         models: that score, at least one; alike, see `check_alike`.
         mammogram: of any size.
-        stride_px: distance between neighbouring patches, in pixels of the model; None for the model's.
+        stride_px: distance between neighbouring patches, in pixels of the models given; None for the model's.
 
     Raises:
         InputError: as `Classifier.score`.
     """
-    return score(models, prepare(mammogram, models[0], stride_px=stride_px))
+    return score(prepare(mammogram, models, stride_px=stride_px))
 
 
 def prepare(
-    mammogram: Mammogram, model: ScoringModel, *, stride_px: int | None = None, breast: Breast | None = None
+    mammogram: Mammogram,
+    models: Sequence[ScoringModel],
+    *,
+    stride_px: int | None = None,
+    breast: Breast | None = None,
 ) -> Prepared:
     """What `detect` does before any model is asked.
 
     Args:
         mammogram: as read.
-        model: the first of them.
+        models: as of `detect`.
         stride_px: as of `detect`.
         breast: of the mammogram, where it was found already.
     """
-    metadata = model.metadata
+    asked = _fitting(models, mammogram.record.spacing_mm)
+    given, metadata = models[0].metadata, asked[0].metadata
     seen = at_spacing(mammogram, metadata.spacing_mm)
     if breast is None or seen is not mammogram:
         breast = find_breast(seen.pixels)
     height, width = seen.pixels.shape
-    stride = min(stride_px or metadata.stride_px, metadata.patch_px)  # a longer one is refused by the model
-    grid = Grid(height, width, metadata.patch_px, stride, mammogram.record.chest_wall_side)
+    stride = metadata.stride_px if stride_px is None else max(1, stride_px * metadata.patch_px // given.patch_px)
+    whole = min(stride, metadata.patch_px)  # a longer one is refused by the model
+    grid = Grid(height, width, metadata.patch_px, whole, mammogram.record.chest_wall_side)
     return Prepared(
+        models=asked,
         mammogram=Mammogram(breast_alone(seen.pixels, breast), mammogram.record),
         breast=breast.mask,
         holds_breast=breast.num_px(grid) > 0,
-        stride_px=stride_px,
+        stride_px=stride,
         resampled_to_mm=None if seen is mammogram else seen.record.spacing_mm,
-        finer=_prepared_for_finer(mammogram, model, stride_px=stride),
     )
 
 
-def _prepared_for_finer(mammogram: Mammogram, model: ScoringModel, *, stride_px: int) -> Prepared | None:
-    """For the finer model, if there is one, the mammogram is as fine, and its pixels divide the stride."""
-    own_mm, finer = mammogram.record.spacing_mm, model.finer
-    if finer is None or finer.metadata.spacing_mm is None or own_mm is None:
-        return None
-    stride, rest = divmod(stride_px * finer.metadata.patch_px, model.metadata.patch_px)
-    if own_mm > _AS_FINE * finer.metadata.spacing_mm or rest:
-        return None
-    return prepare(mammogram, finer, stride_px=stride)
+def _fitting(models: Sequence[ScoringModel], own_mm: float | None) -> Sequence[ScoringModel]:
+    """The finer ones of the models, if each has one, all are alike, and the mammogram is as fine; else themselves."""
+    finer = [model.finer for model in models if model.finer is not None]
+    sizes = {(one.metadata.patch_px, one.metadata.stride_px, one.metadata.spacing_mm) for one in finer}
+    if own_mm is None or len(finer) < len(models) or len(sizes) > 1:
+        return models
+    return finer if own_mm <= _AS_FINE * (finer[0].metadata.spacing_mm or 0) else models
 
 
-def score(models: Sequence[ScoringModel], prepared: Prepared) -> Detection:
+def score(prepared: Prepared) -> Detection:
     """What `detect` does with a prepared mammogram.
 
     Raises:
         InputError: as `detect`.
     """
     answers = [
-        model.scan(prepared.mammogram, stride_px=prepared.stride_px, chosen=prepared.holds_breast) for model in models
+        model.scan(prepared.mammogram, stride_px=prepared.stride_px, chosen=prepared.holds_breast)
+        for model in prepared.models
     ]
     probabilities = np.stack([scores.probabilities for scores, _ in answers]).mean(axis=0, dtype=np.float32)
-    finer = [model.finer for model in models if model.finer is not None]
-    if prepared.finer is not None and len(finer) == len(models):
-        probabilities = _looked_at_again(probabilities, finer, prepared.finer)
     score_map = replace(answers[0][0], probabilities=probabilities, breast=prepared.breast)
     return Detection(score_map, _mean_activation([map_ for _, map_ in answers]), prepared.resampled_to_mm)
-
-
-def _looked_at_again(
-    probabilities: NDArray[np.float32], models: Sequence[ScoringModel], prepared: Prepared
-) -> NDArray[np.float32]:
-    """(rows, cols) probabilities; those that are not low are averaged, as log odds, with what finer models say.
-
-    The finer grid may have a row or column more or less, for sizes in pixels are rounded.
-    """
-    side, finer_shape = prepared.mammogram.record.chest_wall_side, prepared.holds_breast.shape
-    chosen = _from_anchor(probabilities > _DOUBT, finer_shape, side) & prepared.holds_breast
-    answers = [model.scan(prepared.mammogram, stride_px=prepared.stride_px, chosen=chosen)[0] for model in models]
-    again = np.stack([scores.probabilities for scores in answers]).mean(axis=0)
-    before, again = (
-        np.clip(part, 1e-7, 1 - 1e-7) for part in (probabilities, _from_anchor(again, probabilities.shape, side))
-    )
-    both = expit((logit(before) + logit(again)) / 2 + _LEVEL).astype(np.float32)
-    return np.where(_from_anchor(chosen, probabilities.shape, side), both, probabilities)
-
-
-def _from_anchor(values: NDArray[Any], shape: tuple[int, ...], chest_wall: Side) -> NDArray[Any]:
-    """Values (rows, cols) of patches on a grid of another shape, from the bottom chest-wall corner; 0 beyond them."""
-    upright = values[::-1] if chest_wall == "left" else values[::-1, ::-1]
-    there = np.zeros(shape, values.dtype)
-    shared = tuple(slice(min(lengths)) for lengths in zip(values.shape, shape, strict=True))
-    there[shared] = upright[shared]
-    return there[::-1] if chest_wall == "left" else there[::-1, ::-1]
 
 
 def _mean_activation(maps: Sequence[ActivationMap | None]) -> ActivationMap | None:

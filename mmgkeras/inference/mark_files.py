@@ -76,7 +76,7 @@ class Predictions:
     notes: list[str] = field(default_factory=list)
 
 
-def write_marks(done: Predictions, folder: Path, *, models: Sequence[Mapping[str, str]], names: Sequence[str]) -> None:
+def write_marks(done: Predictions, folder: Path, *, models: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
     """Writes those of the files that are among `names`, paths relative to `folder`.
 
     Args:
@@ -138,7 +138,7 @@ def _write_csv(path: Path, done: Predictions) -> None:
                 writer.writerow([to_cell(in_unicode(str(home_path(image.path)))), number, *asdict(mark).values()])
 
 
-def _write_json(path: Path, done: Predictions, models: Sequence[Mapping[str, str]]) -> None:
+def _write_json(path: Path, done: Predictions, models: Sequence[Mapping[str, Any]]) -> None:
     content = {
         "made_by": MADE_BY,
         "mmgkeras_version": __version__,

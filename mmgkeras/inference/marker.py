@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from mmgkeras.errors import InputError, one_line
 from mmgkeras.files import write_whole
 from mmgkeras.images import Input, Single
-from mmgkeras.inference.detection import Detection, Mark, ScoringModel, find_marks, prepare, score
+from mmgkeras.inference.detection import Detection, Mark, Prepared, ScoringModel, find_marks, prepare, score
 from mmgkeras.inference.marking import picture_bytes
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.pacs.algorithm import Algorithm
@@ -112,13 +112,13 @@ class Marker:
     def _mark(self, one: Input, models: Sequence[ScoringModel]) -> dict[str, Any]:
         settings = self._settings
         single = one.read(laterality=settings.laterality, spacing_mm=settings.spacing_mm)
-        prepared = prepare(single.mammogram, models[0], stride_px=settings.stride_px, breast=single.breast)
+        prepared = prepare(single.mammogram, models, stride_px=settings.stride_px, breast=single.breast)
         with self._scoring:
-            detection = score(models, prepared)
+            detection = score(prepared)
         height, width = single.mammogram.pixels.shape
         marks = find_marks(detection, threshold=settings.threshold, shape=(height, width))
         if settings.with_dicom:
-            self._write_dicom(one, single, detection, marks=marks, model=models[0])
+            self._write_dicom(one, single, detection, marks=marks, prepared=prepared)
         if settings.with_pictures:
             self._draw(one, single, detection)
         return {
@@ -137,12 +137,13 @@ class Marker:
             write_whole(self._work / f"{kept_stem(one)}-{kind}.png", picture_bytes(picture))
 
     def _write_dicom(
-        self, one: Input, single: Single, detection: Detection, *, marks: Sequence[Mark], model: ScoringModel
+        self, one: Input, single: Single, detection: Detection, *, marks: Sequence[Mark], prepared: Prepared
     ) -> None:
         from mmgkeras.pacs.dicom_results import Reading, build_results, read_source
 
+        (model,) = prepared.models
         assert isinstance(model, Classifier)
-        algorithm = Algorithm.of(model, threshold=self._settings.threshold, stride_px=self._settings.stride_px)
+        algorithm = Algorithm.of(model, threshold=self._settings.threshold, stride_px=prepared.stride_px)
         reading = Reading(read_source(one.path), single, detection, marks, algorithm)
         for kind, result in build_results(reading).items():
             content = BytesIO()

@@ -31,7 +31,7 @@ from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.processes import Threads, Workers, file_state
 from mmgkeras.progress import Track, untracked
-from mmgkeras.savedmodel.detector import finer_folder, model_folder, read_detector
+from mmgkeras.savedmodel.detector import finer_folder, finer_metadata, model_folder, read_detector
 from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.schema import ImageRecord, Laterality
 
@@ -117,7 +117,7 @@ def predict(
     check_apart(out, names)
     served = [] if server is None else [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in models]
     metadata: list[ScoringMetadata] = [*map(read_metadata, folders), *(model.metadata for model in served)]
-    identities = [model.identity for model in served] or [read_metadata(folder).identity for folder in folders]
+    identities = [model.identity for model in served] or [_identity(folder) for folder in folders]
     check_alike(metadata)
     thresholds = [model.threshold for model in metadata]
     done = Predictions(sum(thresholds) / len(thresholds) if threshold is None else threshold)
@@ -161,7 +161,14 @@ def predict(
         return done
 
 
-def _digest(settings: MarkerSettings, folders: Sequence[Path], identities: Sequence[Mapping[str, str]]) -> str:
+def _identity(folder: Path) -> dict[str, Any]:
+    """Of a model, with that of the finer one beside it."""
+    own = read_metadata(folder)
+    finer = finer_metadata(folder, own)
+    return own.identity | ({} if finer is None else {"finer": finer.identity})
+
+
+def _digest(settings: MarkerSettings, folders: Sequence[Path], identities: Sequence[Mapping[str, Any]]) -> str:
     """Of all that the marks of a mammogram depend on, itself apart."""
     places = [place for folder in folders for place in (folder, finer_folder(folder))]
     files = [file for place in places for file in sorted(place.rglob("*")) if file.is_file()]

@@ -38,7 +38,7 @@ class Algorithm:
     spacing_mm: float | None
 
     @classmethod
-    def of(cls, classifier: Classifier, *, threshold: float, stride_px: int | None) -> Self:
+    def of(cls, classifier: Classifier, *, threshold: float, stride_px: int) -> Self:
         """The identity of a loaded model."""
         metadata, folder = classifier.metadata, classifier.path.resolve()
         return cls(
@@ -48,7 +48,7 @@ class Algorithm:
             model_sha256=model_sha256(folder),
             store_checksum=metadata.store_checksum,
             threshold=threshold,
-            stride_px=stride_px or metadata.stride_px,
+            stride_px=stride_px,
             spacing_mm=metadata.spacing_mm,
         )
 

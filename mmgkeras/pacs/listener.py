@@ -25,7 +25,7 @@ from pynetdicom.sop_class import Verification
 from mmgkeras.errors import InputError, shown
 from mmgkeras.images import read_single
 from mmgkeras.images.dicom import SYNTAXES
-from mmgkeras.inference.detection import detect, find_marks
+from mmgkeras.inference.detection import find_marks, prepare, score
 from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.pacs.dicom_results import KINDS, Kind, Reading, build_results, read_source
 from mmgkeras.pacs.peer import Peer, check_title, send
@@ -174,9 +174,8 @@ class _Work:
     """Marks what waits and sends what is ready, one at a time."""
 
     def __init__(self, options: ListenOptions, spool: Spool, classifier: Classifier, log: Log) -> None:
-        threshold = classifier.metadata.threshold if options.threshold is None else options.threshold
         self._options, self._spool, self._classifier, self._log = options, spool, classifier, log
-        self._algorithm = Algorithm.of(classifier, threshold=threshold, stride_px=None)
+        self._threshold = classifier.metadata.threshold if options.threshold is None else options.threshold
         self._next_try, self._wait_s = 0.0, _FIRST_WAIT_S
 
     def run(self, stop: threading.Event) -> None:
@@ -195,10 +194,13 @@ class _Work:
         begun = time.monotonic()
         try:
             single = read_single(path)
-            detection = detect([self._classifier], single.mammogram)
+            prepared = prepare(single.mammogram, [self._classifier], breast=single.breast)
+            (model,), detection = prepared.models, score(prepared)
+            assert isinstance(model, Classifier)
             height, width = single.mammogram.pixels.shape
-            marks = find_marks(detection, threshold=self._algorithm.threshold, shape=(height, width))
-            reading = Reading(read_source(path), single, detection, marks, self._algorithm)
+            marks = find_marks(detection, threshold=self._threshold, shape=(height, width))
+            algorithm = Algorithm.of(model, threshold=self._threshold, stride_px=prepared.stride_px)
+            reading = Reading(read_source(path), single, detection, marks, algorithm)
             for kind, result in build_results(reading, kinds=self._options.kinds).items():
                 self._spool.keep(key, kind, result)
         except InputError as error:

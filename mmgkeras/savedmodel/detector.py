@@ -1,10 +1,11 @@
-"""The detector that comes with the package, as a SavedModel: exported on first use, kept in the user's cache.
+"""The detector that comes with the package, as two SavedModels: exported on first use, kept in the user's cache.
 
-Owns where it is kept, and the thresholds that it brings along. Its weights are `models.weights`'.
+One sees a mammogram at 0.2 mm a pixel; the other, the finer one, went on from its weights in smaller pixels and is
+asked in its place where a mammogram is as fine. Owns where they are kept, and the thresholds that they bring along.
+Their weights are `models.weights`'.
 """
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,9 +26,12 @@ CACHE: Final = "~/.cache/mmgkeras"
 MARKS_PER_IMAGE: Final = 0.5
 """False marks an image of the detector's own threshold."""
 FINER: Final = "finer"
-"""Beside the folder of a model, that of the same network for smaller pixels."""
-_TIMES: Final = 3, 2
-"""So many pixels of the finer one lie where the detector has so many. Chosen on phantoms (docs/results.md)."""
+"""Beside the model `NAME/1`, `NAME-finer/1` may be one that went on from it in smaller pixels; inside the folder of the
+detector's weights lie the weights of the finer one."""
+DETECTOR_FINER: Final = f"{DETECTOR}-{FINER}"
+"""The word for the finer one where a model is named."""
+_SAME_PATCH: Final = 0.02
+"""A finer model's patches are as large as its model's but for so much of them: pixels are whole."""
 
 
 class FalseMarks(JsonModel):
@@ -46,22 +50,32 @@ class FalseMarks(JsonModel):
     cluster_sensitivity: Annotated[float, Field(ge=0, le=1)]
 
 
-class DetectorRecord(JsonModel):
-    """What lies beside the weights.
+class WeightsRecord(JsonModel):
+    """What lies beside weights.
 
     Attributes:
         weights_sha256: of the weights.
         model: of `ModelConfig`: what `build_network` needs.
         metadata: of the training.
         phantom: provenance of the phantoms that it learned from.
-        false_marks: the thresholds, of rising numbers of false marks.
-        judged_on: the phantoms on which they were counted.
+        level: was added to the log odds of what was trained.
     """
 
     weights_sha256: Sha256
     model: dict[str, Any]
     metadata: ModelMetadata
     phantom: dict[str, Any]
+    level: float = 0.0
+
+
+class DetectorRecord(WeightsRecord):
+    """What lies beside the detector's.
+
+    Attributes:
+        false_marks: the thresholds, of rising numbers of false marks.
+        judged_on: the phantoms on which they were counted.
+    """
+
     false_marks: Annotated[tuple[FalseMarks, ...], Field(min_length=2)]
     judged_on: str
 
@@ -84,10 +98,16 @@ def read_detector(folder: Path = DETECTOR_FOLDER) -> DetectorRecord:
     return read_json(folder / PROVENANCE, DetectorRecord)
 
 
-def model_folder(model: Path, *, cache: Path | None = None, weights: Path = DETECTOR_FOLDER) -> Path:
-    """The folder of a SavedModel: `model` itself, or the detector's where that is the word "detector".
+def read_finer(folder: Path = DETECTOR_FOLDER) -> WeightsRecord:
+    """What the package says of the finer one; raises as `read_detector`."""
+    check_detector(folder / FINER)
+    return read_json(folder / FINER / PROVENANCE, WeightsRecord)
 
-    The detector takes uint8 and uint16: it is exported for uint16, and 8 bits are promoted, which is exact.
+
+def model_folder(model: Path, *, cache: Path | None = None, weights: Path = DETECTOR_FOLDER) -> Path:
+    """The folder of a SavedModel: `model` itself, or that of the detector or the finer one where that is its word.
+
+    Both take uint8 and uint16: they are exported for uint16, and 8 bits are promoted, which is exact.
 
     Args:
         model: what the user named.
@@ -98,71 +118,64 @@ def model_folder(model: Path, *, cache: Path | None = None, weights: Path = DETE
         WeightsError: as `read_detector`.
         InputError: if it cannot be written.
     """
-    if str(model) != DETECTOR:
+    if str(model) not in (DETECTOR, DETECTOR_FINER):
         return model
-    record = read_detector(weights)
+    record, finer = read_detector(weights), read_finer(weights)
     point = OperatingPoint(record.threshold(MARKS_PER_IMAGE), "given", None, record.judged_on)
-    digest = hashlib.sha256(f"{record.model_dump_json()} {point} {_TIMES}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{record.model_dump_json()} {finer.model_dump_json()} {point}".encode()).hexdigest()
     place = _cache(cache) / f"{DETECTOR}-{digest[:16]}" / "1"
-    own = record.metadata.model_copy(update={"pixel_type": "uint16", "operating_point": point})
-
-    def network_at(patch_px: int) -> Any:
-        config = ModelConfig(**{**record.model, "weights": DETECTOR})
-        network = build_network(config, patch_px=patch_px, pixel_type="uint16")
-        load_detector(network, config, folder=weights)
-        return network
-
-    export_finer(place, own, network_at)
-    _export(place, own, network_at)
-    return place
-
-
-def export_finer(folder: Path, metadata: ModelMetadata, network_at: Callable[[int], Any]) -> None:
-    """Exports the detector for smaller pixels, its patches being as large in mm, beside its folder, if it is not there.
-
-    Args:
-        folder: of the detector.
-        metadata: of it.
-        network_at: gives its network for an edge of patches in pixels.
-
-    Raises:
-        InputError: if it cannot be written.
-    """
-    there, here = _TIMES
-    assert metadata.spacing_mm is not None  # the detector knows it
-    lengths = {name: getattr(metadata, name) * there // here for name in ("patch_px", "stride_px")}
-    finer = metadata.model_copy(update={**lengths, "spacing_mm": metadata.spacing_mm * here / there})
-    _export(finer_folder(folder), finer, network_at)
+    _export(finer, finer_folder(place), weights=weights / FINER, point=point)
+    _export(record, place, weights=weights, point=point)
+    return place if str(model) == DETECTOR else finer_folder(place)
 
 
 def load_with_finer(folder: Path, *, is_folded: bool = False) -> Classifier:
-    """As `classifier.load`, with the finer model if there is one beside it: the same training for smaller pixels.
+    """As `classifier.load`, with the finer model if there is one beside it that went on from it.
 
     Raises:
         InputError: as `load`.
     """
-    classifier, finer = load(folder, is_folded=is_folded), finer_folder(folder)
-    if finer.exists() and _is_finer(read_metadata(finer), classifier.metadata):
-        classifier.finer = load(finer, is_folded=is_folded)
+    classifier = load(folder, is_folded=is_folded)
+    if finer_metadata(folder, classifier.metadata) is not None:
+        classifier.finer = load(finer_folder(folder), is_folded=is_folded)
     return classifier
+
+
+def finer_metadata(folder: Path, own: ModelMetadata) -> ModelMetadata | None:
+    """Of the finer model beside a model's folder, if there is one.
+
+    Raises:
+        InputError: as `read_metadata`.
+    """
+    place = finer_folder(folder)
+    finer = read_metadata(place) if place.exists() else None
+    return finer if finer is not None and _is_finer(finer, own) else None
 
 
 def finer_folder(folder: Path) -> Path:
     """Where the finer model of a model's folder lies, if it has one."""
-    return folder.resolve().with_name(FINER)
+    place = folder.resolve()
+    return place.parent.parent / f"{place.parent.name}-{FINER}" / place.name
 
 
 def _is_finer(finer: ModelMetadata, own: ModelMetadata) -> bool:
-    other = ("patch_px", "stride_px", "spacing_mm", "operating_point")
-    is_same = finer.model_copy(update={name: getattr(own, name) for name in other}) == own
-    return is_same and None not in (finer.spacing_mm, own.spacing_mm) and finer.spacing_mm < own.spacing_mm  # type: ignore[operator]
+    if finer.spacing_mm is None or own.spacing_mm is None or not finer.started_from:
+        return False
+    as_large = finer.spacing_mm * finer.patch_px / (own.spacing_mm * own.patch_px)
+    went_on = finer.started_from[-1].store_checksum == own.store_checksum
+    return went_on and finer.spacing_mm < own.spacing_mm and abs(as_large - 1) < _SAME_PATCH
 
 
-def _export(folder: Path, metadata: ModelMetadata, network_at: Callable[[int], Any]) -> None:
+def _export(record: WeightsRecord, folder: Path, *, weights: Path, point: OperatingPoint) -> None:
+    """Exports a network for uint16 and with a threshold, if it is not there."""
     if folder.exists():
         return
+    metadata = record.metadata.model_copy(update={"pixel_type": "uint16", "operating_point": point})
+    config = ModelConfig(**{**record.model, "weights": DETECTOR})
+    network = build_network(config, patch_px=metadata.patch_px, pixel_type=metadata.pixel_type)
+    load_detector(network, config, folder=weights)
     try:
-        export(network_at(metadata.patch_px), folder, metadata)
+        export(network, folder, metadata)
     except InputError:
         if not folder.exists():  # else another process was first
             raise

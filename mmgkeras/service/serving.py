@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import check_apart
-from mmgkeras.models.weights import DETECTOR
 from mmgkeras.savedmodel.classifier import compute_in_bfloat16, load
 from mmgkeras.savedmodel.detector import load_with_finer, model_folder
 from mmgkeras.savedmodel.servable import servables
@@ -112,8 +111,8 @@ def add_to_serving_folder(
 def _named_model(model: Path) -> tuple[Path, str]:
     """A model's folder, and the name to serve it by."""
     folder = model_folder(model)
-    if str(model) == DETECTOR:
-        return folder, DETECTOR
+    if folder != model:  # the package's own
+        return folder, str(model)
     if not folder.name.isdecimal() or int(folder.name) < 1:
         raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {folder.name!r} as last")
     return folder, folder.resolve().parent.name

@@ -172,90 +172,65 @@ def test_only_patches_with_breast_reach_the_model(classifier: Classifier, monkey
 def test_a_breast_that_was_found_is_not_sought_again_unless_the_image_is_resampled(classifier: Classifier) -> None:
     pixels = breast_with_letters()
     found = Breast(np.zeros(pixels.shape, np.bool_), 1, pixels.shape, 0.0, looks_inverted=False)
-    prepared = prepare(mammogram(pixels), classifier, breast=found)
+    prepared = prepare(mammogram(pixels), [classifier], breast=found)
     assert not prepared.mammogram.pixels.any()
     assert not prepared.holds_breast.any()
-    assert not score([classifier], prepared).score_map.probabilities.any()
-    assert prepare(mammogram(pixels, spacing_mm=0.1), classifier, breast=found).holds_breast.any()
+    assert not score(prepared).score_map.probabilities.any()
+    assert prepare(mammogram(pixels, spacing_mm=0.1), [classifier], breast=found).holds_breast.any()
 
 
 class Says:
-    """A model that says one probability of every patch it is asked about, or another of one of them."""
+    """A model that says one probability of every patch, with or without a finer one."""
 
     def __init__(
         self, probability: float, *, patch_px: int = 8, spacing_mm: float = 0.2, finer: "Says | None" = None
     ) -> None:
         self.metadata = SimpleNamespace(patch_px=patch_px, stride_px=patch_px, spacing_mm=spacing_mm, threshold=0.5)
         self.probability, self.finer = probability, finer
-        self.asked: np.ndarray | None = None
-        self.exception: tuple[int, int, float] | None = None
 
     def scan(
         self, mammogram: Mammogram, *, stride_px: int | None = None, chosen: np.ndarray | None = None
     ) -> tuple[ScoreMap, None]:
-        side, px = mammogram.record.chest_wall_side, self.metadata.patch_px
-        grid = Grid(*mammogram.pixels.shape, px, stride_px or px, side)
+        px = self.metadata.patch_px
+        grid = Grid(*mammogram.pixels.shape, px, stride_px or px, mammogram.record.chest_wall_side)
         assert chosen is not None
         assert chosen.shape == (grid.rows, grid.cols)
-        self.asked = chosen
-        probabilities = np.full(chosen.shape, self.probability, np.float32)
-        if self.exception is not None:
-            row, col, probability = self.exception
-            probabilities[grid.rows - 1 - row, col if side == "left" else grid.cols - 1 - col] = probability
-        return ScoreMap("x", grid, np.where(chosen, probabilities, np.float32(0))), None
+        return ScoreMap("x", grid, np.where(chosen, np.float32(self.probability), np.float32(0))), None
 
 
 class TestFiner:
     @staticmethod
-    def pair(coarse: float, fine: float) -> tuple[Says, Says]:
-        finer = Says(fine, patch_px=12, spacing_mm=0.4 / 3)
-        return Says(coarse, finer=finer), finer
+    def model(coarse: float = 0.2, fine: float = 0.8) -> Says:
+        return Says(coarse, finer=Says(fine, patch_px=12, spacing_mm=0.4 / 3))
 
     @staticmethod
-    def seen(spacing_mm: float | None, *, height: int = 320, width: int = 300, laterality: str = "L") -> Mammogram:
-        record = ImageRecord("x", "x.png", "p", laterality, "CC", "none", spacing_mm=spacing_mm)  # type: ignore[arg-type]
-        return Mammogram(np.full((height, width), 90, np.uint8), record)
-
-    def test_fine_images_are_looked_at_again_and_the_mean_of_both_log_odds_counts(self) -> None:
-        model, _ = self.pair(0.8, 0.5)
-        detection = detect([model], self.seen(0.1))
-        assert detection.resampled_to_mm == 0.2
-        odds = 2 * np.e  # from odds of 4 and of 1, and the level
-        np.testing.assert_allclose(detection.score_map.probabilities, odds / (1 + odds), atol=1e-6)
-
-    def test_patches_of_which_nothing_is_said_are_not(self) -> None:
-        model, finer = self.pair(0.09, 0.9)
-        assert detect([model], self.seen(0.1)).score_map.probabilities.max() == pytest.approx(0.09)
-        assert finer.asked is not None
-        assert not finer.asked.any()
+    def seen(spacing_mm: float | None) -> Mammogram:
+        record = ImageRecord("x", "x.png", "p", "L", "CC", "none", spacing_mm=spacing_mm)
+        return Mammogram(np.full((320, 300), 90, np.uint8), record)
 
     @pytest.mark.parametrize(
-        ("spacing_mm", "stride_px", "is_asked"),
-        [
-            *((0.05, None, True), (0.14, None, True), (0.15, None, False), (0.2, None, False), (None, None, False)),
-            *((0.1, 4, True), (0.1, 5, False)),
-        ],
+        ("spacing_mm", "is_asked"),
+        [(0.05, True), (0.1, True), (0.14, True), (0.15, False), (0.2, False), (None, False)],
     )
-    def test_nor_coarse_images_nor_where_the_stride_cannot_be_kept(
-        self, spacing_mm: float | None, stride_px: int | None, is_asked: bool
+    def test_it_is_asked_in_place_of_the_other_of_images_as_fine(
+        self, spacing_mm: float | None, is_asked: bool
     ) -> None:
-        model, finer = self.pair(0.8, 0.5)
-        detect([model], self.seen(spacing_mm), stride_px=stride_px)
-        assert (finer.asked is not None) == is_asked
+        detection = detect([self.model()], self.seen(spacing_mm))
+        assert detection.score_map.probabilities.max() == pytest.approx(0.8 if is_asked else 0.2)
+        assert detection.score_map.grid.patch_px == (12 if is_asked else 8)
+        if is_asked:
+            assert detection.resampled_to_mm == pytest.approx(0.4 / 3) or spacing_mm == 0.14
+        else:
+            assert detection.resampled_to_mm in (0.2, None)
 
-    def test_nor_where_another_model_has_none(self) -> None:
-        model, finer = self.pair(0.8, 0.5)
-        detect([model, Says(0.8)], self.seen(0.1))
-        assert finer.asked is None
+    @pytest.mark.parametrize(("stride_px", "expected"), [(4, 6), (5, 7), (None, 12)])
+    def test_its_stride_is_as_long_but_for_less_than_a_pixel(self, stride_px: int | None, expected: int) -> None:
+        assert detect([self.model()], self.seen(0.1), stride_px=stride_px).score_map.grid.stride_px == expected
 
-    @given(
-        st.integers(100, 400), st.integers(100, 400), st.floats(0.05, 0.146), st.sampled_from("LR"), st.integers(0, 2)
-    )
-    def test_patches_of_both_lie_at_one_place(
-        self, height: int, width: int, spacing_mm: float, laterality: str, place: int
-    ) -> None:
-        model, finer = self.pair(0.5, 0.5)
-        finer.exception = (place, place, 0.9)
-        probabilities = detect([model], self.seen(spacing_mm, height=height, width=width, laterality=laterality))
-        upright = probabilities.score_map.probabilities[::-1, :: 1 if laterality == "L" else -1]
-        assert list(zip(*np.nonzero(upright > 0.8), strict=True)) == [(place, place)]
+    def test_several_are_averaged(self) -> None:
+        models = [self.model(fine=0.8), self.model(fine=0.4)]
+        assert detect(models, self.seen(0.1)).score_map.probabilities.max() == pytest.approx(0.6)
+
+    @pytest.mark.parametrize("other", [Says(0.2), Says(0.2, finer=Says(0.8, patch_px=16, spacing_mm=0.1))])
+    def test_none_is_asked_where_another_model_has_none_alike(self, other: Says) -> None:
+        assert detect([self.model(), other], self.seen(0.1)).score_map.probabilities.max() == pytest.approx(0.2)

@@ -304,14 +304,17 @@ def test_openvino_finds_the_same_marks(model: Path, films: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
-def test_a_finer_model_beside_a_model_looks_at_fine_images_again(
-    model: Path, films: Path, export_mean_model: Callable[..., Path], engine: marker.Engine
+def test_a_finer_model_beside_a_model_is_asked_of_fine_images(
+    model: Path, films: Path, export_finer_model: Callable[[Path], Path], engine: marker.Engine
 ) -> None:
     with_finer = Path(shutil.copytree(model, films / "mine" / "1"))
-    export_mean_model(films / "mine" / "finer", changes={"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3})
+    export_finer_model(with_finer)
     found = [
         predict([films / "one"], out=films / out, models=[one], spacing_mm=spacing_mm, engine=engine).images[0].marks
         for out, one, spacing_mm in (("a", model, 0.1), ("b", with_finer, 0.1), ("c", with_finer, 0.2))
     ]
-    once, twice = (1 / (1 + np.exp(-odds)) for odds in (1, 1 + 1))  # both models have log odds of 1, and the level is 1
-    assert [marks[0].probability for marks in found] == pytest.approx([once, twice, once], abs=1e-4)
+    told = [json.loads((films / out / "marks.json").read_text())["model"] for out in "ab"]
+    identity = {"network": "mean", "store_checksum": "0" * 64}
+    assert told == [identity, identity | {"finer": identity}]
+    own, finer = (1 / (1 + np.exp(-odds)) for odds in (1, 2))
+    assert [marks[0].probability for marks in found] == pytest.approx([own, finer, own], abs=1e-4)

@@ -41,15 +41,15 @@ class TestKilled:
         scored: list[str] = []
         score = marker.score
 
-        def until(models: object, prepared: Prepared) -> Detection:
+        def until(prepared: Prepared) -> Detection:
             if len(scored) == 5:
                 raise KeyboardInterrupt
             scored.append(prepared.mammogram.record.image_id)
-            return score(models, prepared)
+            return score(prepared)
 
-        def counted(models: object, prepared: Prepared) -> Detection:
+        def counted(prepared: Prepared) -> Detection:
             scored.append(prepared.mammogram.record.image_id)
-            return score(models, prepared)
+            return score(prepared)
 
         with monkeypatch.context() as patch:
             patch.setattr(marker, "score", until)
@@ -79,7 +79,7 @@ class TestKilled:
         model: Path,
         films: Path,
         archive: list[Path],
-        export_mean_model: Callable[..., Path],
+        export_finer_model: Callable[[Path], Path],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         mine = Path(shutil.copytree(model, films / "mine" / "1"))
@@ -87,7 +87,7 @@ class TestKilled:
             patch.setattr("mmgkeras.inference.predict.write_marks", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 predict(archive, out=films / "out", models=[mine], spacing_mm=0.1)
-        export_mean_model(films / "mine" / "finer", changes={"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3})
+        export_finer_model(mine)
         for out in ("out", "expected"):
             predict(archive, out=films / out, models=[mine], spacing_mm=0.1)
         assert made(films / "out") == made(films / "expected")

@@ -14,7 +14,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[
 
 
 def test_it_is_named_by_its_folder_in_ascii(model: Path) -> None:
-    algorithm = Algorithm.of(load(model), threshold=0.25, stride_px=None)
+    algorithm = Algorithm.of(load(model), threshold=0.25, stride_px=8)
     assert (algorithm.name, algorithm.version) == ("Br?ste", "3")
     assert algorithm.parameters == {
         "threshold": "0.25",

@@ -104,11 +104,12 @@ def waiting(tmp_path: Path) -> list[str]:
     return sorted(path.name for folder in (tmp_path / "spool").iterdir() for path in folder.iterdir())
 
 
-def test_a_finer_model_beside_the_model_looks_again(
+def test_a_finer_model_beside_the_model_is_asked_of_fine_images(
     start: Callable[..., Running],
     archive: Archive,
     tmp_path: Path,
     export_mean_model: Callable[..., Path],
+    export_finer_model: Callable[[Path], Path],
 ) -> None:
     model = export_mean_model(tmp_path / "mean" / "1", changes={"pixel_type": "uint16"})
     source = write_source(tmp_path / "s.dcm", ImagerPixelSpacing=[0.1, 0.1])
@@ -126,8 +127,7 @@ def test_a_finer_model_beside_the_model_looks_again(
 
     alone = numbers()
     assert numbers() == alone
-    finer = {"pixel_type": "uint16", "patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3}
-    export_mean_model(tmp_path / "mean" / "finer", changes=finer)
+    export_finer_model(model)
     assert numbers() != alone
 
 
@@ -239,14 +239,14 @@ def test_after_an_unforeseen_fault_the_next_image_is_marked_and_the_faults_words
 ) -> None:
     calls: list[str] = []
 
-    def detect(models: object, mammogram: Any) -> Any:
-        calls.append(mammogram.record.image_id)
+    def score(prepared: Any) -> Any:
+        calls.append(prepared.mammogram.record.image_id)
         if len(calls) == 1:
             raise ValueError("SECRET^NAME")
-        return real(models, mammogram)
+        return real(prepared)
 
-    real = module.detect
-    monkeypatch.setattr(module, "detect", detect)
+    real = module.score
+    monkeypatch.setattr(module, "score", score)
     running = start(kinds=["sr"])
     running.store(*(write_source(tmp_path / f"{n}.dcm", SOPInstanceUID=f"1.2.{n}") for n in (1, 2)))
     until(lambda: len(archive.received) == 1)

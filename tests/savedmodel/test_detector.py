@@ -14,11 +14,11 @@ from mmgkeras.inference.detection import detect
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DETECTOR_FOLDER, PROVENANCE, WEIGHTS, save_detector
 from mmgkeras.savedmodel.classifier import load
-from mmgkeras.savedmodel.detector import load_with_finer, model_folder, read_detector
-from mmgkeras.savedmodel.export import next_version
-from mmgkeras.savedmodel.metadata import ModelMetadata
+from mmgkeras.savedmodel.detector import FINER, load_with_finer, model_folder, read_detector, read_finer
+from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
 from mmgkeras.sources.phantom import GENERATOR_VERSION, write_phantom
 from mmgkeras.sources.phantom import PROVENANCE as PHANTOM_JSON
+from mmgkeras.study.run_files import Origin
 from mmgkeras.tables import read_images, read_regions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -29,6 +29,14 @@ FALSE_MARKS = [
     {"per_image": 0.1, "threshold": 0.9, "sensitivity": 0.4, "cluster_sensitivity": 0.5},
     {"per_image": 1.0, "threshold": 0.5, "sensitivity": 0.8, "cluster_sensitivity": 0.9},
 ]
+ORIGIN = Origin(store_checksum="0" * 64, fold=1, test_patients_sha256="1" * 64, variables_sha256="2" * 64)
+FINER_CHANGES = {
+    "patch_px": 96,
+    "stride_px": 72,
+    "spacing_mm": 0.4 / 3,
+    "store_checksum": "3" * 64,
+    "started_from": (ORIGIN,),
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +55,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store_checksum="0" * 64,
         config=Config(model=CONFIG).model_dump(mode="json"),
     )
-    provenance = {
-        "metadata": metadata.model_dump(mode="json"),
-        "phantom": {"seed": 101},
-        "false_marks": FALSE_MARKS,
-        "judged_on": "phantoms",
-    }
-    save_detector(build_network(CONFIG, patch_px=64, pixel_type="uint8"), CONFIG, folder, provenance=provenance)
+    finer = metadata.model_copy(update=FINER_CHANGES)
+    for place, one, judged in (
+        (folder, metadata, {"false_marks": FALSE_MARKS, "judged_on": "phantoms"}),
+        (folder / FINER, finer, {}),
+    ):
+        place.mkdir(exist_ok=True)
+        network = build_network(CONFIG, patch_px=one.patch_px, pixel_type="uint8")
+        provenance = {"metadata": one.model_dump(mode="json"), "phantom": {"seed": 101}, **judged}
+        save_detector(network, CONFIG, place, provenance=provenance)
     return folder
 
 
@@ -74,17 +84,21 @@ def test_the_exported_one_takes_8_and_16_bits_alike(weights: Path, tmp_path: Pat
     assert (classifier.metadata.spacing_mm, classifier.metadata.stride_px) == (0.2, 48)
 
 
-def test_beside_it_lies_the_same_for_smaller_pixels(
+def test_beside_it_lies_the_one_for_smaller_pixels_with_weights_of_its_own(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = model_folder(Path("detector"), cache=tmp_path, weights=weights)
-    finer = load_with_finer(folder).finer
+    both = load_with_finer(folder)
+    finer = both.finer
     assert finer is not None
     assert (finer.metadata.patch_px, finer.metadata.stride_px) == (96, 72)
     assert finer.metadata.spacing_mm == pytest.approx(0.4 / 3)
+    assert (finer.metadata.pixel_type, finer.metadata.threshold) == ("uint16", both.metadata.threshold)
     assert finer.finer is None
+    blank = np.zeros((1, 96, 96, 1), np.uint8)
+    assert finer.classify(blank) != both.classify(blank[:, :64, :64])
+    assert finer.path == model_folder(Path("detector-finer"), cache=tmp_path, weights=weights)
     assert load(folder).finer is None
-    assert next_version(folder.parent) == 2
     alone = shutil.copytree(folder, tmp_path / "alone" / "1")
     assert load_with_finer(alone).finer is None
     monkeypatch.chdir(folder)
@@ -92,19 +106,23 @@ def test_beside_it_lies_the_same_for_smaller_pixels(
     assert load_with_finer(finer.path).finer is None
 
 
-def test_what_lies_there_and_is_of_another_training_is_left_alone(
+def test_what_lies_there_and_did_not_go_on_from_it_is_left_alone(
     export_mean_model: Callable[..., Path], tmp_path: Path
 ) -> None:
-    model = export_mean_model(tmp_path / "1")
-    finer = {"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3}
+    model = export_mean_model(tmp_path / "mine" / "1")
+    origin = ORIGIN.model_copy(update={"store_checksum": read_metadata(model).store_checksum})
+    right = {"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3, "started_from": (origin,)}
     for changes, is_taken in (
-        (finer, True),
-        (finer | {"store_checksum": "1" * 64}, False),
-        ({"spacing_mm": 0.3}, False),
+        (right, True),
+        (right | {"started_from": (ORIGIN.model_copy(update={"store_checksum": "4" * 64}),)}, False),
+        (right | {"started_from": ()}, False),
+        (right | {"patch_px": 16}, False),
+        (right | {"spacing_mm": 0.2, "patch_px": 8, "stride_px": 8}, False),
+        (right | {"spacing_mm": None}, False),
     ):
-        export_mean_model(tmp_path / "finer", changes=changes)
-        assert (load_with_finer(model).finer is not None) == is_taken
-        shutil.rmtree(tmp_path / "finer")
+        finer = export_mean_model(tmp_path / "mine-finer" / "1", changes=changes)
+        assert (load_with_finer(model).finer is not None) == is_taken, changes
+        shutil.rmtree(finer)
 
 
 def test_its_threshold_is_that_of_half_a_false_mark_an_image(weights: Path, tmp_path: Path) -> None:
@@ -128,12 +146,12 @@ def test_other_thresholds_of_the_same_weights_are_exported_anew(weights: Path, t
 
 
 def test_a_damaged_record_is_one_line(weights: Path, tmp_path: Path) -> None:
-    for path in weights.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    described = json.loads((tmp_path / PROVENANCE).read_text())
-    (tmp_path / PROVENANCE).write_text(json.dumps(described | {"false_marks": []}))
-    with pytest.raises(InputError, match=r"detector.json: false_marks"):
-        read_detector(tmp_path)
+    shutil.copytree(weights, tmp_path, dirs_exist_ok=True)
+    for place, key, read in ((tmp_path, "false_marks", read_detector), (tmp_path / FINER, "metadata", read_finer)):
+        described = json.loads((place / PROVENANCE).read_text())
+        (place / PROVENANCE).write_text(json.dumps(described | {key: []}))
+        with pytest.raises(InputError, match=rf"detector.json: {key}"):
+            read(tmp_path)
 
 
 def test_without_weights_the_line_says_how_to_make_them(tmp_path: Path) -> None:
@@ -151,6 +169,22 @@ class TestShipped:
         assert record.metadata.started_from == ()
         assert said.model_dump(include=set(SECTIONS)) == recipe.model_dump(include=set(SECTIONS))
         assert (DETECTOR_FOLDER / WEIGHTS).stat().st_size <= 24e6
+
+    def test_the_finer_ones_went_on_from_them_on_a_part_of_their_phantoms(self) -> None:
+        record, finer = read_detector(), read_finer()
+        recipe = read_config(CONFIGS / "detector-finer.toml")
+        said = Config.model_validate({name: finer.metadata.config[name] for name in SECTIONS})
+        (origin,) = finer.metadata.started_from
+        assert (origin.store_checksum, origin.variables_sha256) == (
+            record.metadata.store_checksum,
+            record.weights_sha256,
+        )
+        made = ({**one.phantom, "pixels_sha256": ""} for one in (record, finer))  # by unlike processors
+        assert next(made) == next(made)
+        assert said.model_dump(include={"patches", "augmentation", "train"}) == recipe.model_dump(
+            include={"patches", "augmentation", "train"}
+        )
+        assert finer.metadata.config["model"]["weights"] == recipe.model.weights == "detector"
 
     def test_their_phantoms_are_those_that_the_generator_makes(self, tmp_path: Path) -> None:
         said = read_detector().phantom
@@ -170,12 +204,16 @@ class TestShipped:
         write_phantom(tmp_path / "data", num_patients=2, seed=77, spacing_mm=spacing_mm)
         classifier = load_with_finer(model_folder(Path("detector"), cache=tmp_path))
         records = read_images(tmp_path / "data" / "images.csv")
-        detections = {r.image_id: detect([classifier], images.read(r, tmp_path / "data")).score_map for r in records}
+        means = {
+            r.image_id: detect([classifier], images.read(r, tmp_path / "data")).score_map.stitch() for r in records
+        }
+        heights = {record.image_id: images.read(record, tmp_path / "data").pixels.shape[0] for record in records}
         clusters = [r for r in read_regions(tmp_path / "data" / "regions.csv") if r.kind == "cluster"]
         found = 0
         for cluster in clusters:
-            middle = tuple((np.mean(cluster.points, axis=0) * spacing_mm / 0.2).astype(int))
-            found += bool(detections[cluster.image_id].stitch()[middle] >= classifier.metadata.threshold)
-        part = np.mean([(one.stitch() >= classifier.metadata.threshold).mean() for one in detections.values()])
+            mean = means[cluster.image_id]
+            middle = np.mean(cluster.points, axis=0) * len(mean) / heights[cluster.image_id]
+            found += bool(mean[tuple(middle.astype(int))] >= classifier.metadata.threshold)
+        part = np.mean([(mean >= classifier.metadata.threshold).mean() for mean in means.values()])
         assert found >= len(clusters) / 2
         assert part < 0.1

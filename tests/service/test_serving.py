@@ -28,8 +28,8 @@ def test_a_folder_that_is_no_version_is_one_line(model_path: Path) -> None:
         open_server(model_path.parent, host="127.0.0.1", port=0)
 
 
-def test_the_page_looks_again_with_a_finer_model_beside_the_model(
-    export_mean_model: Callable[..., Path], tmp_path: Path
+def test_the_page_asks_a_finer_model_beside_the_model(
+    export_mean_model: Callable[..., Path], export_finer_model: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     model = export_mean_model(tmp_path / "mean" / "1")
     rows, cols = np.ogrid[:160, :160]
@@ -42,5 +42,5 @@ def test_the_page_looks_again_with_a_finer_model_beside_the_model(
 
     before = marked()
     assert marked() == before
-    export_mean_model(tmp_path / "mean" / "finer", changes={"patch_px": 12, "stride_px": 12, "spacing_mm": 0.4 / 3})
+    export_finer_model(model)
     assert marked() != before
