@@ -43,7 +43,7 @@ class Classifier:
         path: its folder.
         metadata: what it says of itself.
         is_folded: whether its weights are constants.
-        finer: the same network for smaller pixels and patches as large; None for none.
+        finer: a model for smaller pixels, asked in its place by `detect` of images that are as fine; None for none.
     """
 
     def __init__(
