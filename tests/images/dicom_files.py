@@ -9,6 +9,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
+from mmgkeras.images.dicom import decode_dicom
+
 FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.2"
 
 
@@ -97,3 +99,15 @@ def file_of(dataset: Dataset, syntax: UID = ExplicitVRLittleEndian, *, frame: by
     )
     assert syntax != DeflatedExplicitVRLittleEndian or len(buffer.getvalue()) < 10_000
     return buffer.getvalue()
+
+
+RAMP = ramp()
+
+
+def full(gray: np.ndarray) -> np.ndarray:
+    """Values 0 to 1 as full-range uint16."""
+    return np.rint(gray * 65535).astype(np.uint16)
+
+
+def decoded(stored: np.ndarray = RAMP, *, voi: int = 1, bits: int = 12, is_signed: bool = False, **attributes: object):
+    return decode_dicom(file_of(mammogram(stored, bits=bits, is_signed=is_signed, **attributes)), voi=voi)[0]
