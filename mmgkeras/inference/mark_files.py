@@ -54,7 +54,7 @@ class Predicted:
         number = f"{len(self.marks)} mark{'' if len(self.marks) == 1 else 's'}{first}"
         hanging = ", hanging mirrored" if self.hangs_mirrored else ""
         size = "pixel size unknown" if self.record.spacing_mm is None else f"{self.record.spacing_mm:g} mm a pixel"
-        resampled = "" if self.resampled_to_mm is None else f", resampled to {self.resampled_to_mm:g}"
+        resampled = "" if self.resampled_to_mm is None else f", resampled to {self.resampled_to_mm:.3g}"
         side = {"L": "left", "R": "right"}[self.record.laterality]
         return f"{self.path}: {number}; {side} breast by {self.side_from}{hanging}; {size}{resampled}"
 

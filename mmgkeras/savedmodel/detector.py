@@ -20,7 +20,7 @@ from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, PROVENANCE, check_detector, load_detector
 from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.export import export
-from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
+from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, read_metadata
 
 CACHE: Final = "~/.cache/mmgkeras"
 MARKS_PER_IMAGE: Final = 0.5
@@ -142,13 +142,13 @@ def load_with_finer(folder: Path, *, is_folded: bool = False) -> Classifier:
 
 
 def finer_metadata(folder: Path, own: ModelMetadata) -> ModelMetadata | None:
-    """Of the finer model beside a model's folder, if there is one.
+    """Of the finer model beside a model's folder, if there is one; another folder of that name is left alone.
 
     Raises:
         InputError: as `read_metadata`.
     """
     place = finer_folder(folder)
-    finer = read_metadata(place) if place.exists() else None
+    finer = read_metadata(place) if (place / METADATA_FILE).is_file() else None
     return finer if finer is not None and _is_finer(finer, own) else None
 
 

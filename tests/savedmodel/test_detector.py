@@ -123,6 +123,9 @@ def test_what_lies_there_and_did_not_go_on_from_it_is_left_alone(
         finer = export_mean_model(tmp_path / "mine-finer" / "1", changes=changes)
         assert (load_with_finer(model).finer is not None) == is_taken, changes
         shutil.rmtree(finer)
+    finer.mkdir()
+    (finer / "saved_model.pb").write_bytes(b"of another program")
+    assert load_with_finer(model).finer is None
 
 
 def test_its_threshold_is_that_of_half_a_false_mark_an_image(weights: Path, tmp_path: Path) -> None:
