@@ -48,6 +48,8 @@ _NEEDED: Final = ("image_id", "patient_id", "laterality", "view", "annotation")
 _OF_HEADERS: Final = ("patient", "laterality", "view", "spacing_mm", "vendor")
 _OF_FILES: Final = ("file", "folder", *(f"dicom_{name}" for name in _OF_HEADERS))
 """What may stand in {} for any image."""
+_ANY: Final = ""
+"""In place of an image's name, where a region of any image may have been skipped."""
 _WORD: Final = re.compile(r"\{(\w+)\}")
 _COLUMNS: Final = tuple(name for name in IMAGE_COLUMNS if name != "path")
 
@@ -167,15 +169,17 @@ def read_mapped_table(source: Path, report: ImportReport, track: Track, *, mappi
     rows = _read_table(source, mapping, files, report)
     _check_words(mapping, rows, report)
     ids: dict[str, str] = {}
+    taken: set[str] = set()
     for name, fact in facts.items():
         with report.skipping(str(files[name])):
             if mapping.table is not None and name not in rows:
                 raise InputError(f"has no row in {mapping.table}")
             fields = _fields(name, path=files[name], facts=fact, mapping=mapping, row=rows.get(name))
             record = _record(files[name], fields, mapping)
-            if record.image_id in ids.values():
+            if record.image_id in taken:
                 raise InputError(f"image_id must be unique. Received: {shown(record.image_id)} again")
             ids[name] = record.image_id
+            taken.add(record.image_id)
             report.records.append(record)
     _place_regions(source, mapping, files=files, facts=facts, ids=ids, report=report)
     report.count("images", report.images_of())
@@ -284,10 +288,9 @@ def _place_regions(
     report: ImportReport,
 ) -> None:
     """Takes the regions of all annotation files; images of which one may be missing are not complete."""
-    before = len(report.skipped)
-    annotations = list(_annotations(source, mapping, report))
-    doubtful = set(ids) if len(report.skipped) > before else set()
+    annotations, doubted = _annotations(source, mapping, report)
     names = ImageNames(files, pattern=mapping.images, called=(one.image for one in annotations))
+    doubtful = set(ids) if _ANY in doubted else {image for called in doubted for image in names.candidates(called)}
     numbers = dict.fromkeys(ids, 0)
     for one in annotations:
         before = len(report.skipped)
@@ -326,24 +329,33 @@ def _make_partial(image_ids: Set[str], report: ImportReport) -> None:
         report.notes.append(f"{len(free):,} complete images have no region: all their patches are negative")
 
 
-def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> Iterator[Annotation]:
-    """The regions of all annotation files, their images by full name."""
+def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> tuple[list[Annotation], set[str]]:
+    """The regions of all annotation files, and the images of which some were skipped; both by full name."""
+    taken: list[Annotation] = []
+    doubted: set[str] = set()
     if mapping.annotations is None or mapping.format is None:
-        return
+        return taken, doubted
     paths = sorted(path for path in source.glob(mapping.annotations) if path.is_file())
     if not paths:
         raise InputError(f"{source}: must hold annotations {mapping.annotations}. Received: none")
     for path in paths:
         file = path.relative_to(source).as_posix()
+        before, first = len(report.skipped), len(taken)
         try:
             if mapping.format == "csv" and mapping.csv is not None:
                 found = _csv_annotations(path, mapping.csv, report)
             else:
                 found = FORMATS[mapping.format](path, report)
             for one in found:
-                yield one._replace(image=full_name(one.image, file=file, pattern=mapping.annotations))
+                taken.append(one._replace(image=full_name(one.image, file=file, pattern=mapping.annotations)))
         except InputError as error:
             report.skipped.append(str(error))
+        if len(report.skipped) > before:
+            told = {one.image for one in taken[first:]} if mapping.format in ("voc", "labelme") else set()
+            if mapping.format == "yolo":
+                told = {full_name(path.stem, file=file, pattern=mapping.annotations)}
+            doubted |= told or {_ANY}
+    return taken, doubted
 
 
 def _csv_annotations(path: Path, columns: CsvColumns, report: ImportReport) -> Iterator[Annotation]:

@@ -289,6 +289,28 @@ def test_image_of_which_an_annotation_may_be_missing_is_not_complete(
     assert [one for one in report.notes if note in one] == [f"{note} as skipped"] * bool(number)
 
 
+@pytest.mark.parametrize(
+    ("format_", "ending", "content"),
+    [
+        ("yolo", "txt", "0 0.5 0.5 0.1 0.2\n0 0.5 x 0.1 0.2\n"),
+        ("yolo", "txt", "0 0.5\n"),
+        ("labelme", "json", json.dumps({"imagePath": "L_CC.png", "shapes": [BOX, BOX | {"points": []}]})),
+    ],
+)
+def test_bad_line_in_the_file_of_one_image_makes_no_other_partial(
+    tmp_path: Path, format_: str, ending: str, content: str
+) -> None:
+    patients(tmp_path, "P1/L_CC.png", "P2/L_CC.png")
+    (tmp_path / "source" / "P2" / f"L_CC.{ending}").write_text(content)
+    mapping = FOLDERS.replace("ANNOTATIONS", f"*/*.{ending}").replace("FORMAT", format_)
+    report, records, _ = imported(tmp_path, mapping.replace('annotation = "partial"', 'annotation = "complete"'))
+    assert {image_id: record.annotation for image_id, record in records.items()} == {
+        "P1_L_CC": "complete",
+        "P2_L_CC": "partial",
+    }
+    assert len(report.skipped) == 1
+
+
 def test_complete_images_without_a_region_are_noted(source: Path, tmp_path: Path) -> None:
     mapping = CSV.replace('annotation = "partial"', 'annotation = "complete"')
     report, _, _ = imported(tmp_path, mapping, boxes__csv=f"{BOXES}P1_left_CC,calc,1,2,3,4,A\n")
