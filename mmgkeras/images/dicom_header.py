@@ -14,7 +14,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.images.dicom_facts import Edge, Header, Kind
 from mmgkeras.images.samples import damaged, shown
 from mmgkeras.json_files import CONTROL
-from mmgkeras.schema import VIEWS, Laterality, View
+from mmgkeras.schema import LATERALITIES, VIEWS, Laterality, View
 
 _T = TypeVar("_T")
 
@@ -158,7 +158,8 @@ def _view(dataset: Dataset, notes: list[str]) -> View | None:
     orientation = _values(dataset, "PatientOrientation")
     codes = list(_items(dataset, "ViewCodeSequence"))
     coded: View | None = _coded(_VIEW_CODES, codes) or ("other" if codes else None)
-    position: View | None = _one_of(dataset, "ViewPosition", named)
+    sided: dict[str, View] = {f"{side}{view}": view for side in LATERALITIES for view in VIEWS}
+    position: View | None = _one_of(dataset, "ViewPosition", sided | named)
     if position is None and _text(dataset, "ViewPosition"):
         position = "other"
     return _first(
