@@ -79,6 +79,9 @@ def fit(
             echo("  ".join(cells))
             has_header = True
         echo("  ".join(cells.values()))
+        patches_left = (settings.train.epochs / row.epoch - 1) * row.step * settings.train.batch_size
+        if (minutes := round(patches_left / row.patches_per_second / 60)) > 1:
+            echo(f"epochs left: {settings.train.epochs - row.epoch}, about {minutes} min", err=True)
 
     fitted = fit_library(
         store,
