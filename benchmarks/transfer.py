@@ -11,12 +11,12 @@ Every known patch with enough tissue is scored; the network is built at the stor
 at. All poolings are of the same pass: of the class activations of each cell. Prints one table in Markdown for
 docs/results.md: the AUC of all patches together with its 95 % interval by patient, and the sensitivity at a specificity
 of 98 %. With `--froc`, the data folder of the store, a second table: the sensitivity by finding at a number of false
-marks an image, by the model's own pooling, over every known patch with any breast. With `--image-labels`, a CSV of
-image_id and label, 1 or 0, for data sets whose truth is known by image alone: the score of an image is that of its
-highest patch, and the mean of its five highest; every patch with enough tissue counts, known or not. With `--inserted`
-labels are not looked at: of 9,000 tissue patches drawn from all, 4,000 get calcifications of the phantom put in, and
-models are asked which; by that a recipe may be chosen. On two cores ResNet18 takes 3 to 6 minutes for the 79,469 tissue
-patches of mini-MIAS, the filters one.
+marks an image, and at how many it is 1, by the model's own pooling, over every known patch with any breast. With
+`--image-labels`, a CSV of image_id and label, 1 or 0, for data sets whose truth is known by image alone: the score of
+an image is that of its highest patch, and the mean of its five highest; every patch with enough tissue counts, known or
+not. With `--inserted` labels are not looked at: of 9,000 tissue patches drawn from all, 4,000 get calcifications of the
+phantom put in, and models are asked which; by that a recipe may be chosen. On two cores ResNet18 takes 3 to 6 minutes
+for the 79,469 tissue patches of mini-MIAS, the filters one.
 """
 
 import argparse
@@ -150,7 +150,7 @@ def in_brackets(interval: Interval) -> str:
 
 
 def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
-    """One line: the sensitivity by finding at so many false marks an image, with its interval by patient."""
+    """One line: the sensitivity by finding at so many false marks an image, and how many bring it to 1."""
     patches = choose_patches(store, min_tissue=1e-6, max_negatives=None)
     pooling = read_metadata(folder).config["model"].get("pooling", "average")
     scores = model_scores(folder, patches)[POOLINGS[pooling]]
@@ -160,8 +160,9 @@ def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
     regions = store.place_regions(read_regions(data / "regions.csv"))
     targets = targets_from_regions(predictions, regions, grids, cluster_fraction=fraction)
     reach = reach_of(patch_px=store.patch_px, stride_px=store.stride_px)
-    intervals = froc(predictions, targets, reach=reach).pooled
-    cells = ["n/a" if found is None else in_brackets(found) for found in (intervals[rate] for rate in RATES)]
+    curve = froc(predictions, targets, reach=reach)
+    cells = ["n/a" if found is None else in_brackets(found) for found in (curve.pooled[rate] for rate in RATES)]
+    cells.append(f"{curve.points[-1][0]:.2f}")
     return f"| {name}: {len(targets.items)} findings | " + " | ".join(cells) + " |"
 
 
@@ -238,8 +239,8 @@ def main() -> None:
         for name, scores in model_scores(folder, patches).items():
             print_rows(f"{folder.parent.name}: {name}", scores, patches, is_by_image=is_by_image)
     if options.froc is not None:
-        print("\n| false marks an image | " + " | ".join(f"{rate:g}" for rate in RATES) + " |")
-        print("|---" * (1 + len(RATES)) + "|")
+        print("\n| false marks an image | " + " | ".join(f"{rate:g}" for rate in RATES) + " | for all findings |")
+        print("|---" * (2 + len(RATES)) + "|")
         for folder in models:
             print(froc_line(folder.parent.name, folder, store, options.froc), flush=True)
 
