@@ -13,7 +13,7 @@ from typing import Final
 import pandas as pd
 
 from mmgkeras.config import Config
-from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.errors import InputError, InputFaultsError, shown
 from mmgkeras.evaluation.subgroup_metrics import patch_marks
 from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.files import sha256_file
@@ -33,7 +33,7 @@ from mmgkeras.study.run_files import (
     read_history,
     read_measurements,
 )
-from mmgkeras.tables import BASELINE_PREFIX, PREDICTION_COLUMNS, read_predictions, read_regions
+from mmgkeras.tables import BASELINE_PREFIX, PREDICTION_COLUMNS, read_images, read_predictions, read_regions
 from mmgkeras.tables.columns import Column
 
 _PATCH: Final = ["fold", "image_id", "row", "col"]
@@ -118,7 +118,8 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
         data: where its data folder is now; by default where crossval.json says.
 
     Raises:
-        InputError: if crossval.json is not there or damaged, or the store is another one or divided otherwise now.
+        InputError: if crossval.json is not there or damaged, the store is another one or divided otherwise now, or the
+            data folder is another one.
         InputFaultsError: every fold that a network lacks, every fault of the files, every fold without positive or
             negative patches, and every network whose patches differ from the first one's.
     """
@@ -146,6 +147,8 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
         raise InputError(
             f"{data}: is no data folder, it has no {IMAGES}; --data takes the one that the store was prepared from"
         )
+    if data_path is not None and (data_path / IMAGES).is_file():
+        _check_patients(data_path / IMAGES, networks[0].first.predictions)
     return Study(
         folder=folder,
         networks=tuple(networks),
@@ -251,6 +254,16 @@ def _differences(folder: Path, networks: Sequence[NetworkStudy]) -> Iterator[str
                     f"{place}: must hold the same {len(reference)} patches and labels as {origin}. "
                     f"Received: {len(patches)} patches; were both made on one store, split once?"
                 )
+
+
+def _check_patients(images: Path, predictions: pd.DataFrame) -> None:
+    """Refuses the table of another data set: its images may have the same names, its regions lie elsewhere."""
+    patients = {record.image_id: record.patient_id for record in read_images(images)}
+    for image_id, patient_id in predictions[["image_id", "patient_id"]].drop_duplicates().itertuples(index=False):
+        if patients.get(image_id) != patient_id:
+            found = "no such image" if image_id not in patients else f"patient {shown(patients[image_id])}"
+            rule = f"must be of the data that was scored, in which image {shown(image_id)} is of patient"
+            raise InputError(f"{images}: {rule} {shown(patient_id)}. Received: {found}")
 
 
 def _patches(predictions: pd.DataFrame) -> pd.DataFrame:

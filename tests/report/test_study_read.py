@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,6 +190,26 @@ def test_a_store_that_moved_is_found_where_it_is_named(
     for other in (Path("no-such-data"), folder):
         with pytest.raises(InputError, match=f"{other.name}: is no data folder, it has no images.csv"):
             read_study(folder, data=other)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_data_folder_of_other_patients_is_refused(
+    new_crossval: Callable[..., Path], report_data: Path, tmp_path: Path, is_named: bool
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    table = pd.read_csv(report_data / "images.csv", dtype=str)
+    table["path"] = [str(report_data / path) for path in table["path"]]
+    kept = new_crossval(data=report_data if is_named else other)
+    table.to_csv(other / "images.csv", index=False)
+    assert read_study(kept, data=other if is_named else None).data_path == other
+    image_id, patient_id = table.loc[3, ["image_id", "patient_id"]]
+    rule = f"images.csv: must be of the data that was scored, in which image '{image_id}' is of patient '{patient_id}'"
+    table.loc[3, "patient_id"] = "P99"
+    for rows, found in ((table, "patient 'P99'"), (table.drop(index=3), "no such image")):
+        rows.to_csv(other / "images.csv", index=False)
+        with pytest.raises(InputError, match=re.escape(f"{rule}. Received: {found}")):
+            read_study(kept, data=other if is_named else None)
 
 
 def test_another_store_is_refused(new_crossval: Callable[..., Path]) -> None:
