@@ -1,6 +1,6 @@
 """`prepare` at scale, in one run: `python -m benchmarks.prepare_scale --out DIR`; docs/input-speed.md has the result.
 
-Phantoms are made once and copied under other names, a pixel changed in each. Then, one after another: a plain loop
+Phantoms are made once and copied under other names, two pixels changed in each. Then, one after another: a plain loop
 (Pillow reads, numpy cuts, one .npy each), the same with what makes its files as trustworthy as a store's (SHA-256 of
 each image's pixels and of each file, which is on the disk then), and `mmgkeras prepare` with 1 and more processes,
 whose stores must be equal.
@@ -34,16 +34,16 @@ from mmgkeras.tables import read_images, write_images
 PATCH_PX = 224
 
 
-def make_data(folder: Path, *, num_images: int, spacing_mm: float) -> None:
+def make_data(folder: Path, *, num_images: int, spacing_mm: float, bits: int) -> None:
     """A data folder of so many images."""
-    write_phantom(folder, num_patients=6, seed=5, spacing_mm=spacing_mm, bits=16)
+    write_phantom(folder, num_patients=6, seed=5, spacing_mm=spacing_mm, bits=bits)
     originals = read_images(folder / "images.csv")
     records = []
     for number in range(num_images):
         source = originals[number % len(originals)]
         record = replace(source, image_id=f"i{number}", path=f"images/i{number}.png", patient_id=f"p{number // 4}")
         pixels = np.array(Image.open(folder / source.path))
-        pixels[0, 0] = number
+        pixels[0, :2] = divmod(number, 256)
         Image.fromarray(pixels).save(folder / record.path, compress_level=3)
         records.append(record)
     (folder / "regions.csv").unlink()
@@ -106,13 +106,14 @@ def cpu_of_children() -> float:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to work in.")
 @click.option("--images", "num_images", default=200, show_default=True)
 @click.option("--spacing-mm", default=0.1, show_default=True)
+@click.option("--bits", type=click.Choice([8, 16]), default=16, show_default=True, help="Of a pixel.")
 @click.option("--workers", default="1,2", show_default=True, help="Numbers of processes, one after another.")
 @click.option("--kills", default=0, show_default=True, help="Of the last of them.")
-def main(*, out: Path, num_images: int, spacing_mm: float, workers: str, kills: int) -> None:
+def main(*, out: Path, num_images: int, spacing_mm: float, bits: int, workers: str, kills: int) -> None:
     """Print the images a second of each way."""
     data = out / "data"
     if not data.exists():
-        make_data(data, num_images=num_images, spacing_mm=spacing_mm)
+        make_data(data, num_images=num_images, spacing_mm=spacing_mm, bits=bits)
     click.echo("| | images/s | of the plain loop | processor ms an image | of the plain loop | most memory, MB |")
     plain_s = plain_cpu_s = 0.0
     for is_trusted in (False, True):
