@@ -21,10 +21,10 @@ from scipy import ndimage
 from mmgkeras.errors import InputError
 from mmgkeras.images import ImageFacts
 from mmgkeras.images.samples import check_size, pillow_faults
-from mmgkeras.patches.region_masks import mask_region
+from mmgkeras.patches.region_masks import mask_region, scaled_region
 from mmgkeras.progress import Track
 from mmgkeras.schema import ImageRecord
-from mmgkeras.sources.data_set import ImportReport, at_size, find_images, only_file, read_all_facts
+from mmgkeras.sources.data_set import ImportReport, find_images, only_file, read_all_facts
 
 _FOLDER: Final = re.compile(r"(Normal|Suspicious)_cases", re.IGNORECASE)
 _NAME: Final = re.compile(r"(?P<view>CC|MLO)_(?P<round>prior|recent)", re.IGNORECASE)
@@ -87,13 +87,13 @@ def _place_marks(name: str, picture: Path, facts: ImageFacts, report: ImportRepo
     size = (facts.height, facts.width)
     if marks.shape != size:
         report.notes.append(f"{picture}: of {marks.shape} rows and columns, is brought to the {size} of its image")
-        marks = at_size(marks, size)
     parts, _ = ndimage.label(ndimage.binary_fill_holes(marks), structure=np.ones((3, 3)))
     for number, (rows, cols) in enumerate(ndimage.find_objects(parts), start=1):
         mask = parts[rows, cols] == number
         ids = {"image_id": name, "region_id": f"r{number}"}
         region = mask_region(**ids, kind="calcification", top=rows.start, left=cols.start, mask=mask)
-        report.place(region, facts, source=str(picture))
+        # Not the picture as a whole: at the size of a smaller image a mark of one pixel would be gone.
+        report.place(scaled_region(region, shape=marks.shape, to=size), facts, source=str(picture))
 
 
 def _red(picture: Path) -> NDArray[np.bool_]:

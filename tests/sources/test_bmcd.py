@@ -76,6 +76,16 @@ def test_picture_of_another_size_is_brought_to_that_of_its_image(source: Path, t
     assert [note for note in report.notes if "CC_recent_GT.jpg: of (180, 120) rows and columns, is brought to" in note]
 
 
+def test_every_mark_of_a_larger_picture_is_taken(source: Path, tmp_path: Path) -> None:
+    picture = np.zeros((135, 90, 3), np.uint8)  # 1.5 times the image
+    picture[30:120:10, 15:60:5] = (255, 0, 0)
+    path = source / "Dataset" / "Suspicious_cases" / "7" / "CC_recent_GT.jpg"
+    Image.fromarray(picture).save(path, quality=100, subsampling=0)
+    _, _, regions = imported(source, tmp_path / "out")
+    wanted = {(row * 2 // 3, col * 2 // 3) for row in range(30, 120, 10) for col in range(15, 60, 5)}
+    assert {box[:2] for box in boxes(regions)} == wanted
+
+
 def test_outlined_mark_is_filled(source: Path, tmp_path: Path) -> None:
     edges = ((20, 10, 20, 19), (29, 10, 29, 19), (20, 10, 29, 10), (20, 19, 29, 19))
     put(source, "Dataset/Suspicious_cases/7", "CC_recent", marks=edges)
