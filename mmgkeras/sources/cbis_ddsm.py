@@ -109,6 +109,7 @@ def _read_lists(source: Path, report: ImportReport) -> dict[str, list[Row]]:
         raise InputError(f"{source}: must hold case lists {_LISTS}. Received: none")
     rows = [row for path in lists for row in read_rows(path, _COLUMNS, report=report)]
     films: dict[str, list[Row]] = {}
+    seen: dict[str, set[tuple[str, str]]] = {}
     for row in sorted(rows, key=lambda row: row["abnormality type"]):
         with report.skipping(row.place):
             row.one_of("abnormality type", _KINDS)
@@ -116,7 +117,12 @@ def _read_lists(source: Path, report: ImportReport) -> dict[str, list[Row]]:
             if match is None:
                 rule = "image file path must begin with a folder such as Calc-Test_P_00038_LEFT_CC"
                 raise InputError(f"{rule}. Received: {shown(row['image file path'])}")
-            films.setdefault(match["film"], []).append(row)
+            film = match["film"]
+            number = row["abnormality type"], row["abnormality id"]
+            if number in seen.setdefault(film, set()):  # as where a list is there twice
+                raise InputError(f"{number[0]} {number[1]} of {film} must appear once")
+            seen[film].add(number)
+            films.setdefault(film, []).append(row)
     return films
 
 

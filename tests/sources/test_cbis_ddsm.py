@@ -226,6 +226,14 @@ class TestSkipped:
         (line,) = self.lines(source, tmp_path)
         assert f"test_set.csv:5: {expected}" in line
 
+    def test_row_of_a_list_that_is_there_twice(self, source: Path, tmp_path: Path) -> None:
+        (source / "csv").mkdir()
+        shutil.copy(source / "calc_case_description_test_set.csv", source / "csv")
+        (line,) = self.lines(source, tmp_path)
+        assert line.endswith(
+            "csv/calc_case_description_test_set.csv:2: calcification 1 of P_00038_LEFT_CC must appear once"
+        )
+
     def test_folder_without_a_case_list_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="must hold case lists"):
             imported(tmp_path, tmp_path.with_name("out"))
