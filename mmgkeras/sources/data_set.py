@@ -90,12 +90,13 @@ class ImportReport:
     def leave_out_unusable(self, out: Path) -> None:
         """Lists images as skipped whose patient is not told, or which no images.csv in the folder `out` can name.
 
-        They and their regions are left out.
+        They and their regions are left out, and so are the regions of images that were listed as skipped before.
         """
         reasons = {one.image_id: reason for one in self.records if (reason := _why_unusable(one, out))}
         self.skipped += [f"{one.path}: {reasons[one.image_id]}" for one in self.records if one.image_id in reasons]
         self.records = [record for record in self.records if record.image_id not in reasons]
-        self.regions = [region for region in self.regions if region.image_id not in reasons]
+        taken = {record.image_id for record in self.records}
+        self.regions = [region for region in self.regions if region.image_id in taken]
 
     def count(self, what: str, here: str, printed: str = "") -> None:
         """Adds a number to `counts`."""

@@ -121,6 +121,15 @@ def test_row_at_fault_is_listed_with_its_line(tmp_path: Path, wrong: str, expect
     assert len(regions) == 1
 
 
+def test_regions_of_an_image_at_fault_are_left_out_with_it(tmp_path: Path) -> None:
+    wrong = row("i2", "['Mass']", "1,2,3,4").replace(",L,", ",both,")
+    report, records, regions = imported(tmp_path, row("i1", "['Mass']", "1,2,3,4"), wrong, images=("i1", "i2"))
+    assert [line.rpartition("/")[2] for line in report.skipped] == [
+        "finding_annotations.csv:3: laterality must be one of L, R. Received: 'both'"
+    ]
+    assert list(records) == [region.image_id for region in regions] == ["i1"]
+
+
 def test_rows_and_images_without_each_other_are_listed(tmp_path: Path) -> None:
     report, records, _ = imported(
         tmp_path, row("i1", "['No Finding']"), row("i7", "['No Finding']"), images=("i1", "i9")
