@@ -33,6 +33,8 @@ _KINDS: Final[dict[str, Kind]] = {
 _POINT: Final = re.compile(r"\(\s*([-+.\deE]+)\s*,\s*([-+.\deE]+)\s*\)")
 _DENSITIES: Final = {"1": "A", "2": "B", "3": "C", "4": "D"}
 _NUMBER: Final = "File Name"
+_MUSCLE: Final = "*_muscle.xml"
+"""The files of the folder PectoralMuscle, beside AllXML."""
 _FAULTS: Final = (
     plistlib.InvalidFileException,
     ExpatError,
@@ -62,8 +64,12 @@ def read_inbreast(source: Path, report: ImportReport, track: Track) -> None:
         report.notes.append(f"{table}: {unnumbered} lines of remarks, without a {_NUMBER}, are passed over")
     files = find_images(source, report, name_of=_number_of, example="20586908_6c613a14b80a8591_MG_R_CC_ANON.dcm")
     outlines: dict[str, list[Path]] = {}
+    muscles = set(files_named(source, _MUSCLE))
     for path in files_named(source, "*.xml"):
-        outlines.setdefault(path.stem, []).append(path)
+        if path not in muscles:
+            outlines.setdefault(path.stem, []).append(path)
+    if muscles:
+        report.notes.append(f"outlines of pectoral muscles, {_MUSCLE}, passed over: {len(muscles):,}")
     if not any(number.isdecimal() for number in outlines):
         rule = "must hold the XML files of the regions, such as AllXML/20586908.xml"
         raise InputError(f"{source}: {rule}. Received: none")

@@ -110,6 +110,15 @@ def test_folder_without_xml_files_is_refused(source: Path, tmp_path: Path) -> No
         imported(source, tmp_path / "out")
 
 
+def test_outlines_of_muscles_are_passed_over_with_a_note(source: Path, tmp_path: Path) -> None:
+    folder = source / "PectoralMuscle" / "Pectoral Muscle XML"
+    folder.mkdir(parents=True)
+    (folder / "20586908_muscle.xml").write_bytes(plistlib.dumps({"ROIPoints": ["{20, 0}", "{0, 20}"]}))
+    report, records, regions = imported(source, tmp_path / "out")
+    assert (report.skipped, records["20586908"].annotation, len(regions)) == ([], "complete", 4)
+    assert "outlines of pectoral muscles, *_muscle.xml, passed over: 1" in report.notes
+
+
 def test_image_of_another_birads_than_1_without_its_xml_file_is_not_annotated(source: Path, tmp_path: Path) -> None:
     table(source, ROW, "removed;removed;L;CC;201001;20586934;3;2")
     report, records, _ = imported(source, tmp_path / "out")
