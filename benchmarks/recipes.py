@@ -81,7 +81,7 @@ def choose_patches(store: PatchStore, places: NDArray[np.int64], *, max_negative
 def open_fold(store: PatchStore, number: int, *, seed: int, max_negatives: int) -> Fold:
     """The patches of a fold."""
     division = fold_patches(store, number)
-    _, held_out = hold_out_patients(store.patches, division.train, part=HELD_OUT, seed=seed)
+    _, held_out = hold_out_patients(store, division.train, part=HELD_OUT, seed=seed)
     chosen = [choose_patches(store, places, max_negatives=max_negatives) for places in (division.test, held_out)]
     return Fold(store, number, *chosen)
 

@@ -154,7 +154,7 @@ def _score(place: _Place, *, classifier: Classifier, config: Config) -> None:
     if config.train.validation_patients > 0 and not (place.folder / VALIDATION_CSV).exists():
         train = fold_patches(place.store, place.fold).train
         part, seed = config.train.validation_patients, config.train.seed
-        _, held_out = hold_out_patients(place.store.patches, train, part=part, seed=seed)
+        _, held_out = hold_out_patients(place.store, train, part=part, seed=seed)
         label = f"score held-out patients of fold {place.fold}"
         scored = predict_store(
             classifier, place.store, indices=held_out, fold=place.fold, track=place.track, label=label

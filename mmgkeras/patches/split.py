@@ -176,14 +176,15 @@ def prove_no_leak(store: PatchStore, *, train: NDArray[np.int64], test: NDArray[
 
 
 def hold_out_patients(
-    patches: pd.DataFrame, train: NDArray[np.int64], *, part: float, seed: int
+    store: PatchStore, train: NDArray[np.int64], *, part: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Divides the training patches by whole patients into those learned from and those watched.
 
-    Patients with and without calcification are drawn apart, `part` of each rounded, at least one with.
+    Patients with and without calcification are drawn apart, `part` of each rounded, at least one with. Patients who
+    share a pixel-identical image count as one.
 
     Args:
-        patches: the store's table, with patient_id and label.
+        store: an open store.
         train: (n,) places of the training patches.
         part: of the patients; 0 holds nobody out.
         seed: of the draw.
@@ -196,7 +197,8 @@ def hold_out_patients(
     """
     if part == 0:
         return train, train[:0]
-    rows = patches.iloc[train]
+    rows = store.patches.iloc[train]
+    rows = rows.assign(patient_id=rows["patient_id"].map(_leaders(store)))
     has_calcification = (rows["label"] == CALCIFICATION).groupby(rows["patient_id"]).any().sort_index()
     if has_calcification.sum() < 2:
         raise InputError(

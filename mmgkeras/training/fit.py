@@ -205,7 +205,7 @@ def _is_exported_so(model: Path, config: Config) -> bool:
 def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPlan, NDArray[np.int64]]:
     """What is learned from, and the places of the patches held out."""
     part, seed = config.train.validation_patients, config.train.seed
-    learned, validation = hold_out_patients(store.patches, division.train, part=part, seed=seed)
+    learned, validation = hold_out_patients(store, division.train, part=part, seed=seed)
     labels = store.patches["label"].to_numpy()[learned]
     has_tissue = store.patches["tissue"].to_numpy()[learned] >= config.augmentation.min_negative_tissue
     positives, ratio = learned[labels == CALCIFICATION], config.augmentation.negatives_per_positive

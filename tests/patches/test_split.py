@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -324,6 +325,14 @@ def make_patches(*, with_calcification=4, without=6):
     return pd.DataFrame(rows)
 
 
+def store_of(patches, *, twins=()):
+    """A store of these patches, of one image for each patient; the images of the twins have the same pixels."""
+    patients = patches["patient_id"].drop_duplicates()
+    digests = patients.where(~patients.isin(twins), "the same")
+    images = pd.DataFrame({"image_id": patients, "patient_id": patients, "pixel_sha256": digests})
+    return SimpleNamespace(patches=patches, images=images)
+
+
 def patients_of(patches, places):
     return set(patches["patient_id"].iloc[places])
 
@@ -331,7 +340,7 @@ def patients_of(patches, places):
 def test_whole_patients_of_both_kinds_are_held_out():
     patches = make_patches()
     train = np.arange(3, len(patches))  # one patient is not ours to use
-    learned, held_out = hold_out_patients(patches, train, part=0.34, seed=0)
+    learned, held_out = hold_out_patients(store_of(patches), train, part=0.34, seed=0)
     assert sorted([*learned, *held_out]) == train.tolist()
     watched = patients_of(patches, held_out)
     assert not watched & patients_of(patches, learned)
@@ -339,28 +348,35 @@ def test_whole_patients_of_both_kinds_are_held_out():
     assert patches["label"].iloc[learned].any()
 
 
+def test_patients_who_share_an_image_are_held_out_together():
+    patches, twins = make_patches(), {"y1", "n3"}
+    store, train = store_of(patches, twins=twins), np.arange(len(patches))
+    watched = [patients_of(patches, hold_out_patients(store, train, part=0.5, seed=seed)[1]) for seed in range(20)]
+    assert {len(twins & patients) for patients in watched} == {0, 2}
+
+
 def test_the_draw_depends_on_the_seed_alone():
     patches = make_patches()
     train = np.arange(len(patches))
-    draws = [hold_out_patients(patches, train, part=0.3, seed=seed)[1].tolist() for seed in (0, 0, 1, 2, 3)]
+    draws = [hold_out_patients(store_of(patches), train, part=0.3, seed=seed)[1].tolist() for seed in (0, 0, 1, 2, 3)]
     assert draws[0] == draws[1]
     assert len({tuple(draw) for draw in draws}) > 1
 
 
 def test_nobody_is_held_out_by_default():
     train = np.arange(6)
-    learned, held_out = hold_out_patients(make_patches(), train, part=0, seed=0)
+    learned, held_out = hold_out_patients(store_of(make_patches()), train, part=0, seed=0)
     assert (learned.tolist(), held_out.tolist()) == (train.tolist(), [])
 
 
 @pytest.mark.parametrize("part", [0.01, 0.99])
 def test_each_side_keeps_a_patient_with_calcification(part):
     patches = make_patches(with_calcification=2, without=3)
-    learned, held_out = hold_out_patients(patches, np.arange(len(patches)), part=part, seed=0)
+    learned, held_out = hold_out_patients(store_of(patches), np.arange(len(patches)), part=part, seed=0)
     assert patches["label"].iloc[learned].sum() == patches["label"].iloc[held_out].sum() == 1
 
 
 def test_one_patient_with_calcification_cannot_be_on_both_sides():
     patches = make_patches(with_calcification=1)
     with pytest.raises(InputError, match=r"train.validation_patients: needs at least two .* Received: 1"):
-        hold_out_patients(patches, np.arange(len(patches)), part=0.5, seed=0)
+        hold_out_patients(store_of(patches), np.arange(len(patches)), part=0.5, seed=0)

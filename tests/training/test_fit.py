@@ -242,7 +242,7 @@ def test_held_out_patients_are_scored_each_epoch(training_store, tmp_path):
     assert (counts["positives"], counts["negatives"], counts["validation"]) == (4, 20, 24)
     store = PatchStore.open(training_store)
     train = fold_patches(store, 1).train
-    _, held_out = hold_out_patients(store.patches, train, part=0.5, seed=0)  # as crossval does for validation.csv
+    _, held_out = hold_out_patients(store, train, part=0.5, seed=0)  # as crossval does for validation.csv
     metadata = read_metadata(tmp_path / "model" / "1")
     assert metadata.held_out_patients_sha256 == patients_digest(store.patches["patient_id"].iloc[held_out])
 
