@@ -49,23 +49,26 @@ def check(
     with 3, notes with 0.
     """
     from mmgkeras.config import read_config
+    from mmgkeras.files import check_outputs
     from mmgkeras.patches.check import check_folder, read_folder
     from mmgkeras.processes import Processes
 
     if fix and out is None:
         raise click.UsageError("--fix needs --out, the folder for the corrected copies.")
+    if out is not None:
+        check_outputs([out], overwrite=overwrite, inputs=[data])
     folder = read_folder(data, read_config(config, overrides=overrides).patches)
     model_mm = _spacing_of(model)
     report = check_folder(folder, model_mm=model_mm, workers=Processes(os.cpu_count() or 1), track=track)
     _print(report)
+    for fault in report.faults:  # before the page, which may fail
+        echo(f"error: {fault}", err=True)
     if out is not None:
         from mmgkeras.report.check_page import CHECK_HTML, FIXED, write_check
 
         for change in write_check(report, out, fix=fix, overwrite=overwrite, track=track):
             echo(f"fixed: {change}")
         echo(f"{out / CHECK_HTML}{f', {out / FIXED}' if fix else ''}")
-    for fault in report.faults:
-        echo(f"error: {fault}", err=True)
     if report.findings and report.findings[0].severity != "note":
         ctx.exit(1 if report.faults else WARNED)
 

@@ -107,6 +107,21 @@ def test_fix_writes_a_data_folder_of_corrected_tables(data: Path, tmp_path: Path
     assert run("--data", data, "--fix").exit_code == 2
 
 
+def test_a_page_that_is_there_already_is_refused_before_the_images_are_read(data: Path, tmp_path: Path) -> None:
+    assert run("--data", data, "--out", tmp_path / "out").exit_code == 0
+    result = run("--data", data, "--out", tmp_path / "out")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"error: {tmp_path / 'out'}: already exists; name another place or give --overwrite\n"
+
+
+def test_faults_are_told_where_no_page_can_be_written(data: Path, tmp_path: Path) -> None:
+    (data / "images.csv").write_text(f"{HEADER}a,b.png,p,L,CC,complete,0.1\n")
+    (data / "labels.csv").write_bytes("image_id,row,col,label\nä,0,0,1\n".encode("latin-1"))
+    result = run("--data", data, "--out", tmp_path / "out", "--fix")
+    assert result.exit_code == 1
+    assert f"error: {data / 'b.png'}: cannot be read: No such file or directory\n" in result.stderr
+
+
 def test_pixel_size_beside_a_model(data: Path, model_path: Path) -> None:
     result = run("--data", data, "--model", model_path)
     told = json.loads((model_path / "assets.extra/mmgkeras.json").read_text())["spacing_mm"]
