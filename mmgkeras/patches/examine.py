@@ -4,10 +4,11 @@ Owns what is told of an image, and that it can be kept as JSON, for a process th
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,10 @@ from mmgkeras.patches.likeness import image_hash
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.patches.shards import pixel_sha256
 from mmgkeras.processes import kept
-from mmgkeras.schema import CALCIFICATION, Grid, ImageRecord, Mammogram, Side
+from mmgkeras.schema import CALCIFICATION, Grid, ImageRecord, Mammogram, Region, Side
+
+_NOT_CALCIFIED: Final = re.compile(r"\b(no|non|not|without)[\s-]+(\w+[\s-]+)?calc|\bnoncalc")
+"""Of a pathology in lower case: that there is no calcification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +97,21 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
     faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
     findings = [placed(fault, "fault", "annotation", record) for fault in faults]
     findings += check_pixels(image.mammogram.pixels, record=record, breast=image.breast, chest_wall=image.chest_wall)
-    unplaced, made = [], None
+    fitting = annotations.fitting(record.image_id, shape=image.shape) if faults else annotations
     if faults and image.shape == image.mammogram.pixels.shape:
-        regions = annotations.regions.get(record.image_id, ())
-        places = check_region_places(regions, pixels=image.mammogram.pixels, breast=image.breast)
+        fit = {region.region_id for region in fitting.regions[record.image_id]}
+        astray = [region for region in annotations.regions.get(record.image_id, ()) if region.region_id not in fit]
+        places = check_region_places(astray, pixels=image.mammogram.pixels, breast=image.breast)
         findings += [place for place in places if place.kind == SWAPPED]
-    elif not faults:
-        remarks = annotations.remarks(record.image_id, shape=image.shape)
-        findings += [placed(remark, "note", "region beyond the image", record) for remark in remarks]
-        findings += _of_annotations(record, annotations, image)
+    remarks = fitting.remarks(record.image_id, shape=image.shape)
+    findings += [placed(remark, "note", "region beyond the image", record) for remark in remarks]
+    regions = fitting.regions_on(record.image_id, image.grid, shape=image.shape)
+    findings += check_region_places(regions, pixels=image.mammogram.pixels, breast=image.breast)
+    findings += _of_pathology(record, annotations)
+    unplaced, made = [], None
+    if not faults:
         labels = annotations.labels(record, image.grid, shape=image.shape)
-        for region_id, part in _unplaced(annotations, image, labels):
+        for region_id, part in _unplaced(regions, image, labels):
             what = f"cluster region {region_id} lies in no positive patch; a patch holds at most {part:.0%} of it"
             findings.append(on_image(record, "note", "no positive patch", what))
             unplaced.append(region_id)
@@ -172,24 +180,23 @@ def file_stem(record: ImageRecord) -> str:
     return hashlib.sha256(record.image_id.encode()).hexdigest()[:32]
 
 
-def _of_annotations(record: ImageRecord, annotations: Annotations, image: ReadImage) -> Iterator[Finding]:
-    """What is odd of the annotations of one image that all fit into it."""
-    regions = annotations.regions_on(record.image_id, image.grid, shape=image.shape)
-    yield from check_region_places(regions, pixels=image.mammogram.pixels, breast=image.breast)
+def _of_pathology(record: ImageRecord, annotations: Annotations) -> Iterator[Finding]:
+    """Whether what is said of an image agrees with whether anything is marked on it."""
     listed = annotations.patch_labels.get(record.image_id)
-    num_marks = sum(region.kind != "other" for region in regions)
+    num_marks = sum(region.kind != "other" for region in annotations.regions.get(record.image_id, ()))
     num_marks += 0 if listed is None else int((listed["label"] == CALCIFICATION).sum())
     if record.is_called_normal and num_marks:
         what = f"is called normal, but has {num_marks} regions or patches of calcification"
         yield on_image(record, "warning", "called normal", what)
-    if "calc" in (record.pathology or "").casefold() and not num_marks and annotations.read_from != "nothing":
+    told = _NOT_CALCIFIED.sub("", (record.pathology or "").casefold())
+    if "calc" in told and not num_marks and annotations.read_from != "nothing":
         what = f"pathology is {record.pathology!a}, but no calcification is marked"
         yield on_image(record, "warning", "called calcified", what)
 
 
-def _unplaced(annotations: Annotations, image: ReadImage, labels: NDArray[np.int8]) -> Iterator[tuple[str, float]]:
+def _unplaced(regions: Sequence[Region], image: ReadImage, labels: NDArray[np.int8]) -> Iterator[tuple[str, float]]:
     """Each cluster region that touches no positive patch, and the largest part of it in one: on the corner of four."""
-    for region in annotations.regions_on(image.mammogram.record.image_id, image.grid, shape=image.shape):
+    for region in regions:
         if region.kind != "cluster":  # an individual mark is told by its own pixels, and "other" is no calcification
             continue
         covered = region_mask(region, height=image.grid.height, width=image.grid.width)

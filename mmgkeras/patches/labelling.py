@@ -179,6 +179,18 @@ class Annotations:
                 faults.append(f"{self.data / self.read_from}:{line}: {rule}. Received: row {row}, col {col}")
         return faults
 
+    def fitting(self, image_id: str, *, shape: tuple[int, int]) -> "Annotations":
+        """The same without the regions of an image, (height, width) as it is, that do not fit into it."""
+
+        def fits(region: Region) -> bool:
+            try:
+                check_region(region, height=shape[0], width=shape[1])
+            except InputError:
+                return False
+            return True
+
+        return replace(self, regions={image_id: [one for one in self.regions.get(image_id, ()) if fits(one)]})
+
     def remarks(self, image_id: str, *, shape: tuple[int, int]) -> list[str]:
         """One line for each region that is cut at the edge of its image (H, W) as stored."""
         return [

@@ -1,6 +1,7 @@
 """What `check` says of a data folder."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,33 @@ def test_faults_of_single_rows_do_not_hide_what_the_others_tell(tmp_path: Path) 
     assert [(finding.kind, finding.place) for finding in report.findings[4:]] == [
         ("region off the breast", f"{path}:3")
     ]
+
+
+def test_a_region_at_fault_does_not_hide_what_the_image_tells_besides(tmp_path: Path) -> None:
+    regions = (point("a", 99, 5), replace(point("a", 39, 29), region_id="r2"))
+    report = checked(tmp_path, {record("a", pathology="normal"): breast(side="left")}, *regions)
+    assert len(report.faults) == 1
+    assert [finding.kind for finding in report.findings[1:]] == ["region off the breast", "called normal"]
+
+
+@pytest.mark.parametrize(
+    ("pathology", "is_told"),
+    [
+        ("CALC B", True),
+        ("mass, pleomorphic calcification", True),
+        ("no mass, calcification", True),
+        ("no calcification", False),
+        ("mass without calcifications", False),
+        ("No suspicious calcifications", False),
+        ("non-calcified mass", False),
+        ("noncalcified mass", False),
+    ],
+)
+def test_pathology_of_calcification_without_a_mark_is_a_remark(tmp_path: Path, pathology: str, is_told: bool) -> None:
+    other = {record("b"): breast(side="left", value=90)}
+    report = checked(tmp_path, {record("a", pathology=pathology): breast(side="left")} | other, point("b", 20, 5))
+    kinds = [finding.kind for finding in report.findings]
+    assert kinds == ["called calcified"] * is_told
 
 
 def test_a_table_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
