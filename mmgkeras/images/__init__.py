@@ -3,7 +3,7 @@
 from mmgkeras.images.inputs import Input, find_inputs
 from mmgkeras.images.reader import ImageFacts, is_jpeg, read, read_facts, read_pixels, read_with_header
 from mmgkeras.images.resampling import at_spacing, is_resampled_shape, resample
-from mmgkeras.images.samples import MAX_PIXELS
+from mmgkeras.images.samples import MAX_PIXELS, is_narrow
 from mmgkeras.images.single import Single, find_chest_wall, read_single
 from mmgkeras.images.tissue import Breast, breast_alone, estimate_chest_wall, find_breast, tissue_mask
 
@@ -20,6 +20,7 @@ __all__ = [
     "find_chest_wall",
     "find_inputs",
     "is_jpeg",
+    "is_narrow",
     "is_resampled_shape",
     "read",
     "read_facts",

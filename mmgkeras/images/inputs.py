@@ -12,7 +12,8 @@ from typing import Final
 from mmgkeras.errors import InputError
 from mmgkeras.files import files_below
 from mmgkeras.images.reader import is_image_file, read_pixels
-from mmgkeras.images.single import SideFrom, Single, read_single
+from mmgkeras.images.single import SideFrom, Single, gray_notes, read_single
+from mmgkeras.images.tissue import find_breast
 from mmgkeras.schema import ImageRecord, Laterality, Mammogram
 from mmgkeras.tables import read_images
 
@@ -47,7 +48,10 @@ class Input:
         )
         standard = "right" if record.laterality == "R" else "left"
         side_from: SideFrom = "the option" if laterality else "the table"
-        return Single(Mammogram(read_pixels(self.path), record), side_from, record.chest_wall_side != standard)
+        pixels = read_pixels(self.path)
+        breast = find_breast(pixels)
+        notes = gray_notes(pixels, breast)
+        return Single(Mammogram(pixels, record), side_from, record.chest_wall_side != standard, notes, breast)
 
 
 def find_inputs(

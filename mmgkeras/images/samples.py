@@ -18,6 +18,8 @@ from mmgkeras.schema import Pixels
 
 MAX_PIXELS: Final = 100_000_000
 """The most pixels an image may hold. The largest detectors give about 25 million, film scanned at 50 um about 30."""
+_NARROW: Final = 1 / 4
+"""Of the type's range: 14 bits in a file of 16 use so much, and films of so few gray values lose most marks."""
 
 _PILLOW_FAULTS: Final = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
 _LONGEST: Final = 80
@@ -89,3 +91,8 @@ def full_range(values: NDArray[Any], *, largest: int) -> Pixels:
     if largest != full:
         values = (values.astype(np.uint32) * full + largest // 2) // largest
     return values.astype(np.uint8) if full == 255 else values.astype(np.uint16)
+
+
+def is_narrow(pixels: Pixels) -> bool:
+    """Whether no pixel is above a quarter of the type's range: as where 12 or 14 bits lie in a file of 16."""
+    return int(pixels.max()) <= _NARROW * np.iinfo(pixels.dtype).max

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom_facts import Header
 from mmgkeras.images.reader import read_with_header
+from mmgkeras.images.samples import is_narrow
 from mmgkeras.images.tissue import Breast, estimate_chest_wall, find_breast
-from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, Side, View
+from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, Pixels, Side, View
 
 SideFrom = Literal["the option", "the table", "the header", "the name", "the pixels"]
 
@@ -29,7 +32,7 @@ class Single:
         mammogram: its image_id and patient_id are the file's name without suffix, its annotation "none".
         side_from: where the laterality was found.
         hangs_mirrored: whether the pixels show the chest wall at the edge that is not the standard one.
-        notes: where the header says something twice and differently, or the image looks inverted, and the like.
+        notes: where the header says something twice and differently, or the image looks inverted or dark, and so on.
         breast: where it lies; None where it was not sought.
     """
 
@@ -79,9 +82,20 @@ def read_single(
         vendor=header.vendor if header else None,
     )
     notes = (*header.notes, *notes) if header else notes
+    return Single(Mammogram(pixels, record), side_from, hangs_mirrored, (*notes, *gray_notes(pixels, breast)), breast)
+
+
+def gray_notes(pixels: Pixels, breast: Breast) -> tuple[str, ...]:
+    """A note for each way in which gray values (H, W) are probably not those of a mammogram in display polarity."""
+    notes = []
     if breast.looks_inverted:
-        notes = (*notes, "looks inverted: most of it is as bright as its brightest part; bright must be dense")
-    return Single(Mammogram(pixels, record), side_from, hangs_mirrored, notes, breast)
+        notes.append("looks inverted: most of it is as bright as its brightest part; bright must be dense")
+    if is_narrow(pixels):
+        notes.append(
+            f"its largest value is {pixels.max()} of {np.iinfo(pixels.dtype).max}: marks are missed in gray values "
+            "that use a quarter of their range or less; scale them, as those of 12 or 14 bits in a file of 16"
+        )
+    return tuple(notes)
 
 
 def find_chest_wall(breast: Breast, header: Header | None) -> tuple[Side | None, tuple[str, ...]]:

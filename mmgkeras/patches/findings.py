@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.images import Breast
+from mmgkeras.images import Breast, is_narrow
 from mmgkeras.patches.region_masks import region_mask
 from mmgkeras.schema import ImageRecord, Pixels, Region, Side
 
 Severity = Literal["fault", "warning", "note"]
 SEVERITIES: Final = get_args(Severity)
 
-_NARROW: Final = 1 / 16
-"""Of the type's range: 12 bits in a file of 16 use so much."""
 _SAMPLES: Final = 1024
 """Pixels along the longer side that are looked at where every one would say the same."""
 BLANK: Final = "blank image"
@@ -76,8 +74,8 @@ def check_pixels(pixels: Pixels, *, record: ImageRecord, breast: Breast, chest_w
     if high - low <= _BLANK * high:
         yield warning(BLANK, f"holds nothing, its values are from {low} to {high}")
         return
-    if high <= _NARROW * full:
-        yield warning("narrow range", f"uses a sixteenth of its range or less, its largest value is {high} of {full}")
+    if is_narrow(pixels):
+        yield warning("narrow range", f"uses a quarter of its range or less, its largest value is {high} of {full}")
     if breast.looks_inverted:
         yield warning("inverted image", "looks inverted: most of it is nearly white; bright must be dense")
     elif _has_bright_border(pixels):

@@ -45,6 +45,14 @@ def test_a_table_says_side_chest_wall_and_pixel_size(folder: Path) -> None:
     assert (asked.side_from, asked.hangs_mirrored) == ("the option", False)
 
 
+def test_gray_values_of_a_table_are_doubted_as_those_of_a_file(folder: Path) -> None:
+    write_images(folder / "images.csv", [ImageRecord("x", "b_L_CC.png", "p", "R", "CC", "none")])
+    for one in find_inputs([folder / "images.csv", folder / "deep" / "a_R_CC.png"])[0]:
+        inverted, narrow = one.read(laterality=None, spacing_mm=None).notes
+        assert "looks inverted" in inverted
+        assert "its largest value is 50 of 255" in narrow
+
+
 def test_a_folder_without_images_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"^{tmp_path}: holds no image file, and no images.csv$"):
         find_inputs([tmp_path])

@@ -93,6 +93,14 @@ def test_an_inverted_image_is_noticed(tmp_path: Path) -> None:
     assert "looks inverted" in note
 
 
+@pytest.mark.parametrize(("largest", "is_told"), [(1023, True), (4095, True), (16383, True), (20000, False)])
+def test_few_bits_in_a_deep_file_are_noticed(tmp_path: Path, largest: int, is_told: bool) -> None:
+    pixels = breast(wall="left").astype(np.uint16)
+    Image.fromarray((pixels * (largest / pixels.max())).round().astype(np.uint16)).save(tmp_path / "x.png")
+    notes = read_single(tmp_path / "x.png", laterality="L").notes
+    assert [f"its largest value is {largest} of 65535" in note for note in notes] == [True] * is_told
+
+
 ROWS, COLS = np.ogrid[:200, :120]
 DISC = np.where((ROWS - 100) ** 2 + (COLS - 60) ** 2 < 40**2, 120, 0)
 """Without a straight edge."""
