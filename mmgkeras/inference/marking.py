@@ -28,7 +28,7 @@ from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
 from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.progress import Track, untracked
-from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
+from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, check_stride, load
 from mmgkeras.savedmodel.detector import model_folder
 from mmgkeras.schema import ImageRecord, Mammogram, ScoreMap
 from mmgkeras.tables import read_images
@@ -100,7 +100,7 @@ def mark_folder(
     """
     if threshold is not None and not 0 < threshold <= 1:
         raise InputError(f"threshold: must be above 0 and at most 1. Received: {threshold}")
-    model = model_folder(model)
+    named, model = model, model_folder(model)
     records = _chosen(read_images(data / "images.csv"), image_ids=image_ids, path=data / "images.csv")
     places = {record.image_id: _places(record.image_id) for record in records}
     names = [name for both in places.values() for name in both]
@@ -108,6 +108,7 @@ def mark_folder(
     check_apart(out / PREVIEWS, [model, data])
     with atomic_files(out, names, label="overlay", overwrite=overwrite, is_own=is_overlay) as folder:
         classifier = load(model)
+        check_stride(stride_px, model=named, metadata=classifier.metadata)
         marked = Marked(threshold=classifier.metadata.threshold if threshold is None else threshold)
         if with_activation:
             marked.notes.extend(_cell_notes(classifier))

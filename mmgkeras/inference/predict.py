@@ -31,6 +31,7 @@ from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.models.weights import DETECTOR
 from mmgkeras.processes import Threads, Workers, file_state
 from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.classifier import check_stride
 from mmgkeras.savedmodel.detector import finer_folder, finer_metadata, model_folder, read_detector
 from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.schema import ImageRecord, Laterality
@@ -98,7 +99,8 @@ def predict(
         The marks, and the files that could not be read or scored.
 
     Raises:
-        InputError: if a model or the server cannot be used, or a result exists and `overwrite` is not set.
+        InputError: if a model or the server cannot be used, or takes no such stride, or a result exists and `overwrite`
+            is not set.
     """
     if marks_per_image is not None:
         if list(map(str, models)) != [DETECTOR] or threshold is not None or server is not None:
@@ -116,7 +118,12 @@ def predict(
     names = _names([one.path for one in inputs])
     check_apart(out, names)
     served = [] if server is None else [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in models]
-    metadata: list[ScoringMetadata] = [*map(read_metadata, folders), *(model.metadata for model in served)]
+    here = [read_metadata(folder) for folder in folders]
+    for model, own in zip(models, here, strict=False):
+        check_stride(stride_px, model=model, metadata=own)
+    for there in served:
+        there.check_stride(stride_px)
+    metadata: list[ScoringMetadata] = [*here, *(model.metadata for model in served)]
     identities = [model.identity for model in served] or [_identity(folder) for folder in folders]
     check_alike(metadata)
     thresholds = [model.threshold for model in metadata]

@@ -96,8 +96,7 @@ class ServerModel:
             InputError: if the server refuses it or does not answer in time, or for another stride than the model's.
         """
         own_px = self.metadata.stride_px
-        if stride_px not in (None, own_px):
-            raise InputError(f"{self._place}: divides by a stride of {own_px} pixels alone. Received: {stride_px}")
+        self.check_stride(stride_px)
         height, width = mammogram.pixels.shape
         grid = Grid(height, width, self.metadata.patch_px, own_px, mammogram.record.chest_wall_side)
         chosen = np.ones((grid.rows, grid.cols), np.bool_) if chosen is None else chosen
@@ -111,6 +110,16 @@ class ServerModel:
             values = np.asarray(answer["activation"], np.float32)[0]
             activation = ActivationMap(values, np.asarray(answer["cell_centres_px"], np.float32)[0])
         return ScoreMap(mammogram.record.image_id, grid, np.where(chosen, probabilities, np.float32(0))), activation
+
+    def check_stride(self, stride_px: int | None) -> None:
+        """Refuses another distance between patches than the model's; None is that.
+
+        Raises:
+            InputError: if so.
+        """
+        own_px = self.metadata.stride_px
+        if stride_px not in (None, own_px):
+            raise InputError(f"{self._place}: divides by a stride of {own_px} pixels alone. Received: {stride_px}")
 
     def _ask(self, pixels: Pixels, side: str) -> Mapping[str, Any]:
         """The outputs of `detect` for one image; a fault that may pass is tried again until the deadline."""

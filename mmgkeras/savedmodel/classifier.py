@@ -191,8 +191,7 @@ class Classifier:
         """
         patch_px = self.metadata.patch_px
         stride_px = self.metadata.stride_px if stride_px is None else stride_px
-        if not 1 <= stride_px <= patch_px:
-            raise InputError(f"{self.path}: takes a stride of 1 to {patch_px} pixels. Received: {stride_px}")
+        check_stride(stride_px, model=self.path, metadata=self.metadata)
         height, width = mammogram.pixels.shape
         grid = Grid(height, width, patch_px, stride_px, mammogram.record.chest_wall_side)
         is_chosen = np.ones((grid.rows, grid.cols), np.bool_) if chosen is None else chosen
@@ -290,6 +289,16 @@ def load(path: Path, *, is_folded: bool = False) -> Classifier:
     make = _folded if is_folded else _as_it_is
     functions = {endpoint: make(model.signatures[endpoint]) for endpoint in endpoints}
     return Classifier(path, metadata=metadata, model=model, functions=functions, is_folded=is_folded)
+
+
+def check_stride(stride_px: int | None, *, model: Path, metadata: ModelMetadata) -> None:
+    """Refuses a distance between patches that leaves pixels out; None is the model's own.
+
+    Raises:
+        InputError: if so, with the model as it was named.
+    """
+    if stride_px is not None and not 1 <= stride_px <= metadata.patch_px:
+        raise InputError(f"{model}: takes a stride of 1 to {metadata.patch_px} pixels. Received: {stride_px}")
 
 
 def _as_it_is(function: tf.types.experimental.ConcreteFunction) -> tf.types.experimental.ConcreteFunction:

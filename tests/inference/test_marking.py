@@ -130,6 +130,15 @@ def test_a_region_outside_its_image_skips_that_image(model: Path, quadrant_data:
     assert "must overlap the image" in marked.skipped["d"]
 
 
+def test_a_stride_that_the_model_does_not_take_is_no_fault_of_the_images(
+    model: Path, quadrant_data: Path, tmp_path: Path
+) -> None:
+    mark_folder(model, quadrant_data, out=tmp_path)
+    with pytest.raises(InputError, match=rf"^{model}: takes a stride of 1 to 8 pixels. Received: 9$"):
+        mark_folder(model, quadrant_data, out=tmp_path, stride_px=9, overwrite=True)
+    assert (tmp_path / "a.png").exists()
+
+
 def test_labels_of_patches_do_not_fit_another_stride(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
     data = shutil.copytree(quadrant_data, tmp_path / "data")
     (data / "labels.csv").write_text("image_id,row,col,label\na,0,0,1\n")

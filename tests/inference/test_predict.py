@@ -168,6 +168,25 @@ def test_a_server_gives_the_same_files(model: Path, films: Path) -> None:
     assert there == here
 
 
+def test_a_stride_that_no_model_takes_is_refused_before_any_result_is_replaced(model: Path, films: Path) -> None:
+    path = films / "one" / "=film L_CC.png"
+    predict([path], out=films / "out", models=[model])
+    before = sorted((found, found.stat().st_mtime_ns) for found in (films / "out").rglob("*"))
+    with pytest.raises(InputError, match=rf"^{model}: takes a stride of 1 to 8 pixels. Received: 9$"):
+        predict([path], out=films / "out", models=[model], stride_px=9, overwrite=True)
+    assert sorted((found, found.stat().st_mtime_ns) for found in (films / "out").rglob("*")) == before
+
+
+def test_another_stride_is_refused_of_a_server_before_any_result_is_replaced(model: Path, films: Path) -> None:
+    path, mine = films / "one" / "=film L_CC.png", Path("mine")
+    with serving(RestApi.of(servables(load(model), name="mine", version=1))) as (host, port):
+        url = f"http://{host}:{port}"
+        predict([path], out=films / "out", models=[mine], server=url)
+        with pytest.raises(InputError, match=r"divides by a stride of 8 pixels alone. Received: 4"):
+            predict([path], out=films / "out", models=[mine], server=url, stride_px=4, overwrite=True)
+    assert (films / "out" / "=film L_CC.png").exists()
+
+
 def test_several_models_are_averaged_if_they_divide_alike(
     model: Path, films: Path, tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[..., Path]
 ) -> None:
