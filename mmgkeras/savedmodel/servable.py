@@ -4,6 +4,7 @@ Owns the pair that each exported model makes, `<name>` with the endpoint `detect
 own, in memory and as two SavedModels in TensorFlow Serving's layout; and the loading of those.
 """
 
+import filecmp
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_folder
 from mmgkeras.savedmodel.classifier import Classifier, load_graph
 from mmgkeras.savedmodel.export import ENDPOINT, LOCALISE, check_path, errors_of_tensorflow
 from mmgkeras.savedmodel.mammogram_endpoint import DETECT, SPACING, UNKNOWN_SPACING, detect_endpoint
-from mmgkeras.savedmodel.metadata import write_metadata
+from mmgkeras.savedmodel.metadata import read_metadata, write_metadata
 from mmgkeras.savedmodel.model_card import write_model_card
 
 SERVING_DEFAULT: Final = "serving_default"
@@ -77,17 +79,19 @@ def servables(classifier: Classifier, *, name: str, version: int) -> tuple[Serva
 
 
 def write_servables(classifier: Classifier, folder: Path, *, name: str, version: int) -> tuple[Path, Path]:
-    """Writes the pair below `folder`, each whole or not at all; a version that is there is left as it is.
+    """Writes the pair below `folder`, each whole or not at all; a version of this model that is there stays as it is.
 
     Returns:
         `folder/<name>/<version>` and `folder/<name>-patches/<version>`.
 
     Raises:
-        InputError: if they cannot be written.
+        InputError: if they cannot be written, or the version that is there is another model's.
     """
     check_path(folder.absolute())
     whole, patches = folder / name / str(version), folder / f"{name}{PATCHES_SUFFIX}" / str(version)
-    if not patches.exists():
+    if patches.exists():
+        _check_same(classifier, patches)
+    else:
         with atomic_folder(patches) as place:
             shutil.copytree(classifier.path, place, dirs_exist_ok=True)
     if not whole.exists():
@@ -101,6 +105,18 @@ def write_servables(classifier: Classifier, folder: Path, *, name: str, version:
             write_metadata(classifier.metadata, place)
             write_model_card(place)
     return whole, patches
+
+
+def _check_same(classifier: Classifier, there: Path) -> None:
+    """Refuses another model's folder; what makes it another one is its metadata or its weights."""
+    weights = classifier.path / "variables"
+    names = [file.name for file in weights.iterdir()]
+    _, others, missing = filecmp.cmpfiles(weights, there / "variables", names, shallow=False)
+    if others or missing or read_metadata(there) != classifier.metadata:
+        raise InputError(
+            f"{there}: is there and is not {classifier.path}; what is served is never replaced, so give the model "
+            "another version or --name"
+        )
 
 
 def load_servable(folder: Path) -> Servable:

@@ -62,7 +62,8 @@ def write_serving_config(
         What is served, by name.
 
     Raises:
-        InputError: if the folder is not this command's, or there is no such model or version.
+        InputError: if the folder is not this command's, there is no such model or version, or the version that is
+            there is another model's.
     """
     served = _read_versions(out)
     if classifier is not None:

@@ -206,6 +206,17 @@ def test_what_is_not_its_own_is_refused(out: Path, models: Path, tmp_path: Path)
         add_to_serving_folder(out, model=models / "2")
 
 
+@pytest.mark.parametrize("change", [{"level": 1.0}, {"changes": {"pixel_type": "uint16", "fold": 2}}])
+def test_another_model_of_a_version_that_is_served_is_refused(
+    out: Path, models: Path, tmp_path: Path, export_mean_model: Callable[..., Path], change: dict[str, Any]
+) -> None:
+    add_to_serving_folder(out, model=models / "1")
+    other = export_mean_model(tmp_path / "mine" / "1", **{"changes": {"pixel_type": "uint16"}} | change)
+    with pytest.raises(InputError, match=rf"mine-patches/1: is there and is not {other}; what is served is never rep"):
+        add_to_serving_folder(out, model=other)
+    assert labels(out) == ([1], {"stable": 1})
+
+
 def test_the_command_says_what_is_served(models: Path, tmp_path: Path) -> None:
     arguments = ["serve-config", "--model", str(models / "1"), "--out", str(tmp_path / "serving")]
     result = CliRunner().invoke(main, arguments)
