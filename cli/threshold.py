@@ -76,7 +76,7 @@ def threshold(
         raise click.UsageError("Give --operating-point and --predictions, or --threshold alone.")
     from mmgkeras.evaluation.operating_point import OperatingPoint
     from mmgkeras.inference.threshold import choose_operating_point
-    from mmgkeras.savedmodel.export import add_version
+    from mmgkeras.savedmodel.detector import add_version_with_finer
 
     if value is not None:
         point = OperatingPoint(value, "given", None, "nothing")
@@ -85,7 +85,7 @@ def threshold(
         point = chosen.operating_point
         for line in (*chosen.notes, f"threshold {point.threshold:.4f}, chosen from {point.fitted_on}", chosen.text()):
             echo(f"note: {line}", err=True)
-    echo(add_version(model, point))
+    echo(add_version_with_finer(model, point))
 
 
 export = click.Command(

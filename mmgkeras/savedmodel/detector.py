@@ -6,6 +6,7 @@ Their weights are `models.weights`'.
 """
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,11 +16,12 @@ from pydantic import Field
 from mmgkeras.config import ModelConfig
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint
+from mmgkeras.files import atomic_folder
 from mmgkeras.json_files import JsonModel, Sha256, read_json
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, PROVENANCE, check_detector, load_detector
 from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.savedmodel.export import export
+from mmgkeras.savedmodel.export import add_version, export, next_version
 from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, read_metadata
 
 CACHE: Final = "~/.cache/mmgkeras"
@@ -156,6 +158,21 @@ def finer_folder(folder: Path) -> Path:
     """Where the finer model of a model's folder lies, if it has one."""
     place = folder.resolve()
     return place.parent.parent / f"{place.parent.name}-{FINER}" / place.name
+
+
+def add_version_with_finer(model: Path, operating_point: OperatingPoint) -> Path:
+    """As `export.add_version`; the finer model beside it, if there is one, is copied into the same version of its own.
+
+    Raises:
+        InputError: as `add_version`.
+    """
+    finer = finer_folder(model)
+    if finer_metadata(model, read_metadata(model)) is None:
+        return add_version(model, operating_point)
+    path = add_version(model, operating_point, least=next_version(finer.parent))
+    with atomic_folder(finer_folder(path)) as folder:
+        shutil.copytree(finer, folder, dirs_exist_ok=True)
+    return path
 
 
 def _is_finer(finer: ModelMetadata, own: ModelMetadata) -> bool:

@@ -113,10 +113,16 @@ def next_version(model: Path) -> int:
     return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def add_version(model: Path, operating_point: OperatingPoint) -> Path:
+def add_version(model: Path, operating_point: OperatingPoint, *, least: int = 1) -> Path:
     """Copies a model into the next free version with an operating point in metadata and card, whole or not at all.
 
-    The network is copied as it is: scores do not change, only what is called by default.
+    The network is copied as it is: scores do not change, only what is called by default. A finer model beside it is
+    `detector.add_version_with_finer`'s.
+
+    Args:
+        model: the folder of the version that is copied.
+        operating_point: of the new version.
+        least: the lowest number that it may have.
 
     Returns:
         The new version's folder, beside the model's.
@@ -127,7 +133,7 @@ def add_version(model: Path, operating_point: OperatingPoint) -> Path:
     metadata = read_metadata(model)
     if not model.name.isdecimal():
         raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {model.name!r} as last")
-    path = model.with_name(str(next_version(model.parent)))
+    path = model.with_name(str(max(least, next_version(model.parent))))
     with atomic_folder(path) as folder:
         shutil.copytree(model, folder, dirs_exist_ok=True)
         write_metadata(metadata.model_copy(update={"operating_point": operating_point}), folder)

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from mmgkeras.cli import COMMANDS, main
 from mmgkeras.cli.console import NumberRange
 
+from mmgkeras.savedmodel.detector import load_with_finer
 from mmgkeras.savedmodel.metadata import patients_digest, read_metadata
 
 CSV = """image_id,patient_id,fold,row,col,label,probability,tissue
@@ -35,6 +36,19 @@ def test_a_threshold_that_is_given_goes_into_the_next_version(model: Path) -> No
     point = read_metadata(model.with_name("2")).operating_point
     assert point is not None
     assert (point.threshold, point.kind, point.target) == (0.3, "given", None)
+
+
+def test_the_finer_model_beside_it_comes_along(model: Path, export_finer_model: Callable[[Path], Path]) -> None:
+    finer = export_finer_model(model)
+    taken = finer.with_name("2")  # by another model of that name
+    taken.mkdir()
+    result = CliRunner().invoke(main, ["threshold", "--model", str(model), "--threshold", "0.3"])
+    assert result.stdout == f"{model.with_name('3')}\n"
+    loaded = load_with_finer(model.with_name("3"))
+    assert loaded.metadata.threshold == 0.3
+    assert loaded.finer is not None
+    assert loaded.finer.metadata == read_metadata(finer)
+    assert not list(taken.iterdir())
 
 
 @pytest.mark.parametrize(
