@@ -213,7 +213,7 @@ def draw(
     0.5. See `mmgkeras.overlay.draw.draw`.
     """
     from mmgkeras import images
-    from mmgkeras.inference.detection import Detected
+    from mmgkeras.inference.detection import Detected, on_breast
     from mmgkeras.overlay.draw import DrawOptions, draw
     from mmgkeras.schema import ScoreMap
 
@@ -223,7 +223,8 @@ def draw(
     elif not isinstance(scores, ScoreMap):
         classifier = load(scores)
         own = classifier.metadata.threshold
-        scores = classifier.score(images.at_spacing(shown, classifier.metadata.resamples_to_mm))
+        seen = images.at_spacing(shown, classifier.metadata.resamples_to_mm)
+        scores = on_breast(classifier.score(seen), images.find_breast(seen.pixels))
     options = DrawOptions(threshold=own if threshold is None else threshold, activation=activation)
     return draw(shown, scores, options=options)
 

@@ -12,7 +12,8 @@ from mmgkeras.config import Config, PatchesConfig, SplitConfig, read_config
 from mmgkeras.errors import InputError
 from mmgkeras.images import at_spacing
 from mmgkeras.patches.store import PatchStore
-from mmgkeras.schema import ScoreMap
+from mmgkeras.schema import ImageRecord, ScoreMap
+from mmgkeras.tables import write_images
 
 
 def test_every_name_of_the_list_is_there_and_no_name_is_a_package() -> None:
@@ -124,6 +125,22 @@ def test_draw_resamples_for_a_model_of_a_resampled_store(export_mean_model, tmp_
     drawn = np.asarray(mg.draw(mammogram, model, threshold=0.6))
     scores = model.score(at_spacing(mammogram, 0.2))
     np.testing.assert_array_equal(drawn, np.asarray(mg.draw(mammogram, scores, threshold=0.6)))
+
+
+def test_draw_shows_of_a_model_what_the_command_overlay_does(export_mean_model, tmp_path: Path) -> None:
+    from mmgkeras.inference.marking import mark_folder
+
+    model = export_mean_model(tmp_path / "mean" / "1")
+    rows, cols = np.ogrid[:160, :160]
+    pixels = np.where((rows - 80) ** 2 + cols**2 < 70**2, 90, 0).astype(np.uint8)
+    pixels[64:80, 16:32] = pixels[8:32, 120:150] = 255  # on the breast, and lettering beside it
+    (tmp_path / "data").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "data" / "a.png")
+    write_images(tmp_path / "data" / "images.csv", [ImageRecord("a", "a.png", "p", "L", "CC", "none", spacing_mm=0.2)])
+    drawn = np.asarray(mg.draw(mg.read(tmp_path / "data", image_id="a"), model))
+    assert (drawn[8:32, 120:150] == 255).all()
+    with Image.open(mark_folder(model, tmp_path / "data", out=tmp_path / "out").pictures["a"]) as picture:
+        np.testing.assert_array_equal(drawn, np.asarray(picture))
 
 
 def test_load_knows_the_word_of_the_packages_own(monkeypatch: pytest.MonkeyPatch, model_path: Path) -> None:
