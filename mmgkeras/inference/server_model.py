@@ -26,6 +26,8 @@ from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
 DEADLINE_S: Final = 120.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 8.0
+_CONNECT_S: Final = 4.0
+"""Until a server that is there has taken a connection, a lost packet included; its answer takes longer."""
 _AGAIN: Final = frozenset({429, 502, 503, 504})
 _BLACK: Final = np.zeros((1, 1), np.uint8)
 
@@ -130,14 +132,16 @@ class ServerModel:
             "chest_wall": [side.encode()],
             "spacing_mm": [0.0],
         }
-        end = time.monotonic() + (0 if self._is_gone else self._deadline_s)
+        end = time.monotonic() + self._deadline_s
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
                 answer = self._call(inputs, max(1.0, end - time.monotonic()))
             except _NotNowError as error:
+                if self._is_gone:
+                    raise InputError(f"{self._place}: still no answer: {error}") from error
                 if time.monotonic() + pause_s >= end:
-                    self._is_gone = True  # the next mammograms do not wait as long
+                    self._is_gone = True  # the next mammograms ask once
                     raise InputError(f"{self._place}: no answer within {self._deadline_s:g} s: {error}") from error
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -165,7 +169,8 @@ def _rest(server: str, model: str) -> Call:
         columns = {name: [_json_value(value) for value in values] for name, values in inputs.items()}
         body = json.dumps({"inputs": columns}).encode()
         try:
-            answer = pool.request("POST", url, body=body, timeout=timeout_s)
+            patience = urllib3.Timeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
+            answer = pool.request("POST", url, body=body, timeout=patience)
             content = json.loads(answer.data)
         except urllib3.exceptions.HTTPError as error:
             raise _NotNowError(shown(error, longest=200)) from error

@@ -109,7 +109,7 @@ def test_a_busy_grpc_server_is_asked_again(grpc_and_service: tuple[str, Predicti
 
 
 @contextmanager
-def answering(*answers: tuple[int, bytes]) -> Iterator[tuple[str, list[float]]]:
+def answering(*answers: tuple[int, bytes], last_takes_s: float = 0.0) -> Iterator[tuple[str, list[float]]]:
     """A server that gives these answers one after another, the last for ever, and when it was asked."""
     left, times = list(answers), []
 
@@ -117,6 +117,8 @@ def answering(*answers: tuple[int, bytes]) -> Iterator[tuple[str, list[float]]]:
         def do_POST(self) -> None:
             times.append(time.monotonic())
             self.rfile.read(int(self.headers["Content-Length"]))
+            if len(left) == 1:
+                time.sleep(last_takes_s)
             status, body = left.pop(0) if len(left) > 1 else left[0]
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -167,10 +169,21 @@ def test_once_a_server_is_gone_the_next_mammograms_do_not_wait_for_it() -> None:
         with pytest.raises(InputError, match="no answer within 1 s: status 503, busy"):
             model.scan(mammogram())
         before = len(times)
-        with pytest.raises(InputError, match="status 503, busy"):
+        with pytest.raises(InputError, match="mine: still no answer: status 503, busy"):
             model.scan(mammogram())
         assert before > 2
         assert len(times) == before + 1
+
+
+def test_a_server_that_is_back_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmgkeras.inference.server_model._FIRST_PAUSE_S", 60.0)
+    fits = good(grid=[[30, 21, 1, 1, 32, 32, 2, 11]])
+    with answering((200, fits), (503, BUSY), (200, fits), last_takes_s=1.5) as (url, _):
+        model = ServerModel(url, "mine", deadline_s=30.0)
+        with pytest.raises(InputError, match="no answer within 30 s: status 503, busy"):
+            model.scan(mammogram())
+        scores, _ = model.scan(mammogram())
+    assert scores.probabilities.tolist() == [[0.5]]
 
 
 @pytest.mark.parametrize(
