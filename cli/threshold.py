@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .console import PATH, PROBABILITY, echo
+from .console import PATH, PROBABILITY, echo, quiet_tensorflow
 
 _EXAMPLES = """\b
 Examples:
@@ -74,6 +74,7 @@ def threshold(
     is_given = value is not None and target is None and not files and store is None
     if not is_chosen and not is_given:
         raise click.UsageError("Give --operating-point and --predictions, or --threshold alone.")
+    quiet_tensorflow()
     from mmgkeras.evaluation.operating_point import OperatingPoint
     from mmgkeras.inference.threshold import choose_operating_point
     from mmgkeras.savedmodel.detector import add_version_with_finer

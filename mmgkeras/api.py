@@ -48,7 +48,8 @@ def read(
         spacing_mm: edge of a pixel of an image file; None for what its DICOM header says, else unknown.
 
     Raises:
-        InputError: if the image cannot be read or is not listed, or neither header, name nor pixels tell the side.
+        InputError: if the image cannot be read or is not listed, neither header, name nor pixels tell the side, or an
+            argument has a value that is not allowed.
     """
     from mmgkeras import images
     from mmgkeras.errors import InputError
@@ -58,6 +59,8 @@ def read(
     if isinstance(image, Mammogram):
         return image
     path = Path(image)
+    if path.is_dir() != (image_id is not None):
+        raise InputError(f"{path}: image_id must be given for a data folder, and for that alone. Received: {image_id}")
     if image_id is not None:
         for record in read_images(path / "images.csv"):
             if record.image_id == image_id:
@@ -137,8 +140,9 @@ def detect(
     mammogram of unknown pixel size nothing is resampled: `read` takes `spacing_mm`. See
     `mmgkeras.inference.detection.detect`.
     """
-    from mmgkeras.inference.detection import Detected, detect, find_marks
+    from mmgkeras.inference.detection import Detected, check_threshold, detect, find_marks
 
+    check_threshold(threshold)
     seen, classifier = read(mammogram), load(model)
     threshold = classifier.metadata.threshold if threshold is None else threshold
     detection = detect([classifier], seen)
@@ -213,10 +217,11 @@ def draw(
     0.5. See `mmgkeras.overlay.draw.draw`.
     """
     from mmgkeras import images
-    from mmgkeras.inference.detection import Detected, on_breast
+    from mmgkeras.inference.detection import Detected, check_threshold, on_breast
     from mmgkeras.overlay.draw import DrawOptions, draw
     from mmgkeras.schema import ScoreMap
 
+    check_threshold(threshold)
     shown, own, activation = read(mammogram), 0.5, None
     if isinstance(scores, Detected):
         own, activation, scores = scores.threshold, scores.detection.activation, scores.detection.score_map

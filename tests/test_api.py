@@ -1,7 +1,9 @@
 """`import mmgkeras as mg`: each function takes a path, as text too, or the object, and calls the library with it."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +53,34 @@ def test_read_takes_a_file_whose_side_is_given_or_seen_in_the_pixels(tmp_path: P
     assert (given.image_id, given.laterality, given.view, given.spacing_mm) == ("empty", "L", "MLO", 0.1)
     with pytest.raises(InputError, match=r"empty\.png: .*give laterality"):
         mg.read(tmp_path / "empty.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"laterality": "right"}, "laterality: must be one of L, R. Received: 'right'"),
+        ({"view": "XX"}, "view: must be one of CC, "),
+        ({"spacing_mm": -0.1}, "spacing_mm: must be a number above 0. Received: -0.1"),
+        ({"spacing_mm": "0.1"}, "spacing_mm: must be a number above 0. Received: '0.1'"),
+        ({"image_id": "a"}, "image_id must be given for a data folder, and for that alone. Received: a"),
+    ],
+)
+def test_read_refuses_values_that_are_not_allowed(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    Image.fromarray(np.full((40, 30), 90, np.uint8)).save(tmp_path / "p7_L_CC.png")
+    with pytest.raises(InputError, match=re.escape(told)):
+        mg.read(tmp_path / "p7_L_CC.png", **options)
+
+
+def test_read_of_a_data_folder_asks_for_the_image(quadrant_data: Path) -> None:
+    with pytest.raises(InputError, match=r"image_id must be given for a data folder.* Received: None"):
+        mg.read(quadrant_data)
+
+
+@pytest.mark.parametrize("threshold", [0, 95])
+def test_detect_and_draw_refuse_a_threshold_that_is_no_probability(threshold: float) -> None:
+    for use in (lambda: mg.detect("x.png", threshold=threshold), lambda: mg.draw("x.png", "m", threshold=threshold)):
+        with pytest.raises(InputError, match="threshold: must be above 0 and at most 1"):
+            use()
 
 
 def test_prepare_and_split_take_a_file_or_an_object_as_configuration(quadrant_data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Owns the order in which that is found: what the user says, a DICOM header, the file's name, the pixels.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from mmgkeras.images.dicom_facts import Header
 from mmgkeras.images.reader import read_with_header
 from mmgkeras.images.samples import is_narrow
 from mmgkeras.images.tissue import Breast, estimate_chest_wall, find_breast
-from mmgkeras.schema import VIEWS, ImageRecord, Laterality, Mammogram, Pixels, Side, View
+from mmgkeras.schema import LATERALITIES, VIEWS, ImageRecord, Laterality, Mammogram, Pixels, Side, View
 
 SideFrom = Literal["the option", "the table", "the header", "the name", "the pixels"]
 
@@ -56,8 +57,15 @@ def read_single(
         spacing_mm: edge of a pixel; None for what the header says, else unknown.
 
     Raises:
-        InputError: as `read_pixels`, and if neither header, name nor pixels tell the side.
+        InputError: as `read_pixels`, if neither header, name nor pixels tell the side, and for an argument of another
+            value.
     """
+    if laterality not in (None, *LATERALITIES):
+        raise InputError(f"laterality: must be one of {', '.join(LATERALITIES)}. Received: {laterality!r}")
+    if view not in (None, *VIEWS):
+        raise InputError(f"view: must be one of {', '.join(VIEWS)}. Received: {view!r}")
+    if spacing_mm is not None and not (isinstance(spacing_mm, int | float) and 0 < spacing_mm < math.inf):
+        raise InputError(f"spacing_mm: must be a number above 0. Received: {spacing_mm!r}")
     pixels, header = read_with_header(path)
     told = header.laterality if header else None
     named, named_view = side_and_view(path.stem)

@@ -147,6 +147,16 @@ class Prepared:
     resampled_to_mm: float | None
 
 
+def check_threshold(threshold: float | None) -> None:
+    """Refuses a probability from which on nothing or everything would be marked; None is the model's own.
+
+    Raises:
+        InputError: if so.
+    """
+    if threshold is not None and not 0 < threshold <= 1:
+        raise InputError(f"threshold: must be above 0 and at most 1. Received: {threshold}")
+
+
 def detect(models: Sequence[ScoringModel], mammogram: Mammogram, *, stride_px: int | None = None) -> Detection:
     """Scores the breast of a mammogram by one model, or by the mean of several.
 

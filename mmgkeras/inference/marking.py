@@ -23,7 +23,7 @@ from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.images.samples import pillow_faults
-from mmgkeras.inference.detection import on_breast
+from mmgkeras.inference.detection import check_threshold, on_breast
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
 from mmgkeras.patches.labelling import Annotations, read_annotations
@@ -98,8 +98,7 @@ def mark_folder(
             `overwrite` is not set, or activation is to be drawn and the model cannot localise, or the threshold is not
             above 0 and at most 1.
     """
-    if threshold is not None and not 0 < threshold <= 1:
-        raise InputError(f"threshold: must be above 0 and at most 1. Received: {threshold}")
+    check_threshold(threshold)
     named, model = model, model_folder(model)
     records = _chosen(read_images(data / "images.csv"), image_ids=image_ids, path=data / "images.csv")
     places = {record.image_id: _places(record.image_id) for record in records}
