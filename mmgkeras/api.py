@@ -59,7 +59,7 @@ def read(
     if isinstance(image, Mammogram):
         return image
     path = Path(image)
-    if path.is_dir() != (image_id is not None):
+    if path.exists() and path.is_dir() != (image_id is not None):
         raise InputError(f"{path}: image_id must be given for a data folder, and for that alone. Received: {image_id}")
     if image_id is not None:
         for record in read_images(path / "images.csv"):

@@ -74,6 +74,8 @@ def test_read_refuses_values_that_are_not_allowed(tmp_path: Path, options: dict[
 def test_read_of_a_data_folder_asks_for_the_image(quadrant_data: Path) -> None:
     with pytest.raises(InputError, match=r"image_id must be given for a data folder.* Received: None"):
         mg.read(quadrant_data)
+    with pytest.raises(InputError, match=r"no-such/images\.csv: .*No such file"):
+        mg.read("no-such", image_id="a")
 
 
 @pytest.mark.parametrize("threshold", [0, 95])
