@@ -26,6 +26,7 @@ from scipy import ndimage
 from mmgkeras import images
 from mmgkeras.config import ModelConfig
 from mmgkeras.inference.detection import detect
+from mmgkeras.inference.mark_rate import THRESHOLDS, place_within
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DIGEST, WEIGHTS, check_detector, save_detector
 from mmgkeras.patches.region_masks import region_mask, scaled_region
@@ -41,8 +42,6 @@ from mmgkeras.tables import read_images, read_regions
 
 LARGEST_MB = 24
 PER_IMAGE = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-THRESHOLDS = 1 / (1 + np.exp(-np.linspace(8, 0, 81)))
-"""None below 0.5: marks grow into one another there, which makes fewer of them."""
 LEVEL = 0.5
 """Is added to the log odds of the finer model, so that both make about as many false marks at equal thresholds."""
 NEAR_MM = 3.0
@@ -116,7 +115,9 @@ def operating_points(model: Path, finer: Path, folders: list[Path]) -> list[dict
     rates = np.maximum.accumulate(counts.false_marks) / counts.images
     points: list[dict[str, float]] = []
     for per_image in PER_IMAGE:
-        place = int(np.flatnonzero(rates <= per_image)[-1])
+        place = place_within(counts.false_marks, most=per_image * counts.images)
+        if place is None:
+            raise SystemExit(f"no threshold keeps to {per_image:g} false marks an image")
         is_end, counted = place + 1 == len(rates), float(rates[place])
         points.append(
             {

@@ -7,7 +7,7 @@ fold, never that fold's test patients. They stand beside the paper's own decisio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,7 @@ from mmgkeras.evaluation.metrics import METRICS, measure
 from mmgkeras.evaluation.patient_table import FALSE_POSITIVES_PER_IMAGE
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, Metrics
 
-Kind = Literal["sensitivity", "false_positives_per_image", "given"]
-KINDS: Final = get_args(Kind)
+Kind = Literal["sensitivity", "false_positives_per_image", "marks_per_image", "given"]
 FittedOn = Literal["held-out patients", "the other folds"]
 HELD_OUT: Final[FittedOn] = "held-out patients"
 OTHER_FOLDS: Final[FittedOn] = "the other folds"
@@ -35,8 +34,8 @@ class OperatingPoint:
     Attributes:
         threshold: a probability of at least this says calcification; above 0 and at most 1.
         kind: what it was chosen for; "given" where somebody said the number.
-        target: the sensitivity, or the false positives an image; None where it was given.
-        fitted_on: the predictions it was chosen from, in words.
+        target: the sensitivity, or the false positives or marks an image; None where it was given.
+        fitted_on: the predictions or mammograms it was chosen from, in words.
     """
 
     threshold: float

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, one_line
 from mmgkeras.files import files_below
 from mmgkeras.images.reader import is_image_file, read_pixels
 from mmgkeras.images.single import SideFrom, Single, gray_notes, read_single
@@ -52,6 +52,10 @@ class Input:
         breast = find_breast(pixels)
         notes = gray_notes(pixels, breast)
         return Single(Mammogram(pixels, record), side_from, record.chest_wall_side != standard, notes, breast)
+
+    def reason(self, error: InputError) -> str:
+        """Why this mammogram cannot be used, on one line and without its name."""
+        return "; ".join(str(error).splitlines()).removeprefix(one_line(f"{self.path}: "))
 
 
 def find_inputs(

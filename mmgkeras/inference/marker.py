@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from mmgkeras.errors import InputError, one_line
+from mmgkeras.errors import InputError
 from mmgkeras.files import write_whole
 from mmgkeras.images import Input, Single
 from mmgkeras.inference.detection import Detection, Mark, Prepared, ScoringModel, find_marks, prepare, score
@@ -85,8 +85,7 @@ class Marker:
             try:
                 return self._mark(one, models)
             except InputError as error:
-                reason = "; ".join(str(error).splitlines()).removeprefix(one_line(f"{one.path}: "))
-                raise _SkippedError(reason) from error
+                raise _SkippedError(one.reason(error)) from error
 
         try:
             found: dict[str, Any] = kept(self._work / f"{kept_stem(one)}.json", one.path, make)

@@ -160,18 +160,18 @@ def finer_folder(folder: Path) -> Path:
     return place.parent.parent / f"{place.parent.name}-{FINER}" / place.name
 
 
-def add_version_with_finer(model: Path, operating_point: OperatingPoint) -> Path:
+def add_version_with_finer(model: Path, operating_point: OperatingPoint, *, export: Path | None = None) -> Path:
     """As `export.add_version`; the finer model beside it, if there is one, is copied into the same version of its own.
 
     Raises:
         InputError: as `add_version`.
     """
-    finer = finer_folder(model)
     if finer_metadata(model, read_metadata(model)) is None:
-        return add_version(model, operating_point)
-    path = add_version(model, operating_point, least=next_version(finer.parent))
-    with atomic_folder(finer_folder(path)) as folder:
-        shutil.copytree(finer, folder, dirs_exist_ok=True)
+        return add_version(model, operating_point, export=export)
+    place = finer_folder(model if export is None else export / "1").parent
+    path = add_version(model, operating_point, export=export, least=next_version(place))
+    with atomic_folder(place / path.name) as folder:
+        shutil.copytree(finer_folder(model), folder, dirs_exist_ok=True)
     return path
 
 

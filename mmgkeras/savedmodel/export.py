@@ -113,7 +113,7 @@ def next_version(model: Path) -> int:
     return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def add_version(model: Path, operating_point: OperatingPoint, *, least: int = 1) -> Path:
+def add_version(model: Path, operating_point: OperatingPoint, *, export: Path | None = None, least: int = 1) -> Path:
     """Copies a model into the next free version with an operating point in metadata and card, whole or not at all.
 
     The network is copied as it is: scores do not change, only what is called by default. A finer model beside it is
@@ -122,18 +122,21 @@ def add_version(model: Path, operating_point: OperatingPoint, *, least: int = 1)
     Args:
         model: the folder of the version that is copied.
         operating_point: of the new version.
+        export: the folder that gets it, `saved_models/<name>`; None for the model's own.
         least: the lowest number that it may have.
 
     Returns:
-        The new version's folder, beside the model's.
+        The new version's folder.
 
     Raises:
-        InputError: if the folder is no SavedModel of ours or no numbered version, or cannot be copied.
+        InputError: if the folder is no SavedModel of ours or, without `export`, no numbered version, or cannot be
+            copied.
     """
     metadata = read_metadata(model)
-    if not model.name.isdecimal():
+    if export is None and not model.name.isdecimal():
         raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {model.name!r} as last")
-    path = model.with_name(str(max(least, next_version(model.parent))))
+    place = export or model.parent
+    path = place / str(max(least, next_version(place)))
     with atomic_folder(path) as folder:
         shutil.copytree(model, folder, dirs_exist_ok=True)
         write_metadata(metadata.model_copy(update={"operating_point": operating_point}), folder)

@@ -3,10 +3,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from mmgkeras.cli import COMMANDS, main
 from mmgkeras.cli.console import NumberRange
+from PIL import Image
 
 from mmgkeras.savedmodel.detector import load_with_finer
 from mmgkeras.savedmodel.metadata import patients_digest, read_metadata
@@ -89,8 +91,33 @@ def test_the_test_subset_is_refused_in_one_line_and_nothing_written(model: Path,
     assert [path.name for path in model.parent.iterdir()] == ["1"]
 
 
+def test_the_detector_gets_the_threshold_of_ones_own_mammograms_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "bad.png").write_bytes(b"\x89PNG")
+    rows, cols = np.ogrid[:200, :200]
+    breast = np.where((rows - 100) ** 2 + cols**2 < 80**2, 90, 0).astype(np.uint8)
+    Image.fromarray(breast).save(tmp_path / "images" / "1_L_CC.png")
+    arguments = ["--model", "detector", "--operating-point", "marks=0.5", "--images", str(tmp_path / "images")]
+    result = CliRunner().invoke(main, ["threshold", *arguments])
+    assert result.exit_code == 1
+    assert result.stderr == "error: detector: comes with the package; say with --export where the new version goes\n"
+    result = CliRunner().invoke(main, ["threshold", *arguments, "--export", str(tmp_path / "clinic")])
+    assert result.exit_code == 1  # for the file that cannot be read
+    assert result.stdout == f"{tmp_path / 'clinic' / '1'}\n"
+    assert f"error: {tmp_path / 'images' / 'bad.png'}: is damaged" in result.stderr
+    assert "chosen from 1 mammograms that were given as free of calcification" in result.stderr
+    assert "patient on whom the model is tested" not in result.stderr  # but on phantoms
+    clinic = load_with_finer(tmp_path / "clinic" / "1")
+    point = clinic.metadata.operating_point
+    assert point is not None
+    assert (point.kind, point.target, point.threshold) == ("marks_per_image", 0.5, 0.5)
+    assert clinic.finer is not None
+    assert "for marks per image of 0.5" in (tmp_path / "clinic" / "1" / "MODEL_CARD.md").read_text()
+
+
 @pytest.mark.parametrize(
-    "value", ["sensitivity", "sensitivity=0", "sensitivity=1.1", "sensitivity=nan", "false-positives=-1", "youden=1"]
+    "value",
+    ["sensitivity", "sensitivity=0", "sensitivity=1.1", "sensitivity=nan", "false-positives=-1", "youden=1", "marks=0"],
 )
 def test_a_target_that_is_none_is_wrong_usage(value: str) -> None:
     arguments = ["threshold", "--model", "m/1", "--operating-point", value, "--predictions", "p.csv"]
@@ -107,6 +134,11 @@ def test_a_target_that_is_none_is_wrong_usage(value: str) -> None:
         ["--predictions", "p.csv"],
         ["--threshold", "0.3", "--predictions", "p.csv"],
         ["--threshold", "0.3", "--store", "s"],
+        ["--threshold", "0.3", "--images", "i.png"],
+        ["--operating-point", "marks=1", "--predictions", "p.csv"],
+        ["--operating-point", "marks=1", "--images", "i.png", "--store", "s"],
+        ["--operating-point", "sensitivity=0.9", "--images", "i.png"],
+        ["--operating-point", "sensitivity=0.9", "--predictions", "p.csv", "--spacing-mm", "0.1"],
         ["--threshold", "0.3", "--operating-point", "sensitivity=0.9", "--predictions", "p.csv"],
     ],
 )

@@ -1,0 +1,126 @@
+"""The threshold at which a model makes so many marks an image on mammograms that show no calcification.
+
+Phantoms promise a number of false marks; real tissue of a given device has its own. Owns the choice, from mammograms
+that nobody needs to have annotated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mmgkeras.errors import InputError
+from mmgkeras.evaluation.operating_point import OperatingPoint
+from mmgkeras.images import find_inputs
+from mmgkeras.inference.detection import Detection, detect
+from mmgkeras.inference.marking import is_overlay
+from mmgkeras.overlay.pixel_runs import pixel_runs
+from mmgkeras.progress import Track, untracked
+from mmgkeras.savedmodel.detector import load_with_finer, read_detector
+
+THRESHOLDS: Final = 1 / (1 + np.exp(-np.linspace(8, 0, 81)))
+"""From which one is chosen, falling. None below 0.5: marks grow into one another there, which makes fewer of them."""
+_FEW_MARKS: Final = 10
+"""With fewer than these, chance decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenOnMammograms:
+    """An operating point, and what it was chosen from.
+
+    Attributes:
+        operating_point: for marks an image.
+        num_images: that were scored.
+        num_marks: on them, at the threshold.
+        notes: what must be known besides.
+        skipped: why, by file, for those that could not be read.
+    """
+
+    operating_point: OperatingPoint
+    num_images: int
+    num_marks: int
+    notes: tuple[str, ...] = ()
+    skipped: dict[Path, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """What it reaches, in one line."""
+        rate = self.num_marks / self.num_images
+        return f"there it makes {self.num_marks} marks, {rate:.2f} an image; on other mammograms it will differ"
+
+
+def choose_for_marks(
+    model: Path, paths: Sequence[Path], *, per_image: float, spacing_mm: float | None = None, track: Track = untracked
+) -> ChosenOnMammograms:
+    """The lowest of `THRESHOLDS` from which on a model makes at most so many marks an image, marked as by `predict`.
+
+    Rows of an images.csv whose pathology is other than "normal" are left out; else every mark counts as a false one.
+
+    Args:
+        model: a SavedModel's folder; the finer one beside it is asked where an image is as fine.
+        paths: of image files, of folders of them, or of images.csv.
+        per_image: marks, above 0.
+        spacing_mm: edge of a pixel of all of them; None for what table or header say.
+        track: called with the mammograms.
+
+    Raises:
+        InputError: if the model cannot be used, no image can be read, or no threshold keeps to so few.
+    """
+    classifier = load_with_finer(model, is_folded=True)
+    found, passed_over = find_inputs(paths, is_result=is_overlay)
+    inputs = [one for one in found if one.record is None or one.record.pathology is None or one.record.is_called_normal]
+    notes = [*passed_over]
+    if len(inputs) < len(found):
+        notes.append(f"{len(found) - len(inputs)} of {len(found)} mammograms are not called normal and were left out")
+    counts = np.zeros(len(THRESHOLDS), np.int64)
+    skipped, num_unknown = {}, 0
+    for one in track(inputs, "score mammograms"):
+        try:
+            single = one.read(laterality=None, spacing_mm=spacing_mm)
+            counts += count_marks(detect([classifier], single.mammogram))
+            num_unknown += single.mammogram.record.spacing_mm is None
+            notes.extend(f"{one.path}: {note}" for note in single.notes)
+        except InputError as error:
+            skipped[one.path] = one.reason(error)
+    num_images = len(inputs) - len(skipped)
+    if not num_images:
+        raise InputError("no mammogram is left to choose a threshold from")
+    place = place_within(counts, most=per_image * num_images)
+    if place is None:
+        raise InputError(
+            f"no threshold gives at most {per_image:g} marks an image: at {THRESHOLDS[0]:.4f} there are "
+            f"{counts[0] / num_images:.2f}"
+        )
+    if per_image * num_images < _FEW_MARKS:
+        few = f"{per_image:g} marks an image on {num_images} mammograms"
+        notes.append(f"{few} are so few marks that chance decides; give {round(_FEW_MARKS / per_image)} mammograms")
+    if place == len(THRESHOLDS) - 1:
+        notes.append(f"no lower threshold than {THRESHOLDS[-1]:g} is tried, for marks grow into one another there")
+    own_mm = classifier.metadata.spacing_mm
+    if num_unknown and own_mm is not None:
+        notes.append(f"the pixel size of {num_unknown} is not known, and taken for the model's, {own_mm:g} mm")
+    if classifier.metadata.store_checksum != read_detector().metadata.store_checksum:
+        notes.append("whether one of them is of a patient on whom the model is tested cannot be told")
+    told = f"{num_images} mammograms that were given as free of calcification"
+    point = OperatingPoint(float(THRESHOLDS[place]), "marks_per_image", per_image, told)
+    return ChosenOnMammograms(point, num_images, int(counts[place]), tuple(notes), skipped)
+
+
+def place_within(counts: NDArray[np.int64], *, most: float) -> int | None:
+    """The place of the lowest of `THRESHOLDS` at and above which there are never more marks; None where there is none.
+
+    Args:
+        counts: (t,) marks at each of them.
+        most: the number that may be reached.
+    """
+    places = np.flatnonzero(np.maximum.accumulate(counts) <= most)
+    return int(places[-1]) if places.size else None
+
+
+def count_marks(detection: Detection) -> NDArray[np.int64]:
+    """(t,) the number of marks at each of `THRESHOLDS`."""
+    mean = pixel_runs(detection.score_map, detection.activation).mean(detection.score_map)
+    return np.array([ndimage.label(mean >= threshold)[1] for threshold in THRESHOLDS], np.int64)
