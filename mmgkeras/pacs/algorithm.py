@@ -1,17 +1,20 @@
 """Which model made a result, by which threshold: what every DICOM result says of itself.
 
-Owns the identity of a model.
+Owns the identity of a model, and by what a result is known as ours, without highdicom.
 """
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from mmgkeras import __version__
 from mmgkeras.files import sha256_file
+from mmgkeras.images.dicom_facts import HEAD_BYTES, is_dicom
 from mmgkeras.overlay.draw import DISCLAIMER
 from mmgkeras.savedmodel.classifier import Classifier
+
+MANUFACTURER: Final = "mmgkeras"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +85,17 @@ def model_sha256(folder: Path) -> str:
     files = [folder / "saved_model.pb", *sorted((folder / "variables").iterdir())]
     lines = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file is a DICOM result of ours."""
+    try:
+        with path.open("rb") as file:
+            if not is_dicom(file.read(HEAD_BYTES)):
+                return False
+        from pydicom import dcmread
+
+        header = dcmread(path, specific_tags=["Manufacturer"], stop_before_pixels=True)
+    except Exception:
+        return False
+    return str(header.get("Manufacturer")) == MANUFACTURER

@@ -39,13 +39,12 @@ from mmgkeras.images import Single
 from mmgkeras.images.dicom_bytes import pydicom_faults
 from mmgkeras.inference.detection import Detection, Mark, mark_map
 from mmgkeras.overlay.draw import DISCLAIMER, DrawOptions, draw
-from mmgkeras.pacs.algorithm import Algorithm
+from mmgkeras.pacs.algorithm import MANUFACTURER, Algorithm, is_result
 from mmgkeras.pacs.cad_report import FINDING, orientation, percent, report_content
 
 _D = TypeVar("_D", bound=SOPClass)
 Kind = Literal["sc", "seg", "sr"]
 KINDS: Final[tuple[Kind, ...]] = ("sc", "seg", "sr")
-MANUFACTURER: Final = "mmgkeras"
 _SERIES: Final[dict[Kind, tuple[int, str]]] = {
     "sc": (9001, "marked image"),
     "seg": (9002, "marks"),
@@ -155,17 +154,8 @@ def dicom_files(folder: Path, stems: Iterable[str], *, overwrite: bool) -> Itera
         InputError: as `atomic_files`.
     """
     names = [f"{stem}-{kind}.dcm" for stem in stems for kind in KINDS]
-    with atomic_files(folder, names, label="dicom", overwrite=overwrite, is_own=_is_own) as made:
+    with atomic_files(folder, names, label="dicom", overwrite=overwrite, is_own=is_result) as made:
         yield made
-
-
-def _is_own(path: Path) -> bool:
-    """Whether a file is a DICOM result of ours."""
-    try:
-        header = dcmread(path, specific_tags=["Manufacturer"], stop_before_pixels=True)
-    except Exception:
-        return False
-    return str(header.get("Manufacturer")) == MANUFACTURER
 
 
 def _picture(reading: Reading) -> SCImage:

@@ -232,6 +232,25 @@ class TestDicomOut:
         marks = pd.read_csv(films / "out" / "marks.csv")
         assert len(marks) == len(dcmread(films / "results" / "a-seg.dcm").SegmentSequence) >= 1
 
+    def test_results_may_lie_in_a_folder_that_is_read_and_are_not_read_themselves(
+        self, deep_model_path: Path, tmp_path: Path
+    ) -> None:
+        study = tmp_path / "study"
+        study.mkdir()
+        source = write_source(study / "a.dcm")
+        for number_before, results in ((0, "results"), (7, "results"), (7, "others")):
+            done = predict(
+                [study],
+                out=study / "marked",
+                models=[deep_model_path],
+                threshold=0.01,
+                dicom_out=study / results,
+                overwrite=bool(number_before),
+            )
+            assert ([image.path for image in done.images], done.skipped) == ([source], {})
+            told = f"{study}: passed over {number_before} of {number_before + 1} files, no image or a result of this"
+            assert [note for note in done.notes if told in note] == [f"{told} command"] * bool(number_before)
+
     def test_tables_console_and_pictures_name_no_patient(
         self, deep_model_path: Path, films: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
