@@ -76,7 +76,7 @@ Examples:
 @click.option("--no-pictures", is_flag=True, help="Draw nothing.")
 @click.option("--json-lines", is_flag=True, help="Also write marks.jsonl, a line an image.")
 @click.option("--geojson", is_flag=True, help="Also write geojson/NAME.geojson, which QuPath imports.")
-@click.option("--overwrite", is_flag=True, help="Replace the results that are there.")
+@click.option("--overwrite", is_flag=True, help="Replace the results that are there, all of them.")
 @click.pass_context
 def predict(
     ctx: click.Context,

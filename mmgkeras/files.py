@@ -97,6 +97,7 @@ def atomic_files(
     label: str,
     overwrite: bool = False,
     is_own: Callable[[Path], bool] | None = None,
+    former: Sequence[str] = (),
 ) -> Iterator[Path]:
     """Yields a new empty folder in `folder`; its files go to `folder` together when the block ends, or none does.
 
@@ -109,6 +110,7 @@ def atomic_files(
         label: of the command, for the hidden names.
         overwrite: replace what is there.
         is_own: whether a file that exists was made by this command, so that it may be replaced; None for always.
+        former: of files that an earlier call may have made and this one does not: where it overwrites, its own go.
 
     Raises:
         InputError: if a file exists and `overwrite` is not set or it is not this command's own, another process writes
@@ -123,11 +125,13 @@ def atomic_files(
             _refuse_existing(folder / name, overwrite=overwrite)
             if is_own is not None and (folder / name).exists() and not is_own(folder / name):
                 raise InputError(f"{folder / name}: was not made by this command as it is; name another place")
+        there = [name for name in former if overwrite and (folder / name).is_file()]
+        going = [name for name in there if is_own is None or is_own(folder / name)]
         with temporary_beside(key, is_folder=True) as temporary:
             yield temporary
             sync_tree(temporary)
             committing = temporary.with_suffix(f".{COMMIT}")
-            stale = [name for name in names if not (temporary / name).exists()]
+            stale = [*going, *(name for name in names if not (temporary / name).exists())]
             temporary.rename(committing)
             sync(folder)
             _move_in(committing, folder)

@@ -294,6 +294,22 @@ class TestAtomicFiles:
             self.write(folder, "new")
         assert names_in(tmp_path) == ["a.txt", "sub/b.txt"]
 
+    def test_former_files_go_where_they_are_its_own_and_it_overwrites(self, tmp_path: Path) -> None:
+        for name in ("old.txt", "mine.txt"):
+            (tmp_path / name).touch()
+        former = ("old.txt", "mine.txt", "none.txt")
+        for overwrite, left in ((False, ["mine.txt", "old.txt"]), (True, ["mine.txt"])):
+            with atomic_files(
+                tmp_path,
+                ["a.txt"],
+                label="x",
+                overwrite=overwrite,
+                is_own=lambda path: path.name != "mine.txt",
+                former=former,
+            ) as folder:
+                (folder / "a.txt").touch()
+            assert names_in(tmp_path) == ["a.txt", *left]
+
     def test_existing_file_is_refused_unless_asked(self, tmp_path: Path) -> None:
         (tmp_path / "c.txt").touch()
         with pytest.raises(InputError, match=r"c\.txt: already exists; name another place or give --overwrite"):

@@ -4,7 +4,8 @@ Owns the order of the work: which files, which models, what is done with one tha
 mammogram is `marker`'s, how a mark is found `detection`'s; the files of the results are `mark_files`'s.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -93,7 +94,7 @@ def predict(
         with_geojson: also write `out/geojson/<name>.geojson`, which QuPath reads.
         dicom_out: the folder of results for a PACS, as `pacs.dicom_results` makes them; DICOM files alone have any, and
             one model that is here.
-        overwrite: replace results that are there.
+        overwrite: replace results that are there; those of an earlier call that are not made again go.
         track: called with the mammograms.
 
     Returns:
@@ -146,11 +147,13 @@ def predict(
     places = {_PICTURES: with_pictures, (MARKS_JSON_LINES,): with_json_lines, (geojson_name("{}"),): with_geojson}
     asked = [place for some, is_asked in places.items() if is_asked for place in some]
     written = _written(asked, names=list(names.values()))
+    every = _written([place for some in places for place in some], names=[*names.values(), *_earlier_names(out)])
+    former = sorted({*every} - {*written})
     work_place = out / _WORK
     with (
         output_lock(work_place),
         resumable_work(work_place, digest=_digest(settings, folders, identities)) as work,
-        atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own) as folder,
+        atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own, former=former) as folder,
         _dicom_folder(dicom_out, names, overwrite=overwrite) as dicom_folder,
     ):
         marker = Marker(settings, work, served=served)
@@ -217,6 +220,15 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
         taken.add(name.casefold())
         names[path] = name
     return names
+
+
+def _earlier_names(out: Path) -> Iterable[str]:
+    """Of the images of an earlier call, as far as its marks.json tells."""
+    try:
+        told = json.loads((out / MARKS_JSON).read_bytes())
+        return _names([Path(image["path"]) for image in told["images"]]).values()
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ()
 
 
 @contextmanager

@@ -104,6 +104,20 @@ def test_results_that_are_there_stay_unless_told(model: Path, films: Path) -> No
         predict([path], out=films / "out", models=[model], overwrite=True)
 
 
+def test_overwriting_leaves_no_result_of_an_earlier_call(model: Path, films: Path) -> None:
+    paths, out = [films / "one", films / "two"], films / "out"
+    predict(paths, out=out, models=[model], with_json_lines=True, with_geojson=True)
+    others = ("my.png", "previews/my.png", "geojson/my.geojson")
+    for name in others:
+        shutil.copy(films / "one" / "=film L_CC.png", out / name)
+    shutil.copy(out / "=film L_CC.png", out / "other.png")  # as overlay may have drawn it
+    for some, pictures in ((paths[:1], True), (paths[:1], False)):
+        predict(some, out=out, models=[model], with_pictures=pictures, overwrite=True)
+        left = ["=film L_CC.png", "previews/=film L_CC.png"] if pictures else []
+        expected = sorted([*left, *others, "other.png", "marks.csv", "marks.json"])
+        assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == expected
+
+
 def test_an_input_is_never_replaced(model: Path, films: Path) -> None:
     path = films / "one" / "=film L_CC.png"
     before = path.read_bytes()
