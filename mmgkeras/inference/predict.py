@@ -13,6 +13,7 @@ from typing import Any, Final
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_files, check_apart, give
 from mmgkeras.images import find_inputs, is_jpeg
+from mmgkeras.images.resampling import SAME_SPACING
 from mmgkeras.inference.detection import Mark, ScoringMetadata, check_alike
 from mmgkeras.inference.mark_files import (
     MARKS_CSV,
@@ -44,7 +45,7 @@ _BESIDES: Final = 2
 """Threads besides those that score: the next mammogram is read, the last one is drawn."""
 _PICTURES: Final = ("{}.png", f"{PREVIEWS}/{{}}.png")
 _FINE: Final = 0.75
-"""Pixels smaller than this part of the model's are averaged, and what compression did to them with them."""
+"""Pixels of this part of the model's, or smaller, are averaged, and what compression did to them with them."""
 
 
 def predict(
@@ -267,13 +268,18 @@ def _notes(model: ScoringMetadata, done: Predictions) -> list[str]:
             f"the pixel size of {unknown} image{'s is' if unknown > 1 else ' is'} not known, and taken for the "
             f"model's, {own_mm:g} mm; where it differs, give it"
         )
-    coarse = [image for image in done.images if (image.record.spacing_mm or own_mm) > _FINE * own_mm]
-    if compressed := sum(is_jpeg(image.path) for image in coarse):
+    if compressed := sum(_is_coarse(image) and is_jpeg(image.path) for image in done.images):
         notes.append(
             f"{compressed} image{'s are' if compressed > 1 else ' is'} JPEG and hardly finer than the model's pixels: "
             "compression may have hidden small calcifications"
         )
     return notes
+
+
+def _is_coarse(image: Predicted) -> bool:
+    """Whether its pixels are hardly smaller than those of the model that was asked, the finer one or its model."""
+    asked_mm, own_mm = image.resampled_to_mm, image.record.spacing_mm
+    return asked_mm is None or own_mm is None or own_mm > (1 + SAME_SPACING) * _FINE * asked_mm
 
 
 def _is_own(path: Path) -> bool:

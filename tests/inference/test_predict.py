@@ -83,14 +83,20 @@ def test_the_line_of_an_image_says_what_was_taken_for_granted(model: Path, films
     )
 
 
-def test_jpeg_is_told_of_where_its_damage_is_not_averaged_away(model: Path, films: Path) -> None:
+def test_jpeg_is_told_of_where_its_damage_is_not_averaged_away(
+    model: Path, films: Path, export_finer_model: Callable[[Path], Path]
+) -> None:
     path = films / "film L_CC.png"  # as some archives name them
     Image.open(films / "one" / "=film L_CC.png").save(path, "JPEG")
-    told = {mm: predict([path], out=films / f"{mm}", models=[model], spacing_mm=mm).notes for mm in (0.1, 0.2)}
-    assert told[0.1] == []
-    assert told[0.2] == [
-        "1 image is JPEG and hardly finer than the model's pixels: compression may have hidden small calcifications"
-    ]
+    with_finer = Path(shutil.copytree(model, films / "mine" / "1"))
+    export_finer_model(with_finer)  # of 0.133 mm, asked up to 0.147 mm
+    note = "1 image is JPEG and hardly finer than the model's pixels: compression may have hidden small calcifications"
+    coarse = {model: (0.16, 0.2), with_finer: (0.11, 0.1333, 0.14, 0.16, 0.2)}
+    fine = {model: (0.1, 0.14, 0.15), with_finer: (0.05, 0.1, 0.1001, 0.15)}
+    for expected, sizes in (([note], coarse), ([], fine)):
+        for one, mms in sizes.items():
+            for mm in mms:
+                assert predict([path], out=films / "out", models=[one], spacing_mm=mm, overwrite=True).notes == expected
 
 
 def test_results_that_are_there_stay_unless_told(model: Path, films: Path) -> None:
