@@ -131,15 +131,20 @@ def model_folder(model: Path, *, cache: Path | None = None, weights: Path = DETE
     return place if str(model) == DETECTOR else finer_folder(place)
 
 
-def load_with_finer(folder: Path, *, is_folded: bool = False) -> Classifier:
-    """As `classifier.load`, with the finer model if there is one beside it that went on from it.
+def load_with_finer(folder: Path, *, is_folded: bool = False, finer: Path | None = None) -> Classifier:
+    """As `classifier.load`, with the finer model if there is one that went on from it.
+
+    Args:
+        folder: of the model.
+        is_folded: as of `load`.
+        finer: where the finer model lies, if there is one; None for `finer_folder`.
 
     Raises:
         InputError: as `load`.
     """
-    classifier = load(folder, is_folded=is_folded)
-    if finer_metadata(folder, classifier.metadata) is not None:
-        classifier.finer = load(finer_folder(folder), is_folded=is_folded)
+    classifier, place = load(folder, is_folded=is_folded), finer or finer_folder(folder)
+    if _finer_metadata(place, classifier.metadata) is not None:
+        classifier.finer = load(place, is_folded=is_folded)
     return classifier
 
 
@@ -149,7 +154,10 @@ def finer_metadata(folder: Path, own: ModelMetadata) -> ModelMetadata | None:
     Raises:
         InputError: as `read_metadata`.
     """
-    place = finer_folder(folder)
+    return _finer_metadata(finer_folder(folder), own)
+
+
+def _finer_metadata(place: Path, own: ModelMetadata) -> ModelMetadata | None:
     finer = read_metadata(place) if (place / METADATA_FILE).is_file() else None
     return finer if finer is not None and _is_finer(finer, own) else None
 

@@ -74,8 +74,7 @@ def open_server(model: Path, *, host: str, port: int, in_bfloat16: bool = False)
     if in_bfloat16:
         compute_in_bfloat16()
     if (model / MODELS_CONFIG).is_file():
-        api, shown, name = read_serving_folder(model)
-        classifier = load(shown, is_folded=True)
+        api, classifier, name = read_serving_folder(model)
     else:
         folder, name = _named_model(model)
         classifier = load_with_finer(folder, is_folded=True)

@@ -18,6 +18,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_file
 from mmgkeras.locks import locks_output
 from mmgkeras.savedmodel.classifier import Classifier
+from mmgkeras.savedmodel.detector import FINER, load_with_finer
 from mmgkeras.savedmodel.servable import PATCHES_SUFFIX, load_servable, write_servables
 from mmgkeras.service.rest_api import RestApi, ServedModel
 from mmgkeras.service.warm_up import BATCH_SIZES, WARM_UP, write_warm_up
@@ -83,11 +84,12 @@ def write_serving_config(
     return chosen
 
 
-def read_serving_folder(folder: Path) -> tuple[RestApi, Path, str]:
+def read_serving_folder(folder: Path) -> tuple[RestApi, Classifier, str]:
     """The models of a folder that `write_serving_config` wrote, loaded.
 
     Returns:
-        What answers, and for the page the folder and the name of the stable version of the first model.
+        What answers, and for the page the stable version of the first model and its name; with its finer model, if the
+        same version of that was added too.
 
     Raises:
         InputError: if it is none, or a model cannot be used.
@@ -100,9 +102,10 @@ def read_serving_folder(folder: Path) -> tuple[RestApi, Path, str]:
         for name, served in versions.items()
     }
     for name, served in versions.items():
-        patches = folder / MODELS / f"{name}{PATCHES_SUFFIX}" / str(served.labels.get(STABLE, served.versions[0]))
+        version = str(served.labels.get(STABLE, served.versions[0]))
+        patches, finer = (folder / MODELS / f"{one}{PATCHES_SUFFIX}" / version for one in (name, f"{name}-{FINER}"))
         if patches.is_dir():
-            return RestApi(models), patches, name
+            return RestApi(models), load_with_finer(patches, is_folded=True, finer=finer), name
     raise InputError(f"{folder}: serves no model with its patches; add one with serve-config")
 
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from mmgkeras.errors import InputError
-from mmgkeras.service.serving import open_server
+from mmgkeras.savedmodel.detector import finer_folder
+from mmgkeras.service.serving import add_to_serving_folder, open_server
 from tests.service.test_rest_api import REQUEST
 
 
@@ -35,7 +36,7 @@ def test_the_page_asks_a_finer_model_beside_the_model(
     rows, cols = np.ogrid[:160, :160]
     Image.fromarray(np.where((rows - 80) ** 2 + cols**2 < 70**2, 200, 0).astype(np.uint8)).save(tmp_path / "L_CC.png")
 
-    def marked() -> bytes:
+    def marked(model: Path = model) -> bytes:
         server = open_server(model, host="127.0.0.1", port=0)
         server.listening.close()
         return server.page.mark((tmp_path / "L_CC.png").read_bytes(), query="name=L_CC.png&spacing_mm=0.1").body
@@ -43,4 +44,8 @@ def test_the_page_asks_a_finer_model_beside_the_model(
     before = marked()
     assert marked() == before
     export_finer_model(model)
-    assert marked() != before
+    serving = tmp_path / "serving"
+    add_to_serving_folder(serving, model=model)
+    assert marked(serving) == before
+    add_to_serving_folder(serving, model=finer_folder(model))
+    assert marked(serving) == marked() != before
