@@ -26,6 +26,7 @@ from mmgkeras.errors import InputError, shown
 from mmgkeras.images import read_single
 from mmgkeras.images.dicom import SYNTAXES
 from mmgkeras.inference.detection import find_marks, prepare, score
+from mmgkeras.inference.mark_files import Predicted
 from mmgkeras.pacs.algorithm import Algorithm
 from mmgkeras.pacs.dicom_results import KINDS, Kind, Reading, build_results, read_source
 from mmgkeras.pacs.peer import Peer, check_title, send
@@ -208,8 +209,18 @@ class _Work:
         except Exception as error:
             self._log(f"{key}: not marked: {_where(error)}")
         else:
-            number = f"{len(marks)} mark{'' if len(marks) == 1 else 's'}"
-            self._log(f"{key}: {number}, {time.monotonic() - begun:.1f} s")
+            told = Predicted(
+                path=Path(key),
+                record=single.mammogram.record,
+                side_from=single.side_from,
+                hangs_mirrored=single.hangs_mirrored,
+                resampled_to_mm=detection.resampled_to_mm,
+                marks=marks,
+                name=key,
+            )
+            self._log(f"{told.line()}; {time.monotonic() - begun:.1f} s")
+            for note in single.notes:
+                self._log(f"{key}: note: {note}")
 
     def _send(self) -> None:
         """Sends what is ready, unless the node was not there a moment ago."""

@@ -149,6 +149,23 @@ def test_marks_of_an_image_arrive_at_the_archive_and_nothing_stays(
         assert word not in running.log
 
 
+def test_the_log_says_of_an_image_what_predict_prints(
+    start: Callable[..., Running], tmp_path: Path, deep_model_path: Path
+) -> None:
+    source = write_source(tmp_path / "s.dcm", **SECRET, ImageLaterality="R", LossyImageCompression="01")
+    running = start(kinds=["sr"])
+    running.store(source)
+    (image,) = (done := predict([source], out=tmp_path / "out", models=[deep_model_path], threshold=0.01)).images
+    key = image_key("1.2.3.4")
+    until(lambda: f"{key}: SR sent" in running.log)
+    assert ", hanging mirrored; pixel size unknown" in image.line()
+    assert f"{key}{image.line().removeprefix(str(source))}; " in running.log
+    own = [note.removeprefix(f"{source}: ") for note in done.notes if note.startswith(str(source))]
+    assert own == ["was compressed with loss"]
+    assert [line for line in running.lines if "note" in line] == [f"{key}: note: {note}" for note in own]
+    assert "SECRET" not in running.log
+
+
 def test_the_results_are_those_of_predict(
     start: Callable[..., Running], archive: Archive, tmp_path: Path, deep_model_path: Path
 ) -> None:
