@@ -142,3 +142,8 @@ def test_a_run_that_was_stopped_and_a_store_that_was_resampled_are_told() -> Non
     assert "**stopped after epoch 3 of 10**" in card
     assert "resampled to it, by area where theirs is smaller" in card
     assert "stopped" not in model_card(METADATA)
+    assert "not the average" not in card
+    averaged = METADATA.model_copy(update={"config": {"train": {"ema_momentum": 0.999}}})
+    assert "not the average" not in model_card(averaged)
+    card = model_card(averaged.model_copy(update={"stopped": stopped}))
+    assert "not the end of its training, and not the average that train.ema_momentum asks for\n" in card
