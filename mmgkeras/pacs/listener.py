@@ -135,10 +135,12 @@ def _answer(event: Any, spool: Spool, *, log: Log) -> Dataset:
             log(f"{key}: not taken: {spool.limit} images wait already")
             return _status(FULL, "too many images wait")
         spool.add(key, event.encoded_dataset(), check=_check)
+    except _RefusedError as error:
+        log(f"{key}: not taken: {error}")
+        return _status(UNREADABLE, str(error))
     except InputError as error:
-        reason = _without_path(error)
-        log(f"{key}: not taken: {reason}")
-        return _status(UNREADABLE, reason)
+        log(f"{key}: not taken: cannot be kept: {_last_part(error)}")
+        return _status(FULL, "cannot be kept")
     except Exception as error:
         log(f"{key}: not taken: {_where(error)}")
         return _status(FAULT, "processing failure")
@@ -146,10 +148,17 @@ def _answer(event: Any, spool: Spool, *, log: Log) -> Dataset:
     return _status(SUCCESS)
 
 
+class _RefusedError(Exception):
+    """The image is at fault, not the disk."""
+
+
 def _check(path: Path) -> None:
     """Refuses, before it is answered, an image that cannot be marked."""
-    read_source(path)
-    read_single(path)
+    try:
+        read_source(path)
+        read_single(path)
+    except InputError as error:
+        raise _RefusedError("; ".join(str(error).splitlines()).rpartition(".partial: ")[2]) from error
 
 
 def _status(status: int, comment: str = "") -> Dataset:
@@ -160,9 +169,9 @@ def _status(status: int, comment: str = "") -> Dataset:
     return answer
 
 
-def _without_path(error: InputError) -> str:
-    """The reason without the name of the spool's file."""
-    return "; ".join(str(error).splitlines()).rpartition(".partial: ")[2]
+def _last_part(error: InputError) -> str:
+    """What the system says against writing, without the name of the spool's file."""
+    return str(error).rpartition(": ")[2]
 
 
 def _where(error: Exception) -> str:
@@ -178,20 +187,23 @@ class _Work:
         self._options, self._spool, self._classifier, self._log = options, spool, classifier, log
         self._threshold = classifier.metadata.threshold if options.threshold is None else options.threshold
         self._next_try, self._wait_s = 0.0, _FIRST_WAIT_S
+        self._next_mark = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set."""
         while not stop.is_set():
-            path = self._spool.take()
-            if path is not None:
-                self._mark(path.stem, path)
+            path = self._spool.take() if time.monotonic() >= self._next_mark else None
+            if path is not None and self._mark(path.stem, path):
                 path.unlink()
+            elif path is not None:
+                self._spool.put_back(path)
+                self._next_mark = time.monotonic() + _LONGEST_WAIT_S
             self._send()
             if path is None:
                 stop.wait(_TURN_S)
 
-    def _mark(self, key: str, path: Path) -> None:
-        """Keeps the results of an image, or says why there are none."""
+    def _mark(self, key: str, path: Path) -> bool:
+        """Keeps the results of an image, or says why there are none; False if the disk does not take them now."""
         begun = time.monotonic()
         try:
             single = read_single(path)
@@ -202,8 +214,13 @@ class _Work:
             marks = find_marks(detection, threshold=self._threshold, shape=(height, width))
             algorithm = Algorithm.of(model, threshold=self._threshold, stride_px=prepared.stride_px)
             reading = Reading(read_source(path), single, detection, marks, algorithm)
-            for kind, result in build_results(reading, kinds=self._options.kinds).items():
-                self._spool.keep(key, kind, result)
+            results = build_results(reading, kinds=self._options.kinds)
+            try:
+                self._spool.keep(key, dict(results.items()))
+            except InputError as error:
+                reason = _last_part(error)
+                self._log(f"{key}: results cannot be kept: {reason}; next try in {_LONGEST_WAIT_S:.0f} s")
+                return False
         except InputError as error:
             self._log(f"{key}: not marked: {'; '.join(str(error).splitlines()).removeprefix(f'{path}: ')}")
         except Exception as error:
@@ -221,6 +238,7 @@ class _Work:
             self._log(f"{told.line()}; {time.monotonic() - begun:.1f} s")
             for note in single.notes:
                 self._log(f"{key}: note: {note}")
+        return True
 
     def _send(self) -> None:
         """Sends what is ready, unless the node was not there a moment ago."""

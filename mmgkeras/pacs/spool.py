@@ -6,7 +6,7 @@ the folder is its owner's alone.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -55,7 +55,11 @@ class Spool:
         return len(keys | {key for key, _ in self._by_key()}) >= self.limit
 
     def add(self, key: str, data: bytes, *, check: Callable[[Path], None]) -> None:
-        """Keeps an image that `check` lets pass; it raises for another one, of which nothing stays."""
+        """Keeps an image that `check` lets pass; it raises for another one, of which nothing stays.
+
+        Raises:
+            InputError: if it cannot be written.
+        """
         with atomic_file(self._images / f"{key}.new", overwrite=True) as path:
             path.write_bytes(data)
             check(path)
@@ -71,6 +75,11 @@ class Spool:
         path = min(waiting, key=lambda path: path.stat().st_mtime_ns)
         return path.rename(path.with_suffix(_NEXT_STATE[path.suffix]))
 
+    def put_back(self, path: Path) -> None:
+        """Lets an image that was taken wait again, in the state and at the place in which it waited."""
+        before = {later: earlier for earlier, later in _NEXT_STATE.items()}
+        path.rename(path.with_suffix(before[path.suffix]))
+
     def give_up(self) -> list[str]:
         """Removes the images over which the process died twice: their keys."""
         lost = [path for path in self._images.iterdir() if path.suffix == ".last"]
@@ -78,10 +87,21 @@ class Spool:
             path.unlink()
         return sorted(path.stem for path in lost)
 
-    def keep(self, key: str, kind: str, result: Dataset) -> None:
-        """Keeps a result until it is sent."""
-        with atomic_file(self._results / f"{key}-{kind}{_RESULT}", overwrite=True) as path:
-            result.save_as(path, enforce_file_format=True)
+    def keep(self, key: str, results: Mapping[str, Dataset]) -> None:
+        """Keeps the results of an image, by kind, until they are sent: all or none.
+
+        Raises:
+            InputError: if they cannot be written.
+        """
+        places = {kind: self._results / f"{key}-{kind}{_RESULT}" for kind in results}
+        try:
+            for kind, result in results.items():
+                with atomic_file(places[kind], overwrite=True) as path:
+                    result.save_as(path, enforce_file_format=True)
+        except BaseException:
+            for place in places.values():
+                place.unlink(missing_ok=True)
+            raise
 
     def results(self) -> list[tuple[str, list[Path]]]:
         """The results that wait, by their image's key, the oldest first."""

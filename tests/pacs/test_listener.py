@@ -1,3 +1,5 @@
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
+from mmgkeras import files
 from mmgkeras.errors import InputError
 from mmgkeras.inference.predict import predict
 from mmgkeras.pacs import listener as module
@@ -283,6 +286,33 @@ def test_an_unforeseen_fault_of_taking_is_a_processing_failure(
     assert answer.Status == 0x0110
     assert "SECRET" not in running.log
     assert waiting(tmp_path) == []
+
+
+def test_on_a_full_disk_an_image_is_not_taken_and_one_that_was_taken_is_not_lost(
+    start: Callable[..., Running], archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_WAIT_S", 1.0)
+    full = {"results"}
+    real = files.sync
+
+    def sync(path: Path) -> None:
+        if path.parent.name in full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path)
+
+    monkeypatch.setattr(files, "sync", sync)
+    running = start()
+    paths = [write_source(tmp_path / f"{n}.dcm", SOPInstanceUID=f"1.2.{n}") for n in (1, 2)]
+    assert running.store(paths[0])[0].Status == 0
+    why = "cannot be kept: No space left on device"
+    until(lambda: f"{image_key('1.2.1')}: results {why}; next try in 1 s" in running.log)
+    full.add("images")
+    (answer,) = running.store(paths[1])
+    assert (answer.Status, answer.ErrorComment) == (0xA700, "cannot be kept")
+    assert f"{image_key('1.2.2')}: not taken: {why}" in running.log
+    full.clear()
+    until(lambda: len(archive.received) == 3 and waiting(tmp_path) == [])
+    assert str(tmp_path) not in running.log
 
 
 def test_the_next_start_goes_on_with_what_waits(

@@ -68,8 +68,7 @@ def test_images_and_images_with_results_count_together(spool: Spool) -> None:
     spool.add("1", b"", check=accept)
     spool.add("1", b"", check=accept)
     assert not spool.is_full
-    for kind in ("sc", "sr"):
-        spool.keep("2", kind, result())
+    spool.keep("2", {kind: result() for kind in ("sc", "sr")})
     assert spool.is_full
     assert [(key, [path.name for path in paths]) for key, paths in spool.results()] == [("2", ["2-sc.dcm", "2-sr.dcm"])]
 
@@ -87,6 +86,22 @@ def test_an_image_over_which_the_process_dies_comes_twice_and_no_more(tmp_path: 
     assert last.take() is None
     assert last.give_up() == ["1"]
     assert list((folder / "images").iterdir()) == []
+
+
+def test_an_image_that_is_put_back_is_the_next_again(spool: Spool) -> None:
+    for key in ("2", "1"):
+        spool.add(key, key.encode(), check=accept)
+    for _ in range(3):
+        path = spool.take()
+        assert path is not None
+        assert path.name == "2.first"
+        spool.put_back(path)
+
+
+def test_of_results_that_cannot_all_be_written_none_stays(spool: Spool) -> None:
+    with pytest.raises(ValueError, match="file meta"):
+        spool.keep("1", {"sc": result(), "sr": Dataset()})
+    assert spool.results() == []
 
 
 def test_what_was_half_written_when_a_process_died_goes(tmp_path: Path) -> None:
