@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from tensorflow_serving.config import model_server_config_pb2
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, shown
 from mmgkeras.files import atomic_file
 from mmgkeras.locks import locks_output
 from mmgkeras.savedmodel.classifier import Classifier
@@ -144,12 +144,16 @@ def _read_versions(out: Path) -> dict[str, ServedVersions]:
         text_format.Parse(text, config)
     except text_format.ParseError as error:
         raise InputError(f"{path}: is no model configuration: {str(error).splitlines()[0]}") from error
-    return {
+    served = {
         model.name: ServedVersions(
             tuple(model.model_version_policy.specific.versions), dict(sorted(model.version_labels.items()))
         )
         for model in config.model_config_list.config
     }
+    for name, told in served.items():
+        if not told.versions or not {*told.labels.values()} <= {*told.versions}:
+            raise InputError(f"{path}: must name the versions of {shown(name)} that are served, and label no others")
+    return served
 
 
 def _write_files(out: Path, chosen: Mapping[str, ServedVersions]) -> None:

@@ -206,6 +206,15 @@ def test_what_is_not_its_own_is_refused(out: Path, models: Path, tmp_path: Path)
         add_to_serving_folder(out, model=models / "2")
 
 
+@pytest.mark.parametrize(("word", "other"), [("versions: 1", ""), ("value: 1", "value: 2")])
+def test_a_configuration_that_names_no_version_or_labels_another_is_one_line(out: Path, word: str, other: str) -> None:
+    config = (out / "models.config").read_text()
+    assert word in config
+    (out / "models.config").write_text(config.replace(word, other))
+    with pytest.raises(InputError, match=r"models.config: must name the versions of 'mine' that are served, and label"):
+        open_server(out, host="127.0.0.1", port=0)
+
+
 @pytest.mark.parametrize("change", [{"level": 1.0}, {"changes": {"pixel_type": "uint16", "fold": 2}}])
 def test_another_model_of_a_version_that_is_served_is_refused(
     out: Path, models: Path, tmp_path: Path, export_mean_model: Callable[..., Path], change: dict[str, Any]
