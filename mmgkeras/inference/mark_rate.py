@@ -17,7 +17,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.images import find_inputs
 from mmgkeras.inference.detection import Detection, detect
-from mmgkeras.inference.marking import is_overlay
+from mmgkeras.inference.marking import is_result
 from mmgkeras.overlay.pixel_runs import pixel_runs
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.detector import load_with_finer, read_detector
@@ -70,7 +70,7 @@ def choose_for_marks(
         InputError: if the model cannot be used, no image can be read, or no threshold keeps to so few.
     """
     classifier = load_with_finer(model, is_folded=True)
-    found, passed_over = find_inputs(paths, is_result=is_overlay)
+    found, passed_over = find_inputs(paths, is_result=is_result)
     inputs = [one for one in found if one.record is None or one.record.pathology is None or one.record.is_called_normal]
     notes = [*passed_over]
     if len(inputs) < len(found):

@@ -26,6 +26,7 @@ from mmgkeras.images.samples import pillow_faults
 from mmgkeras.inference.detection import check_threshold, on_breast
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
+from mmgkeras.pacs.algorithm import is_dicom_result
 from mmgkeras.patches.labelling import Annotations, read_annotations
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, check_stride, load
@@ -255,3 +256,8 @@ def is_overlay(path: Path) -> bool:
             return bool(picture.info.get(_MADE_BY[0]) == _MADE_BY[1])
     except (InputError, OSError, Image.DecompressionBombError):
         return False
+
+
+def is_result(path: Path) -> bool:
+    """Whether a file in a folder of mammograms is none: a picture or a DICOM result of ours."""
+    return is_overlay(path) or is_dicom_result(path)

@@ -26,12 +26,11 @@ from mmgkeras.inference.mark_files import (
     write_marks,
 )
 from mmgkeras.inference.marker import SKIPPED, Engine, Marker, MarkerSettings, kept_stem
-from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay
+from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay, is_result
 from mmgkeras.inference.server_model import DEADLINE_S, ServerModel
 from mmgkeras.json_files import home_path
 from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.models.weights import DETECTOR
-from mmgkeras.pacs.algorithm import is_result
 from mmgkeras.processes import Threads, Workers, file_state
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import check_stride
@@ -117,7 +116,7 @@ def predict(
         raise InputError("results for a PACS name one model and its file: give one --model, and no server")
     folders = [] if server is not None else [model_folder(model) for model in models]
     check_apart(out, [*folders, *(path for path in paths if path.resolve() not in out.resolve().parents)])
-    inputs, passed_over = find_inputs(paths, is_result=lambda path: is_overlay(path) or is_result(path))
+    inputs, passed_over = find_inputs(paths, is_result=is_result)
     names = _names([one.path for one in inputs])
     check_apart(out, names)
     served = [] if server is None else [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in models]

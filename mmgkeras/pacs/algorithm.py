@@ -87,7 +87,7 @@ def model_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def is_result(path: Path) -> bool:
+def is_dicom_result(path: Path) -> bool:
     """Whether a file is a DICOM result of ours."""
     try:
         with path.open("rb") as file:

@@ -39,7 +39,7 @@ from mmgkeras.images import Single
 from mmgkeras.images.dicom_bytes import pydicom_faults
 from mmgkeras.inference.detection import Detection, Mark, mark_map
 from mmgkeras.overlay.draw import DISCLAIMER, DrawOptions, draw
-from mmgkeras.pacs.algorithm import MANUFACTURER, Algorithm, is_result
+from mmgkeras.pacs.algorithm import MANUFACTURER, Algorithm, is_dicom_result
 from mmgkeras.pacs.cad_report import FINDING, orientation, percent, report_content
 
 _D = TypeVar("_D", bound=SOPClass)
@@ -154,7 +154,7 @@ def dicom_files(folder: Path, stems: Iterable[str], *, overwrite: bool) -> Itera
         InputError: as `atomic_files`.
     """
     names = [f"{stem}-{kind}.dcm" for stem in stems for kind in KINDS]
-    with atomic_files(folder, names, label="dicom", overwrite=overwrite, is_own=is_result) as made:
+    with atomic_files(folder, names, label="dicom", overwrite=overwrite, is_own=is_dicom_result) as made:
         yield made
 
 
