@@ -119,7 +119,9 @@ def predict(
     inputs, passed_over = find_inputs(paths, is_result=is_result)
     names = _names([one.path for one in inputs])
     check_apart(out, names)
-    served = [] if server is None else [ServerModel(server, name.as_posix(), deadline_s=deadline_s) for name in models]
+    served = []
+    if server is not None:
+        served = [ServerModel.with_finer(server, name.as_posix(), deadline_s=deadline_s) for name in models]
     here = [read_metadata(folder) for folder in folders]
     for model, own in zip(models, here, strict=False):
         check_stride(stride_px, model=model, metadata=own)

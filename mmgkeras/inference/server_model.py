@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -21,6 +21,7 @@ from PIL import Image
 
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.images.samples import shown
+from mmgkeras.savedmodel.detector import FINER, is_finer_division
 from mmgkeras.schema import ActivationMap, Grid, Mammogram, Pixels, ScoreMap
 
 DEADLINE_S: Final = 120.0
@@ -36,6 +37,10 @@ Call = Callable[[Mapping[str, list[Any]], float], Mapping[str, Any]]
 
 class _NotNowError(Exception):
     """A fault that may pass: the server is not there, or busy."""
+
+
+class _NoAnswerError(InputError):
+    """It did not pass in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +59,8 @@ class ServerModel:
     Attributes:
         metadata: what the server tells of it.
         identity: which model it is, and where.
-        finer: None, for the server knows one model.
+        finer: None, unless `with_finer` found one.
     """
-
-    finer: Final = None
 
     def __init__(self, server: str, model: str, *, deadline_s: float = DEADLINE_S) -> None:
         """Asks the server what the model is.
@@ -74,15 +77,35 @@ class ServerModel:
         self._call = _rest(server, model) if server.startswith(("http://", "https://")) else _grpc(server, model)
         self._deadline_s = deadline_s
         self._is_gone = False
+        self.finer: ServerModel | None = None
         told = self._ask(_BLACK, "left")
         _, _, _, _, patch_px, stride_px, _, _ = np.asarray(told["grid"][0]).tolist()
         spacing_mm = float(told["model_spacing_mm"][0]) or None
         self.metadata = ServedMetadata(patch_px, stride_px, spacing_mm, float(told["threshold"][0]))
-        self.identity = {
+        self.identity: dict[str, Any] = {
             "server": server,
             **{name.removeprefix("model_"): _text(told[name][0]) for name in ("model_name", "model_version")},
             "store_checksum": _text(told["store_checksum"][0]),
         }
+
+    @classmethod
+    def with_finer(cls, server: str, model: str, *, deadline_s: float = DEADLINE_S) -> Self:
+        """The same, with the finer model where the server has one: `NAME-finer` of that version or label.
+
+        Raises:
+            InputError: as of the constructor, of which another model's fault is none.
+        """
+        own, (name, slash, version) = cls(server, model, deadline_s=deadline_s), model.partition("/")
+        try:
+            finer = cls(server, f"{name}-{FINER}{slash}{version}", deadline_s=deadline_s)
+        except _NoAnswerError:
+            raise
+        except InputError:
+            return own
+        if is_finer_division(finer.metadata, own.metadata):
+            own.finer = finer
+            own.identity |= {"finer": finer.identity}
+        return own
 
     def scan(
         self, mammogram: Mammogram, *, stride_px: int | None = None, chosen: NDArray[np.bool_] | None = None
@@ -139,10 +162,11 @@ class ServerModel:
                 answer = self._call(inputs, max(1.0, end - time.monotonic()))
             except _NotNowError as error:
                 if self._is_gone:
-                    raise InputError(f"{self._place}: still no answer: {error}") from error
+                    raise _NoAnswerError(f"{self._place}: still no answer: {error}") from error
                 if time.monotonic() + pause_s >= end:
                     self._is_gone = True  # the next mammograms ask once
-                    raise InputError(f"{self._place}: no answer within {self._deadline_s:g} s: {error}") from error
+                    reason = f"no answer within {self._deadline_s:g} s: {error}"
+                    raise _NoAnswerError(f"{self._place}: {reason}") from error
                 time.sleep(pause_s * random.uniform(0.5, 1.0))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:

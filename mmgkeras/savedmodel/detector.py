@@ -8,7 +8,7 @@ Their weights are `models.weights`'.
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -183,12 +183,29 @@ def add_version_with_finer(model: Path, operating_point: OperatingPoint, *, expo
     return path
 
 
-def _is_finer(finer: ModelMetadata, own: ModelMetadata) -> bool:
-    if finer.spacing_mm is None or own.spacing_mm is None or not finer.started_from:
+class Division(Protocol):
+    """How a model divides a mammogram, as in `ModelMetadata`."""
+
+    @property
+    def patch_px(self) -> int:
+        """Edge of a patch."""
+
+    @property
+    def spacing_mm(self) -> float | None:
+        """Edge of a pixel; None for unknown."""
+
+
+def is_finer_division(finer: Division, own: Division) -> bool:
+    """Whether one model has patches as large as another's, of smaller pixels."""
+    if finer.spacing_mm is None or own.spacing_mm is None:
         return False
     as_large = finer.spacing_mm * finer.patch_px / (own.spacing_mm * own.patch_px)
-    went_on = finer.started_from[-1].store_checksum == own.store_checksum
-    return went_on and finer.spacing_mm < own.spacing_mm and abs(as_large - 1) < _SAME_PATCH
+    return finer.spacing_mm < own.spacing_mm and abs(as_large - 1) < _SAME_PATCH
+
+
+def _is_finer(finer: ModelMetadata, own: ModelMetadata) -> bool:
+    went_on = bool(finer.started_from) and finer.started_from[-1].store_checksum == own.store_checksum
+    return went_on and is_finer_division(finer, own)
 
 
 def _export(record: WeightsRecord, folder: Path, *, weights: Path, point: OperatingPoint) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import check_apart
 from mmgkeras.savedmodel.classifier import compute_in_bfloat16, load
-from mmgkeras.savedmodel.detector import load_with_finer, model_folder
+from mmgkeras.savedmodel.detector import FINER, load_with_finer, model_folder
 from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
 
@@ -55,7 +55,7 @@ class Server:
 
 
 def open_server(model: Path, *, host: str, port: int, in_bfloat16: bool = False) -> Server:
-    """A server of the two servables of a model, or of a folder that `serve-config` wrote.
+    """A server of the two servables of a model, and of its finer one, or of a folder that `serve-config` wrote.
 
     Args:
         model: a SavedModel's folder, NAME/VERSION, or "detector"; or a folder with models.config.
@@ -78,7 +78,9 @@ def open_server(model: Path, *, host: str, port: int, in_bfloat16: bool = False)
     else:
         folder, name = _named_model(model)
         classifier = load_with_finer(folder, is_folded=True)
-        api = RestApi.of(servables(classifier, name=name, version=int(folder.name)))
+        named = {name: classifier} | ({f"{name}-{FINER}": classifier.finer} if classifier.finer else {})
+        pairs = [servables(one, name=each, version=int(folder.name)) for each, one in named.items()]
+        api = RestApi.of([servable for pair in pairs for servable in pair])
     return Server(api, Page(classifier, name=name), listening_socket(host, port))
 
 

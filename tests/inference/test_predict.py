@@ -24,6 +24,7 @@ from mmgkeras.inference.predict import predict
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
+from mmgkeras.service.serving import open_server
 from tests.images.test_png import chunk
 from tests.pacs.readings import write_source
 from tests.service.conftest import serving
@@ -186,6 +187,26 @@ def test_a_server_gives_the_same_files(model: Path, films: Path) -> None:
     assert there.pop("model") == {"server": url, "name": "mine", "version": "1", "store_checksum": "0" * 64}
     assert here.pop("model")["network"] == "mean"
     assert there == here
+
+
+def test_a_server_that_has_the_finer_model_gives_the_same_marks_of_a_fine_image(
+    model: Path, films: Path, export_finer_model: Callable[[Path], Path]
+) -> None:
+    own = Path(shutil.copytree(model, films / "models" / "mine" / "1"))
+    export_finer_model(own)
+    path = films / "one" / "=film L_CC.png"
+    options = {"spacing_mm": 0.2 * 2 / 3, "with_pictures": False}
+    (here,) = predict([path], out=films / "here", models=[own], **options).images
+    server = open_server(own, host="127.0.0.1", port=0)
+    assert server.models == ["mine", "mine-patches", "mine-finer", "mine-finer-patches"]
+    server.listening.close()
+    with serving(server.api) as (host, port):
+        url = f"http://{host}:{port}"
+        (there,) = predict([path], out=films / "there", models=[Path("mine/1")], server=url, **options).images
+    assert there.marks == here.marks
+    assert here.marks[0].probability > 0.731  # which the coarser one cannot reach
+    told = json.loads((films / "there" / "marks.json").read_text())["model"]
+    assert told["finer"]["name"] == "mine-finer"
 
 
 def test_a_stride_that_no_model_takes_is_refused_before_any_result_is_replaced(model: Path, films: Path) -> None:

@@ -27,9 +27,21 @@ def classifier(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Call
 
 
 @pytest.fixture(scope="module")
-def models(classifier: Classifier) -> dict[str, ServedModel]:
+def finer(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[..., Path]) -> Classifier:
+    """Of patches as large in smaller pixels."""
+    changes = {"patch_px": 16, "stride_px": 10, "spacing_mm": 0.1, "pixel_type": "uint16"}
+    return load(export_mean_model(tmp_path_factory.mktemp("models") / "finer" / "1", changes=changes))
+
+
+@pytest.fixture(scope="module")
+def models(classifier: Classifier, finer: Classifier) -> dict[str, ServedModel]:
+    """`mine` alone; `both` with its finer one, version 1 of which is labelled; `odd` with another one of that name."""
     versions = {number: servables(classifier, name="mine", version=number)[0] for number in (1, 2)}
-    return {"mine": ServedModel(versions, {"stable": 1})}
+    named = {"both": classifier, "both-finer": finer, "odd": finer, "odd-finer": classifier}
+    others = {
+        name: ServedModel({1: servables(one, name=name, version=1)[0]}, {"stable": 1}) for name, one in named.items()
+    }
+    return {"mine": ServedModel(versions, {"stable": 1}), **others}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +89,31 @@ def test_a_model_that_is_not_there_is_one_line_at_once(server: str) -> None:
         with pytest.raises(InputError, match=f"^{server}: {name}: ") as fault:
             ServerModel(server, name)
         assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("version", ["", "/1", "/stable"])
+def test_the_finer_model_is_taken_where_the_server_has_it(server: str, finer: Classifier, version: str) -> None:
+    model = ServerModel.with_finer(server, f"both{version}")
+    assert model.finer is not None
+    assert model.finer.finer is None
+    assert model.finer.metadata.spacing_mm == finer.metadata.spacing_mm
+    assert model.identity["finer"] == model.finer.identity
+    assert model.identity["finer"]["name"] == "both-finer"
+    np.testing.assert_array_equal(
+        model.finer.scan(mammogram())[0].probabilities, finer.scan(mammogram())[0].probabilities
+    )
+
+
+@pytest.mark.parametrize("name", ["mine", "mine/2", "odd", "both-finer"])
+def test_a_model_without_a_finer_one_is_as_it_is(server: str, name: str) -> None:
+    model = ServerModel.with_finer(server, name)
+    assert model.finer is None
+    assert "finer" not in model.identity
+
+
+def test_a_server_that_falls_silent_is_not_taken_for_one_without_a_finer_model() -> None:
+    with answering((200, good()), (503, BUSY)) as (url, _), pytest.raises(InputError, match=r"mine-finer: no answer"):
+        ServerModel.with_finer(url, "mine", deadline_s=0.5)
 
 
 def test_another_stride_cannot_be_asked_for(server: str) -> None:
