@@ -30,7 +30,7 @@ from mmgkeras.locks import (
     temporary_beside,
 )
 
-_NOBODYS: Final = re.compile(rf"\.DS_Store|Thumbs\.db|\.nfs.*|{HIDDEN.pattern}")
+_NOBODYS: Final = re.compile(rf"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini|\.nfs.*|{HIDDEN.pattern}", re.DOTALL)
 """Names that a file browser or file system puts into any folder, and those of unfinished outputs."""
 
 
@@ -217,8 +217,13 @@ def sync_tree(folder: Path) -> None:
     sync(folder)
 
 
+def is_nobodys(path: Path) -> bool:
+    """Whether a file has a name that a file browser or file system gives, as macOS does with `._image.dcm`."""
+    return _NOBODYS.fullmatch(path.name) is not None
+
+
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, in order; links to other folders are not followed.
+    """All files below a folder but nobody's, in order; links to other folders are not followed.
 
     Raises:
         InputError: for a folder that cannot be read, whose files would be missing unseen.
@@ -228,7 +233,7 @@ def files_below(folder: Path) -> list[Path]:
         raise InputError(f"{error.filename}: cannot be read: {error.strerror or error}") from error
 
     found = (Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names)
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if not is_nobodys(path) and path.is_file())
 
 
 def sha256_file(path: Path) -> str:
@@ -260,8 +265,7 @@ def _refuse_foreign(folder: Path, owned: Sequence[str], *, named: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"{named}: is not a folder; name another place")
     files = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
-    names = [path.relative_to(folder).as_posix() for path in files]
-    names = [name for name in names if not _NOBODYS.fullmatch(name.rpartition("/")[2])]
+    names = [path.relative_to(folder).as_posix() for path in files if not is_nobodys(path)]
     if names and (not owned or owned[0] not in names):
         what = f"it has no {owned[0]}" if owned else "it is not empty"
         raise InputError(f"{named}: is not this command's to replace, {what}; name another place")

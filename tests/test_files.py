@@ -6,11 +6,20 @@ import pytest
 
 from benchmarks.campaign.interrupt import KILLED
 from mmgkeras.errors import InputError
-from mmgkeras.files import atomic_file, atomic_files, atomic_folder, check_apart, check_outputs, sha256_file
+from mmgkeras.files import (
+    atomic_file,
+    atomic_files,
+    atomic_folder,
+    check_apart,
+    check_outputs,
+    files_below,
+    sha256_file,
+)
 
 from .processes import names_in, run
 
 OWNED = ("mark.json", "*.txt", "sub/*.txt")
+NOBODYS = (".DS_Store", "._i1.dcm", "Thumbs.db", "desktop.ini")
 
 
 class HalfwayError(Exception):
@@ -224,9 +233,10 @@ with atomic_folder(root / "store", overwrite=True, owned={OWNED!r}) as temporary
             (path / "notes.md").touch()
         assert names_in(tmp_path) == ["store/mark.json", "store/notes.md", "store/old.txt"]
 
-    def test_what_a_file_browser_left_does_not_count(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("name", NOBODYS)
+    def test_what_a_file_browser_left_does_not_count(self, tmp_path: Path, name: str) -> None:
         path = self.old_folder(tmp_path)
-        (path / ".DS_Store").touch()
+        (path / name).touch()
         with atomic_folder(path, overwrite=True, owned=OWNED):
             pass
         assert names_in(path) == []
@@ -357,6 +367,13 @@ class TestCheckOutputs:
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match=r"a\.txt: cannot be written: Not a directory"):
             check_outputs([tmp_path / "file" / "inner" / "a.txt"])
+
+
+def test_files_below_a_folder_are_those_of_people(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("i1.dcm", ".hidden", "a/i2", *NOBODYS, *(f"a/{name}" for name in NOBODYS)):
+        (tmp_path / name).touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path)] == [".hidden", "a/i2", "i1.dcm"]
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:

@@ -27,7 +27,14 @@ from mmgkeras.patches.region_masks import mask_region
 from mmgkeras.progress import Track
 from mmgkeras.schema import ImageRecord, Kind, Region
 from mmgkeras.sources.annotation_tables import Row, read_rows
-from mmgkeras.sources.data_set import ImportReport, at_size, image_files, in_all_processes, read_all_facts
+from mmgkeras.sources.data_set import (
+    ImportReport,
+    at_size,
+    files_named,
+    image_files,
+    in_all_processes,
+    read_all_facts,
+)
 
 _FILM: Final = re.compile(r"(?:Calc|Mass)-(?:Test|Training)_(?P<film>P_\d{5}_(?:LEFT|RIGHT)_(?:CC|MLO))")
 _FOLDER: Final = re.compile(rf"{_FILM.pattern}(?:_\d+)?")
@@ -104,7 +111,7 @@ def read_cbis_ddsm(source: Path, report: ImportReport, track: Track) -> None:
 
 def _read_lists(source: Path, report: ImportReport) -> dict[str, list[Row]]:
     """The abnormalities of each film, calcifications first."""
-    lists = sorted(source.rglob(_LISTS))
+    lists = files_named(source, _LISTS)
     if not lists:
         raise InputError(f"{source}: must hold case lists {_LISTS}. Received: none")
     rows = [row for path in lists for row in read_rows(path, _COLUMNS, report=report)]

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from mmgkeras.errors import InputError, InputFaultsError, shown
+from mmgkeras.files import is_nobodys
 from mmgkeras.images import ImageFacts
 from mmgkeras.json_files import Text, describe_fault, read_limited
 from mmgkeras.progress import Track
@@ -335,7 +336,7 @@ def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> t
     doubted: set[str] = set()
     if mapping.annotations is None or mapping.format is None:
         return taken, doubted
-    paths = sorted(path for path in source.glob(mapping.annotations) if path.is_file())
+    paths = sorted(path for path in source.glob(mapping.annotations) if path.is_file() and not is_nobodys(path))
     if not paths:
         raise InputError(f"{source}: must hold annotations {mapping.annotations}. Received: none")
     for path in paths:

@@ -117,6 +117,12 @@ class TestMadeUp:
         assert report.skipped == []
         assert read_pixels(tmp_path / "out" / record.path).dtype == np.uint16
 
+    def test_resource_files_of_macos_are_passed_over(self, source: Path, tmp_path: Path) -> None:
+        for path in [path for path in source.rglob("*") if path.is_file()]:
+            path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+        report, records, regions = imported(source, tmp_path / "out")
+        assert (list(records), len(regions), report.skipped) == (["P_00038_LEFT_CC"], 1, [])
+
     def test_patch_labels_of_the_region_are_those_of_the_mask(self, source: Path, tmp_path: Path) -> None:
         _, records, regions = imported(source, tmp_path / "out")
         grid = Grid(*SHAPE, 10, 10, "left")

@@ -141,6 +141,16 @@ def test_yolo_files_beside_the_images(source: Path, tmp_path: Path) -> None:
     assert np.allclose(region.points, ((15.5, 13), (23.5, 16)))
 
 
+def test_resource_files_of_macos_are_passed_over(source: Path, tmp_path: Path) -> None:
+    (source / "labels").mkdir()
+    (source / "labels" / "P1_left_CC.txt").write_text("0 0.5 0.5 0.1 0.2\n")
+    for name in ("scans/._P1_left_CC.png", "labels/._P1_left_CC.txt"):
+        (source / name).write_bytes(b"\x00\x05\x16\x07\xff")
+    mapping = CSV.replace('"boxes.csv"', '"labels/*.txt"').replace('"csv"', '"yolo"').replace("calc =", '"0" =')
+    report, records, regions = imported(tmp_path, mapping.partition("[csv]")[0])
+    assert (len(records), len(regions), report.skipped) == (2, 1, [])
+
+
 def test_coco(source: Path, tmp_path: Path) -> None:
     content = {
         "images": [{"id": 1, "file_name": "P2_right_MLO.png"}],
