@@ -33,7 +33,7 @@ from mmgkeras.processes import HERE, Workers, kept
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels
 from mmgkeras.sources.dicomdir import read_dicomdir
-from mmgkeras.tables import write_images
+from mmgkeras.tables import folded_id, write_images
 from mmgkeras.tables.cells import to_cell
 from mmgkeras.tables.rows import write_table
 
@@ -201,7 +201,7 @@ def _read(path: Path, *, file: str, secret: bytes, voi: int, take: Collection[Ki
     if header is None or (reason := _useless(header)) or header.laterality is None:
         return left_out(reason if header else "was changed while it was read")
     instance = _hashed(secret, "image", header.instance or file)
-    patient = _hashed(secret, "patient", " ".join(header.patient.split()).casefold())
+    patient = _hashed(secret, "patient", folded_id(header.patient))
     image_id = f"{patient}_{header.laterality}_{header.view or 'other'}_{instance[1:9]}"
     record = ImageRecord(
         image_id=image_id,
@@ -222,7 +222,7 @@ def _read(path: Path, *, file: str, secret: bytes, voi: int, take: Collection[Ki
 
 def _useless(header: Header) -> str | None:
     """Why an image cannot be taken that can be read."""
-    if not header.patient:
+    if not folded_id(header.patient):
         return "has no Patient ID, so that its patient cannot be told from others"
     if header.laterality is None:
         return "does not tell which breast it shows"

@@ -6,6 +6,7 @@ told to. What a table means beyond its own rows (a region of an image that is no
 
 from mmgkeras.tables.data_tables import (
     IMAGE_COLUMNS,
+    folded_id,
     image_fields,
     look_alikes,
     read_folds,
@@ -24,6 +25,7 @@ __all__ = [
     "BASELINE_PREFIX",
     "IMAGE_COLUMNS",
     "PREDICTION_COLUMNS",
+    "folded_id",
     "image_fields",
     "line_numbers",
     "look_alikes",

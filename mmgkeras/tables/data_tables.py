@@ -234,14 +234,18 @@ _INVISIBLE: Final = frozenset({"Cc", "Cf"})
 """Unicode categories of control and format characters, zero-width spaces and joiners among them."""
 
 
-def look_alikes(ids: Iterable[str]) -> list[tuple[str, ...]]:
-    """The groups of two and more different ids that a person takes for one, in the order of their first.
+def folded_id(text: str) -> str:
+    """What ids that a person takes for one have in common.
 
-    They are equal in compatibility form (NFKC), without case, invisible characters and surrounding or repeated blanks.
+    It is their compatibility form (NFKC) without case, invisible characters and surrounding or repeated blanks.
     """
+    visible = "".join(letter for letter in text if letter in "\t\n" or category(letter) not in _INVISIBLE)
+    return " ".join(normalize("NFKC", normalize("NFKC", visible).casefold()).split())
+
+
+def look_alikes(ids: Iterable[str]) -> list[tuple[str, ...]]:
+    """The groups of two and more different ids that a person takes for one, in the order of their first."""
     groups: dict[str, list[str]] = {}
     for one in dict.fromkeys(ids):
-        visible = "".join(letter for letter in one if letter in "\t\n" or category(letter) not in _INVISIBLE)
-        folded = " ".join(normalize("NFKC", normalize("NFKC", visible).casefold()).split())
-        groups.setdefault(folded, []).append(one)
+        groups.setdefault(folded_id(one), []).append(one)
     return [tuple(group) for group in groups.values() if len(group) > 1]

@@ -103,6 +103,14 @@ def test_ids_are_the_keyed_hash_of_the_patient_id(source: Path) -> None:
     assert expected in ids
 
 
+@pytest.mark.parametrize("other", ["p 4711", "\uff30\u3000\uff14\uff17\uff11\uff11", "P\u200b 4711", "P\xa04711"])
+def test_patient_ids_that_a_person_takes_for_one_are_one_patient(tmp_path: Path, other: str) -> None:
+    for number, patient in enumerate(("P 4711", other)):
+        charset = {"SpecificCharacterSet": "ISO_IR 192"}
+        put(tmp_path / f"in/{number}", breast(number), patient=patient, side="L", view="CC", number=number, **charset)
+    assert import_dicom(tmp_path / "in", tmp_path / "out").num_patients == 1
+
+
 def test_no_name_date_or_number_is_in_the_folder(source: Path) -> None:
     imported(source)
     files = [path for path in (source.parent / "out").rglob("*") if path.is_file()]
