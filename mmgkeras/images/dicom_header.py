@@ -303,5 +303,8 @@ def _values(dataset: Dataset, keyword: str) -> list[Any]:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
-    """The one value of an attribute, "" for none."""
-    return str(next(iter(_values(dataset, keyword)), "")).strip()
+    r"""The text of an attribute of one value, "" for none.
+
+    pydicom takes a backslash in it for the end of a value; it is put back, for "A\1" and "A\2" are two patients.
+    """
+    return "\\".join(map(str, _values(dataset, keyword))).strip("\\ ")

@@ -21,6 +21,7 @@ class TestHeader:
             ({"ImageLaterality": "L"}, "L", 0),
             ({"Laterality": "R"}, "R", 0),
             ({"ImageLaterality": "B", "Laterality": "R"}, "R", 0),
+            ({"ImageLaterality": "L\\R"}, None, 0),
             ({"ImageLaterality": "L", "Laterality": "R"}, "L", 1),
             ({"AnatomicRegionSequence": [item(AnatomicRegionModifierSequence=[code("24028007")])]}, "R", 0),
             ({"AnatomicRegionSequence": [item(AnatomicRegionModifierSequence=[code("G-A101")])]}, "L", 0),
@@ -36,6 +37,7 @@ class TestHeader:
             ({}, None, 0),
             ({"ViewPosition": "MLO"}, "MLO", 0),
             ({"ViewPosition": "ABC"}, "other", 0),
+            ({"ViewPosition": "CC\\MLO"}, "other", 0),
             ({"ViewPosition": "LCC"}, "CC", 0),
             ({"ViewPosition": "RMLO"}, "MLO", 0),
             ({"ViewPosition": "LM"}, "LM", 0),
@@ -144,7 +146,12 @@ class TestHeader:
         header = header_of()
         assert header.patient == "4711"
         assert header_of(PatientID="").patient == ""
+        assert header_of(PatientID="\\").patient == ""
         assert not any(secret in repr(header) for secret in ("4711", "Doe", "1960", "1.2.3.4"))
+
+    def test_a_backslash_in_the_patient_id_stays(self) -> None:
+        assert header_of(PatientID="A\\1 ").patient == "A\\1"
+        assert header_of(PatientID="A\\\\1").patient == "A\\\\1"
 
     def test_the_class_of_a_mammogram_stands_for_a_modality_that_was_removed(self) -> None:
         assert header_of(Modality=None, ImageLaterality="L").laterality == "L"
