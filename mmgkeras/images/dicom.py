@@ -28,7 +28,7 @@ from scipy.special import expit
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom_bytes import parse_dicom, parse_header, pydicom_faults
 from mmgkeras.images.dicom_facts import NAMED, Header, Kind
-from mmgkeras.images.dicom_header import check_is_mammogram, is_for_processing, read_header
+from mmgkeras.images.dicom_header import DCT, LOSSY, check_is_mammogram, is_for_processing, read_header
 from mmgkeras.images.jpeg import decode_stream
 from mmgkeras.images.samples import check_size, damaged, shown
 from mmgkeras.schema import Pixels
@@ -39,12 +39,10 @@ _NATIVE: Final = (
     uid.ExplicitVRBigEndian,
     uid.DeflatedExplicitVRLittleEndian,
 )
-_DCT: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 _JPEG_LOSSLESS: Final = (uid.JPEGLossless, uid.JPEGLosslessSV1)
 _JPEG_LS: Final = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
-_JPEG: Final = (*_DCT, *_JPEG_LOSSLESS, *_JPEG_LS)
+_JPEG: Final = (*DCT, *_JPEG_LOSSLESS, *_JPEG_LS)
 _JPEG_2000: Final = (uid.JPEG2000Lossless, uid.JPEG2000)
-_LOSSY: Final = (*_DCT, uid.JPEGLSNearLossless, uid.JPEG2000)
 SYNTAXES: Final = (*_NATIVE, *_JPEG, *_JPEG_2000, uid.RLELossless)
 _UNDEFINED: Final = 0xFFFFFFFF
 """The length of an element that ends with a delimiter."""
@@ -130,7 +128,7 @@ def _stored(dataset: Dataset) -> NDArray[np.uint8] | NDArray[np.uint16]:
             raise damaged(f"an image of {shape[0]} x {shape[1]} pixels expected. Received: {received}")
         if syntax in _JPEG and not frame.rstrip(b"\x00\xff").endswith(b"\xff\xd9"):
             raise damaged("its JPEG stream has no end marker")
-        if syntax in _DCT and bits == 8:
+        if syntax in DCT and bits == 8:
             return decode_stream(frame, shape=(*shape, 1))[..., 0]
     values: NDArray[Any]
     if syntax in _JPEG_LS:
@@ -150,7 +148,7 @@ def _stored(dataset: Dataset) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if values.shape != shape:
         raise damaged(f"an image of {shape[0]} x {shape[1]} pixels expected. Received: {values.shape}")
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    if syntax in _LOSSY and not dataset.PixelRepresentation:  # what was near the largest value may lie above it now
+    if syntax in LOSSY and not dataset.PixelRepresentation:  # what was near the largest value may lie above it now
         values = np.minimum(values, 2**dataset.BitsStored - 1)
     return values.view(np.uint8) if values.itemsize == 1 else values.view(np.uint16)
 

@@ -35,6 +35,7 @@ class Header:
         vendor: of the device.
         voi: what made gray values of the stored ones: "VOI LUT 1 of 3" or "window 2 of 2, SIGMOID" and the like, "log
             transform" or "none".
+        is_lossy: whether the pixels were compressed with loss.
         notes: where attributes disagree, which one was taken and why; what else a reader should know.
         patient: Patient ID, "" where there is none. Never to be shown.
         instance: SOP Instance UID. Never to be shown.
@@ -46,6 +47,7 @@ class Header:
     spacing_mm: float | None
     vendor: str | None
     voi: str
+    is_lossy: bool
     notes: tuple[str, ...]
     patient: str = field(repr=False)
     instance: str = field(repr=False)

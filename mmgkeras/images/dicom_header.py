@@ -7,7 +7,7 @@ of SNOMED CT and, in older files, SNOMED RT. Nothing here repeats a name, date, 
 from collections.abc import Collection, Iterator
 from typing import Any, Final, TypeVar
 
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.uid import UID
 
 from mmgkeras.errors import InputError
@@ -18,6 +18,9 @@ from mmgkeras.schema import LATERALITIES, VIEWS, Laterality, View
 
 _T = TypeVar("_T")
 
+DCT: Final = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
+LOSSY: Final = (*DCT, uid.JPEGLSNearLossless, uid.JPEG2000)
+"""Transfer syntaxes: DCT always loses something, the others may."""
 _MAMMOGRAM: Final = ("1.2.840.10008.5.1.4.1.1.1.2", "1.2.840.10008.5.1.4.1.1.1.2.1")
 """Digital Mammography X-Ray Image Storage, for presentation and processing."""
 _PROCESSING: Final = ("1.2.840.10008.5.1.4.1.1.1.2.1", "1.2.840.10008.5.1.4.1.1.13.1.5")
@@ -90,6 +93,7 @@ def read_header(dataset: Dataset, *, voi: int) -> Header:
         spacing_mm=_spacing(dataset, notes),
         vendor=shown(vendor) if vendor else None,
         voi=_voi(dataset, voi),
+        is_lossy=_is_lossy(dataset),
         notes=(*notes, *_remarks(dataset)),
         patient=_text(dataset, "PatientID"),
         instance=_text(dataset, "SOPInstanceUID"),
@@ -256,10 +260,16 @@ def _remarks(dataset: Dataset) -> Iterator[str]:
         yield "shows an implant"
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         yield "annotation is burned into the pixels: it may name the patient"
-    if _text(dataset, "LossyImageCompression") == "01":
+    if _is_lossy(dataset):
         yield "was compressed with loss"
     if any((0x6000 + 2 * plane, 0x0010) in dataset for plane in range(16)):
         yield "overlays are not drawn"
+
+
+def _is_lossy(dataset: Dataset) -> bool:
+    """Whether the pixels lost something when they were compressed, now or before (PS3.3, C.7.6.1.1.5)."""
+    told, syntax = _text(dataset, "LossyImageCompression"), dataset.file_meta.TransferSyntaxUID
+    return told == "01" or syntax in DCT or (syntax in LOSSY and told != "00")
 
 
 def _first(told: dict[str, _T | None], *, why: str, notes: list[str]) -> _T | None:

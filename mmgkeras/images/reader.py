@@ -7,6 +7,7 @@ white is zero, and DICOM of MONOCHROME1, are inverted into it. Side, breast and 
 
 import stat
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -99,9 +100,14 @@ def is_image_file(path: Path) -> bool:
     return is_dicom(head) or any(head.startswith(magic) for magic in _FORMATS)
 
 
-def is_jpeg(path: Path) -> bool:
-    """Whether a file begins as JPEG, whatever its name; one that cannot be opened does not."""
-    return _head(path).startswith(_JPEG)
+def is_lossy(path: Path) -> bool:
+    """Whether an image was compressed with loss: it is JPEG, or DICOM that says so; one that cannot be read is not."""
+    head = _head(path)
+    if is_dicom(head):
+        with suppress(InputError):
+            header = read_facts(path).header
+            return header is not None and header.is_lossy
+    return head.startswith(_JPEG)
 
 
 def _head(path: Path) -> bytes:

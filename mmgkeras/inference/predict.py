@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_files, check_apart, give
-from mmgkeras.images import find_inputs, is_jpeg
+from mmgkeras.images import find_inputs, is_lossy
 from mmgkeras.images.resampling import SAME_SPACING
 from mmgkeras.inference.detection import Mark, ScoringMetadata, check_alike
 from mmgkeras.inference.mark_files import (
@@ -269,10 +269,10 @@ def _notes(model: ScoringMetadata, done: Predictions) -> list[str]:
             f"the pixel size of {unknown} image{'s is' if unknown > 1 else ' is'} not known, and taken for the "
             f"model's, {own_mm:g} mm; where it differs, give it"
         )
-    if compressed := sum(_is_coarse(image) and is_jpeg(image.path) for image in done.images):
+    if compressed := sum(_is_coarse(image) and is_lossy(image.path) for image in done.images):
         notes.append(
-            f"{compressed} image{'s are' if compressed > 1 else ' is'} JPEG and hardly finer than the model's pixels: "
-            "compression may have hidden small calcifications"
+            f"{compressed} image{'s' if compressed > 1 else ''} hardly finer than the model's pixels "
+            f"{'were' if compressed > 1 else 'was'} compressed with loss: that may have hidden small calcifications"
         )
     return notes
 

@@ -16,7 +16,6 @@ import numpy as np
 from mmgkeras import tables
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
-from mmgkeras.images import is_jpeg
 from mmgkeras.patches.examine import Examined, Use, examine_kept, on_image, placed
 from mmgkeras.patches.findings import SEVERITIES, Finding, Severity
 from mmgkeras.patches.labelling import Annotations, read_annotations
@@ -167,9 +166,9 @@ def check_folder(
         examined.append(replace(one, findings=(), made=None))
     report.findings.extend(_same_images(examined))
     report.findings.extend(_pixel_sizes(folder.records, model_mm=model_mm))
-    if num_jpeg := sum(is_jpeg(folder.data / record.path) for record in folder.records):
-        part = f"{num_jpeg:,} of {len(folder.records):,} images are JPEG"
-        what = f"{part}: where pixels are as coarse as 0.2 mm, compression may have hidden small calcifications"
+    if num_lossy := sum(one.is_lossy for one in examined):
+        part = f"{num_lossy:,} of {len(folder.records):,} images are JPEG, or DICOM of lossy compression"
+        what = f"{part}: where pixels are as coarse as 0.2 mm, it may have hidden small calcifications"
         report.findings.append(Finding("note", "compressed with loss", what))
     if len(report.pixel_types) > 1:
         what = "8-bit and deeper images are mixed: a store promotes the 8-bit ones x257"

@@ -63,6 +63,7 @@ class Examined:
     Attributes:
         record: of the image.
         findings: on it.
+        is_lossy: whether it was compressed with loss.
         shape: (height, width); None if it could not be read, and all that follows is empty then.
         pixel_type: of the mammogram.
         side: where its chest wall is, by the pixels: "as told", "at the other edge" or "unclear".
@@ -73,6 +74,7 @@ class Examined:
 
     record: ImageRecord
     findings: tuple[Finding, ...]
+    is_lossy: bool = False
     shape: tuple[int, int] | None = None
     pixel_type: str = ""
     side: str = ""
@@ -85,15 +87,18 @@ class Examined:
 def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -> Examined:
     """What one image told; `use` is called if no annotation of it is at fault."""
     record, annotations = task
+    is_lossy = images.is_lossy(data / record.path)
     try:
         native = images.read(record, data)
     except InputError as error:
         lines = str(error).splitlines()
-        return Examined(record=record, findings=tuple(placed(line, "fault", "image", record) for line in lines))
+        findings = [placed(line, "fault", "image", record) for line in lines]
+        return Examined(record=record, findings=tuple(findings), is_lossy=is_lossy)
     try:
         image = _divided(native, config=config)
     except InputError as error:
-        return Examined(record=record, findings=(on_image(record, "fault", "pixel size", str(error)),))
+        fault = on_image(record, "fault", "pixel size", str(error))
+        return Examined(record=record, findings=(fault,), is_lossy=is_lossy)
     faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
     findings = [placed(fault, "fault", "annotation", record) for fault in faults]
     findings += check_pixels(image.mammogram.pixels, record=record, breast=image.breast, chest_wall=image.chest_wall)
@@ -123,6 +128,7 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
         findings=tuple(findings),
         shape=image.shape,
         pixel_type=str(native.pixels.dtype),
+        is_lossy=is_lossy,
         side=side,
         pixel_sha256=image.pixel_sha256,
         likeness="" if any(finding.kind == BLANK for finding in findings) else image_hash(native.pixels),

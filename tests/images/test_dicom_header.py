@@ -1,8 +1,11 @@
 import pytest
+from pydicom import uid
+from pydicom.dataset import FileMetaDataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from mmgkeras.errors import InputError
 from mmgkeras.images.dicom import decode_dicom
+from mmgkeras.images.dicom_header import read_header
 
 from .dicom_files import code, file_of, item, lut, mammogram, ramp
 
@@ -148,6 +151,25 @@ class TestHeader:
         assert header_of(PatientID="").patient == ""
         assert header_of(PatientID="\\").patient == ""
         assert not any(secret in repr(header) for secret in ("4711", "Doe", "1960", "1.2.3.4"))
+
+    @pytest.mark.parametrize(
+        ("syntax", "told", "is_lossy"),
+        [
+            (uid.ExplicitVRLittleEndian, "01", True),
+            (uid.ExplicitVRLittleEndian, "00", False),
+            (uid.ExplicitVRLittleEndian, None, False),
+            (uid.JPEG2000, None, True),
+            (uid.JPEG2000, "00", False),
+            (uid.JPEG2000Lossless, None, False),
+            (uid.JPEGBaseline8Bit, "00", True),
+        ],
+    )
+    def test_compression_with_loss(self, syntax: uid.UID, told: str | None, is_lossy: bool) -> None:
+        dataset = mammogram(RAMP, LossyImageCompression=told)
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        header = read_header(dataset, voi=1)
+        assert header.is_lossy == is_lossy == ("was compressed with loss" in header.notes)
 
     def test_a_backslash_in_the_patient_id_stays(self) -> None:
         assert header_of(PatientID="A\\1 ").patient == "A\\1"

@@ -91,7 +91,10 @@ def test_jpeg_is_told_of_where_its_damage_is_not_averaged_away(
     Image.open(films / "one" / "=film L_CC.png").save(path, "JPEG")
     with_finer = Path(shutil.copytree(model, films / "mine" / "1"))
     export_finer_model(with_finer)  # of 0.133 mm, asked up to 0.147 mm
-    note = "1 image is JPEG and hardly finer than the model's pixels: compression may have hidden small calcifications"
+    note = (
+        "1 image hardly finer than the model's pixels was compressed with loss: that may have hidden small "
+        "calcifications"
+    )
     coarse = {model: (0.16, 0.2), with_finer: (0.11, 0.1333, 0.14, 0.16, 0.2)}
     fine = {model: (0.1, 0.14, 0.15), with_finer: (0.05, 0.1, 0.1001, 0.15)}
     for expected, sizes in (([note], coarse), ([], fine)):

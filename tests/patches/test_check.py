@@ -13,6 +13,7 @@ from mmgkeras.patches.check import DataReport, check_folder, read_folder
 from mmgkeras.processes import Processes
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.tables import write_images, write_labels, write_regions
+from tests.images.dicom_files import file_of, mammogram
 
 from .planted import make_clean, plant
 
@@ -69,6 +70,17 @@ def test_good_folder_is_counted(tmp_path: Path) -> None:
     assert report.pixel_types == {"uint8": 2}
     assert report.sizes == {(40, 30): 2}
     assert report.sides == {"as told": 2}
+
+
+def test_dicom_that_was_compressed_with_loss_is_counted(tmp_path: Path) -> None:
+    pixels = breast(side="left").astype(np.uint16) * 16
+    for name, told in (("a", "01"), ("b", "00")):
+        (tmp_path / f"{name}.dcm").write_bytes(file_of(mammogram(pixels, LossyImageCompression=told)))
+    Image.fromarray(breast(side="left", value=90)).save(tmp_path / "c.png", "JPEG")
+    paths = ("a.dcm", "b.dcm", "c.png")
+    write_images(tmp_path / "images.csv", [record(path[0], path=path) for path in paths])
+    (finding,) = [one for one in check_folder(read_folder(tmp_path, CONFIG)).findings if "loss" in one.kind]
+    assert finding.what.startswith("2 of 3 images are JPEG, or DICOM of lossy compression: where pixels are as coarse")
 
 
 def test_unreadable_images_are_faults_and_the_others_are_still_checked(tmp_path: Path) -> None:
