@@ -245,7 +245,7 @@ def _pixel_sizes(records: Sequence[ImageRecord], *, model_mm: float | None) -> I
 
 
 def _tell_lines(report: DataReport) -> None:
-    """Gives each finding on an image its line of images.csv, and orders all by severity."""
+    """Gives each finding on an image that has no place its line of images.csv, and orders all by severity."""
     path = report.folder.data / "images.csv"
     lines: dict[str, int] = {}
     if any(finding.image_id and not finding.place for finding in report.findings):

@@ -6,7 +6,8 @@ Owns what is told of an image, and that it can be kept as JSON, for a process th
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,24 +103,32 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
     faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
     findings = [placed(fault, "fault", "annotation", record) for fault in faults]
     findings += check_pixels(image.mammogram.pixels, record=record, breast=image.breast, chest_wall=image.chest_wall)
+    off_breast = partial(
+        check_region_places,
+        pixels=image.mammogram.pixels,
+        breast=image.breast,
+        place_of=annotations.place_of,
+    )
     fitting = annotations.fitting(record.image_id, shape=image.shape) if faults else annotations
     if faults and image.shape == image.mammogram.pixels.shape:
         fit = {region.region_id for region in fitting.regions[record.image_id]}
         astray = [region for region in annotations.regions.get(record.image_id, ()) if region.region_id not in fit]
-        places = check_region_places(astray, pixels=image.mammogram.pixels, breast=image.breast)
-        findings += [place for place in places if place.kind == SWAPPED]
+        findings += [finding for finding in off_breast(astray) if finding.kind == SWAPPED]
     remarks = fitting.remarks(record.image_id, shape=image.shape)
     findings += [placed(remark, "note", "region beyond the image", record) for remark in remarks]
     regions = fitting.regions_on(record.image_id, image.grid, shape=image.shape)
-    findings += check_region_places(regions, pixels=image.mammogram.pixels, breast=image.breast)
+    findings += off_breast(regions)
     findings += _of_pathology(record, annotations)
     unplaced, made = [], None
     if not faults:
         labels = annotations.labels(record, image.grid, shape=image.shape)
-        for region_id, part in _unplaced(regions, image, labels):
-            what = f"cluster region {region_id} lies in no positive patch; a patch holds at most {part:.0%} of it"
-            findings.append(on_image(record, "note", "no positive patch", what))
-            unplaced.append(region_id)
+        for region, part in _unplaced(regions, image, labels):
+            what = (
+                f"cluster region {region.region_id} lies in no positive patch; a patch holds at most {part:.0%} of it"
+            )
+            finding = on_image(record, "note", "no positive patch", what)
+            findings.append(replace(finding, place=annotations.place_of(region)))
+            unplaced.append(region.region_id)
         made = None if use is None else use(image, labels)
     wall = image.chest_wall
     side = "unclear" if wall is None else "as told" if wall == record.chest_wall_side else "at the other edge"
@@ -200,7 +209,7 @@ def _of_pathology(record: ImageRecord, annotations: Annotations) -> Iterator[Fin
         yield on_image(record, "warning", "called calcified", what)
 
 
-def _unplaced(regions: Sequence[Region], image: ReadImage, labels: NDArray[np.int8]) -> Iterator[tuple[str, float]]:
+def _unplaced(regions: Sequence[Region], image: ReadImage, labels: NDArray[np.int8]) -> Iterator[tuple[Region, float]]:
     """Each cluster region that touches no positive patch, and the largest part of it in one: on the corner of four."""
     for region in regions:
         if region.kind != "cluster":  # an individual mark is told by its own pixels, and "other" is no calcification
@@ -208,7 +217,7 @@ def _unplaced(regions: Sequence[Region], image: ReadImage, labels: NDArray[np.in
         covered = region_mask(region, height=image.grid.height, width=image.grid.width)
         rows, cols, overlap_px = region_overlap(image.grid, covered)
         if not (labels[np.ix_(rows, cols)][overlap_px > 0] == CALCIFICATION).any():
-            yield region.region_id, float(overlap_px.max() / covered.mask.sum())
+            yield region, float(overlap_px.max() / covered.mask.sum())
 
 
 def placed(line: str, severity: Severity, kind: str, record: ImageRecord | None = None) -> Finding:

@@ -3,7 +3,7 @@
 Owns the severities, and the limits beyond which an image is odd. docs/check.md says how often they err.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
@@ -107,8 +107,17 @@ def _inside(pixels: Pixels, breast: Breast) -> tuple[Pixels, int]:
     return inside, int(np.count_nonzero(tissue))
 
 
-def check_region_places(regions: Sequence[Region], *, pixels: Pixels, breast: Breast) -> Iterator[Finding]:
-    """Each region that lies off the breast of pixels (H, W): it meets none of it, or is as dark as background."""
+def check_region_places(
+    regions: Sequence[Region], *, pixels: Pixels, breast: Breast, place_of: Callable[[Region], str]
+) -> Iterator[Finding]:
+    """Each region that lies off the breast of pixels (H, W): it meets none of it, or is as dark as background.
+
+    Args:
+        regions: in these pixels.
+        pixels: of their image.
+        breast: where it lies.
+        place_of: the file and line of a region.
+    """
     if not regions or not breast.blocks.any():
         return
     step, tissue = max(1, max(pixels.shape) // _SAMPLES), breast.mask
@@ -120,7 +129,7 @@ def check_region_places(regions: Sequence[Region], *, pixels: Pixels, breast: Br
         kind = "region off the breast"
         if region.shape != "mask" and _is_on(_swapped(region), pixels, tissue=tissue, darkest=darkest):
             what, kind = f"{what}; with rows and columns swapped it lies on it", SWAPPED
-        yield Finding("warning", kind, what, image_id=region.image_id)
+        yield Finding("warning", kind, what, place_of(region), region.image_id)
 
 
 def _is_on(region: Region, pixels: Pixels, *, tissue: NDArray[np.bool_], darkest: float) -> bool:

@@ -122,6 +122,7 @@ class Annotations:
         read_from: the file that counts.
         notes: what should be known of that choice.
         regions: of each image that has any.
+        region_lines: the line of each of these regions, by its id.
         patch_labels: rows of labels.csv of each image that has any; the index is the line.
     """
 
@@ -130,6 +131,7 @@ class Annotations:
     read_from: ReadFrom
     notes: tuple[str, ...] = ()
     regions: Mapping[str, Sequence[Region]] = field(default_factory=dict)
+    region_lines: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     patch_labels: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def only(self, image_id: str) -> "Annotations":
@@ -138,20 +140,24 @@ class Annotations:
         return replace(
             self,
             regions={} if regions is None else {image_id: regions},
+            region_lines={} if regions is None else {image_id: self.region_lines[image_id]},
             patch_labels={} if labels is None else {image_id: labels},
         )
 
+    def place_of(self, region: Region) -> str:
+        """The file and line of a region."""
+        return f"{self.data / self.read_from}:{self.region_lines[region.image_id][region.region_id]}"
+
     def faults_of_unknown_images(self, image_ids: Collection[str]) -> list[str]:
         """One line for each image that is annotated and not among `image_ids`."""
-        path = self.data / self.read_from
         rule = "an annotation must belong to an image of images.csv. Received"
         faults = [
-            f"{path}: {rule}: image_id {image_id!r} of region {regions[0].region_id!r}"
+            f"{self.place_of(regions[0])}: {rule}: image_id {image_id!r} of region {regions[0].region_id!r}"
             for image_id, regions in self.regions.items()
             if image_id not in image_ids
         ]
         faults.extend(
-            f"{path}:{labels.index[0]}: {rule}: image_id {image_id!r}"
+            f"{self.data / self.read_from}:{labels.index[0]}: {rule}: image_id {image_id!r}"
             for image_id, labels in self.patch_labels.items()
             if image_id not in image_ids
         )
@@ -170,7 +176,7 @@ class Annotations:
             try:
                 check_region(region, height=shape[0], width=shape[1])
             except InputError as error:
-                faults.append(f"{self.data / self.read_from}: {error}")
+                faults.append(f"{self.place_of(region)}: {error}")
         labels = self.patch_labels.get(image_id)
         if labels is not None:
             outside = labels[(labels["row"] >= grid.rows) | (labels["col"] >= grid.cols)]
@@ -194,7 +200,7 @@ class Annotations:
     def remarks(self, image_id: str, *, shape: tuple[int, int]) -> list[str]:
         """One line for each region that is cut at the edge of its image (H, W) as stored."""
         return [
-            f"{self.data / self.read_from}: image {image_id}, region {region.region_id}: {BEYOND}"
+            f"{self.place_of(region)}: image {image_id}, region {region.region_id}: {BEYOND}"
             for region in self.regions.get(image_id, ())
             if reaches_beyond(region, height=shape[0], width=shape[1])
         ]
@@ -237,8 +243,11 @@ def read_annotations(data: Path, config: PatchesConfig, *, faults: list[str] | N
         return Annotations(data, config, "labels.csv", notes, patch_labels=by_image)
     if regions.exists():
         by_id: dict[str, list[Region]] = defaultdict(list)
-        for region in tables.read_regions(regions, faults=faults):
+        lines: dict[tuple[str, str], int] = {}
+        lines_by_id: dict[str, dict[str, int]] = defaultdict(dict)
+        for region in tables.read_regions(regions, faults=faults, lines=lines):
             by_id[region.image_id].append(region)
-        return Annotations(data, config, "regions.csv", regions=dict(by_id))
+            lines_by_id[region.image_id][region.region_id] = lines[region.image_id, region.region_id]
+        return Annotations(data, config, "regions.csv", regions=dict(by_id), region_lines=dict(lines_by_id))
     notes = ("neither labels.csv nor regions.csv is there; no patch is positive",)
     return Annotations(data, config, "nothing", notes)

@@ -103,8 +103,15 @@ REGION_COLUMNS: Final = ("image_id", "region_id", "kind", "shape", "points")
 _MAX_NUMBER: Final = 10**9
 
 
-def read_regions(path: Path, *, faults: list[str] | None = None) -> list[Region]:
-    """The regions of regions.csv in the file's order; none are allowed. `faults` as of `read_images`.
+def read_regions(
+    path: Path, *, faults: list[str] | None = None, lines: dict[tuple[str, str], int] | None = None
+) -> list[Region]:
+    """The regions of regions.csv in the file's order; none are allowed.
+
+    Args:
+        path: of the file.
+        faults: as of `read_images`.
+        lines: where given, gets the line of each (image_id, region_id).
 
     Raises:
         InputError: if the file cannot be read.
@@ -112,7 +119,7 @@ def read_regions(path: Path, *, faults: list[str] | None = None) -> list[Region]
             and region_id that its image has twice.
     """
     table = read_table(path, required=REGION_COLUMNS, keeps_own=True)
-    first_lines: dict[tuple[str, str], int] = {}
+    first_lines = {} if lines is None else lines
     regions = []
     for row in table:
         region = _region(row)

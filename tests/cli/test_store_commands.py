@@ -88,9 +88,13 @@ def test_own_folds_exclude_the_options_of_the_search(store: Path, tmp_path: Path
         (
             "regions.csv",
             REGIONS + 'i0,1,cluster,box,"16,0 17,3"\n',
-            "regions.csv: image i0, region 1: the",
+            "regions.csv:2: image i0, region 1: the",
         ),
-        ("regions.csv", REGIONS + 'i9,1,cluster,box,"0,0 9,3"\n', "regions.csv: an annotation must belong to an image"),
+        (
+            "regions.csv",
+            REGIONS + 'i9,1,cluster,box,"0,0 9,3"\n',
+            "regions.csv:2: an annotation must belong to an image",
+        ),
         ("i3.png", "", "i3.png: is empty (0 bytes)"),
     ],
 )

@@ -98,7 +98,7 @@ def test_unreadable_images_are_faults_and_the_others_are_still_checked(tmp_path:
 def test_region_outside_its_image_is_a_fault(tmp_path: Path) -> None:
     report = checked(tmp_path, {record("a"): breast(side="left")}, point("a", 40, 5))
     (fault,) = report.faults
-    assert fault.startswith(f"{tmp_path / 'regions.csv'}: image a, region r1: ")
+    assert fault.startswith(f"{tmp_path / 'regions.csv'}:2: image a, region r1: ")
 
 
 def test_region_of_an_unlisted_image_is_a_fault(tmp_path: Path) -> None:
@@ -188,15 +188,29 @@ def test_faults_of_single_rows_do_not_hide_what_the_others_tell(tmp_path: Path) 
     ]
     assert report.num_read == 2
     assert [(finding.kind, finding.place) for finding in report.findings[4:]] == [
-        ("region off the breast", f"{path}:3")
+        ("region off the breast", f"{tmp_path}/regions.csv:3")
     ]
 
 
 def test_a_region_at_fault_does_not_hide_what_the_image_tells_besides(tmp_path: Path) -> None:
     regions = (point("a", 99, 5), replace(point("a", 39, 29), region_id="r2"))
     report = checked(tmp_path, {record("a", pathology="normal"): breast(side="left")}, *regions)
-    assert len(report.faults) == 1
-    assert [finding.kind for finding in report.findings[1:]] == ["region off the breast", "called normal"]
+    assert [(finding.kind, finding.place.rpartition("/")[2]) for finding in report.findings] == [
+        ("annotation", "regions.csv:2"),
+        ("region off the breast", "regions.csv:3"),
+        ("called normal", "images.csv:2"),
+    ]
+
+
+def test_what_is_told_of_a_region_has_its_line(tmp_path: Path) -> None:
+    circle = Region("a", "o1", "other", "circle", ((20, 2), (6, 6)))
+    on_corner = cluster("a", 21, 13, 26, 18)
+    report = checked(tmp_path, {record("a"): breast(side="left")}, circle, on_corner, point("z", 1, 1))
+    assert {finding.kind: finding.place.rpartition("/")[2] for finding in report.findings} == {
+        "unknown image": "regions.csv:4",
+        "region beyond the image": "regions.csv:2",
+        "no positive patch": "regions.csv:3",
+    }
 
 
 @pytest.mark.parametrize(

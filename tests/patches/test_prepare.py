@@ -205,9 +205,9 @@ class TestFaults:
         with pytest.raises(InputFaultsError) as caught:
             prepare(data, tmp_path / "store", CONFIG)
         unknown, outside, empty = caught.value.faults
-        assert unknown.startswith(f"{data / 'regions.csv'}: ")
+        assert unknown.startswith(f"{data / 'regions.csv'}:4: ")
         assert "image_id 'z'" in unknown
-        assert outside.startswith(f"{data / 'regions.csv'}: image b, region 1: ")
+        assert outside.startswith(f"{data / 'regions.csv'}:3: image b, region 1: ")
         assert empty == f"{data / 'c.png'}: is empty (0 bytes)"
         assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
