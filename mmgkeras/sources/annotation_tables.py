@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import pandas as pd
 from python_calamine import CalamineError
@@ -61,7 +61,13 @@ class Row:
 
 
 def read_rows(
-    path: Path, columns: Sequence[str], *, report: ImportReport, sheet: str | int = 0, header_row: int = 1
+    path: Path,
+    columns: Sequence[str],
+    *,
+    report: ImportReport,
+    sheet: str | int = 0,
+    header_row: int = 1,
+    is_used: Callable[[str], bool] = lambda _: False,
 ) -> list[Row]:
     """The rows of a CSV file or of a sheet of an Excel workbook that has these columns and any others.
 
@@ -75,9 +81,10 @@ def read_rows(
         report: gets what is skipped.
         sheet: of a workbook, by name or number from 0.
         header_row: of a workbook, the row with the names, from 1.
+        is_used: whether a column of this name is used too, if it is there.
 
     Raises:
-        InputError: if it cannot be read, lacks a column, or has one of them twice.
+        InputError: if it cannot be read, lacks a column, or has one twice that is used.
     """
     if path.suffix.lower() in _WORKBOOKS:
         header, lines = _workbook_lines(path, sheet=sheet, header_row=header_row)
@@ -89,7 +96,7 @@ def read_rows(
     if missing := [column for column in columns if column not in header]:
         received = shown(", ".join(header))
         raise InputError(f"{place}: must have the columns {', '.join(missing)} too. Received: {received}")
-    if twice := [column for column in columns if header.count(column) > 1]:
+    if twice := [name for name in header if header.count(name) > 1 and (name in columns or is_used(name))]:
         raise InputError(f"{place}: must have each column once. Received: {shown(twice[0])} several times")
     wanted = [name if header.count(name) == 1 else "" for name in header]  # of two of a name it is not known which
     rows = []
@@ -150,13 +157,12 @@ def _csv_lines(path: Path) -> tuple[list[str], _Lines]:
 
 def _workbook_lines(path: Path, *, sheet: str | int, header_row: int) -> tuple[list[str], _Lines]:
     """The names of a sheet's columns; the number of each row, from 1, and its fields."""
-    header: Any = header_row - 1
     try:
-        frame = pd.read_excel(
-            path, sheet_name=sheet, header=header, dtype=str, keep_default_na=False, engine="calamine"
-        )
+        # Without a header: pandas would call the second of two columns of a name by another one.
+        frame = pd.read_excel(path, sheet_name=sheet, header=None, dtype=str, keep_default_na=False, engine="calamine")
     except (OSError, ValueError, CalamineError) as error:
         raise InputError(f"{path}: sheet {sheet!r} cannot be read: {shown(str(error))}") from error
-    names = [str(column).strip() for column in frame.columns]
-    values = ([str(value).strip() for value in row] for row in frame.itertuples(index=False, name=None))
-    return names, list(enumerate(values, start=header_row + 1))
+    rows = [[str(value).strip() for value in row] for row in frame.itertuples(index=False, name=None)]
+    if len(rows) < header_row:
+        raise InputError(f"{path}: sheet {sheet!r} must have a header and rows. Received: {len(rows)} rows")
+    return rows[header_row - 1], list(enumerate(rows[header_row:], start=header_row + 1))

@@ -192,12 +192,11 @@ def _read_table(source: Path, mapping: ImageMapping, files: Mapping[str, Path], 
     """The row of each image."""
     if mapping.table is None or mapping.table_image is None:
         return {}
-    called = [
-        (full_name(row[mapping.table_image]), row)
-        for row in read_rows(source / mapping.table, [mapping.table_image], report=report)
-    ]
+    words = set(_used_words(mapping)) - set(_OF_FILES)
+    table, is_used = source / mapping.table, lambda name: _word(name) in words
+    found = read_rows(table, [mapping.table_image], report=report, is_used=is_used)
+    called = [(full_name(row[mapping.table_image]), row) for row in found]
     names = ImageNames(files, pattern=mapping.images, called=(name for name, _ in called))
-    words = set(_used_words(mapping))
 
     def used(row: Row) -> dict[str, str]:
         return {key: value for key, value in row.values.items() if _word(key) in words}

@@ -53,6 +53,17 @@ def test_which_of_two_columns_of_a_name_is_meant_is_not_guessed(tmp_path: Path) 
         read(path, "b")
 
 
+def test_which_of_two_columns_of_a_name_in_a_workbook_is_meant_is_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "table.xlsx"
+    pd.DataFrame([["a", "b", "b ", ""], [1, 2.5, "x", "y"]]).to_excel(path, index=False, header=False)
+    (row,) = read_rows(path, ("a",), report=ImportReport())
+    assert (row.place, row.values) == (f"{path}, row 2", {"a": "1"})
+    with pytest.raises(InputError, match=r"table\.xlsx: must have each column once\. Received: 'b' several times"):
+        read_rows(path, ("b",), report=ImportReport())
+    with pytest.raises(InputError, match=r"sheet 0 must have a header and rows\. Received: 2 rows"):
+        read_rows(path, ("a",), report=ImportReport(), header_row=3)
+
+
 def test_row_of_another_length_is_listed(tmp_path: Path) -> None:
     path, report = tmp_path / "table.csv", ImportReport()
     path.write_text("a,b\n1,2\n1\n")

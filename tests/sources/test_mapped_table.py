@@ -102,6 +102,13 @@ def test_a_name_of_two_meanings_is_refused(source: Path, tmp_path: Path, columns
         imported(tmp_path, mapping, boxes__csv=BOXES, t__csv=table)
 
 
+def test_a_used_column_that_is_there_twice_is_one_line(source: Path, tmp_path: Path) -> None:
+    mapping = 'table = "t.csv"\ntable_image = "name"\n' + CSV.replace('"0.07"', '"0.07"\nage = "{my_age}"')
+    table = "name,my age,my age,x,x\nP1_left_CC,51,52,1,2\nP2_right_MLO,51,52,1,2\n"
+    with pytest.raises(InputError, match=r"t\.csv: must have each column once\. Received: 'my age' several times$"):
+        imported(tmp_path, mapping, boxes__csv=BOXES, t__csv=table)
+
+
 def test_dicom_headers_say_side_view_and_spacing(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     stored = np.linspace(0, 4095, 600).reshape(30, 20).astype(np.int64)
