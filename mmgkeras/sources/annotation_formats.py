@@ -60,7 +60,10 @@ def read_coco(path: Path, report: ImportReport) -> Iterator[Annotation]:
         raise InputError(f"{path}: must hold images, categories and annotations, as COCO has them") from error
     for number, one in enumerate(annotations, start=1):
         place = f"{path}: annotation {number}"
-        with report.skipping(place), _named("image_id, category_id and bbox or segmentation", one):
+        named = ""
+        with suppress(*_FAULTS):
+            named = images[one["image_id"]]
+        with report.skipping(place, image=named), _named("image_id, category_id and bbox or segmentation", one):
             polygons = one.get("segmentation") or []
             if isinstance(polygons, dict):
                 raise InputError("a segmentation must be of polygons. Received: run lengths")
@@ -90,7 +93,7 @@ def read_yolo(path: Path, report: ImportReport) -> Iterator[Annotation]:
         place = f"{path}:{number}"
         if not label:
             continue
-        with report.skipping(place), _named("a class and 4 numbers, or 6 and more", line):
+        with report.skipping(place, image=path.stem), _named("a class and 4 numbers, or 6 and more", line):
             numbers = list(map(float, texts))
             if len(numbers) == 4:
                 x, y, width, height = numbers
@@ -113,7 +116,7 @@ def read_voc(path: Path, report: ImportReport) -> Iterator[Annotation]:
     size = _size(root.findtext("size/height"), root.findtext("size/width"))
     for number, one in enumerate(root.iter("object"), start=1):
         place = f"{path}: object {number}"
-        with report.skipping(place), _named("name and bndbox", one.findtext("name")):
+        with report.skipping(place, image=image), _named("name and bndbox", one.findtext("name")):
             sides = [float(one.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")]
             left, top, right, bottom = (side - 1 for side in sides)
             corners = ((top, left), (bottom, right))
@@ -130,7 +133,7 @@ def read_labelme(path: Path, report: ImportReport) -> Iterator[Annotation]:
     size = _size(values.get("imageHeight"), values.get("imageWidth"))
     for number, one in enumerate(shapes, start=1):
         place = f"{path}: shape {number}"
-        with report.skipping(place), _named("label, points and shape_type", one):
+        with report.skipping(place, image=image), _named("label, points and shape_type", one):
             points = [(float(x), float(y)) for x, y in one["points"]]
             kind = str(one.get("shape_type") or "polygon")
             yield Annotation(place, image, str(one["label"]), *_labelme_shape(kind, points), size=size)
@@ -171,7 +174,7 @@ def read_via(path: Path, report: ImportReport) -> Iterator[Annotation]:
     for place, image, shape, attributes in found:
         if shape in ("{}", {}):
             continue
-        with report.skipping(place), _named("region_attributes", attributes):
+        with report.skipping(place, image=image), _named("region_attributes", attributes):
             told = json.loads(attributes) if isinstance(attributes, str) else attributes
             label = next(iter(told.values()), "") if len(told) < 2 else told["label"]
             yield Annotation(place, image, str(label), *via_shape(shape))

@@ -104,8 +104,8 @@ def read_rows(
         if not any(values):
             continue
         if len(values) != len(header):
-            rule = f"a row must have {len(header)} fields, as the header has"
-            report.skipped.append(f"{line}{number}: {rule}. Received: {len(values)}")
+            with report.skipping(f"{line}{number}", image=""):
+                raise InputError(f"a row must have {len(header)} fields, as the header has. Received: {len(values)}")
             continue
         fields = {name: value for name, value in zip(wanted, values, strict=True) if name}
         rows.append(Row(f"{line}{number}", fields))

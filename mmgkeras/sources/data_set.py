@@ -55,6 +55,7 @@ class ImportReport:
         records: the images; a path is where the file lies.
         regions: their regions.
         skipped: one line for each row or image that should have been usable and was not.
+        doubted: the images that skipped annotations are of, as their file names them; "" for one that does not tell.
         notes: one line for each known oddity of the data and how it was met.
         counts: what the data set's paper counts too.
     """
@@ -62,15 +63,22 @@ class ImportReport:
     records: list[ImageRecord] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    doubted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
 
     @contextmanager
-    def skipping(self, place: str) -> Iterator[None]:
-        """Lists what is wrong with an entry at this place; the block ends where it is found."""
+    def skipping(self, place: str, *, image: str | None = None) -> Iterator[None]:
+        """Lists what is wrong with an entry at this place; the block ends where it is found.
+
+        Args:
+            place: its file and line.
+            image: whose annotation it is, as of `doubted`; None where it is none.
+        """
         try:
             yield
         except InputError as error:
+            self.doubted |= set() if image is None else {image}
             self.skipped += [f"{place}: {line}" for line in str(error).splitlines()]
 
     def place(self, region: Region, facts: ImageFacts, *, source: str) -> None:

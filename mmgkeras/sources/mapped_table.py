@@ -50,7 +50,7 @@ _OF_HEADERS: Final = ("patient", "laterality", "view", "spacing_mm", "vendor")
 _OF_FILES: Final = ("file", "folder", *(f"dicom_{name}" for name in _OF_HEADERS))
 """What may stand in {} for any image."""
 _ANY: Final = ""
-"""In place of an image's name, where a region of any image may have been skipped."""
+"""The full name of what does not tell its image: a region of any image may have been skipped."""
 _WORD: Final = re.compile(r"\{(\w+)\}")
 _COLUMNS: Final = tuple(name for name in IMAGE_COLUMNS if name != "path")
 
@@ -290,7 +290,6 @@ def _place_regions(
     """Takes the regions of all annotation files; images of which one may be missing are not complete."""
     annotations, doubted = _annotations(source, mapping, report)
     names = ImageNames(files, pattern=mapping.images, called=(one.image for one in annotations))
-    doubtful = set(ids) if _ANY in doubted else {image for called in doubted for image in names.candidates(called)}
     numbers = dict.fromkeys(ids, 0)
     for one in annotations:
         before = len(report.skipped)
@@ -312,7 +311,8 @@ def _place_regions(
             region = Region(ids[name], f"r{numbers[name]}", kind, one.shape, points)
             report.place(region, facts[name], source=one.source)
         if len(report.skipped) > before:
-            doubtful.update(names.candidates(one.image))
+            doubted.add(one.image)
+    doubtful = set(ids) if _ANY in doubted else {image for called in doubted for image in names.candidates(called)}
     _make_partial({ids[name] for name in doubtful if name in ids}, report)
 
 
@@ -340,21 +340,19 @@ def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> t
         raise InputError(f"{source}: must hold annotations {mapping.annotations}. Received: none")
     for path in paths:
         file = path.relative_to(source).as_posix()
-        before, first = len(report.skipped), len(taken)
+        of_file = ImportReport()
         try:
             if mapping.format == "csv" and mapping.csv is not None:
-                found = _csv_annotations(path, mapping.csv, report)
+                found = _csv_annotations(path, mapping.csv, of_file)
             else:
-                found = FORMATS[mapping.format](path, report)
+                found = FORMATS[mapping.format](path, of_file)
             for one in found:
                 taken.append(one._replace(image=full_name(one.image, file=file, pattern=mapping.annotations)))
         except InputError as error:
-            report.skipped.append(str(error))
-        if len(report.skipped) > before:
-            told = {one.image for one in taken[first:]} if mapping.format in ("voc", "labelme") else set()
-            if mapping.format == "yolo":
-                told = {full_name(path.stem, file=file, pattern=mapping.annotations)}
-            doubted |= told or {_ANY}
+            of_file.skipped.append(str(error))
+            of_file.doubted.add(path.stem if mapping.format == "yolo" else _ANY)
+        report.skipped += of_file.skipped
+        doubted |= {full_name(called, file=file, pattern=mapping.annotations) for called in of_file.doubted}
     return taken, doubted
 
 
@@ -365,7 +363,7 @@ def _csv_annotations(path: Path, columns: CsvColumns, report: ImportReport) -> I
     for row in read_rows(path, needed, report=report):
         if not any(row[name] for name in names):
             continue
-        with report.skipping(row.place):
+        with report.skipping(row.place, image=row[columns.image]):
             first, second, *others = (row.number(name) for name in names)
             points = [(second, first)]
             if shape == "box":

@@ -291,7 +291,10 @@ def test_annotation_file_in_a_patients_folder_is_of_her_images(
         ("P1_left_CC,lump,1,2,3,4,A\n", ["partial", "complete"]),
         ("P1_left_CC,calc,50,50,60,60,A\n", ["partial", "complete"]),
         ("a/P1_left_CC.png,calc,1,2,3,4,A\nb/P1_left_CC.png,calc,1,2,3,4,A\n", ["partial", "complete"]),
-        ("P1_left_CC,calc,1,2,3,x,A\n", ["partial", "partial"]),
+        ("P1_left_CC,calc,1,2,3,x,A\n", ["partial", "complete"]),
+        ("P9,calc,1,2,3,x,A\n", ["complete", "complete"]),
+        (",calc,1,2,3,x,A\n", ["partial", "partial"]),
+        (",calc,1,2,3,4,A\n", ["partial", "partial"]),
         ("P1_left_CC,calc\n", ["partial", "partial"]),
     ],
 )
@@ -307,10 +310,46 @@ def test_image_of_which_an_annotation_may_be_missing_is_not_complete(
 
 
 @pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [
+        ({"image_id": 1, "category_id": 1, "bbox": [1, 2, "x", 4]}, ["complete", "partial"]),
+        ({"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]}, ["complete", "partial"]),
+        ({"image_id": 2, "category_id": 1, "bbox": [1, 2, 3, 4]}, ["partial", "partial"]),
+        ({"image_id": [1], "category_id": 1, "bbox": [1, 2, 3, 4]}, ["partial", "partial"]),
+        (None, ["partial", "partial"]),
+    ],
+)
+def test_bad_annotation_of_coco_is_of_its_image_where_it_tells_one(
+    tmp_path: Path, annotation: object, expected: list[str]
+) -> None:
+    patients(tmp_path, "P1/L_CC.png", "P2/L_CC.png")
+    content = json.loads(coco_of("P1/L_CC.png", "P2/L_CC.png"))
+    content["annotations"].append(annotation)
+    mapping = FOLDERS.replace("ANNOTATIONS", "c.json").replace("FORMAT", "coco")
+    mapping = mapping.replace('annotation = "partial"', 'annotation = "complete"')
+    report, records, regions = imported(tmp_path, mapping, c__json=json.dumps(content))
+    assert [record.annotation for record in records.values()] == expected
+    assert (len(regions), len(report.skipped)) == (2, 1)
+
+
+@pytest.mark.parametrize(
     ("format_", "ending", "content"),
     [
         ("yolo", "txt", "0 0.5 0.5 0.1 0.2\n0 0.5 x 0.1 0.2\n"),
         ("yolo", "txt", "0 0.5\n"),
+        ("labelme", "json", json.dumps({"imagePath": "L_CC.png", "shapes": [BOX | {"points": []}]})),
+        (
+            "via",
+            "json",
+            json.dumps(
+                {
+                    "a": {
+                        "filename": "L_CC.png",
+                        "regions": [{"shape_attributes": {"name": "blob"}, "region_attributes": {}}],
+                    }
+                }
+            ),
+        ),
         ("labelme", "json", json.dumps({"imagePath": "L_CC.png", "shapes": [BOX, BOX | {"points": []}]})),
     ],
 )
