@@ -122,6 +122,16 @@ def test_a_fold_in_two_files_is_refused(tmp_path: Path) -> None:
         recompute_metrics([tmp_path / "1.csv", tmp_path / "2.csv"], out=tmp_path / "both")
 
 
+@pytest.mark.parametrize(("out", "how"), [("store", "is a patch store"), ("store/x", "lies in the patch store .*")])
+def test_an_output_among_the_files_of_a_store_is_refused(tmp_path: Path, out: str, how: str) -> None:
+    write_predictions(tmp_path / "1.csv", FRAME)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json").touch()
+    with pytest.raises(InputError, match=f"{out}: {how}; name another place"):
+        recompute_metrics([tmp_path / "1.csv"], out=tmp_path / out)
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["store.json"]
+
+
 def test_a_file_without_predictions_is_refused(tmp_path: Path) -> None:
     write_predictions(tmp_path / "none.csv", FRAME.iloc[:0])
     with pytest.raises(InputError, match=r"none.csv:2: at least one patch must be listed"):

@@ -121,6 +121,12 @@ def test_a_model_that_cannot_localise_is_refused_before_the_work(quadrant_data: 
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_among_the_files_of_a_store_are_refused(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "store.json").touch()
+    with pytest.raises(InputError, match="out: lies in the patch store"):
+        mark_folder(model, quadrant_data, out=tmp_path / "out")
+
+
 def test_a_region_outside_its_image_skips_that_image(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
     data = shutil.copytree(quadrant_data, tmp_path / "data")
     with (data / "regions.csv").open("a") as file:

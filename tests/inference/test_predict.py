@@ -103,6 +103,12 @@ def test_jpeg_is_told_of_where_its_damage_is_not_averaged_away(
                 assert predict([path], out=films / "out", models=[one], spacing_mm=mm, overwrite=True).notes == expected
 
 
+def test_results_among_the_files_of_a_store_are_refused(model: Path, films: Path) -> None:
+    (films / "store.json").touch()
+    with pytest.raises(InputError, match="out: lies in the patch store"):
+        predict([films / "one" / "=film L_CC.png"], out=films / "out", models=[model])
+
+
 def test_results_that_are_there_stay_unless_told(model: Path, films: Path) -> None:
     path = films / "one" / "=film L_CC.png"
     predict([path], out=films / "out", models=[model])
