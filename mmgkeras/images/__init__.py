@@ -1,7 +1,16 @@
 """Image files to mammograms, and what their pixels say of side and breast. Knows no regions and no patches."""
 
 from mmgkeras.images.inputs import Input, find_inputs
-from mmgkeras.images.reader import ImageFacts, is_lossy, read, read_facts, read_pixels, read_with_header
+from mmgkeras.images.reader import (
+    ImageFacts,
+    is_dicom_file,
+    is_image_file,
+    is_lossy,
+    read,
+    read_facts,
+    read_pixels,
+    read_with_header,
+)
 from mmgkeras.images.resampling import at_spacing, is_resampled_shape, resample
 from mmgkeras.images.samples import MAX_PIXELS, is_narrow
 from mmgkeras.images.single import Single, find_chest_wall, read_single
@@ -19,6 +28,8 @@ __all__ = [
     "find_breast",
     "find_chest_wall",
     "find_inputs",
+    "is_dicom_file",
+    "is_image_file",
     "is_lossy",
     "is_narrow",
     "is_resampled_shape",

@@ -100,6 +100,11 @@ def is_image_file(path: Path) -> bool:
     return is_dicom(head) or any(head.startswith(magic) for magic in _FORMATS)
 
 
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file begins as DICOM, whatever its name; one that cannot be opened does not."""
+    return is_dicom(_head(path))
+
+
 def is_lossy(path: Path) -> bool:
     """Whether an image was compressed with loss: it is JPEG, or DICOM that says so; one that cannot be read is not."""
     head = _head(path)

@@ -48,7 +48,7 @@ class ImageNames:
         self._lying_in: dict[tuple[str, str], list[str]] = {}
         for path in paths:
             name, folders, left_open = path.rpartition("/")[2], _folders(path), _left_open(_folders(path), pattern)
-            for key in {name, _without_ending(name)}:
+            for key in {name, without_ending(name)}:
                 self._named.setdefault(key, []).append(path)
                 for last in {*folders[-1:], *(left_open[-1:] or [""])}:
                     self._lying_in.setdefault((key, last), []).append(path)
@@ -75,7 +75,7 @@ class ImageNames:
     def candidates(self, called: str) -> Sequence[str]:
         """The images that a full name may mean, several if it does not tell which."""
         *folders, name = called.split("/")
-        for key in (name, _without_ending(name)):
+        for key in (name, without_ending(name)):
             if key not in self._named:
                 continue
             if not folders:
@@ -98,12 +98,13 @@ class ImageNames:
         if len(found) == 1:
             return found[0]
         name = called.rpartition("/")[2]
-        named = self._named.get(name) or self._named.get(_without_ending(name)) or []
+        named = self._named.get(name) or self._named.get(without_ending(name)) or []
         hint = f"; by its name alone it may be {' or '.join(named[:2])}" if named else ""
         raise InputError(f"the image must be one of the folder's, and one alone. Received: {shown(called)}{hint}")
 
 
-def _without_ending(name: str) -> str:
+def without_ending(name: str) -> str:
+    """The name of an image without its ending: `1.2.840` has none."""
     stem, dot, ending = name.rpartition(".")
     return stem if f"{dot}{ending.lower()}" in _ENDINGS else name
 

@@ -17,15 +17,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails
 
 from mmgkeras.errors import InputError, InputFaultsError, shown
-from mmgkeras.files import is_nobodys
-from mmgkeras.images import ImageFacts
+from mmgkeras.files import files_below, is_nobodys
+from mmgkeras.images import ImageFacts, is_dicom_file, is_image_file
 from mmgkeras.json_files import Text, describe_fault, read_limited
 from mmgkeras.progress import Track
 from mmgkeras.schema import ANNOTATIONS, LATERALITIES, SIDES, VIEWS, ImageRecord, Kind, Region, Shape
 from mmgkeras.sources.annotation_formats import FORMATS, Annotation
 from mmgkeras.sources.annotation_tables import Row, read_rows
 from mmgkeras.sources.data_set import ImportReport, image_files, read_all_facts
-from mmgkeras.sources.image_names import ImageNames, full_name
+from mmgkeras.sources.image_names import ImageNames, full_name, without_ending
 from mmgkeras.tables import IMAGE_COLUMNS
 from mmgkeras.tables.rows import finite
 
@@ -162,10 +162,7 @@ def read_mapped_table(source: Path, report: ImportReport, track: Track, *, mappi
     Raises:
         InputError: if a file is missing or cannot be read, or no image is found.
     """
-    wanted = set(source.glob(mapping.images))
-    files = {path.relative_to(source).as_posix(): path for path in image_files(source) if path in wanted}
-    if not files:
-        raise InputError(f"{source}: must hold images {mapping.images}. Received: none")
+    files = _find_images(source, mapping, report)
     facts = read_all_facts(files, report, track)
     rows = _read_table(source, mapping, files, report)
     _check_words(mapping, rows, report)
@@ -186,6 +183,34 @@ def read_mapped_table(source: Path, report: ImportReport, track: Track, *, mappi
     report.count("images", report.images_of())
     for kind in ("calcification", "cluster", "other"):
         report.count(f"regions of kind {kind}", f"{report.num_of_kind(kind):,}")
+
+
+def _find_images(source: Path, mapping: ImageMapping, report: ImportReport) -> dict[str, Path]:
+    """The images by their path below the folder: files that are called so, and DICOM files whatever they are called."""
+    wanted, called = set(source.glob(_any_case(mapping.images))), set(image_files(source))
+    files: dict[str, Path] = {}
+    others = []
+    for path in files_below(source):
+        if path not in wanted or path.name.upper() == "DICOMDIR":
+            continue
+        if path in called or is_dicom_file(path):
+            files[path.relative_to(source).as_posix()] = path
+        elif is_image_file(path):
+            others.append(path)
+    if not files:
+        raise InputError(f"{source}: must hold images {mapping.images}. Received: none")
+    if others:
+        text = "images by their first bytes and not by their ending, passed over: rename them to use them"
+        report.notes.append(f"{others[0]} and {len(others) - 1:,} others, {text}")
+    return files
+
+
+def _any_case(pattern: str) -> str:
+    """The same pattern of paths with the ending in capitals too, where it is one of several files."""
+    name, dot, ending = pattern.rpartition(".")
+    if not (dot and ending.isalnum() and re.search(r"[*?\[]", name.rpartition("/")[2])):
+        return pattern
+    return f"{name}.{''.join(f'[{one.lower()}{one.upper()}]' if one.isalpha() else one for one in ending)}"
 
 
 def _read_table(source: Path, mapping: ImageMapping, files: Mapping[str, Path], report: ImportReport) -> dict[str, Row]:
@@ -213,7 +238,7 @@ def _read_table(source: Path, mapping: ImageMapping, files: Mapping[str, Path], 
 def _fields(name: str, *, path: Path, facts: ImageFacts, mapping: ImageMapping, row: Row | None) -> dict[str, str]:
     """What may stand in {} for an image."""
     header = facts.header
-    fields = {"file": path.stem.strip(), "folder": path.parent.name}
+    fields = {"file": without_ending(path.name).strip(), "folder": path.parent.name}
     for key in _OF_HEADERS:
         value = getattr(header, key) if header else None
         fields[f"dicom_{key}"] = "" if value is None else str(value)
@@ -335,7 +360,9 @@ def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> t
     doubted: set[str] = set()
     if mapping.annotations is None or mapping.format is None:
         return taken, doubted
-    paths = sorted(path for path in source.glob(mapping.annotations) if path.is_file() and not is_nobodys(path))
+    paths = sorted(
+        path for path in source.glob(_any_case(mapping.annotations)) if path.is_file() and not is_nobodys(path)
+    )
     if not paths:
         raise InputError(f"{source}: must hold annotations {mapping.annotations}. Received: none")
     for path in paths:

@@ -138,6 +138,29 @@ def test_circles_and_points_of_a_csv_file(
     assert (region.kind, region.shape, region.points) == ("cluster", shape, points)
 
 
+def test_dicom_files_without_an_ending_are_images(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for name in ("IM0001", "1.2.840.1", "1.2.840.2", "DICOMDIR"):
+        data = file_of(mammogram(np.arange(1200).reshape(40, 30), ImageLaterality="R", ViewPosition="MLO"))
+        (tmp_path / "source" / name).write_bytes(data)
+    scan(tmp_path / "source", "copy.png")
+    (tmp_path / "source/scans/copy.png").rename(tmp_path / "source/copy.bak")
+    report, records, _ = imported(tmp_path, '[image]\npatient_id = "{dicom_patient}"\nannotation = "none"\n')
+    assert sorted(records) == ["1.2.840.1", "1.2.840.2", "IM0001"]
+    assert report.skipped == []
+    assert report.notes[0].startswith(f"{tmp_path}/source/copy.bak and 0 others, images by their first bytes")
+
+
+def test_endings_in_capitals_are_found(source: Path, tmp_path: Path) -> None:
+    (source / "scans/P2_right_MLO.png").rename(source / "scans/P2_right_MLO.PNG")
+    (source / "labels").mkdir()
+    for name in ("P1_left_CC.txt", "P2_right_MLO.TXT"):
+        (source / "labels" / name).write_text("0 0.5 0.5 0.1 0.2\n")
+    mapping = CSV.replace('"boxes.csv"', '"labels/*.txt"').replace('"csv"', '"yolo"').replace("calc =", '"0" =')
+    _, records, regions = imported(tmp_path, mapping.partition("[csv]")[0])
+    assert list(records) == [region.image_id for region in regions] == ["P1_left_CC", "P2_right_MLO"]
+
+
 def test_yolo_files_beside_the_images(source: Path, tmp_path: Path) -> None:
     (source / "labels").mkdir()
     (source / "labels" / "P1_left_CC.txt").write_text("0 0.5 0.5 0.1 0.2\n")
