@@ -228,12 +228,26 @@ def files_below(folder: Path) -> list[Path]:
     Raises:
         InputError: for a folder that cannot be read, whose files would be missing unseen.
     """
+    found = (Path(place, name) for place, _, names in _walk(folder) for name in names)
+    return sorted(path for path in found if not is_nobodys(path) and path.is_file())
 
+
+def note_on_links(folder: Path) -> list[str]:
+    """One line that counts the links below a folder that `files_below` passes over: to folders, and to nothing.
+
+    Raises:
+        InputError: as `files_below`.
+    """
+    places = (Path(place, name) for place, folders, files in _walk(folder) for name in (*folders, *files))
+    number = sum(place.is_symlink() and not place.is_file() for place in places)
+    return [f"{folder}: links to folders and broken links, which are not followed: {number:,}"] if number else []
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename}: cannot be read: {error.strerror or error}") from error
 
-    found = (Path(place, name) for place, _, names in os.walk(folder, onerror=refuse) for name in names)
-    return sorted(path for path in found if not is_nobodys(path) and path.is_file())
+    return os.walk(folder, onerror=refuse)
 
 
 def sha256_file(path: Path) -> str:

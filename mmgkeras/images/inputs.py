@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from mmgkeras.errors import InputError, one_line
-from mmgkeras.files import files_below
+from mmgkeras.errors import InputError, InputFaultsError, one_line
+from mmgkeras.files import files_below, note_on_links
 from mmgkeras.images.reader import is_image_file, read_pixels
 from mmgkeras.images.single import SideFrom, Single, gray_notes, read_single
 from mmgkeras.images.tissue import find_breast
@@ -75,10 +75,11 @@ def find_inputs(
             files = [file for file in files_below(path) if not _is_hidden(file, path)]
             images = [file for file in files if is_image_file(file) and not is_result(file)]
             if not images:
-                raise InputError(f"{path}: holds no image file, and no {_TABLE}")
+                raise InputFaultsError([f"{path}: holds no image file, and no {_TABLE}", *note_on_links(path)])
             if len(images) < len(files):
                 number = f"{len(files) - len(images)} of {len(files)} files"
                 notes.append(f"{path}: passed over {number}, no image or a result of this command")
+            notes.extend(note_on_links(path))
             inputs: Sequence[Input] = [Input(file) for file in images]
         elif path.is_dir() or path.suffix.lower() == ".csv":
             table = path / _TABLE if path.is_dir() else path

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmgkeras import __version__
 from mmgkeras.errors import InputError, InputFaultsError, shown
-from mmgkeras.files import atomic_files, check_apart, files_below, sha256_file
+from mmgkeras.files import atomic_files, check_apart, files_below, note_on_links, sha256_file
 from mmgkeras.images import ImageFacts, read_facts
 from mmgkeras.json_files import CONTROL, is_unicode
 from mmgkeras.patches.region_masks import BEYOND, check_region, reaches_beyond
@@ -174,11 +174,18 @@ def import_data_set(
     check_apart(out / IMPORT_JSON, [source, *inputs])
     names = (*_TABLES, IMPORT_JSON)
     with atomic_files(out, names, label="import", overwrite=overwrite, is_own=_is_as_imported) as folder:
-        report = ImportReport()
-        read(source, report, track)
-        report.leave_out_unusable(out)
-        if not report.records:
-            raise InputFaultsError([f"{source}: holds no image of {name} that can be taken", *report.skipped])
+        links = note_on_links(source)
+        report = ImportReport(notes=[*links])
+        try:
+            read(source, report, track)
+            report.leave_out_unusable(out)
+            if not report.records:
+                raise InputFaultsError([f"{source}: holds no image of {name} that can be taken", *report.skipped])
+        except InputError as error:
+            if not links:
+                raise
+            first, *others = str(error).splitlines()
+            raise InputFaultsError([first, *links, *others]) from error
         records = [replace(one, path=_relative(Path(one.path), out)) for one in report.records]
         write_regions(folder / _TABLES[1], report.regions)
         write_images(folder / _TABLES[0], records)

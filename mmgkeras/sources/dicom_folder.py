@@ -24,8 +24,17 @@ from typing import Any, Final
 from PIL import Image
 
 from mmgkeras import __version__
-from mmgkeras.errors import InputError, errors_of_writing
-from mmgkeras.files import atomic_file, atomic_folder, check_apart, check_outputs, files_below, give, write_whole
+from mmgkeras.errors import InputError, InputFaultsError, errors_of_writing
+from mmgkeras.files import (
+    atomic_file,
+    atomic_folder,
+    check_apart,
+    check_outputs,
+    files_below,
+    give,
+    note_on_links,
+    write_whole,
+)
 from mmgkeras.images import find_breast, find_chest_wall, read_with_header
 from mmgkeras.images.dicom_facts import HEAD_BYTES, Header, Kind, is_dicom
 from mmgkeras.locks import output_lock, resumable_work, work_digest
@@ -124,7 +133,7 @@ def import_dicom(
     table = key.parent / f"{out.name}.files.csv"
     check_apart(key, [source])
     root = source if source.is_dir() else source.parent
-    paths = files_below(source) if root == source else read_dicomdir(source)
+    paths, links = (files_below(source), note_on_links(source)) if root == source else (read_dicomdir(source), [])
     # Not of the secret, on which the names of all that is kept depend.
     digest = work_digest("import dicom", source.resolve(), voi, sorted(take))
     with output_lock(out), resumable_work(out, digest=digest) as work:
@@ -138,7 +147,8 @@ def import_dicom(
             found = _without_copies(workers.map(convert, paths, label="read DICOM files", track=track))
             records = sorted((one.record for one in found if one.record), key=lambda record: record.image_id)
             if not records:
-                raise InputError(f"{source}: holds no mammogram that can be taken. Received: {_listed(found)}")
+                fault = f"{source}: holds no mammogram that can be taken. Received: {_listed(found)}"
+                raise InputFaultsError([fault, *links])
             (temporary / "images").mkdir()
             for one in found:
                 if one.record:
@@ -155,7 +165,7 @@ def import_dicom(
         num_patients=num_patients,
         left_out=reasons,
         num_damaged=sum(n for reason, n in reasons.items() if reason.startswith(("is damaged", "cannot be read"))),
-        notes=_notes(found, num_patients=num_patients, num_images=len(records)),
+        notes=(*links, *_notes(found, num_patients=num_patients, num_images=len(records))),
         key=key,
         files=table,
     )

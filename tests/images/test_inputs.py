@@ -26,6 +26,18 @@ def test_a_folder_stands_for_its_images_and_says_what_it_passes_over(folder: Pat
     assert notes == [f"{folder}: passed over 1 of 3 files, no image or a result of this command"]
 
 
+def test_links_that_are_not_followed_are_counted(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "deep")
+    inputs, notes = find_inputs([folder])
+    assert (len(inputs), notes[-1]) == (2, f"{folder}: links to folders and broken links, which are not followed: 1")
+    (folder / "empty").mkdir()
+    (folder / "empty" / "link").symlink_to(folder / "deep")
+    with pytest.raises(
+        InputError, match=r"empty: holds no image file, and no images\.csv\n.*which are not followed: 1"
+    ):
+        find_inputs([folder / "empty"])
+
+
 def test_results_in_a_folder_are_no_inputs(folder: Path) -> None:
     inputs, _ = find_inputs([folder], is_result=lambda path: path.parent.name == "deep")
     assert [one.path for one in inputs] == [folder / "b_L_CC.png"]

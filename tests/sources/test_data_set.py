@@ -68,6 +68,16 @@ class TestImport:
             import_data_set("Mine", fail, source, tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
+    def test_links_that_are_not_followed_are_counted(self, source: Path, tmp_path: Path) -> None:
+        (source / "a").rename(tmp_path / "elsewhere")
+        (source / "a").symlink_to(tmp_path / "elsewhere")
+        line = f"{source}: links to folders and broken links, which are not followed: 1"
+        report = import_data_set("Mine", take_all, source, tmp_path / "out")
+        assert ([record.image_id for record in report.records], report.notes) == (["i1"], [line])
+        (source / "i1.png").unlink()
+        with pytest.raises(InputError, match=f"must hold images such as i1.png. Received: none\n{line}$"):
+            import_data_set("Mine", take_all, source, tmp_path / "new")
+
     def test_an_import_of_no_image_tells_what_was_skipped(self, source: Path, tmp_path: Path) -> None:
         def skip(source: Path, report: ImportReport, track: Track) -> None:
             report.skipped.append("i1.png: is blue")

@@ -103,6 +103,15 @@ def test_ids_are_the_keyed_hash_of_the_patient_id(source: Path) -> None:
     assert expected in ids
 
 
+def test_links_that_are_not_followed_are_counted(source: Path) -> None:
+    (source / "link").symlink_to(source / "Doe^Jane 19600102")
+    line = "links to folders and broken links, which are not followed: 1"
+    assert line in imported(source).notes[0]
+    shutil.rmtree(source / "Doe^Jane 19600102")  # which leaves a broken link
+    with pytest.raises(InputError, match=f"Received: no file\n.*{line}"):
+        import_dicom(source, source.parent / "new")
+
+
 @pytest.mark.parametrize("other", ["p 4711", "\uff30\u3000\uff14\uff17\uff11\uff11", "P\u200b 4711", "P\xa04711"])
 def test_patient_ids_that_a_person_takes_for_one_are_one_patient(tmp_path: Path, other: str) -> None:
     for number, patient in enumerate(("P 4711", other)):
