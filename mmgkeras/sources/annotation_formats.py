@@ -22,7 +22,8 @@ from mmgkeras.sources.data_set import ImportReport
 from mmgkeras.sources.via import Points, via_shape
 
 _FAULTS: Final = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
-_VIA: Final = ("#filename", "region_shape_attributes", "region_attributes")
+_VIA_REGION: Final = {"shape_attributes": "region_shape_attributes", "region_attributes": "region_attributes"}
+"""What a region has in VIA's JSON, and the columns of it in the CSV."""
 
 
 class Annotation(NamedTuple):
@@ -155,26 +156,28 @@ def _labelme_shape(kind: str, points: Sequence[tuple[float, float]]) -> tuple[Sh
 
 def read_via(path: Path, report: ImportReport) -> Iterator[Annotation]:
     """The regions of VIA's CSV or JSON; their label is the one attribute that they have."""
+    found: list[tuple[str, str, Any]]
     if path.suffix.lower() == ".csv":
         found = [
-            (row.place, row["#filename"], row["region_shape_attributes"], row["region_attributes"])
-            for row in read_rows(path, _VIA, report=report)
+            (row.place, row["#filename"], {key: row[column] for key, column in _VIA_REGION.items()})
+            for row in read_rows(path, ("#filename", *_VIA_REGION.values()), report=report)
         ]
     else:
         values = _json(path)
         try:
             files = values.get("_via_img_metadata", values).values()
             found = [
-                (f"{path}: {one['filename']}", one["filename"], region["shape_attributes"], region["region_attributes"])
+                (f"{path}: {one['filename']}", str(one["filename"]), region)
                 for one in files
                 for region in (one["regions"].values() if isinstance(one["regions"], dict) else one["regions"])
             ]
         except _FAULTS as error:
             raise InputError(f"{path}: must hold files with regions, as VIA has them") from error
-    for place, image, shape, attributes in found:
-        if shape in ("{}", {}):
-            continue
-        with report.skipping(place, image=image), _named("region_attributes", attributes):
+    for place, image, region in found:
+        with report.skipping(place, image=image), _named(" and ".join(_VIA_REGION), region):
+            shape, attributes = (region[key] for key in _VIA_REGION)
+            if shape in ("{}", {}):
+                continue
             told = json.loads(attributes) if isinstance(attributes, str) else attributes
             label = next(iter(told.values()), "") if len(told) < 2 else told["label"]
             yield Annotation(place, image, str(label), *via_shape(shape))

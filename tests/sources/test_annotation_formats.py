@@ -209,8 +209,13 @@ class TestVia:
         regions = [
             {"shape_attributes": {"name": "star"}, "region_attributes": {}},
             {"shape_attributes": CIRCLE, "region_attributes": {"a": "x", "b": "y"}},
+            {"region_attributes": {}},
+            7,
+            {"shape_attributes": CIRCLE, "region_attributes": {}},
         ]
-        found, listed = read(tmp_path / "v.json", "via", {"k": {"filename": "i1.png", "regions": regions}})
-        assert found == []
-        assert listed[0].startswith("i1.png: a shape must be one of polygon")
-        assert listed[1].startswith("i1.png: must have region_attributes")
+        found, listed = read(tmp_path / "v.json", "via", {"k": {"filename": 1, "regions": regions}})
+        assert [(one.image, one.shape) for one in found] == [("1", "circle")]
+        assert listed[0].startswith("1: a shape must be one of polygon")
+        assert [line.startswith("1: must have shape_attributes and region_attributes. ") for line in listed[1:]] == [
+            True
+        ] * 3
