@@ -2,8 +2,8 @@
 
 Owns how its files are understood; docs/data_sets.md tells it to the user:
 
-- The name of an image, `<number>_<patient key>_MG_<L|R>_<CC|ML>_ANON.dcm`, has patient and side; ML is MLO. The table's
-  own patient ids are removed.
+- The name of an image, `<number>_<patient key>_MG_<L|R>_<CC|ML>_ANON.dcm`, has patient and side; ML is MLO, and FB,
+  of one image, is view "other". The table's own patient ids are removed.
 - The XML file of its number is a property list of OsiriX: regions of points (x, y) in pixels. Those named Calcification
   are marks, Cluster are cluster regions, all others are kind "other".
 - Every calcification was sought: annotation is "complete". An image of BI-RADS 1 has no finding and needs no XML file;
@@ -20,11 +20,12 @@ from xml.parsers.expat import ExpatError
 from mmgkeras.errors import InputError, shown
 from mmgkeras.images import ImageFacts
 from mmgkeras.progress import Track
-from mmgkeras.schema import Annotation, ImageRecord, Kind, Region, Shape
+from mmgkeras.schema import Annotation, ImageRecord, Kind, Region, Shape, View
 from mmgkeras.sources.annotation_tables import Row, by_name, read_rows
 from mmgkeras.sources.data_set import ImportReport, files_named, find_images, only_file, read_all_facts, with_rows
 
-_NAME: Final = re.compile(r"(?P<number>\d+)_(?P<patient>[0-9a-f]+)_MG_(?P<side>[LR])_(?P<view>CC|MLO|ML)_ANON", re.I)
+_NAME: Final = re.compile(r"(?P<number>\d+)_(?P<patient>[0-9a-f]+)_MG_(?P<side>[LR])_(?P<view>[A-Z]+)_ANON", re.I)
+_VIEWS: Final[dict[str, View]] = {"CC": "CC", "ML": "MLO", "MLO": "MLO"}
 _KINDS: Final[dict[str, Kind]] = {
     "calcification": "calcification",
     "calcifications": "calcification",
@@ -152,7 +153,7 @@ def _record(row: Row, path: Path, facts: ImageFacts, *, annotation: Annotation, 
         path=str(path),
         patient_id=match["patient"],
         laterality="L" if match["side"].upper() == "L" else "R",
-        view="CC" if match["view"].upper() == "CC" else "MLO",
+        view=_VIEWS.get(match["view"].upper(), "other"),
         annotation=annotation,
         spacing_mm=facts.spacing_mm,
         density=_DENSITIES.get(_whole(row["ACR"])),

@@ -98,6 +98,15 @@ def test_record_is_of_the_name_the_table_and_the_header(source: Path, tmp_path: 
     assert records["20586934"].annotation == "complete"
 
 
+def test_the_one_image_of_another_view_is_taken(source: Path, tmp_path: Path) -> None:
+    put(source, "50994300_cc9e66c5b31baab8_MG_R_FB_ANON")
+    with (source / "INbreast.csv").open("a") as file:
+        file.write("removed;removed;R;FB;200901;50994300;3;1\n")
+    report, records, _ = imported(source, tmp_path / "out")
+    assert report.skipped == []
+    assert (records["50994300"].view, records["50994300"].patient_id) == ("other", "cc9e66c5b31baab8")
+
+
 def test_only_birads_1_without_a_region_is_called_normal(source: Path, tmp_path: Path) -> None:
     table(source, ROW.replace("4a", "1"), "removed;removed;L;CC;201001;20586934;3;2")
     _, records, _ = imported(source, tmp_path / "out")
