@@ -3,7 +3,7 @@
 Owns how its files are understood; docs/data_sets.md tells it to the user:
 
 - A folder such as `Suspicious_cases/7` is a patient, with `CC_recent.dcm`, `CC_prior.dcm`, `MLO_recent.dcm` and
-  `MLO_prior.dcm`; the side is told by the DICOM header.
+  `MLO_prior.dcm`; one is called `CC_recemt`, and some pictures `MLO_reent_GT`. The side is told by the DICOM header.
 - `CC_recent_GT.jpg` beside it is a picture of it with the marks in red. Each connected part of red is one mark; a
   picture of another size is brought to that of the image.
 - Every calcification, benign ones too, was marked: annotation is "complete" where there is such a picture, else "none".
@@ -27,7 +27,7 @@ from mmgkeras.schema import ImageRecord
 from mmgkeras.sources.data_set import ImportReport, find_images, only_file, read_all_facts
 
 _FOLDER: Final = re.compile(r"(Normal|Suspicious)_cases", re.IGNORECASE)
-_NAME: Final = re.compile(r"(?P<view>CC|MLO)_(?P<round>prior|recent)", re.IGNORECASE)
+_NAME: Final = re.compile(r"(?P<view>CC|MLO)_(?P<round>prior|rec?e[nm]t)", re.IGNORECASE)
 _REDNESS: Final = 60
 """By so much of 255 red exceeds green and blue in a mark; gray exceeds them by none, and by little after JPEG."""
 _NOTES: Final = (
@@ -51,11 +51,11 @@ def read_bmcd(source: Path, report: ImportReport, track: Track) -> None:
             report.skipped.append(f"{files[name]}: its header does not tell the breast")
             continue
         before = len(report.skipped)
+        patient, view, which = name.rsplit("_", 2)
         with report.skipping(str(files[name])):
-            picture = only_file(files[name].parent, f"{files[name].stem}_GT.jp*g")
+            picture = only_file(files[name].parent, f"{view}_{which[:2]}*_GT.jp*g")
             with report.skipping(str(picture)):
                 _place_marks(name, picture, facts[name], report)
-        patient, view = name.rsplit("_", 2)[:2]
         report.records.append(
             ImageRecord(
                 image_id=name,
@@ -78,7 +78,8 @@ def _name_of(path: Path) -> str | None:
     match, group = _NAME.fullmatch(path.stem), _FOLDER.fullmatch(path.parent.parent.name)
     if match is None or group is None:
         return None
-    return f"{group[1].lower()}{path.parent.name}_{match['view'].upper()}_{match['round'].lower()}"
+    which = "prior" if match["round"].lower() == "prior" else "recent"
+    return f"{group[1].lower()}{path.parent.name}_{match['view'].upper()}_{which}"
 
 
 def _place_marks(name: str, picture: Path, facts: ImageFacts, report: ImportReport) -> None:

@@ -69,6 +69,22 @@ def test_each_red_part_is_a_calcification(source: Path, tmp_path: Path) -> None:
     assert report.skipped == []
 
 
+def test_misspelled_names_of_the_data_set_are_taken(source: Path, tmp_path: Path) -> None:
+    folder = "Dataset/Suspicious_cases/33"
+    for name in ("CC_recemt", "CC_prior", "MLO_recent"):
+        put(source, folder, name)
+    (source / folder / "CC_recemt_GT.jpg").rename(source / folder / "CC_recent_GT.Jpg")
+    (source / folder / "MLO_recent_GT.jpg").rename(source / folder / "MLO_reent_GT.jpg")
+    (source / folder / "MLO_recent.dcm").rename(source / folder / "MLO_recent.DCM")
+    report, records, regions = imported(source, tmp_path / "out")
+    assert report.skipped == []
+    assert {one for one in records if "33" in one} == {
+        f"suspicious33_{n}" for n in ("CC_recent", "CC_prior", "MLO_recent")
+    }
+    assert len(regions) == 2 * len(records)
+    assert {record.annotation for record in records.values()} == {"complete"}
+
+
 def test_picture_of_another_size_is_brought_to_that_of_its_image(source: Path, tmp_path: Path) -> None:
     put(source, "Dataset/Suspicious_cases/7", "CC_recent", scale=2)
     report, _, regions = imported(source, tmp_path / "out")
@@ -107,7 +123,7 @@ def test_image_without_a_picture_is_listed_and_not_annotated(source: Path, tmp_p
     (source / "Dataset/Suspicious_cases/7/CC_recent_GT.jpg").unlink()
     report, records, _ = imported(source, tmp_path / "out")
     assert records["suspicious7_CC_recent"].annotation == "none"
-    assert report.skipped[0].endswith("7: must hold one file CC_recent_GT.jp*g. Received: none")
+    assert report.skipped[0].endswith("7: must hold one file CC_re*_GT.jp*g. Received: none")
 
 
 def test_image_with_two_pictures_is_listed_and_not_annotated(source: Path, tmp_path: Path) -> None:
@@ -116,7 +132,7 @@ def test_image_with_two_pictures_is_listed_and_not_annotated(source: Path, tmp_p
     shutil.copy(picture, picture.with_suffix(".JPEG"))
     report, records, regions = imported(source, tmp_path / "out")
     assert (records["suspicious7_CC_recent"].annotation, regions) == ("none", [])
-    assert report.skipped[0].endswith("7: must hold one file CC_recent_GT.jp*g. Received: 2")
+    assert report.skipped[0].endswith("7: must hold one file CC_re*_GT.jp*g. Received: 2")
 
 
 def test_damaged_picture_is_listed_and_its_image_not_annotated(source: Path, tmp_path: Path) -> None:
