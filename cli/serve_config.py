@@ -28,9 +28,13 @@ def serve_config(*, out: Path, model: Path | None, stable: int | None, name: str
     if model is None and stable is None:
         raise click.UsageError("Give --model, --stable, or both.")
     quiet_tensorflow()
-    from mmgkeras.service.serving import add_to_serving_folder
+    from mmgkeras.service.serving import add_to_serving_folder, finer_to_add
 
-    for served, versions in add_to_serving_folder(out, model=model, name=name, stable=stable).items():
+    models = add_to_serving_folder(out, model=model, name=name, stable=stable)
+    for served, versions in models.items():
         labels = ", ".join(f"{label} {version}" for label, version in versions.labels.items())
         echo(f"{served}: {labels}")
+    if model and (left := finer_to_add(model, served=models, name=name)):
+        finer, finer_name = left
+        echo(f"note: add its finer model for fine images: --model {finer} --name {finer_name}", err=True)
     echo(f"note: docker compose --project-directory {out} --profile cpu up", err=True)

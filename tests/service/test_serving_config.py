@@ -231,4 +231,19 @@ def test_the_command_says_what_is_served(models: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert (result.exit_code, result.stdout) == (0, "mine: stable 1\nmine-patches: stable 1\n")
     assert "docker compose" in result.stderr
+    assert "finer" not in result.stderr
     assert CliRunner().invoke(main, ["serve-config", "--out", str(tmp_path / "serving")]).exit_code == 2
+
+
+def test_the_command_says_that_the_finer_model_is_to_be_added_until_it_was(
+    models: Path, tmp_path: Path, export_finer_model: Callable[[Path], Path]
+) -> None:
+    own = Path(shutil.copytree(models / "1", tmp_path / "ours" / "1"))
+    finer, out = export_finer_model(own), ["--out", str(tmp_path / "serving")]
+    for name, served in {"": "ours-finer", "site": "site-finer"}.items():
+        add = ["serve-config", "--model", str(own), *out, *(["--name", name] if name else [])]
+        told = f"note: add its finer model for fine images: --model {finer} --name {served}\n"
+        assert told in CliRunner().invoke(main, add).stderr
+        result = CliRunner().invoke(main, ["serve-config", "--model", str(finer), "--name", served, *out])
+        assert f"{served}: stable 1" in result.stdout
+        assert "finer model" not in CliRunner().invoke(main, add).stderr
