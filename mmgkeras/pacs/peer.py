@@ -91,7 +91,11 @@ def _store(association: Any, path: Path, *, taken: bool) -> tuple[Outcome, str]:
         return "refused", "it does not take files of this kind"
     if not association.is_established:
         return "later", "the association broke"
-    status = association.send_c_store(dcmread(path)).get("Status")
+    result = dcmread(path)
+    try:
+        status = association.send_c_store(result).get("Status")
+    except RuntimeError:  # it broke since
+        return "later", "the association broke"
     if status is None:
         return "later", "no answer"
     if status == 0 or status >> 12 == 0xB:  # warnings: stored with something changed or left out (PS3.4, B.2.3)

@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import Dataset
+from pynetdicom.association import Association
 from pynetdicom.sop_class import SegmentationStorage
 
 from mmgkeras.errors import InputError
@@ -90,3 +92,16 @@ class TestSend:
         other = Peer("OTHER", "127.0.0.1", archive.peer.port)
         told = send([results["sr"]], other, title="MMGKERAS")
         assert told == {results["sr"]: ("later", "it rejects the association")}
+
+    @UNCLOSED
+    def test_an_association_that_breaks_when_a_file_is_to_be_sent_gets_another_try(
+        self, results: dict[str, Path], archive: Archive, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = Association.send_c_store
+
+        def broken(association: Association, result: Dataset) -> Dataset:
+            association.abort()
+            return store(association, result)
+
+        monkeypatch.setattr(Association, "send_c_store", broken)
+        assert outcomes(results, archive) == dict.fromkeys(results, ("later", "the association broke"))
