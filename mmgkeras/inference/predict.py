@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mmgkeras.errors import InputError, extra_needed
-from mmgkeras.files import atomic_files, check_apart, give
+from mmgkeras.files import atomic_files, check_apart, files_below, give
 from mmgkeras.images import find_inputs, is_lossy
 from mmgkeras.images.resampling import SAME_SPACING
 from mmgkeras.inference.detection import Mark, ScoringMetadata, check_alike
@@ -185,8 +185,8 @@ def _identity(folder: Path) -> dict[str, Any]:
 
 def _digest(settings: MarkerSettings, folders: Sequence[Path], identities: Sequence[Mapping[str, Any]]) -> str:
     """Of all that the marks of a mammogram depend on, itself apart."""
-    places = [place for folder in folders for place in (folder, finer_folder(folder))]
-    files = [file for place in places for file in sorted(place.rglob("*")) if file.is_file()]
+    places = [place for folder in folders for place in (folder, finer_folder(folder)) if place.is_dir()]
+    files = [file for place in places for file in files_below(place)]
     return work_digest("predict", settings, identities, [(file, file_state(file)) for file in files])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from mmgkeras import __version__
-from mmgkeras.files import sha256_file
+from mmgkeras.files import files_below, sha256_file
 from mmgkeras.images.dicom_facts import HEAD_BYTES, is_dicom
 from mmgkeras.overlay.draw import DISCLAIMER
 from mmgkeras.savedmodel.classifier import Classifier
@@ -82,7 +82,7 @@ def _plain(name: str) -> str:
 
 def model_sha256(folder: Path) -> str:
     """The SHA-256, in hexadecimal, of a SavedModel's graph and weights: of the names and checksums of their files."""
-    files = [folder / "saved_model.pb", *sorted((folder / "variables").iterdir())]
+    files = [folder / "saved_model.pb", *files_below(folder / "variables")]
     lines = [f"{sha256_file(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mmgkeras.errors import InputError
-from mmgkeras.files import atomic_folder
+from mmgkeras.files import atomic_folder, files_below
 from mmgkeras.savedmodel.classifier import Classifier, load_graph
 from mmgkeras.savedmodel.export import ENDPOINT, LOCALISE, check_path, errors_of_tensorflow
 from mmgkeras.savedmodel.mammogram_endpoint import DETECT, SPACING, UNKNOWN_SPACING, detect_endpoint
@@ -110,7 +110,7 @@ def write_servables(classifier: Classifier, folder: Path, *, name: str, version:
 def _check_same(classifier: Classifier, there: Path) -> None:
     """Refuses another model's folder; what makes it another one is its metadata or its weights."""
     weights = classifier.path / "variables"
-    names = [file.name for file in weights.iterdir()]
+    names = [file.name for file in files_below(weights)]
     _, others, missing = filecmp.cmpfiles(weights, there / "variables", names, shallow=False)
     if others or missing or read_metadata(there) != classifier.metadata:
         raise InputError(

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tensorflow_serving.config import model_server_config_pb2
 
 from mmgkeras.errors import InputError, shown
-from mmgkeras.files import atomic_file
+from mmgkeras.files import atomic_file, is_nobodys
 from mmgkeras.locks import locks_output
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.detector import FINER, load_with_finer
@@ -71,7 +71,7 @@ def write_serving_config(
         if not _NAME.fullmatch(name):
             raise InputError(f"a model's name must be letters, digits, - _ and . alone. Received: {name!r}")
         _add(out, classifier, name=name, version=version)
-    names = sorted(path.name for path in (out / MODELS).iterdir()) if (out / MODELS).is_dir() else []
+    names = sorted(path.name for path in (out / MODELS).glob("*/"))
     if not names:
         raise InputError(f"{out}: serves no model yet; give one")
     of_name = [one for one in names if one in (name, f"{name}{PATCHES_SUFFIX}")] if name else names
@@ -135,7 +135,9 @@ def _read_versions(out: Path) -> dict[str, ServedVersions]:
     """What models.config says; nothing where the folder is new."""
     path = out / MODELS_CONFIG
     if not path.is_file():
-        if out.exists() and (not out.is_dir() or any(one.name != MODELS for one in out.iterdir())):
+        if out.exists() and (
+            not out.is_dir() or any(one.name != MODELS and not is_nobodys(one) for one in out.iterdir())
+        ):
             raise InputError(f"{out}: holds no {MODELS_CONFIG} and is not empty; name another place")
         return {}
     text = path.read_text(encoding="utf-8", errors="replace")

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field
 
 from mmgkeras.config import Config
 from mmgkeras.errors import InputError, shown
-from mmgkeras.files import sha256_file
+from mmgkeras.files import files_below, is_nobodys, sha256_file
 from mmgkeras.json_files import (
     FilePath,
     FoldNumber,
@@ -195,7 +195,7 @@ def read_crossval(out: Path) -> Crossval | None:
         InputError: if the folder holds something else, or the file is damaged or of another version.
     """
     path, hint = out / CROSSVAL_JSON, "name another place"
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and all(map(is_nobodys, out.iterdir()))):
         return None
     if not path.exists():
         raise InputError(f"{out}: is not the folder of a cross-validation: it has no {CROSSVAL_JSON}; {hint}")
@@ -274,7 +274,7 @@ def is_done(out: Path, job: FoldJob, *, crossval: Crossval, files: Sequence[str]
 def model_sha256(model: Path) -> str:
     """The SHA-256 of a SavedModel's files and their names, but for its card."""
     digest = hashlib.sha256()
-    for path in sorted(model.rglob("*")):
-        if path.is_file() and path.name != _NOT_DIGESTED:
+    for path in files_below(model):
+        if path.name != _NOT_DIGESTED:
             digest.update(f"{path.relative_to(model).as_posix()} {sha256_file(path)}\n".encode())
     return digest.hexdigest()

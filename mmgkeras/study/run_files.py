@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import Field
 
 from mmgkeras.errors import InputError
-from mmgkeras.files import atomic_file
+from mmgkeras.files import atomic_file, is_nobodys
 from mmgkeras.json_files import (
     Count,
     FilePath,
@@ -120,7 +120,7 @@ def read_environment(run: Path) -> Environment | None:
     Raises:
         InputError: if the folder holds something else, or the file is damaged.
     """
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+    if not run.exists() or (run.is_dir() and all(map(is_nobodys, run.iterdir()))):
         return None
     if not (run / ENVIRONMENT).exists():
         raise InputError(f"{run}: is not a run folder, it has no {ENVIRONMENT}; name another place")

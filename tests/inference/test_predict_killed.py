@@ -74,6 +74,19 @@ class TestKilled:
         predict(archive, out=films / "expected", models=[model], threshold=0.7)
         assert made(films / "out") == made(films / "expected")
 
+    def test_a_file_that_a_file_browser_put_beside_the_model_does_not_begin_anew(
+        self, model: Path, films: Path, archive: list[Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mine = Path(shutil.copytree(model, films / "mine" / "1"))
+        with monkeypatch.context() as patch:
+            patch.setattr("mmgkeras.inference.predict.write_marks", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                predict(archive, out=films / "out", models=[mine])
+        (mine / "variables" / "._variables.index").touch()
+        with monkeypatch.context() as patch:
+            patch.delattr(marker, "score")  # which nothing needs
+            assert len(predict(archive, out=films / "out", models=[mine]).images) == 10
+
     def test_a_finer_model_that_came_since_begins_anew(
         self,
         model: Path,

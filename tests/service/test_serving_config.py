@@ -108,6 +108,17 @@ def test_several_models_keep_their_own_labels(out: Path, models: Path) -> None:
         add_to_serving_folder(out, model=None, stable=2)
 
 
+def test_the_files_of_a_file_browser_are_no_models(models: Path, tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").touch()
+    add_to_serving_folder(tmp_path, model=models / "1")
+    for name in ("models/.DS_Store", "models/mine/.DS_Store", "models/mine-patches/1/variables/.DS_Store"):
+        (tmp_path / name).touch()
+    own = Path(shutil.copytree(models / "1", tmp_path.parent / "own" / "mine" / "1"))
+    (own / "variables" / "._variables.index").touch()
+    add_to_serving_folder(tmp_path, model=own)
+    assert labels(tmp_path) == labels(tmp_path, "mine-patches") == ([1], {"stable": 1})
+
+
 def test_batching_is_of_patches_alone(first: Path) -> None:
     assert not (first / "models/mine/1/batching_params.pbtxt").exists()
     parameters = text_format.Parse(
