@@ -148,7 +148,7 @@ def check_folder(
     Raises:
         InputError: as `Workers.map`.
     """
-    report = DataReport(folder, [placed(fault, "fault", "table") for fault in folder.faults])
+    report = DataReport(folder, [placed(fault, "fault", "table", path=folder.data) for fault in folder.faults])
     report.findings.extend(_of_tables(folder))
     work = partial(examine_kept, data=folder.data, config=folder.annotations.config, use=use, keep=keep)
     tasks = [(record, folder.annotations.only(record.image_id)) for record in folder.records]
@@ -187,7 +187,7 @@ def _of_tables(folder: DataFolder) -> Iterator[Finding]:
     yield from (Finding("note", "annotation files", note) for note in folder.annotations.notes)
     if not folder.faults:  # otherwise the rows may only be faulty
         unknown = folder.annotations.faults_of_unknown_images({record.image_id for record in folder.records})
-        yield from (placed(fault, "fault", "unknown image") for fault in unknown)
+        yield from (placed(fault, "fault", "unknown image", path=folder.data) for fault in unknown)
 
 
 def _same_images(examined: Sequence[Examined]) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmgkeras import images
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, one_line
 from mmgkeras.patches.findings import BLANK, SWAPPED, Finding, Severity, check_pixels, check_region_places
 from mmgkeras.patches.labelling import Annotations, region_overlap
 from mmgkeras.patches.likeness import image_hash
@@ -93,7 +93,7 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
         native = images.read(record, data)
     except InputError as error:
         lines = str(error).splitlines()
-        findings = [placed(line, "fault", "image", record) for line in lines]
+        findings = [placed(line, "fault", "image", record, path=data / record.path) for line in lines]
         return Examined(record=record, findings=tuple(findings), is_lossy=is_lossy)
     try:
         image = _divided(native, config=config)
@@ -101,7 +101,7 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
         fault = on_image(record, "fault", "pixel size", str(error))
         return Examined(record=record, findings=(fault,), is_lossy=is_lossy)
     faults = annotations.faults(record.image_id, image.grid, shape=image.shape)
-    findings = [placed(fault, "fault", "annotation", record) for fault in faults]
+    findings = [placed(fault, "fault", "annotation", record, path=data) for fault in faults]
     findings += check_pixels(image.mammogram.pixels, record=record, breast=image.breast, chest_wall=image.chest_wall)
     off_breast = partial(
         check_region_places,
@@ -115,7 +115,7 @@ def examine(task: Task, *, data: Path, config: PatchesConfig, use: Use | None) -
         astray = [region for region in annotations.regions.get(record.image_id, ()) if region.region_id not in fit]
         findings += [finding for finding in off_breast(astray) if finding.kind == SWAPPED]
     remarks = fitting.remarks(record.image_id, shape=image.shape)
-    findings += [placed(remark, "note", "region beyond the image", record) for remark in remarks]
+    findings += [placed(remark, "note", "region beyond the image", record, path=data) for remark in remarks]
     regions = fitting.regions_on(record.image_id, image.grid, shape=image.shape)
     findings += off_breast(regions)
     findings += _of_pathology(record, annotations)
@@ -220,10 +220,12 @@ def _unplaced(regions: Sequence[Region], image: ReadImage, labels: NDArray[np.in
             yield region, float(overlap_px.max() / covered.mask.sum())
 
 
-def placed(line: str, severity: Severity, kind: str, record: ImageRecord | None = None) -> Finding:
-    """The finding of a line that begins with its place."""
-    place, _, what = line.partition(": ")
-    return Finding(severity, kind, what, place, None if record is None else record.image_id)
+def placed(line: str, severity: Severity, kind: str, record: ImageRecord | None = None, *, path: Path) -> Finding:
+    """The finding of a line that begins with its place: a file, which is `path` or lies below it, or a line of one."""
+    line, begin = one_line(line), one_line(str(path))
+    begin = begin if line.startswith(begin) else ""  # which may hold ": " too
+    rest, _, what = line.removeprefix(begin).partition(": ")
+    return Finding(severity, kind, what, f"{begin}{rest}", None if record is None else record.image_id)
 
 
 def on_image(record: ImageRecord, severity: Severity, kind: str, what: str) -> Finding:

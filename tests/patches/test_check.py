@@ -83,6 +83,19 @@ def test_dicom_that_was_compressed_with_loss_is_counted(tmp_path: Path) -> None:
     assert finding.what.startswith("2 of 3 images are JPEG, or DICOM of lossy compression: where pixels are as coarse")
 
 
+def test_a_path_that_holds_a_colon_and_a_blank_is_the_place_as_a_whole(tmp_path: Path) -> None:
+    data = tmp_path / "screening: 2024"
+    data.mkdir()
+    first, second = record("a", path="left: a.png"), record("b", path="b.png", patient_id="p2")
+    checked(data, {first: breast(side="left"), second: breast(side="left", value=90)}, point("b", 99, 5))
+    (data / first.path).unlink()
+    findings = check_folder(read_folder(data, CONFIG)).findings
+    assert [(finding.place, finding.what[:10]) for finding in findings] == [
+        (f"{data / first.path}", "cannot be "),
+        (f"{data / 'regions.csv'}:2", "image b, r"),
+    ]
+
+
 def test_unreadable_images_are_faults_and_the_others_are_still_checked(tmp_path: Path) -> None:
     Image.fromarray(breast(side="left")).save(tmp_path / "a.png")
     (tmp_path / "b.png").touch()
