@@ -43,7 +43,6 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.schema import CALCIFICATION, UNKNOWN, Pixels
 from mmgkeras.sources.phantom.insertion import insert_group
-from mmgkeras.tables import read_regions
 
 SPECIFICITY = 0.98
 NUM_DRAWN, NUM_INSERTED, SEED = 9000, 4000, 7
@@ -157,7 +156,7 @@ def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
     predictions = store.patches.iloc[patches.places].assign(fold=1, probability=expit(scores.astype(np.float64)))
     grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
     fraction = store.manifest.labels.cluster_fraction
-    regions = store.place_regions(read_regions(data / "regions.csv"))
+    regions = store.read_regions(data / "regions.csv")
     targets = targets_from_regions(predictions, regions, grids, cluster_fraction=fraction)
     reach = reach_of(patch_px=store.patch_px, stride_px=store.stride_px)
     curve = froc(predictions, targets, reach=reach)

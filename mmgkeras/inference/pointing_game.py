@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras.errors import InputError
 from mmgkeras.evaluation.behaviour import point_at
 from mmgkeras.inference.scoring import check_fits
 from mmgkeras.patches.region_masks import region_mask
@@ -21,7 +20,6 @@ from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.schema import CALCIFICATION, Grid, Kind, Region
 from mmgkeras.study.run_files import POINTING
-from mmgkeras.tables import read_regions
 
 TARGETS: Final[tuple[Kind, ...]] = ("calcification", "cluster")
 """Kinds of region that are a finding, the closer one first: a cluster region also holds the tissue between marks."""
@@ -53,34 +51,21 @@ def point(
         `Pointing`.
 
     Raises:
-        InputError: if the model cannot localise or cannot take the store's patches, regions.csv cannot be read, or a
-            region cannot be drawn on its image.
+        InputError: if the model cannot localise or cannot take the store's patches, or as `PatchStore.read_regions`.
     """
     classifier.check_can_localise()
     check_fits(classifier, store)
-    path = data / "regions.csv"
     regions: dict[str, list[Region]] = defaultdict(list)
-    targets = [region for region in read_regions(path) if region.kind in TARGETS]
-    for region in _placed(store, targets, path=path):
-        regions[region.image_id].append(region)
+    for region in store.read_regions(data / "regions.csv"):
+        if region.kind in TARGETS:
+            regions[region.image_id].append(region)
     chosen = store.patches.iloc[indices].assign(index=indices)
     chosen = chosen[(chosen["label"] == CALCIFICATION) & chosen["image_id"].isin(regions.keys())]
     rows: list[dict[Hashable, Any]] = []
     for image_id, patches in track(list(chosen.groupby("image_id", sort=False)), "point at regions"):
-        try:
-            findings = _findings(patches, regions[str(image_id)], grid=store.grid(str(image_id)))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+        findings = _findings(patches, regions[str(image_id)], grid=store.grid(str(image_id)))
         rows.extend(_pointed(classifier, store, patches=patches, findings=findings))
     return pd.DataFrame(rows, columns=list(POINTING))
-
-
-def _placed(store: PatchStore, regions: Sequence[Region], *, path: Path) -> list[Region]:
-    """The regions of a file in the pixels of the store's images."""
-    try:
-        return store.place_regions(regions)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def _findings(patches: pd.DataFrame, regions: Sequence[Region], *, grid: Grid) -> dict[int, NDArray[np.bool_]]:

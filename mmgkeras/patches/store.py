@@ -9,7 +9,6 @@
 Owns the format and its checks; `prepare` writes it, `split` adds folds.csv.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from mmgkeras.patches.region_masks import scaled_region
 from mmgkeras.patches.shards import ShardReader
 from mmgkeras.patches.store_tables import OWN_PREFIX, grids_of, read_store_images, read_store_patches
 from mmgkeras.schema import Grid, Pixels, PixelType, Region
+from mmgkeras.tables import read_regions
 
 FOLDS: Final = "folds.csv"
 STORE_FILES: Final = (MANIFEST, IMAGES, PATCHES, FOLDS, "patches-*.npy")
@@ -146,21 +146,27 @@ class PatchStore:
         """
         return self._native_shapes[image_id]
 
-    def place_regions(self, regions: Iterable[Region]) -> list[Region]:
-        """The regions of a data folder in the pixels of the store's images; those of other images stay as they are.
+    def read_regions(self, path: Path) -> list[Region]:
+        """The regions of a regions.csv in pixels of the store's images; those of other images stay as they are.
 
         Raises:
-            InputError: if a region cannot be drawn on its image.
+            InputError: if the file cannot be read.
+            InputFaultsError: every fault in it, and every region that cannot be drawn on its image.
         """
-        if self.manifest.grid.spacing_mm is None:
-            return list(regions)
-        placed = []
-        for region in regions:
+        placed, faults = [], []
+        lines: dict[tuple[str, str], int] = {}
+        for region in read_regions(path, lines=lines):
             grid = self._grids.get(region.image_id)
-            to = None if grid is None else (grid.height, grid.width)
-            placed.append(
-                region if to is None else scaled_region(region, shape=self.native_shape(region.image_id), to=to)
-            )
+            if grid is None:
+                placed.append(region)
+                continue
+            try:
+                shape = self.native_shape(region.image_id)
+                placed.append(scaled_region(region, shape=shape, to=(grid.height, grid.width)))
+            except InputError as error:
+                faults.append(f"{path}:{lines[region.image_id, region.region_id]}: {error}")
+        if faults:
+            raise InputFaultsError(faults)
         return placed
 
     def gather(self, indices: NDArray[np.integer], *, out: Pixels | None = None) -> Pixels:

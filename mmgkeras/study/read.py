@@ -294,37 +294,29 @@ def study_regions(study: Study) -> list[Region] | None:
     """The regions of the data folder in pixels of the study's store; None where the folder or its file is not there.
 
     Raises:
-        InputError: if regions.csv cannot be read, or a region of a resampled image cannot be drawn on it.
-        InputFaultsError: every fault in it.
+        InputError: as `PatchStore.read_regions`.
     """
     if study.data_path is None or not (study.data_path / REGIONS_CSV).is_file():
         return None
-    regions = read_regions(study.data_path / REGIONS_CSV)
-    return regions if study.store is None else study.store.place_regions(regions)
+    path = study.data_path / REGIONS_CSV
+    return read_regions(path) if study.store is None else study.store.read_regions(path)
 
 
 def study_marks(study: Study) -> pd.DataFrame | None:
     """`patch_marks` of a study's store; None where the store, the data folder or its regions.csv is not there.
 
     Raises:
-        InputError: if regions.csv cannot be read or a region cannot be drawn on its image.
-        InputFaultsError: every fault in it.
+        InputError: as `PatchStore.read_regions`.
     """
     regions = study_regions(study)
-    if study.store is None or study.data_path is None or regions is None:
-        return None
-    try:
-        return patch_marks(study.store, regions)
-    except InputError as error:
-        raise InputError(f"{study.data_path / REGIONS_CSV}: {error}") from error
+    return None if study.store is None or regions is None else patch_marks(study.store, regions)
 
 
 def study_targets(study: Study, predictions: pd.DataFrame) -> Targets:
     """Targets from regions where the store's labels came from them and the data folder is there, else from labels.
 
     Raises:
-        InputError: if regions.csv cannot be read or a region cannot be drawn on its image.
-        InputFaultsError: every fault in it.
+        InputError: as `PatchStore.read_regions`.
     """
     store = study.store
     if store is None or study.data_path is None or store.manifest.labels.read_from != REGIONS_CSV:
@@ -332,7 +324,7 @@ def study_targets(study: Study, predictions: pd.DataFrame) -> Targets:
     grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
     return targets_from_regions(
         predictions,
-        store.place_regions(read_regions(study.data_path / REGIONS_CSV)),
+        store.read_regions(study.data_path / REGIONS_CSV),
         grids,
         cluster_fraction=store.manifest.labels.cluster_fraction,
     )

@@ -91,7 +91,7 @@ def test_regions_that_are_not_there_or_lie_outside_are_named(model: Path, tmp_pa
     path = tmp_path / "data" / "regions.csv"
     with path.open("a") as file:
         file.write('a,2,calcification,point,"99,3"\n')
-    with pytest.raises(InputError, match=r"regions.csv: image a, region 2: the point must overlap"):
+    with pytest.raises(InputError, match=r"regions.csv:3: image a, region 2: the point must overlap"):
         pointed(model, store)
     path.unlink()
     with pytest.raises(InputError, match=r"regions.csv"):

@@ -18,7 +18,7 @@ from mmgkeras.patches.prepare import prepare
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.patches.subset_counts import summary_lines
 from mmgkeras.schema import Grid, Region
-from mmgkeras.tables import write_labels
+from mmgkeras.tables import write_labels, write_regions
 from tests.patches.small import point, ramp
 
 MakeData = Callable[..., Path]
@@ -59,15 +59,28 @@ class TestSpacing:
         self.make(make_data, tmp_path)
         store = PatchStore.open(tmp_path / "store", verify=True)
         assert store.manifest.grid.spacing_mm == 0.2
-        placed = store.place_regions([point("a", 3, 30), point("c", 3, 3), point("elsewhere", 99, 99)])
-        assert [region.points[0] for region in placed] == [(1.25, 14.75), (3, 3), (99, 99)]
+        path = tmp_path / "regions.csv"
+        write_regions(path, [point("a", 3, 30), point("c", 3, 3), point("elsewhere", 99, 99)])
+        assert [region.points[0] for region in store.read_regions(path)] == [(1.25, 14.75), (3, 3), (99, 99)]
 
     def test_without_it_nothing_is_said_so_that_checksums_stay(self, make_data: MakeData, tmp_path: Path) -> None:
         store = prepare(make_data({"a": ramp()}), tmp_path / "store", CONFIG)
         manifest = json.loads((store.path / "store.json").read_text())
         assert manifest["grid"] == {"patch_px": 8, "stride_px": 8}
         assert store.native_shape("a") == (12, 10)
-        assert store.place_regions([point("a", 3, 5)]) == [point("a", 3, 5)]
+        write_regions(tmp_path / "regions.csv", [point("a", 3, 5)])
+        assert store.read_regions(tmp_path / "regions.csv") == [point("a", 3, 5)]
+
+    def test_every_region_that_does_not_fit_its_image_is_told_with_its_line(
+        self, make_data: MakeData, tmp_path: Path
+    ) -> None:
+        store = prepare(make_data({"a": ramp(), "c": ramp(start=9)}), tmp_path / "store", CONFIG)
+        write_regions(tmp_path / "regions.csv", [point("a", 3, 50), point("b", 3, 50), point("c", 50, 3)])
+        with pytest.raises(InputFaultsError) as fault:
+            store.read_regions(tmp_path / "regions.csv")
+        places = [line.split(": the point must")[0] for line in str(fault.value).splitlines()]
+        path = tmp_path / "regions.csv"
+        assert places == [f"{path}:2: image a, region 1", f"{path}:4: image c, region 1"]
 
 
 class TestPrepare:

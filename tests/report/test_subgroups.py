@@ -97,7 +97,7 @@ def test_without_data_folder_or_regions_there_are_no_marks(section_study: Study,
 
 def test_a_region_that_does_not_fit_names_the_file(section_study: Study, tmp_path: Path) -> None:
     (tmp_path / "regions.csv").write_text('image_id,region_id,kind,shape,points\nP0_L,m,calcification,point,"99,1"\n')
-    with pytest.raises(InputError, match=r"regions\.csv: image P0_L, region m: the point must overlap"):
+    with pytest.raises(InputError, match=r"regions\.csv:2: image P0_L, region m: the point must overlap"):
         study_marks(replace(section_study, data_path=tmp_path))
 
 
