@@ -16,6 +16,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.files import write_whole
 from mmgkeras.images import Input, Single
 from mmgkeras.inference.detection import Detection, Mark, Prepared, ScoringModel, find_marks, prepare, score
+from mmgkeras.inference.mark_files import MADE_BY
 from mmgkeras.inference.marking import picture_bytes
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.pacs.algorithm import Algorithm
@@ -133,7 +134,7 @@ class Marker:
         options = DrawOptions(threshold=self._settings.threshold, activation=detection.activation)
         drawing = draw_with_preview(single.mammogram, detection.score_map, options=options)
         for kind, picture in (("native", drawing.native), ("preview", drawing.preview)):
-            write_whole(self._work / f"{kept_stem(one)}-{kind}.png", picture_bytes(picture))
+            write_whole(self._work / f"{kept_stem(one)}-{kind}.png", picture_bytes(picture, made_by=MADE_BY))
 
     def _write_dicom(
         self, one: Input, single: Single, detection: Detection, *, marks: Sequence[Mark], prepared: Prepared

@@ -24,6 +24,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.images.samples import pillow_faults
 from mmgkeras.inference.detection import check_threshold, on_breast
+from mmgkeras.inference.mark_files import MADE_BY
 from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
 from mmgkeras.pacs.algorithm import is_dicom_result
@@ -41,8 +42,9 @@ _COMPRESSION: Final = 2
 _EIGHT_BITS_OF_COLOUR: Final = bytes((8, 2, 0, 0, 0))
 _ABOVE: Final = 2
 """PNG's filter that takes from each row the one above."""
-_MADE_BY: Final = ("Software", "mmgkeras overlay")
-"""The text in every picture that tells it from a mammogram of the same name."""
+_MADE_BY: Final = "Software"
+"""The key of the text in every picture that tells it from a mammogram, or another command's picture, of its name."""
+OVERLAY: Final = "mmgkeras overlay"
 _MAX_NAME: Final = 150
 _SAFE: Final = " +,=@"
 
@@ -226,13 +228,13 @@ def _truth(annotations: Annotations, mammogram: Mammogram, score_map: ScoreMap) 
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Writes `picture_bytes`; makes the folder."""
+    """Writes `picture_bytes` of `overlay`; makes the folder."""
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(picture_bytes(picture))
+    path.write_bytes(picture_bytes(picture, made_by=OVERLAY))
 
 
-def picture_bytes(picture: Image.Image) -> bytes:
-    """Of a picture in RGB a PNG that says by what it was made."""
+def picture_bytes(picture: Image.Image, *, made_by: str) -> bytes:
+    """Of a picture in RGB a PNG that says by which command it was made."""
     rows = np.frombuffer(picture.tobytes(), np.uint8).reshape(picture.height, -1)
     filtered = np.full((picture.height, 1 + rows.shape[1]), _ABOVE, np.uint8)
     filtered[0, 1:] = rows[0]
@@ -240,7 +242,7 @@ def picture_bytes(picture: Image.Image) -> bytes:
     content: Any = filtered.data  # imagecodecs' types do not know that it takes them
     chunks = (
         b"IHDR" + struct.pack(">II", picture.width, picture.height) + _EIGHT_BITS_OF_COLOUR,
-        b"tEXt" + "\0".join(_MADE_BY).encode(),
+        b"tEXt" + f"{_MADE_BY}\0{made_by}".encode(),
         b"IDAT" + imagecodecs.deflate_encode(content, level=_COMPRESSION),
         b"IEND",
     )
@@ -251,15 +253,15 @@ def picture_bytes(picture: Image.Image) -> bytes:
     return b"".join([b"\x89PNG\r\n\x1a\n", *chain.from_iterable(parts)])
 
 
-def is_overlay(path: Path) -> bool:
-    """Whether a picture says that it was made here: a mammogram of that name is not to be replaced."""
+def is_overlay(path: Path, *, made_by: str = OVERLAY) -> bool:
+    """Whether a picture says that it was made by this command: any other of that name is not to be replaced."""
     try:
         with pillow_faults(), Image.open(path, formats=["PNG"]) as picture:
-            return bool(picture.info.get(_MADE_BY[0]) == _MADE_BY[1])
+            return bool(picture.info.get(_MADE_BY) == made_by)
     except (InputError, OSError, Image.DecompressionBombError):
         return False
 
 
 def is_result(path: Path) -> bool:
     """Whether a file in a folder of mammograms is none: a picture or a DICOM result of ours."""
-    return is_overlay(path) or is_dicom_result(path)
+    return is_overlay(path) or is_overlay(path, made_by=MADE_BY) or is_dicom_result(path)

@@ -16,6 +16,7 @@ from mmgkeras.images import find_inputs, is_lossy
 from mmgkeras.images.resampling import SAME_SPACING
 from mmgkeras.inference.detection import Mark, ScoringMetadata, check_alike
 from mmgkeras.inference.mark_files import (
+    MADE_BY,
     MARKS_CSV,
     MARKS_JSON,
     MARKS_JSON_LINES,
@@ -227,10 +228,11 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _earlier_names(out: Path) -> Iterable[str]:
-    """Of the images of an earlier call, as far as its marks.json tells."""
+    """For the results of an earlier call, as far as its marks.json tells."""
     try:
         told = json.loads((out / MARKS_JSON).read_bytes())
-        return _names([Path(image["path"]) for image in told["images"]]).values()
+        # One that was skipped took a name too: the set of names is the same in any order.
+        return _names([Path(one["path"]) for one in [*told["images"], *told["skipped"]]]).values()
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ()
 
@@ -287,4 +289,4 @@ def _is_coarse(image: Predicted) -> bool:
 
 def _is_own(path: Path) -> bool:
     """Whether a result of that name was made here."""
-    return is_overlay(path) if path.suffix == ".png" else is_own_text(path)
+    return is_overlay(path, made_by=MADE_BY) if path.suffix == ".png" else is_own_text(path)

@@ -12,7 +12,7 @@ from PIL import Image
 from mmgkeras.config import PatchesConfig
 from mmgkeras.errors import InputError
 from mmgkeras.images import read_pixels
-from mmgkeras.inference.marking import file_stem, is_overlay, mark_folder, save_picture
+from mmgkeras.inference.marking import file_stem, is_overlay, mark_folder, picture_bytes, save_picture
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.export import export
 from mmgkeras.savedmodel.metadata import ModelMetadata
@@ -72,6 +72,13 @@ def test_a_picture_that_is_there_is_refused_before_the_work(quadrant_data: Path,
     with pytest.raises(InputError, match=r"d.png: already exists"):
         mark_folder(tmp_path / "no model", quadrant_data, out=tmp_path)
     assert (tmp_path / "d.png").read_text() == "mine"
+
+
+def test_a_picture_that_predict_made_is_not_replaced(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
+    picture = picture_bytes(Image.new("RGB", (9, 9)), made_by="mmgkeras predict")
+    (tmp_path / "a.png").write_bytes(picture)
+    with pytest.raises(InputError, match=r"a.png: was not made by this command"):
+        mark_folder(model, quadrant_data, out=tmp_path, image_ids=["a"], overwrite=True)
 
 
 def test_the_truth_is_drawn_by_the_label_rule(model: Path, quadrant_data: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.images import Input, Single
 from mmgkeras.inference import marker
 from mmgkeras.inference.detection import Detection
+from mmgkeras.inference.marking import save_picture
 from mmgkeras.inference.predict import predict
 from mmgkeras.savedmodel.classifier import load
 from mmgkeras.savedmodel.servable import servables
@@ -132,6 +133,30 @@ def test_overwriting_leaves_no_result_of_an_earlier_call(model: Path, films: Pat
         left = ["=film L_CC.png", "previews/=film L_CC.png"] if pictures else []
         expected = sorted([*left, *others, "other.png", "marks.csv", "marks.json"])
         assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == expected
+
+
+def test_overwriting_leaves_no_result_whose_name_has_a_number_for_a_file_that_was_skipped(
+    model: Path, films: Path
+) -> None:
+    (films / "one" / "=film L_CC.png").write_bytes(b"\x89PNG")
+    predict([films / "one", films / "two"], out=films / "out", models=[model])
+    assert (films / "out" / "=film L_CC-2.png").exists()
+    predict([films / "two"], out=films / "out", models=[model], overwrite=True)
+    assert [path.name for path in (films / "out").glob("*.png")] == ["=film L_CC.png"]
+
+
+def test_a_picture_of_overlay_is_neither_replaced_nor_removed(model: Path, films: Path) -> None:
+    path, out = films / "one" / "=film L_CC.png", films / "out"
+    predict([path], out=out, models=[model], with_pictures=False)
+    picture = Image.new("RGB", (9, 9))
+    save_picture(picture, out / path.name)
+    with pytest.raises(InputError, match=rf"{path.name}: was not made by this command"):
+        predict([path], out=out, models=[model], overwrite=True)
+    (films / "my.png").write_bytes(path.read_bytes())
+    predict([films / "my.png"], out=out, models=[model], overwrite=True)
+    assert sorted(one.name for one in out.glob("*.png")) == [path.name, "my.png"]
+    done = predict([films], out=films / "again", models=[model])
+    assert [image.path.parent.name for image in done.images] == [films.name, "one", "two"]
 
 
 def test_an_input_is_never_replaced(model: Path, films: Path) -> None:
