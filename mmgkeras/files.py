@@ -22,6 +22,7 @@ from mmgkeras.locks import (
     ASIDE,
     COMMIT,
     HIDDEN,
+    check_outside_wholes,
     leftovers,
     output_lock,
     parents_made,
@@ -67,10 +68,11 @@ def atomic_folder(path: Path, *, overwrite: bool = False, owned: Sequence[str] =
 
     Raises:
         InputError: if `path` exists and `overwrite` is not set, or it holds something else, or cannot be written; or if
-            it is the folder that the process is in, or one above.
+            it is the folder that the process is in, or one above; or as `check_outside_wholes`.
     """
     with errors_of_writing(path):
         place = _own_place(path)
+    check_outside_wholes(place)
     with parents_made(place, named=path), errors_of_writing(path):
         for aside in leftovers(place, ASIDE):  # of a process that died before it had replaced it, or after
             if place.exists():
@@ -172,11 +174,12 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool = False, inputs: Ite
 
     Raises:
         InputError: if a path exists and `overwrite` is not set, or its folder cannot be written, or it is one of the
-            inputs, lies in one or holds one.
+            inputs, lies in one or holds one; or as `check_outside_wholes`.
     """
     sources = list(inputs)
     for path in paths:
         check_apart(path, sources)
+        check_outside_wholes(path)
         _refuse_existing(path, overwrite=overwrite)
         nearest = next((folder for folder in path.absolute().parents if folder.exists()), path)
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):

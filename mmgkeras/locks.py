@@ -1,4 +1,4 @@
-"""Who writes what now: a lock on an output, and temporary names whose maker can be told living from dead.
+"""Who writes what now, and where nobody may: a lock on an output, temporary names that tell whether their maker lives.
 
 A lock is an `flock`: the system lets go of it when its process ends, however that comes. Over NFS it holds between
 machines where the server keeps locks (NFS 4; NFS 3 with lockd). Where a file system has no locks, nothing is locked and
@@ -31,6 +31,10 @@ WORK: Final = "work"
 _LOCK: Final = "lock"
 HIDDEN: Final = re.compile(rf"\..+\.([0-9a-f]{{16}}\.({PARTIAL}|{ASIDE}|{COMMIT}|{WORK})|{_LOCK})")
 """Names that this module gives: a file of such a name may be ours, and is no one's work."""
+STORE_FILE: Final = "store.json"
+MODEL_FILE: Final = "saved_model.pb"
+_WHOLES: Final = {STORE_FILE: "a patch store", MODEL_FILE: "a SavedModel"}
+"""Files that tell a folder which is checked or served as a whole, and what it is."""
 _LONGEST_STEM: Final = 200
 """Bytes of a name that can be put into a hidden one; file systems take 255."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -43,8 +47,10 @@ def output_lock(path: Path) -> Iterator[None]:
     """Keeps `path` for this process until the block ends; another process that asks for it is refused.
 
     Raises:
-        InputError: if another process holds it, or the lock's file, which lies beside `path`, cannot be written.
+        InputError: if another process holds it, or the lock's file, which lies beside `path`, cannot be written; or as
+            `check_outside_wholes`.
     """
+    check_outside_wholes(path)
     with errors_of_writing(path):
         place = _hidden(path.resolve(), _LOCK)
     with parents_made(place, named=path):
@@ -60,6 +66,19 @@ def output_lock(path: Path) -> Iterator[None]:
             with suppress(OSError):
                 place.unlink()
             os.close(descriptor)
+
+
+def check_outside_wholes(path: Path) -> None:
+    """Refuses an output in the folder of a patch store or of a SavedModel.
+
+    Raises:
+        InputError: if so.
+    """
+    with errors_of_writing(path):
+        for folder in path.resolve().parents:
+            for name, what in _WHOLES.items():
+                if (folder / name).is_file():
+                    raise InputError(f"{folder}: is {what}, and nothing else goes there; name another place")
 
 
 def locks_output(name: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:

@@ -280,6 +280,15 @@ with atomic_folder(root / "store", overwrite=True, owned={OWNED!r}) as temporary
         return path
 
 
+def test_a_folder_or_output_in_a_store_or_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(InputError, match=f"{tmp_path}: is a SavedModel, and nothing else goes there"):
+        atomic_folder(tmp_path / "new" / "x").__enter__()
+    with pytest.raises(InputError, match=f"{tmp_path}: is a SavedModel, and nothing else goes there"):
+        check_outputs([tmp_path / "new" / "x"])
+    assert names_in(tmp_path) == ["saved_model.pb"]
+
+
 class TestAtomicFiles:
     NAMES = ("a.txt", "sub/b.txt", "c.txt")
 

@@ -34,6 +34,14 @@ class TestOutputLock:
         with output_lock(tmp_path / "store"), pytest.raises(InputError, match="link: is being written by another"):
             output_lock(tmp_path / "link").__enter__()
 
+    @pytest.mark.parametrize(("name", "what"), [("store.json", "a patch store"), ("saved_model.pb", "a SavedModel")])
+    @pytest.mark.parametrize("out", ["x", "new/x"])
+    def test_an_output_in_a_store_or_model_is_refused(self, tmp_path: Path, name: str, what: str, out: str) -> None:
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=f"{tmp_path}: is {what}, and nothing else goes there"):
+            output_lock(tmp_path / out).__enter__()
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
     def test_link_at_the_name_of_the_lock_is_not_followed(self, tmp_path: Path) -> None:
         (tmp_path / "precious").write_text("precious")
         (tmp_path / ".store.lock").symlink_to("precious")

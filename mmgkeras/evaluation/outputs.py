@@ -27,7 +27,6 @@ from mmgkeras.evaluation.metrics import (
 from mmgkeras.evaluation.summary import TISSUE_FRACTION, SelectionSummary, Summary, Timing, summarise
 from mmgkeras.files import atomic_file, atomic_files, check_apart, check_outputs
 from mmgkeras.json_files import FoldNumber, JsonModel, Sha256, Text
-from mmgkeras.patches.store import check_outside_stores
 from mmgkeras.schema import Metrics
 from mmgkeras.tables import read_predictions
 from mmgkeras.tables.cells import write_cells
@@ -122,8 +121,7 @@ def recompute_metrics(
     """The same from files of predictions, one or several; a fold must lie in one file as a whole.
 
     Raises:
-        InputError: if a file breaks a rule, two files hold one fold, `out` is a patch store or lies in one, or an
-            output exists and `overwrite` is not set.
+        InputError: if a file breaks a rule, two files hold one fold, or an output exists and `overwrite` is not set.
     """
     owners: dict[int, Path] = {}
     frames = []
@@ -138,7 +136,6 @@ def recompute_metrics(
     predictions = pd.concat(frames, ignore_index=True)
     twin_predictions = None if twins is None else read_predictions(twins)
     check_apart(out / METRICS_JSON, files)
-    check_outside_stores(out)
     with atomic_files(out, METRIC_FILES, label=EVALUATION, overwrite=overwrite, is_own=is_evaluation) as folder:
         return write_metrics(folder, predictions, threshold=threshold, twins=twin_predictions)
 

@@ -25,7 +25,7 @@ from mmgkeras.evaluation.outputs import (
 from mmgkeras.evaluation.summary import Summary, summarise_times
 from mmgkeras.files import atomic_files, check_apart
 from mmgkeras.inference.scoring import StorePredictions, hardware, predict_store, twin_patches, unseen_patches
-from mmgkeras.patches.store import PatchStore, check_outside_stores
+from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, load
 from mmgkeras.savedmodel.detector import model_folder
@@ -80,7 +80,6 @@ def evaluate(
     models = [model_folder(model) for model in models]
     inputs = [*models, store, *([] if twins is None else [twins])]
     check_apart(out / METRICS_JSON, inputs)
-    check_outside_stores(out)
     names = (PREDICTIONS_CSV, TWINS_CSV, *METRIC_FILES)
     with atomic_files(out, names, label=EVALUATION, overwrite=overwrite, is_own=is_evaluation) as folder:
         opened = PatchStore.open(store, verify=True)

@@ -29,7 +29,6 @@ from mmgkeras.overlay.draw import DrawOptions, draw_with_preview
 from mmgkeras.overlay.marks import Truth
 from mmgkeras.pacs.algorithm import is_dicom_result
 from mmgkeras.patches.labelling import Annotations, read_annotations
-from mmgkeras.patches.store import check_outside_stores
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import SPACING_TOLERANCE, Classifier, check_stride, load
 from mmgkeras.savedmodel.detector import model_folder
@@ -109,7 +108,6 @@ def mark_folder(
     names = [name for both in places.values() for name in both]
     by_id = {record.image_id: record for record in records}
     check_apart(out / PREVIEWS, [model, data])
-    check_outside_stores(out)
     with atomic_files(out, names, label="overlay", overwrite=overwrite, is_own=is_overlay) as folder:
         classifier = load(model)
         check_stride(stride_px, model=named, metadata=classifier.metadata)

@@ -32,7 +32,6 @@ from mmgkeras.inference.server_model import DEADLINE_S, ServerModel
 from mmgkeras.json_files import home_path
 from mmgkeras.locks import output_lock, resumable_work, work_digest
 from mmgkeras.models.weights import DETECTOR
-from mmgkeras.patches.store import check_outside_stores
 from mmgkeras.processes import Threads, Workers, file_state
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import check_stride
@@ -121,7 +120,6 @@ def predict(
     inputs, passed_over = find_inputs(paths, is_result=is_result)
     names = _names([one.path for one in inputs])
     check_apart(out, names)
-    check_outside_stores(out)
     served = []
     if server is not None:
         served = [ServerModel.with_finer(server, name.as_posix(), deadline_s=deadline_s) for name in models]

@@ -11,11 +11,12 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mmgkeras.json_files import Count, FilePath, JsonModel, PatchPx, Sha256, SpacingMm, Text, values_in_unicode
+from mmgkeras.locks import STORE_FILE
 from mmgkeras.patches.labelling import ReadFrom
 from mmgkeras.patches.shards import shard_name
 
 FORMAT_VERSION: Final = 1
-MANIFEST: Final = "store.json"
+MANIFEST: Final = STORE_FILE
 IMAGES: Final = "images.csv"
 PATCHES: Final = "patches.csv"
 PROVENANCE: Final = ("created", "source", "mmgkeras_version")

@@ -33,18 +33,6 @@ STORE_FILES: Final = (MANIFEST, IMAGES, PATCHES, FOLDS, "patches-*.npy")
 """Patterns of all files of a store, the one that makes it one first."""
 
 
-def check_outside_stores(output: Path) -> None:
-    """Refuses an output that is a patch store or lies in one.
-
-    Raises:
-        InputError: if so.
-    """
-    place = output.resolve()
-    if store := next((folder for folder in (place, *place.parents) if (folder / MANIFEST).is_file()), None):
-        how = "is a patch store" if store == place else f"lies in the patch store {store}"
-        raise InputError(f"{output}: {how}; name another place")
-
-
 @dataclass(frozen=True)
 class PatchStore:
     """An open store.

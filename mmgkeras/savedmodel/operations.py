@@ -13,8 +13,9 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from mmgkeras.errors import InputError
+from mmgkeras.locks import MODEL_FILE
 
-GRAPH_FILE: Final = "saved_model.pb"
+GRAPH_FILE: Final = MODEL_FILE
 
 _COMPUTING: Final = """
 Abs Add AddN AddV2 All Any ArgMax ArgMin AssignAddVariableOp AssignVariableOp AvgPool AvgPool3D BatchMatMul

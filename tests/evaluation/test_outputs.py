@@ -122,12 +122,12 @@ def test_a_fold_in_two_files_is_refused(tmp_path: Path) -> None:
         recompute_metrics([tmp_path / "1.csv", tmp_path / "2.csv"], out=tmp_path / "both")
 
 
-@pytest.mark.parametrize(("out", "how"), [("store", "is a patch store"), ("store/x", "lies in the patch store .*")])
-def test_an_output_among_the_files_of_a_store_is_refused(tmp_path: Path, out: str, how: str) -> None:
+@pytest.mark.parametrize("out", ["store", "store/x"])
+def test_an_output_among_the_files_of_a_store_is_refused(tmp_path: Path, out: str) -> None:
     write_predictions(tmp_path / "1.csv", FRAME)
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "store.json").touch()
-    with pytest.raises(InputError, match=f"{out}: {how}; name another place"):
+    with pytest.raises(InputError, match="store: is a patch store, and nothing else goes there; name another place"):
         recompute_metrics([tmp_path / "1.csv"], out=tmp_path / out)
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["store.json"]
 

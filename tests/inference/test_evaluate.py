@@ -54,12 +54,13 @@ def test_folds_are_scored_on_their_own_subsets_then_averaged_and_pooled(
     assert (mammograms["seconds"] > 0).all()
 
 
-def test_an_output_among_the_files_of_another_store_is_refused(
+def test_an_output_among_the_files_of_another_store_or_model_is_refused(
     tmp_path: Path, quadrant_store: Path, models: list[Path]
 ) -> None:
-    other = shutil.copytree(quadrant_store, tmp_path / "other")
-    with pytest.raises(InputError, match="other: is a patch store; name another place"):
-        evaluate(models[:1], store=quadrant_store, out=other)
+    for source, what in ((quadrant_store, "a patch store"), (models[1], "a SavedModel")):
+        other = shutil.copytree(source, tmp_path / "other" / source.name)
+        with pytest.raises(InputError, match=f"{other}: is {what}, and nothing else goes there; name another place"):
+            evaluate(models[:1], store=quadrant_store, out=other)
 
 
 def test_the_metrics_can_be_taken_again_from_the_predictions_alone(

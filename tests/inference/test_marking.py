@@ -130,7 +130,7 @@ def test_a_model_that_cannot_localise_is_refused_before_the_work(quadrant_data: 
 
 def test_pictures_among_the_files_of_a_store_are_refused(model: Path, quadrant_data: Path, tmp_path: Path) -> None:
     (tmp_path / "store.json").touch()
-    with pytest.raises(InputError, match="out: lies in the patch store"):
+    with pytest.raises(InputError, match="is a patch store, and nothing else goes there"):
         mark_folder(model, quadrant_data, out=tmp_path / "out")
 
 

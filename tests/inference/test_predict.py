@@ -106,8 +106,9 @@ def test_jpeg_is_told_of_where_its_damage_is_not_averaged_away(
 
 def test_results_among_the_files_of_a_store_are_refused(model: Path, films: Path) -> None:
     (films / "store.json").touch()
-    with pytest.raises(InputError, match="out: lies in the patch store"):
+    with pytest.raises(InputError, match=f"{films}: is a patch store, and nothing else goes there"):
         predict([films / "one" / "=film L_CC.png"], out=films / "out", models=[model])
+    assert not (films / "out").exists()
 
 
 def test_results_that_are_there_stay_unless_told(model: Path, films: Path) -> None:
