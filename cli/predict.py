@@ -111,6 +111,7 @@ def predict(
         refuse_address(ray_address)
     quiet_tensorflow()
     from mmgkeras.inference.predict import predict as predict_files
+    from mmgkeras.schema import probability_text
 
     done = predict_files(
         images,
@@ -135,10 +136,7 @@ def predict(
     )
     for image in done.images:
         echo(image.line())
-    echo(
-        f"note: marked from a probability of {done.threshold:.3g}; results in {out}",
-        err=True,
-    )
+    echo(f"note: marked from a probability of {probability_text(done.threshold)}; results in {out}", err=True)
     for note in done.notes:
         echo(f"note: {note}", err=True)
     for path, reason in done.skipped.items():

@@ -116,6 +116,7 @@ def threshold(
     from mmgkeras.inference.mark_rate import choose_for_marks
     from mmgkeras.inference.threshold import choose_operating_point
     from mmgkeras.savedmodel.detector import add_version_with_finer, model_folder
+    from mmgkeras.schema import probability_text
 
     folder = model_folder(model)
     if folder != model and place is None:
@@ -130,7 +131,7 @@ def threshold(
         chosen = choose_operating_point(folder, files, store=store, **(target or {}))
         point, notes = chosen.operating_point, [*chosen.notes, chosen.text()]
     if point.kind != "given":
-        notes.insert(-1, f"threshold {point.threshold:.4f}, chosen from {point.fitted_on}")
+        notes.insert(-1, f"threshold {probability_text(point.threshold, decimals=4)}, chosen from {point.fitted_on}")
     for note in notes:
         echo(f"note: {note}", err=True)
     echo(add_version_with_finer(folder, point, export=place))

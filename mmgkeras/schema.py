@@ -4,6 +4,7 @@ Array axes are (row, col). Coordinates are in pixels of the image as stored, an 
 that pixel, row 0 at the top and column 0 at the left. This module reads no file and imports nothing of ours.
 """
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar, get_args
@@ -366,3 +367,10 @@ def fault_of_points(shape: Shape, count: int) -> str | None:
     if count == least or (count > least and has_more):
         return None
     return f"a {shape} must have {least}{' or more' if has_more else ''} points. Received: {count}"
+
+
+def probability_text(probability: float, *, decimals: int = 3) -> str:
+    """A probability with at least so many decimals, and with two figures of what it lacks to 0 or 1: 0.9996 is no 1."""
+    lacking = min(probability, 1 - probability)
+    needed = 1 - math.floor(math.log10(lacking)) if lacking > 0 else 0
+    return f"{probability:.{max(decimals, needed)}f}"

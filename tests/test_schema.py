@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmgkeras.schema import Grid, ImageRecord
+from mmgkeras.schema import Grid, ImageRecord, probability_text
 
 
 def arange(height: int, width: int) -> np.ndarray:
@@ -207,3 +207,24 @@ class TestImageRecord:
     def test_only_normal_is_called_normal(self, pathology: str | None, expected: bool) -> None:
         record = ImageRecord("i", "i.png", "p", "L", "CC", "none", pathology=pathology)
         assert record.is_called_normal is expected
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"),
+    [
+        (0.5, "0.500"),
+        (0.948, "0.948"),
+        (0.9996, "0.99960"),
+        (0.99966465, "0.99966"),
+        (0.0004, "0.00040"),
+        (0.9999998, "0.99999980"),
+        (0.0, "0.000"),
+        (1.0, "1.000"),
+    ],
+)
+def test_no_probability_is_written_as_0_or_1_but_these(probability: float, expected: str) -> None:
+    assert probability_text(probability) == expected
+
+
+def test_a_probability_has_the_decimals_that_are_asked_for() -> None:
+    assert [probability_text(0.73, decimals=number) for number in (2, 4)] == ["0.73", "0.7300"]

@@ -14,7 +14,7 @@ from typing import Any, Final
 from mmgkeras import __version__
 from mmgkeras.inference.detection import Mark
 from mmgkeras.json_files import home_path, in_unicode, values_in_unicode
-from mmgkeras.schema import ImageRecord
+from mmgkeras.schema import ImageRecord, probability_text
 from mmgkeras.tables.cells import to_cell
 
 MARKS_CSV: Final = "marks.csv"
@@ -50,7 +50,8 @@ class Predicted:
 
     def line(self) -> str:
         """What was found, and what was taken for granted, in one line."""
-        first = f", the first with probability {self.marks[0].probability:.2f}" if self.marks else ""
+        highest = probability_text(self.marks[0].probability, decimals=2) if self.marks else ""
+        first = f", the first with probability {highest}" if self.marks else ""
         number = f"{len(self.marks)} mark{'' if len(self.marks) == 1 else 's'}{first}"
         hanging = ", hanging mirrored" if self.hangs_mirrored else ""
         size = "pixel size unknown" if self.record.spacing_mm is None else f"{self.record.spacing_mm:g} mm a pixel"

@@ -21,6 +21,7 @@ from mmgkeras.inference.marking import is_result
 from mmgkeras.overlay.pixel_runs import pixel_runs
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.detector import load_with_finer, read_detector
+from mmgkeras.schema import probability_text
 
 THRESHOLDS: Final = 1 / (1 + np.exp(-np.linspace(8, 0, 81)))
 """From which one is chosen, falling. None below 0.5: marks grow into one another there, which makes fewer of them."""
@@ -91,7 +92,7 @@ def choose_for_marks(
     place = place_within(counts, most=per_image * num_images)
     if place is None:
         raise InputError(
-            f"no threshold gives at most {per_image:g} marks an image: at {THRESHOLDS[0]:.4f} there are "
+            f"no threshold gives at most {per_image:g} marks an image: at {probability_text(THRESHOLDS[0])} there are "
             f"{counts[0] / num_images:.2f}"
         )
     if per_image * num_images < _FEW_MARKS:

@@ -37,7 +37,7 @@ from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.classifier import check_stride
 from mmgkeras.savedmodel.detector import finer_folder, finer_metadata, model_folder, read_detector
 from mmgkeras.savedmodel.metadata import read_metadata
-from mmgkeras.schema import ImageRecord, Laterality
+from mmgkeras.schema import ImageRecord, Laterality, probability_text
 
 _WORK: Final = "marks"
 """The name, in the folder of the results, of the lock and of what a killed call had done."""
@@ -135,7 +135,7 @@ def predict(
     done = Predictions(sum(thresholds) / len(thresholds) if threshold is None else threshold)
     done.notes.extend(passed_over)
     if threshold is None and len(set(thresholds)) > 1:
-        done.notes.append(f"the models' thresholds differ; marked at their mean, {done.threshold:.4g}")
+        done.notes.append(f"the models' thresholds differ; marked at their mean, {probability_text(done.threshold)}")
     settings = MarkerSettings(
         models=() if server is not None else tuple(models),
         engine=engine,

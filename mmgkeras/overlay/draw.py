@@ -23,7 +23,7 @@ from mmgkeras.overlay.marks import (
     mark_pixels,
     ramp,
 )
-from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Mammogram, ScoreMap
+from mmgkeras.schema import CALCIFICATION, UNKNOWN, ActivationMap, Mammogram, ScoreMap, probability_text
 
 PREVIEW_HEIGHT_PX: Final = 800
 
@@ -106,7 +106,8 @@ def _with_legend(
     picture: Image.Image, mammogram: Mammogram, score_map: ScoreMap, *, options: DrawOptions
 ) -> Image.Image:
     record, truth = mammogram.record, options.truth
-    items = [Item(f"model: calcification, probability {options.threshold:.2f} to 1.00", _ramp_swatch)]
+    threshold = probability_text(options.threshold, decimals=2)
+    items = [Item(f"model: calcification, probability {threshold} to 1.00", _ramp_swatch)]
     if options.activation is not None:
         cell_px = score_map.grid.patch_px / options.activation.values.shape[-1]
         items.append(Item(f"where in the patch: class activation, cells of {cell_px:g} px", _cells_swatch))
@@ -121,7 +122,7 @@ def _with_legend(
     called = int((score_map.probabilities >= options.threshold).sum())
     title = (
         f"{one_line(record.image_id)}, {record.laterality} {record.view}: "
-        f"{called} of {score_map.probabilities.size} patches at or above {options.threshold:.2f}"
+        f"{called} of {score_map.probabilities.size} patches at or above {threshold}"
     )
     return add_legend(picture, title=title, items=items)
 

@@ -41,6 +41,7 @@ from mmgkeras.inference.detection import Detection, Mark, mark_map
 from mmgkeras.overlay.draw import DISCLAIMER, DrawOptions, draw
 from mmgkeras.pacs.algorithm import MANUFACTURER, Algorithm, is_dicom_result
 from mmgkeras.pacs.cad_report import FINDING, orientation, percent, report_content
+from mmgkeras.schema import probability_text
 
 _D = TypeVar("_D", bound=SOPClass)
 Kind = Literal["sc", "seg", "sr"]
@@ -203,7 +204,7 @@ def _segmentation(reading: Reading) -> Segmentation:
         segment_descriptions=[
             SegmentDescription(
                 segment_number=number,
-                segment_label=f"mark {number}, probability {mark.probability:.3f}",
+                segment_label=f"mark {number}, probability {probability_text(mark.probability)}",
                 segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
                 segmented_property_type=FINDING,
                 algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,

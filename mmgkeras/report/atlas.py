@@ -14,7 +14,7 @@ from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.subgroup_metrics import Error, describe_patches, error_groups, error_rate, worst_errors
 from mmgkeras.report.content import Block, Card, Cell, Gallery, Heading, Section, Table, Text, missing
 from mmgkeras.report.pictures import Pictures
-from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
+from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN, probability_text
 from mmgkeras.study.read import Study, study_regions
 
 ANCHOR: Final = "errors"
@@ -84,7 +84,7 @@ def _card(patch: Mapping[Hashable, Any], pictures: Pictures) -> Card:
     index = int(patch["index"])
     place = f"{patch['image_id']}, row {patch['row']}, col {patch['col']}"
     return Card(
-        value=f"{patch['probability']:.3f}",
+        value=probability_text(patch["probability"]),
         lines=(place, *_details(patch)),
         pictures=(pictures.patch(index, title=f"patch of {place}"), pictures.place(index)),
     )

@@ -206,6 +206,8 @@ def test_the_command_prints_a_line_an_image_and_exits_with_1_after_a_bad_one(mod
     assert result.exit_code == 1
     assert result.stdout.startswith(f"{good}: 1 mark, ")
     assert f"error: {bad}: " in result.stderr
+    arguments = ["predict", good, "--model", str(model), "--threshold", "0.9996", "--out", str(films / "none")]
+    assert "note: marked from a probability of 0.99960; results" in CliRunner().invoke(main, arguments).stderr
     assert CliRunner().invoke(main, ["predict"]).exit_code == 2
 
 

@@ -96,6 +96,19 @@ def test_the_legend_tells_of_class_activation_where_it_is_drawn(monkeypatch: pyt
         draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(activation=wrong))
 
 
+def test_a_threshold_near_1_is_not_1_in_the_legend(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def noted(picture: Image.Image, *, title: str, items: Sequence[Item]) -> Image.Image:
+        texts.extend([title, items[0].text])
+        return picture
+
+    monkeypatch.setattr("mmgkeras.overlay.draw.add_legend", noted)
+    draw(mammogram(300, 400), scores(300, 400), options=DrawOptions(threshold=0.9996))
+    assert texts[0].endswith("patches at or above 0.99960")
+    assert texts[1] == "model: calcification, probability 0.99960 to 1.00"
+
+
 def test_a_name_that_is_no_text_is_escaped_in_the_legend(monkeypatch: pytest.MonkeyPatch) -> None:
     titles: list[str] = []
 

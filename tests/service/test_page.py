@@ -160,6 +160,8 @@ async function run() {
   setThreshold(toSlider(0.7));
   frame();
   seen.fewer = document.getElementById("count").textContent;
+  setThreshold(toSlider(0.9996)); seen.threshold = document.getElementById("threshold-value").textContent;
+  setThreshold(toSlider(0.7));
   press("m"); frame();
   seen.hidden = colours(isMark);
   press("m"); press("i"); frame();
@@ -198,6 +200,7 @@ def test_in_a_browser_marks_appear_and_slider_and_keys_work(
     marks = find_marks(detect([classifier], mammogram), threshold=0.5, shape=(160, 160))
     assert seen["marks"] == [[mark.top, mark.left, mark.bottom, mark.right] for mark in marks]
     assert (seen["count"], seen["fewer"]) == ("2 marks", "1 mark")
+    assert seen["threshold"].startswith("0.9996")
     assert seen["shown"] > 100
     assert seen["hidden"] == 0
     assert seen["inverted"]

@@ -109,9 +109,15 @@ function show(described, image) {
 
 /* Near 0 and 1 a threshold needs finer steps: the slider moves along the log odds. */
 const logOdds = p => Math.log(p / (1 - p));
-const SPAN = logOdds(0.999);
+const SPAN = logOdds(0.9999);
 const toSlider = p => Math.round((Math.min(SPAN, Math.max(-SPAN, logOdds(p))) / SPAN + 1) * 500);
 const fromSlider = value => 1 / (1 + Math.exp(-(value / 500 - 1) * SPAN));
+
+/* At least three decimals, and two figures of what is lacking to 0 or 1, as in schema.py. */
+function probabilityText(p) {
+  const lacking = Math.min(p, 1 - p);
+  return p.toFixed(Math.max(3, lacking > 0 ? 1 - Math.floor(Math.log10(lacking)) : 0));
+}
 
 function setThreshold(value) {
   at("threshold").value = value;
@@ -123,12 +129,12 @@ function setThreshold(value) {
 function listMarks() {
   const { marks, threshold } = view;
   current = -1;
-  at("threshold-value").textContent = threshold.toFixed(3);
+  at("threshold-value").textContent = probabilityText(threshold);
   at("count").textContent = marks.length === 1 ? "1 mark" : `${marks.length} marks`;
   at("marks").replaceChildren(...marks.slice(0, 200).map((mark, index) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = `${index + 1}.  probability ${mark.probability.toFixed(3)}`;
+    button.textContent = `${index + 1}.  probability ${probabilityText(mark.probability)}`;
     button.addEventListener("click", () => goTo(index));
     return document.createElement("li").appendChild(button).parentNode;
   }));
@@ -190,7 +196,7 @@ async function save() {
   brush.fillStyle = "#000"; brush.fillRect(0, 0, picture.width, picture.height);
   brush.putImageData(data, 0, 0);
   brush.fillStyle = "#fff"; brush.font = `${Math.round(strip * 0.5)}px sans-serif`; brush.textBaseline = "middle";
-  const text = `Research use only. Not for diagnosis. ${told.model}, marks from ${view.threshold.toFixed(3)}`;
+  const text = `Research use only. Not for diagnosis. ${told.model}, marks from ${probabilityText(view.threshold)}`;
   brush.fillText(text, strip / 3, picture.height - strip / 2, picture.width - strip);
   const blob = await new Promise(done => picture.toBlob(done, "image/png"));
   const link = Object.assign(document.createElement("a"), {
@@ -260,7 +266,7 @@ function tell(place) {
   if (row < 0 || col < 0 || row >= view.height || col >= view.width) { at("where").textContent = ""; return; }
   const y = Math.floor(row * view.mapHeight / view.height), x = Math.floor(col * view.mapWidth / view.width);
   const probability = view.map[y * view.mapWidth + x] / 65535;
-  at("where").textContent = `row ${row}, column ${col}, gray ${view.pixels[row * view.width + col]}, probability ${probability.toFixed(3)}, ${Math.round(view.scale * 100)} %`;
+  at("where").textContent = `row ${row}, column ${col}, gray ${view.pixels[row * view.width + col]}, probability ${probabilityText(probability)}, ${Math.round(view.scale * 100)} %`;
 }
 
 const clicks = {
