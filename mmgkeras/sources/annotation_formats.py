@@ -26,6 +26,10 @@ _VIA_REGION: Final = {"shape_attributes": "region_shape_attributes", "region_att
 """What a region has in VIA's JSON, and the columns of it in the CSV."""
 
 
+CLASS_FILES: Final = ("classes.txt", "obj.names")
+"""Of LabelImg and of Darknet: the names of the classes, which YOLO's files number."""
+
+
 class Annotation(NamedTuple):
     """A region of an annotation file.
 
@@ -103,6 +107,24 @@ def read_yolo(path: Path, report: ImportReport) -> Iterator[Annotation]:
             else:
                 points = tuple((row, col) for col, row in _pairs(numbers))
                 yield Annotation(place, path.stem, label, "polygon", _checked(points), is_relative=True)
+
+
+def read_class_names(folder: Path, *, source: Path) -> tuple[Path | None, dict[str, str]]:
+    """The file that names the classes of YOLO files in `folder`, and the names by number, from 0; None where none is.
+
+    It is the first of `CLASS_FILES` in the folder, else in the folders above up to `source`: a name a line.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    for place in (folder, *folder.parents):
+        for path in (place / name for name in CLASS_FILES):
+            if path.is_file():
+                names = (line.strip() for line in _text(path).splitlines())
+                return path, {str(number): name for number, name in enumerate(names) if name}
+        if place == source:
+            break
+    return None, {}
 
 
 def read_voc(path: Path, report: ImportReport) -> Iterator[Annotation]:

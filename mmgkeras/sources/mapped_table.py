@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
@@ -22,7 +22,7 @@ from mmgkeras.images import ImageFacts, is_dicom_file, is_image_file
 from mmgkeras.json_files import Text, describe_fault, read_limited
 from mmgkeras.progress import Track
 from mmgkeras.schema import ANNOTATIONS, LATERALITIES, SIDES, VIEWS, ImageRecord, Kind, Region, Shape
-from mmgkeras.sources.annotation_formats import FORMATS, Annotation
+from mmgkeras.sources.annotation_formats import CLASS_FILES, FORMATS, Annotation, read_class_names
 from mmgkeras.sources.annotation_tables import Row, read_rows
 from mmgkeras.sources.data_set import ImportReport, image_files, read_all_facts
 from mmgkeras.sources.image_names import ImageNames, full_name, without_ending
@@ -360,27 +360,41 @@ def _annotations(source: Path, mapping: ImageMapping, report: ImportReport) -> t
     doubted: set[str] = set()
     if mapping.annotations is None or mapping.format is None:
         return taken, doubted
+    others = CLASS_FILES if mapping.format == "yolo" else ()
     paths = sorted(
-        path for path in source.glob(_any_case(mapping.annotations)) if path.is_file() and not is_nobodys(path)
+        path
+        for path in source.glob(_any_case(mapping.annotations))
+        if path.is_file() and not is_nobodys(path) and path.name not in others
     )
     if not paths:
         raise InputError(f"{source}: must hold annotations {mapping.annotations}. Received: none")
+    classes = _class_names(source, {path.parent for path in paths} if mapping.format == "yolo" else (), report)
     for path in paths:
         file = path.relative_to(source).as_posix()
-        of_file = ImportReport()
+        of_file, names = ImportReport(), classes.get(path.parent, {})
         try:
             if mapping.format == "csv" and mapping.csv is not None:
                 found = _csv_annotations(path, mapping.csv, of_file)
             else:
                 found = FORMATS[mapping.format](path, of_file)
             for one in found:
-                taken.append(one._replace(image=full_name(one.image, file=file, pattern=mapping.annotations)))
+                label = one.label if one.label in mapping.kinds else names.get(one.label, one.label)
+                image = full_name(one.image, file=file, pattern=mapping.annotations)
+                taken.append(one._replace(image=image, label=label))
         except InputError as error:
             of_file.skipped.append(str(error))
             of_file.doubted.add(path.stem if mapping.format == "yolo" else _ANY)
         report.skipped += of_file.skipped
         doubted |= {full_name(called, file=file, pattern=mapping.annotations) for called in of_file.doubted}
     return taken, doubted
+
+
+def _class_names(source: Path, folders: Iterable[Path], report: ImportReport) -> dict[Path, dict[str, str]]:
+    """The names of YOLO's classes by number, by the folder of the files; notes where they stand."""
+    found = {folder: read_class_names(folder, source=source) for folder in folders}
+    told = sorted({path for path, _ in found.values() if path is not None})
+    report.notes.extend(f"{path}: names the classes of YOLO's files" for path in told)
+    return {folder: names for folder, (_, names) in found.items()}
 
 
 def _csv_annotations(path: Path, columns: CsvColumns, report: ImportReport) -> Iterator[Annotation]:

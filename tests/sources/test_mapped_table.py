@@ -171,6 +171,33 @@ def test_yolo_files_beside_the_images(source: Path, tmp_path: Path) -> None:
     assert np.allclose(region.points, ((15.5, 13), (23.5, 16)))
 
 
+@pytest.mark.parametrize("place", ["labels/classes.txt", "labels/obj.names", "obj.names", "labels/P1/classes.txt"])
+@pytest.mark.parametrize("label", ["calc", '"1"'])
+def test_the_classes_of_yolo_are_named_by_a_file_beside_or_above_the_labels(
+    source: Path, tmp_path: Path, place: str, label: str
+) -> None:
+    (source / "labels" / "P1").mkdir(parents=True)
+    (source / "labels" / "P1" / "P1_left_CC.txt").write_text(
+        "1 0.5 0.5 0.1 0.2\n0 0.5 0.5 0.1 0.2\n2 0.5 0.5 0.1 0.2\n"
+    )
+    (source / place).write_text("mass\ncalc\n\n")
+    mapping = CSV.replace('"boxes.csv"', '"labels/**/*.txt"').replace('"csv"', '"yolo"').replace("calc =", f"{label} =")
+    report, _, regions = imported(tmp_path, mapping)
+    assert [region.kind for region in regions] == ["cluster", "other"]
+    (line,) = report.skipped
+    assert line.endswith("P1_left_CC.txt:3: [kinds] must name the label, or *. Received: '2'")
+    assert f"{source / place}: names the classes of YOLO's files" in report.notes
+
+
+def test_class_names_that_cannot_be_read_are_one_line(source: Path, tmp_path: Path) -> None:
+    (source / "labels").mkdir()
+    (source / "labels" / "P1_left_CC.txt").write_text("0 0.5 0.5 0.1 0.2\n")
+    (source / "labels" / "classes.txt").write_bytes(b"\xff")
+    mapping = CSV.replace('"boxes.csv"', '"labels/*.txt"').replace('"csv"', '"yolo"')
+    with pytest.raises(InputError, match=r"classes.txt: cannot be read: is not UTF-8$"):
+        imported(tmp_path, mapping)
+
+
 def test_resource_files_of_macos_are_passed_over(source: Path, tmp_path: Path) -> None:
     (source / "labels").mkdir()
     (source / "labels" / "P1_left_CC.txt").write_text("0 0.5 0.5 0.1 0.2\n")
