@@ -16,6 +16,7 @@ Examples:
   mmgkeras threshold --model detector --operating-point marks=0.5 --images screening/ --export saved_models/clinic
 """
 _MARKS = "marks"
+_LEAST_MARKS = 0.001
 _TARGETS = {"sensitivity": "sensitivity", "false-positives": "false_positives_per_image", _MARKS: _MARKS}
 
 
@@ -28,11 +29,12 @@ def _target(_context: click.Context, _option: click.Parameter, value: str | None
         number = float(text)
     except ValueError:
         number = -1.0
-    is_right = 0 < number <= 1 if name == "sensitivity" else name in _TARGETS and 0 <= number < math.inf
-    if not is_right or (name == _MARKS and not number):
+    least = _LEAST_MARKS if name == _MARKS else 0
+    is_right = 0 < number <= 1 if name == "sensitivity" else name in _TARGETS and least <= number < math.inf
+    if not is_right:
         raise click.BadParameter(
             "must be sensitivity=S, S above 0 and at most 1, false-positives=N, N an image, 0 or more, or marks=N, "
-            f"N an image, above 0. Received: {value!r}"
+            f"N an image, {_LEAST_MARKS:g} or more. Received: {value!r}"
         )
     return {_TARGETS[name]: number}
 
@@ -113,14 +115,17 @@ def threshold(
     quiet_tensorflow()
     from mmgkeras.errors import InputError
     from mmgkeras.evaluation.operating_point import OperatingPoint
+    from mmgkeras.files import check_outputs
     from mmgkeras.inference.mark_rate import choose_for_marks
     from mmgkeras.inference.threshold import choose_operating_point
     from mmgkeras.savedmodel.detector import add_version_with_finer, model_folder
+    from mmgkeras.savedmodel.export import new_version
     from mmgkeras.schema import probability_text
 
     folder = model_folder(model)
     if folder != model and place is None:
         raise InputError(f"{model}: comes with the package; say with --export where the new version goes")
+    check_outputs([new_version(folder, export=place)])
     skipped: dict[Path, str] = {}
     if value is not None:
         point, notes = OperatingPoint(value, "given", None, "nothing"), []

@@ -6,6 +6,7 @@ that nobody needs to have annotated.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.images import find_inputs
 from mmgkeras.inference.detection import Detection, detect
@@ -63,12 +64,13 @@ def choose_for_marks(
     Args:
         model: a SavedModel's folder; the finer one beside it is asked where an image is as fine.
         paths: of image files, of folders of them, or of images.csv.
-        per_image: marks, above 0.
+        per_image: marks, 0.001 or more.
         spacing_mm: edge of a pixel of all of them; None for what table or header say.
         track: called with the mammograms.
 
     Raises:
-        InputError: if the model cannot be used, no image can be read, or no threshold keeps to so few.
+        InputError: if the model cannot be used.
+        InputFaultsError: if no image can be read, or no threshold keeps to so few, with a line for each unread image.
     """
     classifier = load_with_finer(model, is_folded=True)
     found, passed_over = find_inputs(paths, is_result=is_result)
@@ -86,18 +88,16 @@ def choose_for_marks(
             notes.extend(f"{one.path}: {note}" for note in single.notes)
         except InputError as error:
             skipped[one.path] = one.reason(error)
-    num_images = len(inputs) - len(skipped)
+    num_images, unread = len(inputs) - len(skipped), [f"{path}: {reason}" for path, reason in skipped.items()]
     if not num_images:
-        raise InputError("no mammogram is left to choose a threshold from")
+        raise InputFaultsError(["no mammogram is left to choose a threshold from", *unread])
     place = place_within(counts, most=per_image * num_images)
     if place is None:
-        raise InputError(
-            f"no threshold gives at most {per_image:g} marks an image: at {probability_text(THRESHOLDS[0])} there are "
-            f"{counts[0] / num_images:.2f}"
-        )
+        rate = f"at {probability_text(THRESHOLDS[0])} there are {counts[0] / num_images:.2f}"
+        raise InputFaultsError([f"no threshold gives at most {per_image:g} marks an image: {rate}", *unread])
     if per_image * num_images < _FEW_MARKS:
         few = f"{per_image:g} marks an image on {num_images} mammograms"
-        notes.append(f"{few} are so few marks that chance decides; give {round(_FEW_MARKS / per_image)} mammograms")
+        notes.append(f"{few} are so few marks that chance decides; give {ceil(_FEW_MARKS / per_image):,} mammograms")
     if place == len(THRESHOLDS) - 1:
         notes.append(f"no lower threshold than {THRESHOLDS[-1]:g} is tried, for marks grow into one another there")
     own_mm = classifier.metadata.spacing_mm

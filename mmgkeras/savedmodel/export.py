@@ -113,6 +113,18 @@ def next_version(model: Path) -> int:
     return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
 
 
+def new_version(model: Path, *, export: Path | None = None, least: int = 1) -> Path:
+    """The folder that `add_version` would make; arguments as there.
+
+    Raises:
+        InputError: if the model's folder is no numbered version and `export` is not given.
+    """
+    if export is None and not model.name.isdecimal():
+        raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {model.name!r} as last")
+    place = export or model.parent
+    return place / str(max(least, next_version(place)))
+
+
 def add_version(model: Path, operating_point: OperatingPoint, *, export: Path | None = None, least: int = 1) -> Path:
     """Copies a model into the next free version with an operating point in metadata and card, whole or not at all.
 
@@ -133,10 +145,7 @@ def add_version(model: Path, operating_point: OperatingPoint, *, export: Path | 
             copied.
     """
     metadata = read_metadata(model)
-    if export is None and not model.name.isdecimal():
-        raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {model.name!r} as last")
-    place = export or model.parent
-    path = place / str(max(least, next_version(place)))
+    path = new_version(model, export=export, least=least)
     with atomic_folder(path) as folder:
         shutil.copytree(model, folder, dirs_exist_ok=True)
         write_metadata(metadata.model_copy(update={"operating_point": operating_point}), folder)

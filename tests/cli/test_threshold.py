@@ -115,9 +115,25 @@ def test_the_detector_gets_the_threshold_of_ones_own_mammograms_elsewhere(tmp_pa
     assert "for marks per image of 0.5" in (tmp_path / "clinic" / "1" / "MODEL_CARD.md").read_text()
 
 
+def test_a_place_that_cannot_have_the_new_version_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    arguments = ["--model", "detector", "--operating-point", "marks=1", "--images", str(tmp_path / "none.png")]
+    result = CliRunner().invoke(main, ["threshold", *arguments, "--export", str(tmp_path / "file")])
+    assert result.exit_code == 1
+    assert result.stderr == f"error: {tmp_path / 'file' / '1'}: cannot be written: Not a directory\n"
+
+
 @pytest.mark.parametrize(
     "value",
-    ["sensitivity", "sensitivity=0", "sensitivity=1.1", "sensitivity=nan", "false-positives=-1", "youden=1", "marks=0"],
+    [
+        "sensitivity",
+        "sensitivity=0",
+        "sensitivity=1.1",
+        "sensitivity=nan",
+        "false-positives=-1",
+        "youden=1",
+        "marks=1e-320",
+    ],
 )
 def test_a_target_that_is_none_is_wrong_usage(value: str) -> None:
     arguments = ["threshold", "--model", "m/1", "--operating-point", value, "--predictions", "p.csv"]

@@ -91,6 +91,22 @@ def test_nothing_to_choose_from_is_said(model: Path, screening: Path) -> None:
         choose_for_marks(model, [screening / "bad.png"], per_image=0.5)
 
 
+def test_files_of_which_none_can_be_read_are_listed(model: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}_L.png").write_bytes(b"\x89PNG")
+    with pytest.raises(InputError, match="no mammogram is left") as fault:
+        choose_for_marks(model, [tmp_path], per_image=1)
+    assert [line.partition(": is damaged")[0] for line in str(fault.value).splitlines()[1:]] == [
+        f"{tmp_path / 'a_L.png'}",
+        f"{tmp_path / 'b_L.png'}",
+    ]
+
+
+def test_as_many_mammograms_are_asked_for_as_are_enough(model: Path, screening: Path) -> None:
+    told = choose_for_marks(model, [screening], per_image=0.7, spacing_mm=0.2).notes
+    assert any(note.endswith("chance decides; give 15 mammograms") for note in told)
+
+
 def test_marks_that_grow_into_one_another_do_not_count_as_fewer() -> None:
     counts = np.zeros(len(THRESHOLDS), np.int64)
     counts[[3, 4, 5]] = 3, 5, 1
