@@ -90,14 +90,14 @@ class ServerModel:
 
     @classmethod
     def with_finer(cls, server: str, model: str, *, deadline_s: float = DEADLINE_S) -> Self:
-        """The same, with the finer model where the server has one: `NAME-finer` of that version or label.
+        """The same, with the finer model where the server has one: `NAME-finer` of the version that answered.
 
         Raises:
             InputError: as of the constructor, of which another model's fault is none.
         """
-        own, (name, slash, version) = cls(server, model, deadline_s=deadline_s), model.partition("/")
+        own, name = cls(server, model, deadline_s=deadline_s), model.partition("/")[0]
         try:
-            finer = cls(server, f"{name}-{FINER}{slash}{version}", deadline_s=deadline_s)
+            finer = cls(server, f"{name}-{FINER}/{own.identity['version']}", deadline_s=deadline_s)
         except _NoAnswerError:
             raise
         except InputError:

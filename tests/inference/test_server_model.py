@@ -35,13 +35,17 @@ def finer(tmp_path_factory: pytest.TempPathFactory, export_mean_model: Callable[
 
 @pytest.fixture(scope="module")
 def models(classifier: Classifier, finer: Classifier) -> dict[str, ServedModel]:
-    """`mine` alone; `both` with its finer one, version 1 of which is labelled; `odd` with another one of that name."""
+    """`mine` alone; `both` with its finer one, version 1 of which is labelled; `odd` with another one of that name.
+
+    `newer` has a version 2, of which there is no finer one.
+    """
     versions = {number: servables(classifier, name="mine", version=number)[0] for number in (1, 2)}
     named = {"both": classifier, "both-finer": finer, "odd": finer, "odd-finer": classifier}
     others = {
         name: ServedModel({1: servables(one, name=name, version=1)[0]}, {"stable": 1}) for name, one in named.items()
     }
-    return {"mine": ServedModel(versions, {"stable": 1}), **others}
+    newer = {"newer": ServedModel(versions), "newer-finer": others["both-finer"]}
+    return {"mine": ServedModel(versions, {"stable": 1}), **others, **newer}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,7 @@ def test_the_finer_model_is_taken_where_the_server_has_it(server: str, finer: Cl
     )
 
 
-@pytest.mark.parametrize("name", ["mine", "mine/2", "odd", "both-finer"])
+@pytest.mark.parametrize("name", ["mine", "mine/2", "odd", "both-finer", "newer"])
 def test_a_model_without_a_finer_one_is_as_it_is(server: str, name: str) -> None:
     model = ServerModel.with_finer(server, name)
     assert model.finer is None
@@ -112,7 +116,7 @@ def test_a_model_without_a_finer_one_is_as_it_is(server: str, name: str) -> None
 
 
 def test_a_server_that_falls_silent_is_not_taken_for_one_without_a_finer_model() -> None:
-    with answering((200, good()), (503, BUSY)) as (url, _), pytest.raises(InputError, match=r"mine-finer: no answer"):
+    with answering((200, good()), (503, BUSY)) as (url, _), pytest.raises(InputError, match=r"mine-finer/1: no answer"):
         ServerModel.with_finer(url, "mine", deadline_s=0.5)
 
 
