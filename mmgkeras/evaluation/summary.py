@@ -268,11 +268,16 @@ def _above_best(
 
 
 def _baseline_aucs(parts: Sequence[pd.DataFrame]) -> dict[str, float | None]:
-    """The mean over folds of each baseline's AUC, by its name without the prefix."""
+    """The mean over folds of each baseline's AUC, by its name without the prefix; None if a fold lacks it."""
     labelled = [part[part["label"] != UNKNOWN] for part in parts]
     columns = [name for name in parts[0].columns if name.startswith(BASELINE_PREFIX)] if parts else []
-    aucs = {name: [auc(part["label"].to_numpy(), part[name].to_numpy()) for part in labelled] for name in columns}
+    aucs = {name: [_baseline_auc(part, name) for part in labelled] for name in columns}
     return {name.removeprefix(BASELINE_PREFIX): mean(of_folds) for name, of_folds in aucs.items()}
+
+
+def _baseline_auc(labelled: pd.DataFrame, name: str) -> float | None:
+    """None where a score is NaN: the file of the fold, or of the twins, has no such column."""
+    return None if labelled[name].isna().any() else auc(labelled["label"].to_numpy(), labelled[name].to_numpy())
 
 
 def _summarise_twins(predictions: pd.DataFrame, twins: pd.DataFrame) -> TwinSummary:

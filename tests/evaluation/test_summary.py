@@ -168,3 +168,13 @@ def test_without_a_baseline_nothing_is_said_of_one() -> None:
     bare = summarise(scored(2.0).drop(columns="untrained_mean")).tissue
     assert bare.above_best is None
     assert standing(bare) == ""
+
+
+def test_a_baseline_that_the_file_of_a_fold_lacks_has_no_mean() -> None:
+    frame = TWO_FOLDS.assign(untrained_mean=0.5, untrained_top_hat=[0.9, 0.1, np.nan, np.nan, np.nan, np.nan])
+    summary = summarise(frame).all_patches
+    assert summary.baselines == {"mean": 0.5, "top_hat": None}
+    assert summary.best_baseline == ("mean", 0.5)
+    twins = summarise(frame, twins=TWO_FOLDS[TWO_FOLDS["label"] == 1].assign(label=0)).twins
+    assert twins is not None
+    assert twins.baselines == {"mean": None, "top_hat": None}
