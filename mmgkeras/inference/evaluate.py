@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from mmgkeras.errors import InputError
@@ -84,31 +85,44 @@ def evaluate(
     with atomic_files(out, names, label=EVALUATION, overwrite=overwrite, is_own=is_evaluation) as folder:
         opened = PatchStore.open(store, verify=True)
         opened_twins = None if twins is None else PatchStore.open(twins, verify=True)
-        folds: dict[int, Path] = {}
-        scored, scored_twins, notes, is_external, num_unknown = [], [], [], [], 0
+        # All that may be refused is, before hours are spent on the first model.
+        classifiers = [load(path) for path in models]
+        _check_folds(classifiers)
+        unseen = [unseen_patches(classifier, opened) for classifier in classifiers]
+        labels = opened.patches["label"].to_numpy()
+        twin_rows = [
+            rows[:0]
+            if opened_twins is None
+            else twin_patches(opened, opened_twins, rows[labels[rows] == CALCIFICATION])
+            for rows in unseen
+        ]
+        scored, scored_twins, notes, is_external = [], [], [], []
         told: list[ScoringModel] = []
-        for path in models:
-            classifier = load(path)
+        for classifier, rows, of_twins in zip(classifiers, unseen, twin_rows, strict=True):
             fold = classifier.metadata.fold
-            if folds.setdefault(fold, path) is not path:
-                raise InputError(f"{path}: is of fold {fold}, as is {folds[fold]}; give one model for each fold")
-            unseen = unseen_patches(classifier, opened)
             score = partial(predict_store, classifier, fold=fold, track=track)
-            labels = opened.patches["label"].to_numpy()[unseen]
             told.append(ScoringModel(fold=fold, **classifier.metadata.identity))
-            is_external.append(len(unseen) == len(opened.patches))
+            is_external.append(len(rows) == len(opened.patches))
             notes.extend(_notes(classifier, opened, is_external=is_external[-1], threshold=threshold))
             what = f"all of {store.name}" if is_external[-1] else f"fold {fold}"
-            scored.append(score(opened, indices=unseen, only_known=True, label=f"score {what}"))
-            num_unknown += int((labels == UNKNOWN).sum())
-            if opened_twins is not None:
-                indices = twin_patches(opened, opened_twins, unseen[labels == CALCIFICATION])
-                scored_twins.append(score(opened_twins, indices=indices, label=f"score twins of {what}"))
-        if num_unknown:
+            scored.append(score(opened, indices=rows, only_known=True, label=f"score {what}"))
+            if opened_twins is not None and len(of_twins):
+                scored_twins.append(score(opened_twins, indices=of_twins, label=f"score twins of {what}"))
+        if twins is not None and not scored_twins:
+            notes.append("no patch that was scored is positive, so that none is held against its twin")
+        if num_unknown := int((labels[np.unique(np.concatenate(unseen))] == UNKNOWN).sum()):
             notes.append(f"patches of unknown label, not scored and not in {PREDICTIONS_CSV}: {num_unknown:,}")
         facts = Scored(models=tuple(told), is_external=any(is_external))
         summary = _write(folder, scored, scored_twins, threshold=threshold, facts=facts)
         return Evaluation(summary, notes, is_external=any(is_external))
+
+
+def _check_folds(classifiers: Sequence[Classifier]) -> None:
+    folds: dict[int, Path] = {}
+    for classifier in classifiers:
+        path, fold = classifier.path, classifier.metadata.fold
+        if folds.setdefault(fold, path) is not path:
+            raise InputError(f"{path}: is of fold {fold}, as is {folds[fold]}; give one model for each fold")
 
 
 def _write(

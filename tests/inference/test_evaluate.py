@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -144,10 +144,58 @@ def test_a_store_with_calcification_is_no_twin(tmp_path: Path, quadrant_store: P
         evaluate(models[:1], store=quadrant_store, out=tmp_path / "out", twins=quadrant_store)
 
 
-def test_two_models_of_one_fold_are_refused(tmp_path: Path, quadrant_store: Path, models: list[Path]) -> None:
+def test_two_models_of_one_fold_are_refused_before_any_is_scored(
+    tmp_path: Path, quadrant_store: Path, models: list[Path]
+) -> None:
     copy = shutil.copytree(models[0], tmp_path / "copy" / "1")
     with pytest.raises(InputError, match=r"copy/1: is of fold 1, as is .*one/1; give one model for each fold"):
-        evaluate([models[0], copy], store=quadrant_store, out=tmp_path / "out")
+        evaluate([models[0], copy], store=quadrant_store, out=tmp_path / "out", track=track_of_none)
+
+
+def test_a_store_without_the_twins_of_a_later_fold_is_refused_before_any_is_scored(
+    tmp_path: Path, quadrant_store: Path, twin_store: Path, models: list[Path]
+) -> None:
+    data = shutil.copytree(tmp_path / "twin-data", tmp_path / "half")
+    lines = (data / "images.csv").read_text().splitlines(keepends=True)
+    (data / "images.csv").write_text("".join(line for line in lines if ",p3," not in line))
+    prepare(data, tmp_path / "half-store", PatchesConfig(patch_px=8))
+    with pytest.raises(InputError, match="half-store: has no twin of the patch"):
+        evaluate(models, store=quadrant_store, out=tmp_path / "out", twins=tmp_path / "half-store", track=track_of_none)
+
+
+def track_of_none(items: Iterable[object], label: str) -> Iterator[object]:
+    raise AssertionError(label)
+
+
+def test_a_fold_without_positives_has_no_twins(
+    tmp_path: Path, quadrant_data: Path, quadrant_store: Path, export_mean_model: ExportModel
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    (data / "regions.csv").unlink()
+    prepare(data, tmp_path / "negative", PatchesConfig(patch_px=8))
+    model = export_mean_model(tmp_path / "one" / "1", changes={"test_patients_sha256": patients_digest(["q1"])})
+    evaluation = evaluate([model], store=tmp_path / "negative", out=tmp_path / "out", twins=quadrant_store)
+    assert evaluation.summary.twins is None
+    assert evaluation.notes[-1] == "no patch that was scored is positive, so that none is held against its twin"
+
+
+def test_patches_of_unknown_label_are_counted_once_whatever_the_number_of_models(
+    tmp_path: Path, quadrant_data: Path, export_mean_model: ExportModel
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    text = (data / "images.csv").read_text()
+    (data / "images.csv").write_text(text.replace("complete", "partial", 1))
+    prepare(data, tmp_path / "partial", PatchesConfig(patch_px=8))
+    unknown = PatchStore.open(tmp_path / "partial").manifest.counts.unknown
+    models = [
+        export_mean_model(
+            tmp_path / name / "1", changes={"fold": fold, "test_patients_sha256": patients_digest([name])}
+        )
+        for fold, name in enumerate(("one", "two"), start=1)
+    ]
+    notes = evaluate(models, store=tmp_path / "partial", out=tmp_path / "out").notes
+    assert unknown > 0
+    assert notes[-1] == f"patches of unknown label, not scored and not in predictions.csv: {unknown}"
 
 
 def test_an_existing_table_is_refused_before_the_work(tmp_path: Path) -> None:
