@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmgkeras.config import Config
 from mmgkeras.crossval.job import expected_files, run_job
@@ -28,6 +30,7 @@ from mmgkeras.crossval.summary_table import JobRow, measure_job, write_rows
 from mmgkeras.errors import InputError, MmgError
 from mmgkeras.files import check_apart
 from mmgkeras.locks import locks_output
+from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, silent, untracked
 from mmgkeras.study.layout import (
@@ -40,6 +43,7 @@ from mmgkeras.study.layout import (
     is_done,
     write_crossval,
 )
+from mmgkeras.study.read import check_tested
 from mmgkeras.study.run_files import HISTORY
 from mmgkeras.tables import read_predictions, write_predictions
 from mmgkeras.training import devices as device
@@ -139,10 +143,11 @@ def crossval(
     check_writable(out)
     if overwrite:
         remove_old(out, asked, jobs=jobs)
+    tested = {fold: fold_patches(opened, fold).test for fold in asked.folds}
     rows: dict[FoldJob, JobRow] = {}
 
     def take_in(done: Sequence[FoldJob]) -> None:
-        rows.update((job, _measured(out, job, asked=asked)) for job in done)
+        rows.update((job, _measured(out, job, asked=asked, store=opened, tested=tested[job.fold])) for job in done)
         if ordered := _write_tables(out, rows, asked=asked):
             report(ordered)
 
@@ -161,9 +166,11 @@ def crossval(
     return Crossvalidated(rows=[rows[job] for job in jobs], num_done_before=len(jobs) - len(left))
 
 
-def _measured(out: Path, job: FoldJob, *, asked: Crossval) -> JobRow:
+def _measured(out: Path, job: FoldJob, *, asked: Crossval, store: PatchStore, tested: NDArray[np.integer]) -> JobRow:
     folder, batch_size = job.folder(out), asked.config(job).train.batch_size
-    return measure_job(job, predictions=folder / PREDICTIONS_CSV, history=folder / RUN / HISTORY, batch_size=batch_size)
+    predictions = read_predictions(folder / PREDICTIONS_CSV)
+    check_tested(predictions, path=folder / PREDICTIONS_CSV, store=store, tested=tested)
+    return measure_job(job, predictions=predictions, history=folder / RUN / HISTORY, batch_size=batch_size)
 
 
 def _write_tables(out: Path, rows: Mapping[FoldJob, JobRow], *, asked: Crossval) -> list[JobRow]:

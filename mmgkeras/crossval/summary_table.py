@@ -10,6 +10,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import CONFUSION, METRICS, mean, measure
 from mmgkeras.evaluation.outputs import NOT_AVAILABLE
@@ -18,7 +20,6 @@ from mmgkeras.files import atomic_file
 from mmgkeras.schema import Metrics
 from mmgkeras.study.layout import FoldJob
 from mmgkeras.study.run_files import read_history
-from mmgkeras.tables import read_predictions
 
 _SELECTIONS: Final = ("tissue", "all")
 _NAME_WIDTH: Final = 28
@@ -48,21 +49,21 @@ class JobRow:
     training_minutes: float
 
 
-def measure_job(job: FoldJob, *, predictions: Path, history: Path, batch_size: int) -> JobRow:
-    """The row of a job from its predictions.csv and history.csv.
+def measure_job(job: FoldJob, *, predictions: pd.DataFrame, history: Path, batch_size: int) -> JobRow:
+    """The row of a job from its predictions and its history.csv.
 
     Raises:
-        InputError: if predictions.csv breaks a rule, or history.csv is missing.
+        InputError: if history.csv is missing or cannot be read.
     """
     if not history.is_file():
         raise InputError(f"{history}: is missing, though the fold is done; give --overwrite to do it again")
-    frame, epochs = read_predictions(predictions), read_history(history)
+    epochs = read_history(history)
     num_steps = epochs["step"].diff().fillna(epochs["step"])
     seconds = (num_steps * batch_size / epochs["patches_per_second"]).sum()
     return JobRow(
         job=job,
-        tissue=measure(frame[frame["tissue"] >= TISSUE_FRACTION]),
-        all_patches=measure(frame),
+        tissue=measure(predictions[predictions["tissue"] >= TISSUE_FRACTION]),
+        all_patches=measure(predictions),
         training_minutes=float(seconds) / 60,
     )
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mmgkeras.config import Config
 from mmgkeras.errors import InputError, InputFaultsError, shown
@@ -18,6 +20,7 @@ from mmgkeras.evaluation.subgroup_metrics import patch_marks
 from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.files import sha256_file
 from mmgkeras.patches.manifest import IMAGES
+from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Region
 from mmgkeras.study import layout
@@ -118,8 +121,8 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
         data: where its data folder is now; by default where crossval.json says.
 
     Raises:
-        InputError: if crossval.json is not there or damaged, the store is another one or divided otherwise now, or the
-            data folder is another one.
+        InputError: if crossval.json is not there or damaged, the store is another one or divided otherwise now, the
+            data folder is another one, or the patches are not those of the store.
         InputFaultsError: every fold that a network lacks, every fault of the files, every fold without positive or
             negative patches, and every network whose patches differ from the first one's.
     """
@@ -149,14 +152,42 @@ def read_study(folder: Path, *, store: Path | None = None, data: Path | None = N
         )
     if data_path is not None and (data_path / IMAGES).is_file():
         _check_patients(data_path / IMAGES, networks[0].first.predictions)
+    opened = _open_store(store or crossval.store.path, crossval=crossval, folder=folder, is_named=store is not None)
+    if opened is not None and (opened.path / FOLDS).is_file():
+        first = networks[0]  # the others hold the same patches
+        scored = first.first.predictions
+        for fold in folds:
+            job, predictions = FoldJob(first.name, first.first.seed, fold), scored[scored["fold"] == fold]
+            tested = fold_patches(opened, fold).test
+            check_tested(predictions, path=job.folder(folder) / layout.PREDICTIONS_CSV, store=opened, tested=tested)
     return Study(
         folder=folder,
         networks=tuple(networks),
         folds=folds,
         data_path=data_path,
-        store=_open_store(store or crossval.store.path, crossval=crossval, folder=folder, is_named=store is not None),
+        store=opened,
         crossval=crossval,
     )
+
+
+def check_tested(predictions: pd.DataFrame, *, path: Path, store: PatchStore, tested: NDArray[np.integer]) -> None:
+    """Refuses predictions of a fold that are not of all patches that it tests, with the store's patients and labels.
+
+    Args:
+        predictions: of one fold, with the columns of predictions.csv.
+        path: of their file.
+        store: that they are of.
+        tested: (n,) rows of its patches, `Fold.test`.
+
+    Raises:
+        InputError: if so; the file was cut or changed.
+    """
+    scored, expected = (_patches(frame.assign(fold=0)) for frame in (predictions, store.patches.iloc[tested]))
+    if not scored.equals(expected):
+        raise InputError(
+            f"{path}: must hold the {len(expected):,} patches of {store.path} that its fold tests, with their labels. "
+            f"Received: {len(scored):,} patches; remove it, and crossval scores the fold again"
+        )
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -147,6 +147,22 @@ def test_a_store_that_is_split_anew_while_the_queue_runs_is_refused(quadrant_sto
         run_job(out, FoldJob("small", 0, 2))
 
 
+def test_predictions_that_were_cut_are_refused_and_made_again_when_removed(quadrant_store, trained, tmp_path) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    path = out / "small" / "seed0" / "fold1" / "predictions.csv"
+    whole = path.read_text()
+    for changed in (whole[: whole.rindex("\n", 0, -1) + 1], whole.replace("p1,1,0,0,1,", "p1,1,0,0,0,")):
+        path.write_text(changed)
+        rule = "predictions.csv: must hold the 8 patches of .* that its fold tests, with their labels"
+        with pytest.raises(InputError, match=f"{rule}.*; remove it, and crossval scores the fold again"):
+            crossval(quadrant_store, configs={"small": Config()}, out=out)
+    path.unlink()
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    assert path.read_text() == whole
+    assert len(trained) == 2
+
+
 def test_a_history_that_is_missing_is_one_line(quadrant_store, trained, tmp_path) -> None:
     out = tmp_path / "out"
     crossval(quadrant_store, configs={"small": Config()}, out=out)

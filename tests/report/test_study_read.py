@@ -149,6 +149,18 @@ def test_networks_of_other_patches_are_one_line(new_crossval: Callable[..., Path
     assert "Received: 799 patches" in fault
 
 
+@pytest.mark.parametrize(
+    "edit", [lambda frame: frame[:-1], lambda frame: frame.assign(label=frame["label"].where(frame.index > 0, -1))]
+)
+def test_predictions_that_are_not_those_of_the_store_are_one_line(
+    new_crossval: Callable[..., Path], edit: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    folder = new_crossval(networks={R18: "resnet18"})
+    change(folder / R18 / "seed0" / "fold2" / "predictions.csv", edit)
+    with pytest.raises(InputError, match=r"fold2.predictions\.csv: must hold the .* patches of .* that its fold tests"):
+        read_study(folder)
+
+
 def test_a_field_that_is_no_number_is_one_line(new_crossval: Callable[..., Path]) -> None:
     folder = new_crossval()
     path = folder / R18 / "seed0" / "fold1" / "timing.csv"

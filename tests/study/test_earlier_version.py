@@ -31,6 +31,7 @@ from mmgkeras.study.layout import (
 )
 from mmgkeras.study.read import read_study
 from mmgkeras.study.run_files import CONFIG, HISTORY
+from mmgkeras.tables import read_predictions
 
 KEPT = Path(__file__).resolve().parents[1] / "data" / "crossval-0.1.0"
 JOBS = [FoldJob("sakaida2023-resnet18", 0, fold) for fold in (1, 2)]
@@ -77,7 +78,12 @@ def test_it_is_read_as_a_study(kept: Path) -> None:
 @pytest.mark.parametrize("job", JOBS)
 def test_its_summary_is_come_to_again(kept: Path, job: FoldJob) -> None:
     folder, batch_size = job.folder(kept), asked(kept).config(job).train.batch_size
-    row = measure_job(job, predictions=folder / PREDICTIONS_CSV, history=folder / RUN / HISTORY, batch_size=batch_size)
+    row = measure_job(
+        job,
+        predictions=read_predictions(folder / PREDICTIONS_CSV),
+        history=folder / RUN / HISTORY,
+        batch_size=batch_size,
+    )
     written = pd.read_csv(kept / "summary.csv").set_index("fold").loc[job.fold]
     assert row.tissue.auc == pytest.approx(written["tissue_auc"])
     assert row.all_patches.tp == written["all_tp"]
