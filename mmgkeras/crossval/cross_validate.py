@@ -29,6 +29,7 @@ from mmgkeras.crossval.request import (
 from mmgkeras.crossval.summary_table import JobRow, measure_job, write_rows
 from mmgkeras.errors import InputError, MmgError
 from mmgkeras.files import check_apart
+from mmgkeras.inference.timing import open_source
 from mmgkeras.locks import locks_output
 from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import PatchStore
@@ -131,6 +132,8 @@ def crossval(
         command=command,
         overwrite=overwrite,
     )
+    if asked.data is not None:
+        open_source(asked.data, opened.images["image_id"].tolist())  # before hours are spent on the first training
     for name, config in configs.items():
         if config.patches.patch_px != opened.patch_px:
             note(

@@ -163,6 +163,18 @@ def test_predictions_that_were_cut_are_refused_and_made_again_when_removed(quadr
     assert len(trained) == 2
 
 
+def test_a_data_folder_that_lacks_an_image_of_the_store_is_refused_before_any_training(
+    quadrant_data, quadrant_store, trained, tmp_path
+) -> None:
+    data = shutil.copytree(quadrant_data, tmp_path / "data")
+    lines = (data / "images.csv").read_text().splitlines(keepends=True)
+    (data / "images.csv").write_text("".join(line for line in lines if not line.startswith("d,")))
+    with pytest.raises(InputError, match=r"images.csv: lists no image d; give the data folder that the store was"):
+        crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", data=data)
+    assert not trained
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_history_that_is_missing_is_one_line(quadrant_store, trained, tmp_path) -> None:
     out = tmp_path / "out"
     crossval(quadrant_store, configs={"small": Config()}, out=out)
