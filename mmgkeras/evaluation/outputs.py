@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mmgkeras.errors import InputError
-from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
+from mmgkeras.errors import InputError, shown
+from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES, PATCH
 from mmgkeras.evaluation.interval import Difference, Interval
 from mmgkeras.evaluation.metrics import (
     CONFUSION,
@@ -121,7 +121,8 @@ def recompute_metrics(
     """The same from files of predictions, one or several; a fold must lie in one file as a whole.
 
     Raises:
-        InputError: if a file breaks a rule, two files hold one fold, or an output exists and `overwrite` is not set.
+        InputError: if a file breaks a rule, two files hold one fold, an image has two patients or a patch two labels,
+            or an output exists and `overwrite` is not set; or as `atomic_files`.
     """
     owners: dict[int, Path] = {}
     frames = []
@@ -134,10 +135,25 @@ def recompute_metrics(
                 raise InputError(f"{path}: holds fold {fold}, as does {owners[fold]}; give each fold once")
         frames.append(frame)
     predictions = pd.concat(frames, ignore_index=True)
+    _check_one_store(predictions, owners=owners)
     twin_predictions = None if twins is None else read_predictions(twins)
     check_apart(out / METRICS_JSON, files)
     with atomic_files(out, METRIC_FILES, label=EVALUATION, overwrite=overwrite, is_own=is_evaluation) as folder:
         return write_metrics(folder, predictions, threshold=threshold, twins=twin_predictions)
+
+
+def _check_one_store(predictions: pd.DataFrame, *, owners: Mapping[int, Path]) -> None:
+    """Refuses predictions whose folds, each of the file in `owners`, say different things of one image or patch."""
+    for key, name in ((["image_id"], "patient_id"), (PATCH, "label")):
+        told = predictions.drop_duplicates([*key, name])
+        for _, other in told[told.duplicated(key)].iterrows():
+            first = told[(told[key] == other[key]).all(axis=1)].iloc[0]
+            place = f", row {other['row']}, col {other['col']}," if name == "label" else ""
+            received, before = (f"{shown(str(row[name]))} in fold {row['fold']}" for row in (other, first))
+            raise InputError(
+                f"{owners[other['fold']]}: image {shown(other['image_id'])}{place} has {name} {received}, and {before} "
+                f"of {owners[first['fold']]}; give predictions of one store"
+            )
 
 
 def is_evaluation(path: Path) -> bool:

@@ -115,6 +115,23 @@ def test_folds_in_several_files_are_put_together(tmp_path: Path) -> None:
     assert summary.all_patches.counts.num_images == 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"patient_id": "9"}, "image 'a' has patient_id '9' in fold 2, and '1' in fold 1 of .*1.csv"),
+        ({"label": 0}, "image 'a', row 0, col 0, has label '0' in fold 2, and '1' in fold 1 of .*1.csv"),
+    ],
+)
+def test_files_of_two_stores_with_the_same_names_are_refused(
+    tmp_path: Path, changes: dict[str, object], rule: str
+) -> None:
+    write_predictions(tmp_path / "1.csv", FRAME)
+    write_predictions(tmp_path / "2.csv", FRAME.assign(fold=2, **changes))
+    with pytest.raises(InputError, match=f"2.csv: {rule}; give predictions of one store"):
+        recompute_metrics([tmp_path / "1.csv", tmp_path / "2.csv"], out=tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+
+
 def test_a_fold_in_two_files_is_refused(tmp_path: Path) -> None:
     for name in ("1.csv", "2.csv"):
         write_predictions(tmp_path / name, FRAME)
