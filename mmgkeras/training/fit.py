@@ -20,7 +20,7 @@ from mmgkeras.models.augmentation import NEGATIVE_OPS, num_positive_ops
 from mmgkeras.models.network import build_network, training_model, training_normalisation
 from mmgkeras.models.optimizer import make_optimizer
 from mmgkeras.patches.split import Fold, fold_patches, hold_out_patients, read_store_folds
-from mmgkeras.patches.store import PatchStore
+from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.pipeline.epoch import EpochPlan
 from mmgkeras.pipeline.pixel_statistics import pixel_statistics
 from mmgkeras.pipeline.sample_insertion import Insertion
@@ -209,9 +209,16 @@ def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPl
     labels = store.patches["label"].to_numpy()[learned]
     has_tissue = store.patches["tissue"].to_numpy()[learned] >= config.augmentation.min_negative_tissue
     positives, ratio = learned[labels == CALCIFICATION], config.augmentation.negatives_per_positive
+    negatives = learned[(labels == NO_CALCIFICATION) & has_tissue]
+    for places, kind in ((positives, "with"), (negatives, "without")):
+        if not len(places):
+            raise InputError(
+                f"{store.path / FOLDS}: fold {division.number} has no patch {kind} calcification to train on; divide "
+                "the patients anew with mmgkeras split --overwrite, or train another fold"
+            )
     plan = EpochPlan(
         positives=positives,
-        negatives=learned[(labels == NO_CALCIFICATION) & has_tissue],
+        negatives=negatives,
         num_positive_ops=num_positive_ops(config.augmentation),
         negative_ops=NEGATIVE_OPS,
         batch_size=config.train.batch_size,

@@ -13,11 +13,13 @@ from mmgkeras.cli import main
 from tensorflow.train import load_checkpoint
 
 from mmgkeras.config import Config, ModelConfig, read_config
+from mmgkeras.errors import InputError
 from mmgkeras.models.network import build_network
 from mmgkeras.patches.split import fold_patches, hold_out_patients
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import patients_digest, read_metadata
-from mmgkeras.training.fit import _as_prepared
+from mmgkeras.tables import write_folds
+from mmgkeras.training.fit import _as_prepared, fit
 
 from .fit_program import WIDTH, arguments, finished, refused, saved_weights, start
 
@@ -317,3 +319,11 @@ def test_a_run_goes_on_with_another_cadence_of_checkpoints(one_and_two, training
     result = CliRunner().invoke(main, arguments(training_store, folder, *FIVE_STEPS, *more))
     assert result.exit_code == 0, result.output
     assert "has finished; nothing to do" in result.stderr
+
+
+def test_a_fold_that_leaves_no_positives_to_train_on_is_named(quadrant_store, tmp_path):
+    write_folds(quadrant_store / "folds.csv", {"p1": "A", "p2": "A", "p3": "A", "p4": "B"}, overwrite=True)
+    rule = r"folds\.csv: fold 1 has no patch with calcification to train on; divide the patients anew"
+    with pytest.raises(InputError, match=rule):
+        fit(quadrant_store, fold=1, config=Config(), run=tmp_path / "run", export=tmp_path / "model")
+    assert not (tmp_path / "run").exists()
