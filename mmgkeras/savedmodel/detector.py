@@ -21,7 +21,7 @@ from mmgkeras.json_files import JsonModel, Sha256, read_json
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, PROVENANCE, check_detector, load_detector
 from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.savedmodel.export import add_version, export, next_version
+from mmgkeras.savedmodel.export import add_version, export, new_version, next_version
 from mmgkeras.savedmodel.metadata import METADATA_FILE, ModelMetadata, read_metadata
 
 CACHE: Final = "~/.cache/mmgkeras"
@@ -177,10 +177,10 @@ def add_version_with_finer(model: Path, operating_point: OperatingPoint, *, expo
     if finer_metadata(model, read_metadata(model)) is None:
         return add_version(model, operating_point, export=export)
     place = finer_folder(model if export is None else export / "1").parent
-    path = add_version(model, operating_point, export=export, least=next_version(place))
-    with atomic_folder(place / path.name) as folder:
+    version = new_version(model, export=export, least=next_version(place)).name
+    with atomic_folder(place / version) as folder:  # first, for a model that lacked it would read fine images alone
         shutil.copytree(finer_folder(model), folder, dirs_exist_ok=True)
-    return path
+    return add_version(model, operating_point, export=export, least=int(version))
 
 
 class Division(Protocol):

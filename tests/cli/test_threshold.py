@@ -53,6 +53,23 @@ def test_the_finer_model_beside_it_comes_along(model: Path, export_finer_model: 
     assert not list(taken.iterdir())
 
 
+def test_a_finer_model_that_cannot_be_copied_leaves_no_version_without_it(
+    model: Path, export_finer_model: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finer, copy = export_finer_model(model), shutil.copytree
+
+    def copy_unless_finer(source: Path, *arguments: object, **options: object) -> object:
+        if source == finer:
+            raise OSError(28, "No space left on device")
+        return copy(source, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "copytree", copy_unless_finer)
+    result = CliRunner().invoke(main, ["threshold", "--model", str(model), "--threshold", "0.3"])
+    assert result.exit_code == 1
+    assert "No space left" in result.stderr
+    assert [path.name for path in model.parent.iterdir() if path.name.isdecimal()] == ["1"]
+
+
 @pytest.mark.parametrize(
     ("target", "kind", "number", "threshold"),
     [
