@@ -200,8 +200,8 @@ def _find_images(source: Path, mapping: ImageMapping, report: ImportReport) -> d
     if not files:
         raise InputError(f"{source}: must hold images {mapping.images}. Received: none")
     if others:
-        text = "images by their first bytes and not by their ending, passed over: rename them to use them"
-        report.notes.append(f"{others[0]} and {len(others) - 1:,} others, {text}")
+        text = f"images by their first bytes and not by their ending, passed over: {len(others):,}, such as {others[0]}"
+        report.notes.append(f"{text}; rename them to use them")
     return files
 
 
