@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.evaluation.operating_point import OperatingPoint
-from mmgkeras.images import find_inputs
+from mmgkeras.images import Input, find_inputs
 from mmgkeras.inference.detection import Detection, detect
 from mmgkeras.inference.marking import is_result
 from mmgkeras.overlay.pixel_runs import pixel_runs
@@ -59,7 +59,8 @@ def choose_for_marks(
 ) -> ChosenOnMammograms:
     """The lowest of `THRESHOLDS` from which on a model makes at most so many marks an image, marked as by `predict`.
 
-    Rows of an images.csv whose pathology is other than "normal" are left out; else every mark counts as a false one.
+    Rows of an images.csv whose pathology is other than "normal" are left out, and where any is called normal all others
+    too; every mark on the rest counts as a false one.
 
     Args:
         model: a SavedModel's folder; the finer one beside it is asked where an image is as fine.
@@ -74,8 +75,7 @@ def choose_for_marks(
     """
     classifier = load_with_finer(model, is_folded=True)
     found, passed_over = find_inputs(paths, is_result=is_result)
-    inputs = [one for one in found if one.record is None or one.record.pathology is None or one.record.is_called_normal]
-    notes = [*passed_over]
+    inputs, notes = _free_of_calcification(found), [*passed_over]
     if len(inputs) < len(found):
         notes.append(f"{len(found) - len(inputs)} of {len(found)} mammograms are not called normal and were left out")
     counts = np.zeros(len(THRESHOLDS), np.int64)
@@ -108,6 +108,16 @@ def choose_for_marks(
     told = f"{num_images} mammograms that were given as free of calcification"
     point = OperatingPoint(float(THRESHOLDS[place]), "marks_per_image", per_image, told)
     return ChosenOnMammograms(point, num_images, int(counts[place]), tuple(notes), skipped)
+
+
+def _free_of_calcification(found: Sequence[Input]) -> list[Input]:
+    """The mammograms that nothing speaks against: a table that calls some normal tells that the others are not."""
+    tells = any(one.record is not None and one.record.is_called_normal for one in found)
+    return [
+        one
+        for one in found
+        if one.record is None or one.record.is_called_normal or (one.record.pathology is None and not tells)
+    ]
 
 
 def place_within(counts: NDArray[np.int64], *, most: float) -> int | None:

@@ -60,13 +60,16 @@ def test_the_finer_model_is_asked_where_an_image_is_as_fine(
     assert fine.operating_point.threshold > 0.7 >= coarse.operating_point.threshold
 
 
-def test_what_is_not_called_normal_is_left_out_and_what_cannot_be_read_is_listed(model: Path, screening: Path) -> None:
+@pytest.mark.parametrize(("of_a", "of_others"), [("benign", None), ("benign", "normal"), (None, "Normal")])
+def test_what_is_not_called_normal_is_left_out_and_what_cannot_be_read_is_listed(
+    model: Path, screening: Path, of_a: str | None, of_others: str | None
+) -> None:
     (screening / "bad.png").write_bytes(b"\x89PNG")
-    record = ImageRecord("c", "c_L_CC.png", "p", "L", "CC", "none", spacing_mm=0.2)
+    record = ImageRecord("c", "c_L_CC.png", "p", "L", "CC", "none", spacing_mm=0.2, pathology=of_others)
     rows = [
         record,
-        replace(record, image_id="b", path="b_L_CC.png", pathology="Normal"),
-        replace(record, image_id="a", path="a_L_CC.png", pathology="benign"),
+        replace(record, image_id="b", path="b_L_CC.png"),
+        replace(record, image_id="a", path="a_L_CC.png", pathology=of_a),
         replace(record, image_id="bad", path="bad.png"),
     ]
     write_images(screening / "images.csv", rows)
