@@ -113,19 +113,13 @@ def threshold(
             "Give --operating-point and --predictions, --operating-point marks=N and --images, or --threshold alone."
         )
     quiet_tensorflow()
-    from mmgkeras.errors import InputError
     from mmgkeras.evaluation.operating_point import OperatingPoint
-    from mmgkeras.files import check_outputs
     from mmgkeras.inference.mark_rate import choose_for_marks
     from mmgkeras.inference.threshold import choose_operating_point
-    from mmgkeras.savedmodel.detector import add_version_with_finer, model_folder
-    from mmgkeras.savedmodel.export import new_version
+    from mmgkeras.savedmodel.detector import add_version_with_finer, check_new_version
     from mmgkeras.schema import probability_text
 
-    folder = model_folder(model)
-    if folder != model and place is None:
-        raise InputError(f"{model}: comes with the package; say with --export where the new version goes")
-    check_outputs([new_version(folder, export=place)])
+    folder = check_new_version(model, export=place)
     skipped: dict[Path, str] = {}
     if value is not None:
         point, notes = OperatingPoint(value, "given", None, "nothing"), []

@@ -16,7 +16,7 @@ from pydantic import Field
 from mmgkeras.config import ModelConfig
 from mmgkeras.errors import InputError
 from mmgkeras.evaluation.operating_point import OperatingPoint
-from mmgkeras.files import atomic_folder
+from mmgkeras.files import atomic_folder, check_outputs
 from mmgkeras.json_files import JsonModel, Sha256, read_json
 from mmgkeras.models.network import build_network
 from mmgkeras.models.weights import DETECTOR, DETECTOR_FOLDER, PROVENANCE, check_detector, load_detector
@@ -166,6 +166,23 @@ def finer_folder(folder: Path) -> Path:
     """Where the finer model of a model's folder lies, if it has one."""
     place = folder.resolve()
     return place.parent.parent / f"{place.parent.name}-{FINER}" / place.name
+
+
+def check_new_version(model: Path, *, export: Path | None) -> Path:
+    """The folder of the model that `add_version_with_finer` is to copy; refuses early what that would refuse.
+
+    Args:
+        model: a SavedModel's folder, or "detector".
+        export: as of `add_version`.
+
+    Raises:
+        InputError: if a version cannot go there.
+    """
+    folder = model_folder(model)
+    if folder != model and export is None:
+        raise InputError(f"{model}: comes with the package; say with --export where the new version goes")
+    check_outputs([new_version(folder, export=export)])
+    return folder
 
 
 def add_version_with_finer(model: Path, operating_point: OperatingPoint, *, export: Path | None = None) -> Path:
