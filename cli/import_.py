@@ -159,7 +159,8 @@ def table(ctx: click.Context, source: Path, *, mapping: Path, out: Path, overwri
     and which labels are calcifications, cluster regions or something else: see docs/data_sets.md. Images are not
     copied. A row or image that could not be used although it should is listed, with exit code 1.
     """
-    from mmgkeras.sources.mapped_table import read_mapped_table, read_mapping
+    from mmgkeras.sources.image_mapping import read_mapping
+    from mmgkeras.sources.mapped_table import read_mapped_table
 
     read = partial(read_mapped_table, mapping=read_mapping(mapping))
     _import(ctx, "your images", read, source=source, out=out, inputs=[mapping], overwrite=overwrite)

@@ -1,36 +1,27 @@
-"""Anyone's images and annotations, by a mapping in TOML that says what their names and words mean.
+"""Anyone's images and annotations, by an `image_mapping` that says what their names and words mean.
 
-Owns the mapping, which docs/data_sets.md explains, and how it makes rows of images.csv; how regions are written in
-the formats of annotation tools is `annotation_formats`', which image they mean `image_names`'.
+Owns how it makes rows of images.csv; how regions are written in the formats of annotation tools is
+`annotation_formats`', which image they mean `image_names`'.
 """
 
-import difflib
-import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
-
-from mmgkeras.errors import InputError, InputFaultsError, shown
+from mmgkeras.errors import InputError, shown
 from mmgkeras.files import files_below, is_nobodys
 from mmgkeras.images import ImageFacts, is_dicom_file, is_image_file
-from mmgkeras.json_files import Text, describe_fault, read_limited
 from mmgkeras.progress import Track
-from mmgkeras.schema import ANNOTATIONS, LATERALITIES, SIDES, VIEWS, ImageRecord, Kind, Region, Shape
+from mmgkeras.schema import ANNOTATIONS, LATERALITIES, SIDES, VIEWS, ImageRecord, Region
 from mmgkeras.sources.annotation_formats import CLASS_FILES, FORMATS, Annotation, read_class_names
 from mmgkeras.sources.annotation_tables import Row, read_rows
 from mmgkeras.sources.data_set import ImportReport, image_files, read_all_facts
+from mmgkeras.sources.image_mapping import OF_FILES, OF_HEADERS, CsvColumns, ImageMapping
 from mmgkeras.sources.image_names import ImageNames, full_name, without_ending
-from mmgkeras.tables import IMAGE_COLUMNS
 from mmgkeras.tables.rows import finite
 
-_T = TypeVar("_T")
-_MAX_BYTES: Final = 64 * 1024
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "laterality": LATERALITIES,
     "view": VIEWS,
@@ -46,114 +37,9 @@ _DEFAULTS: Final = {
     "vendor": "{dicom_vendor}",
 }
 _NEEDED: Final = ("image_id", "patient_id", "laterality", "view", "annotation")
-_OF_HEADERS: Final = ("patient", "laterality", "view", "spacing_mm", "vendor")
-_OF_FILES: Final = ("file", "folder", *(f"dicom_{name}" for name in _OF_HEADERS))
-"""What may stand in {} for any image."""
 _ANY: Final = ""
 """The full name of what does not tell its image: a region of any image may have been skipped."""
 _WORD: Final = re.compile(r"\{(\w+)\}")
-_COLUMNS: Final = tuple(name for name in IMAGE_COLUMNS if name != "path")
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"must be a regular expression: {error}") from error
-    if taken := [name for name in re.compile(text).groupindex if name in _OF_FILES]:
-        raise ValueError(f"must have no group of a name that stands for the file. Received: {taken[0]}")
-    return text
-
-
-def _glob(text: str) -> str:
-    try:
-        list(Path(os.devnull).glob(text))
-    except (NotImplementedError, ValueError, IndexError) as error:
-        raise ValueError("must be a pattern of paths below DIR, in which ** stands for whole folders alone") from error
-    return text
-
-
-def _columns(values: dict[str, _T]) -> dict[str, _T]:
-    if unknown := [name for name in values if name not in _COLUMNS]:
-        raise ValueError(f"must have columns of images.csv: {', '.join(_COLUMNS)}. Received: {shown(unknown[0])}")
-    return values
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class CsvColumns(_Section):
-    """Which columns of a CSV file have a region: its image, its label, and one of the shapes."""
-
-    image: Text
-    label: Text | None = None
-    box: list[Text] = Field(default=[], min_length=4, max_length=4)
-    circle: list[Text] = Field(default=[], min_length=3, max_length=3)
-    point: list[Text] = Field(default=[], min_length=2, max_length=2)
-
-    @property
-    def shapes(self) -> dict[Shape, list[str]]:
-        """The columns of each shape that was given."""
-        told: dict[Shape, list[str]] = {"box": self.box, "circle": self.circle, "point": self.point}
-        return {shape: columns for shape, columns in told.items() if columns}
-
-
-class ImageMapping(_Section):
-    """A mapping: which files are images and annotations, and what their names and words mean."""
-
-    images: Annotated[Text, AfterValidator(_glob)] = "**/*"
-    pattern: Annotated[Text, AfterValidator(_pattern)] = ""
-    table: Text | None = None
-    table_image: Text | None = None
-    annotations: Annotated[Text, AfterValidator(_glob)] | None = None
-    format: Literal["csv", "coco", "yolo", "voc", "labelme", "via"] | None = None
-    image: Annotated[dict[str, Text], AfterValidator(_columns)]
-    words: Annotated[dict[str, dict[str, Text]], AfterValidator(_columns)] = {}
-    kinds: dict[str, Kind] = {}
-    csv: CsvColumns | None = None
-
-
-def read_mapping(path: Path) -> ImageMapping:
-    """The mapping of a TOML file.
-
-    Raises:
-        InputError: if it cannot be read or is not TOML.
-        InputFaultsError: for unknown keys, and values that are not allowed.
-    """
-    try:
-        values = tomllib.loads(read_limited(path, max_bytes=_MAX_BYTES).decode())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is not TOML: {error}") from error
-    try:
-        mapping = ImageMapping.model_validate(values)
-    except ValidationError as error:
-        raise InputFaultsError([f"{path}: {_line(fault)}" for fault in error.errors()]) from error
-    faults = [f"image.{name} is missing" for name in ("patient_id", "annotation") if name not in mapping.image]
-    if (mapping.annotations is None) != (mapping.format is None):
-        faults.append("annotations and format must be given together")
-    if (mapping.table is None) != (mapping.table_image is None):
-        faults.append("table and table_image must be given together")
-    if mapping.format == "csv" and mapping.csv is None:
-        faults.append("csv is missing: format csv needs the columns of image and box, circle or point")
-    if mapping.format == "csv" and mapping.csv is not None and len(mapping.csv.shapes) != 1:
-        faults.append(
-            f"csv must have one of box, circle and point. Received: {', '.join(mapping.csv.shapes) or 'none'}"
-        )
-    if faults:
-        raise InputFaultsError([f"{path}: {fault}" for fault in faults])
-    return mapping
-
-
-def _line(fault: ErrorDetails) -> str:
-    """What is wrong with a key; for an unknown one, which is nearest."""
-    if fault["type"] != "extra_forbidden":
-        return describe_fault(fault)
-    *parents, key = map(str, fault["loc"])
-    fields = list((CsvColumns if parents else ImageMapping).model_fields)
-    near = difflib.get_close_matches(key, fields, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(fields)}"
-    return f"{'.'.join([*parents, key])}: no such key; {hint}"
 
 
 def read_mapped_table(source: Path, report: ImportReport, track: Track, *, mapping: ImageMapping) -> None:
@@ -217,7 +103,7 @@ def _read_table(source: Path, mapping: ImageMapping, files: Mapping[str, Path], 
     """The row of each image."""
     if mapping.table is None or mapping.table_image is None:
         return {}
-    words = set(_used_words(mapping)) - set(_OF_FILES)
+    words = set(_used_words(mapping)) - set(OF_FILES)
     table, is_used = source / mapping.table, lambda name: _word(name) in words
     found = read_rows(table, [mapping.table_image], report=report, is_used=is_used)
     called = [(full_name(row[mapping.table_image]), row) for row in found]
@@ -239,7 +125,7 @@ def _fields(name: str, *, path: Path, facts: ImageFacts, mapping: ImageMapping, 
     """What may stand in {} for an image."""
     header = facts.header
     fields = {"file": without_ending(path.name).strip(), "folder": path.parent.name}
-    for key in _OF_HEADERS:
+    for key in OF_HEADERS:
         value = getattr(header, key) if header else None
         fields[f"dicom_{key}"] = "" if value is None else str(value)
     if mapping.pattern:
@@ -271,7 +157,7 @@ def _check_words(mapping: ImageMapping, rows: Mapping[str, Row], report: ImportR
     columns = next((list(row.values) for row in rows.values()), [])
     for name in _used_words(mapping):
         told = [f"column {shown(column)} of {mapping.table}" for column in columns if _word(column) == name]
-        if name in _OF_FILES:
+        if name in OF_FILES:
             report.notes.extend(f"{{{name}}} is of the image file, not {one}: rename it to use it" for one in told)
             continue
         told += ["a group of the pattern"] * (name in re.compile(mapping.pattern).groupindex)

@@ -7,7 +7,8 @@ from PIL import Image
 
 from mmgkeras.schema import ImageRecord, Region
 from mmgkeras.sources.data_set import ImportReport, import_data_set
-from mmgkeras.sources.mapped_table import read_mapped_table, read_mapping
+from mmgkeras.sources.image_mapping import read_mapping
+from mmgkeras.sources.mapped_table import read_mapped_table
 from mmgkeras.tables import read_images, read_regions
 
 CSV = r"""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmgkeras.errors import InputError
-from mmgkeras.sources.mapped_table import read_mapping
+from mmgkeras.sources.image_mapping import read_mapping
 
 from .mapped import BOXES, CSV, imported, scan
 
