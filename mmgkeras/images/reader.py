@@ -17,12 +17,13 @@ from mmgkeras.images.jpeg import decode_jpeg, jpeg_size
 from mmgkeras.images.pgm import decode_pgm, pgm_size
 from mmgkeras.images.png import decode_png, png_size
 from mmgkeras.images.samples import MAX_PIXELS, shown
-from mmgkeras.images.tiff import decode_tiff, tiff_size
+from mmgkeras.images.tiff import decode_tiff, tiff_is_lossy, tiff_size
 from mmgkeras.schema import ImageRecord, Mammogram, Pixels
 
 _MAX_BYTES: Final = 4 * MAX_PIXELS + (1 << 20)
 _LONGEST_PATH: Final = 400
 _JPEG: Final = b"\xff\xd8\xff"
+_TIFF: Final = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _HEADER_BYTES: Final = 1 << 16
 """So much of a file is read for its size, and all of it where this does not tell: a TIFF's tags may be at its end."""
 
@@ -37,7 +38,7 @@ class _Format(NamedTuple):
 _FORMATS: Final = {
     b"\x89PNG": _Format(decode_png, png_size),
     _JPEG: _Format(decode_jpeg, jpeg_size),
-    **dict.fromkeys((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), _Format(decode_tiff, tiff_size)),
+    **dict.fromkeys(_TIFF, _Format(decode_tiff, tiff_size)),
     b"P5": _Format(decode_pgm, pgm_size),
 }
 _UNSUPPORTED: Final = {
@@ -106,12 +107,17 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def is_lossy(path: Path) -> bool:
-    """Whether an image was compressed with loss: it is JPEG, or DICOM that says so; one that cannot be read is not."""
+    """Whether an image was compressed with loss: it is JPEG, TIFF with JPEG inside, or DICOM that says so.
+
+    One that cannot be read was not.
+    """
     head = _head(path)
-    if is_dicom(head):
-        with suppress(InputError):
+    with suppress(InputError):
+        if is_dicom(head):
             header = read_facts(path).header
             return header is not None and header.is_lossy
+        if head.startswith(_TIFF):
+            return tiff_is_lossy(_read_bytes(path))
     return head.startswith(_JPEG)
 
 

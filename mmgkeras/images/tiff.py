@@ -87,6 +87,16 @@ def tiff_size(data: bytes) -> tuple[int, int]:
         return _size(directory)
 
 
+def tiff_is_lossy(data: bytes) -> bool:
+    """Whether its strips or tiles are JPEG; no pixel is decoded.
+
+    Raises:
+        InputError: as `tiff_size`.
+    """
+    with _directory_faults():
+        return _check(_Directory(data))[Tag.Compression] == _JPEG
+
+
 @contextmanager
 def _directory_faults() -> Iterator[None]:
     """Turns what reading beyond the end raises into the one error."""

@@ -167,7 +167,7 @@ def check_folder(
     report.findings.extend(_same_images(examined))
     report.findings.extend(_pixel_sizes(folder.records, model_mm=model_mm))
     if num_lossy := sum(one.is_lossy for one in examined):
-        part = f"{num_lossy:,} of {len(folder.records):,} images are JPEG, or DICOM of lossy compression"
+        part = f"{num_lossy:,} of {len(folder.records):,} images are JPEG, or TIFF or DICOM of lossy compression"
         what = f"{part}: where pixels are as coarse as 0.2 mm, it may have hidden small calcifications"
         report.findings.append(Finding("note", "compressed with loss", what))
     if len(report.pixel_types) > 1:

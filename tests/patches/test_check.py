@@ -72,15 +72,17 @@ def test_good_folder_is_counted(tmp_path: Path) -> None:
     assert report.sides == {"as told": 2}
 
 
-def test_dicom_that_was_compressed_with_loss_is_counted(tmp_path: Path) -> None:
+def test_dicom_and_tiff_that_were_compressed_with_loss_are_counted(tmp_path: Path) -> None:
     pixels = breast(side="left").astype(np.uint16) * 16
     for name, told in (("a", "01"), ("b", "00")):
         (tmp_path / f"{name}.dcm").write_bytes(file_of(mammogram(pixels, LossyImageCompression=told)))
     Image.fromarray(breast(side="left", value=90)).save(tmp_path / "c.png", "JPEG")
-    paths = ("a.dcm", "b.dcm", "c.png")
+    for name, compression in (("d", "jpeg"), ("e", "tiff_lzw")):
+        Image.fromarray(breast(side="left", value=80)).save(tmp_path / f"{name}.tif", compression=compression)
+    paths = ("a.dcm", "b.dcm", "c.png", "d.tif", "e.tif")
     write_images(tmp_path / "images.csv", [record(path[0], path=path) for path in paths])
     (finding,) = [one for one in check_folder(read_folder(tmp_path, CONFIG)).findings if "loss" in one.kind]
-    assert finding.what.startswith("2 of 3 images are JPEG, or DICOM of lossy compression: where pixels are as coarse")
+    assert finding.what.startswith("3 of 5 images are JPEG, or TIFF or DICOM of lossy compression: where pixels are")
 
 
 def test_a_path_that_holds_a_colon_and_a_blank_is_the_place_as_a_whole(tmp_path: Path) -> None:
