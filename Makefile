@@ -1,13 +1,13 @@
 # make demo       phantom mammograms to marked mammograms, in demo/
 # make detector   the detector's weights from phantoms alone; given again, it goes on where it stopped
-# make test       lint, types, the order of imports and every test, with its coverage
+# make test       lint, types, the order of imports and every test; on Python 3.12 and later with its coverage
 # make campaign   kills, full disks, races and damaged files for every command: docs/trust.md, 40 minutes at most
 # All make .venv themselves. PYTHON names another interpreter (3.11 to 3.13), JOBS the tests run at once;
-# COVERAGE= leaves out the coverage, which on Python 3.11 costs the tests about a third of their time.
+# COVERAGE="--cov" asks for the coverage on Python 3.11 too, where it costs the tests about a third of their time.
 
 PYTHON ?= python3
 JOBS ?= 2
-COVERAGE ?= --cov --cov-report=term:skip-covered
+COVERAGE ?= $(shell $(PYTHON) -c 'import sys; print("--cov --cov-report=term:skip-covered" * (sys.version_info >= (3, 12)))')
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 MMGKERAS = .venv/bin/mmgkeras
 SEED ?= 1
