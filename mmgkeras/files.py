@@ -195,7 +195,7 @@ def check_apart(output: Path, inputs: Iterable[Path]) -> None:
     with errors_of_writing(output):
         place = output.resolve()
         for source in inputs:
-            other = source.resolve()
+            other = Path(os.path.realpath(source))  # which does not raise for a loop of links
             if place == other or other in place.parents or place in other.parents:
                 how = "is" if place == other else "lies in" if other in place.parents else "holds"
                 raise InputError(f"{output}: {how} {source}, which is read; name another place")

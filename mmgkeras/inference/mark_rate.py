@@ -16,9 +16,9 @@ from scipy import ndimage
 
 from mmgkeras.errors import InputError, InputFaultsError
 from mmgkeras.evaluation.operating_point import OperatingPoint
-from mmgkeras.images import Input, find_inputs
+from mmgkeras.images import Input
 from mmgkeras.inference.detection import Detection, detect
-from mmgkeras.inference.marking import is_result
+from mmgkeras.inference.marking import find_mammograms
 from mmgkeras.overlay.pixel_runs import pixel_runs
 from mmgkeras.progress import Track, untracked
 from mmgkeras.savedmodel.detector import load_with_finer, read_detector
@@ -74,7 +74,7 @@ def choose_for_marks(
         InputFaultsError: if no image can be read, or no threshold keeps to so few, with a line for each unread image.
     """
     classifier = load_with_finer(model, is_folded=True)
-    found, passed_over = find_inputs(paths, is_result=is_result)
+    found, passed_over = find_mammograms(paths)
     inputs, notes = _free_of_calcification(found), [*passed_over]
     if len(inputs) < len(found):
         notes.append(f"{len(found) - len(inputs)} of {len(found)} mammograms are not called normal and were left out")

@@ -7,7 +7,7 @@ import hashlib
 import os
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -258,6 +258,17 @@ def is_overlay(path: Path, *, made_by: str = OVERLAY) -> bool:
             return bool(picture.info.get(_MADE_BY) == made_by)
     except (InputError, OSError, Image.DecompressionBombError):
         return False
+
+
+def find_mammograms(paths: Iterable[Path]) -> tuple[list[images.Input], list[str]]:
+    """As `images.find_inputs`, without results of ours, and a file that is reached by several paths once, by the first.
+
+    Raises:
+        InputError: as `images.find_inputs`.
+    """
+    inputs, passed_over = images.find_inputs(paths, is_result=is_result)
+    first = {os.path.realpath(one.path): one for one in reversed(inputs)}
+    return [one for one in inputs if first[os.path.realpath(one.path)] is one], passed_over
 
 
 def is_result(path: Path) -> bool:

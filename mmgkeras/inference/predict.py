@@ -5,6 +5,7 @@ mammogram is `marker`'s, how a mark is found `detection`'s; the files of the res
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import atomic_files, check_apart, files_below, give
-from mmgkeras.images import find_inputs, is_lossy
+from mmgkeras.images import is_lossy
 from mmgkeras.images.resampling import SAME_SPACING
 from mmgkeras.inference.detection import Mark, ScoringMetadata, check_alike
 from mmgkeras.inference.mark_files import (
@@ -27,7 +28,7 @@ from mmgkeras.inference.mark_files import (
     write_marks,
 )
 from mmgkeras.inference.marker import SKIPPED, Engine, Marker, MarkerSettings, kept_stem
-from mmgkeras.inference.marking import PREVIEWS, file_stem, is_overlay, is_result
+from mmgkeras.inference.marking import PREVIEWS, file_stem, find_mammograms, is_overlay
 from mmgkeras.inference.server_model import DEADLINE_S, ServerModel
 from mmgkeras.json_files import home_path
 from mmgkeras.locks import output_lock, resumable_work, work_digest
@@ -75,7 +76,7 @@ def predict(
     If it is killed, the same call goes on after the last mammogram that it had finished.
 
     Args:
-        paths: of image files, of folders of them, or of images.csv; one that is named twice is read once.
+        paths: of image files, of folders of them, or of images.csv; one that several lead to is read once.
         out: the folder of the results; it may lie in a folder that is read, where results are passed over.
         models: SavedModels' folders, or "detector"; names on a server. The probabilities of several are averaged.
         server: where the models are served, `http://HOST:PORT` or `grpc://HOST:PORT`; None for here.
@@ -116,8 +117,9 @@ def predict(
     if dicom_out is not None and (server is not None or len(models) > 1):
         raise InputError("results for a PACS name one model and its file: give one --model, and no server")
     folders = [] if server is not None else [model_folder(model) for model in models]
-    check_apart(out, [*folders, *(path for path in paths if path.resolve() not in out.resolve().parents)])
-    inputs, passed_over = find_inputs(paths, is_result=is_result)
+    above = {os.path.realpath(folder) for folder in Path(os.path.realpath(out)).parents}
+    check_apart(out, [*folders, *(path for path in paths if os.path.realpath(path) not in above)])
+    inputs, passed_over = find_mammograms(paths)
     names = _names([one.path for one in inputs])
     check_apart(out, names)
     served = []

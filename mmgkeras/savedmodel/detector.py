@@ -6,6 +6,7 @@ Their weights are `models.weights`'.
 """
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol
@@ -164,7 +165,7 @@ def _finer_metadata(place: Path, own: ModelMetadata) -> ModelMetadata | None:
 
 def finer_folder(folder: Path) -> Path:
     """Where the finer model of a model's folder lies, if it has one."""
-    place = folder.resolve()
+    place = Path(os.path.realpath(folder))  # which does not raise for a loop of links
     return place.parent.parent / f"{place.parent.name}-{FINER}" / place.name
 
 

@@ -3,6 +3,7 @@
 Owns what needs the extra `serving`, and says so where it is not installed.
 """
 
+import os
 import socket
 from collections.abc import Collection
 from contextlib import suppress
@@ -143,4 +144,4 @@ def _named_model(model: Path) -> tuple[Path, str]:
         return folder, str(model)
     if not folder.name.isdecimal() or int(folder.name) < 1:
         raise InputError(f"{model}: must be a version's folder, saved_models/NAME/1. Received: {folder.name!r} as last")
-    return folder, folder.resolve().parent.name
+    return folder, Path(os.path.realpath(folder)).parent.name

@@ -69,6 +69,20 @@ def test_a_picture_of_overlay_is_neither_replaced_nor_removed(model: Path, films
     assert [image.path.parent.name for image in done.images] == [films.name, "one", "two"]
 
 
+def test_a_file_that_is_reached_by_several_paths_is_marked_once_by_the_first(
+    model: Path, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(films)
+    (films / "link").symlink_to("one")
+    (films / "loop.png").symlink_to("loop.png")
+    file = Path("one") / "=film L_CC.png"
+    (films / "images.csv").write_text(f"image_id,path,patient_id,laterality,view,annotation\na,{file},p,L,CC,none\n")
+    paths = [file, films / file, films / "one", Path("link") / file.name, films / "images.csv", films / "loop.png"]
+    done = predict(paths, out=films / "out", models=[model])
+    assert [image.path for image in done.images] == [file]
+    assert list(done.skipped) == [films / "loop.png"]
+
+
 def test_an_input_is_never_replaced(model: Path, films: Path) -> None:
     path = films / "one" / "=film L_CC.png"
     before = path.read_bytes()

@@ -29,6 +29,12 @@ def test_a_folder_that_is_no_version_is_one_line(model_path: Path) -> None:
         open_server(model_path.parent, host="127.0.0.1", port=0)
 
 
+def test_a_loop_of_links_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="loop/1: is no SavedModel"):
+        open_server(tmp_path / "loop" / "1", host="127.0.0.1", port=0)
+
+
 def test_the_page_asks_a_finer_model_beside_the_model(
     export_mean_model: Callable[..., Path], export_finer_model: Callable[[Path], Path], tmp_path: Path
 ) -> None:
