@@ -5,7 +5,9 @@ said that it will not.
 """
 
 import re
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -22,6 +24,8 @@ _TITLE: Final = re.compile(r"(?! +$)[ -\[\]-~]{1,16}")
 """PS3.5, 6.2: of the printable ASCII characters but the backslash, not blanks alone."""
 _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 60.0
+_FILE_S: Final = 2 * _ANSWER_S
+"""What a file may take with all that pynetdicom does about it."""
 
 
 def check_title(title: str) -> str:
@@ -69,6 +73,23 @@ def send(paths: Sequence[Path], peer: Peer, *, title: str) -> dict[Path, tuple[O
         peer: that gets them.
         title: our own.
     """
+    done: Future[dict[Path, tuple[Outcome, str]]] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(_send(paths, peer, title=title))
+        except BaseException as error:
+            done.set_exception(error)
+
+    # pynetdicom waits for a thread of its own without a limit, also where that has ended.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return done.result(3 * _CONNECT_S + _FILE_S * len(paths))
+    except TimeoutError:
+        return dict.fromkeys(paths, ("later", "no end of sending"))
+
+
+def _send(paths: Sequence[Path], peer: Peer, *, title: str) -> dict[Path, tuple[Outcome, str]]:
     headers = {path: dcmread(path, stop_before_pixels=True) for path in paths}
     entity = AE(ae_title=title)
     entity.connection_timeout = entity.acse_timeout = _CONNECT_S

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import SegmentationStorage
 
 from mmgkeras.errors import InputError
+from mmgkeras.pacs import peer
 from mmgkeras.pacs.dicom_results import build_results
 from mmgkeras.pacs.peer import Peer, check_title, send
 
@@ -24,9 +26,9 @@ from .readings import reading_of, write_source
     ],
 )
 def test_a_node_is_title_host_and_port(text: str, parts: tuple[str, str, int]) -> None:
-    peer = Peer.parse(text)
-    assert (peer.title, peer.host, peer.port) == parts
-    assert str(peer) == text
+    node = Peer.parse(text)
+    assert (node.title, node.host, node.port) == parts
+    assert str(node) == text
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,20 @@ class TestSend:
         other = Peer("OTHER", "127.0.0.1", archive.peer.port)
         told = send([results["sr"]], other, title="MMGKERAS")
         assert told == {results["sr"]: ("later", "it rejects the association")}
+
+    @UNCLOSED
+    def test_a_wait_of_pynetdicom_that_does_not_end_gets_another_try(
+        self, results: dict[str, Path], archive: Archive, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As for a thread of it that has ended: it looks every 0.1 ms, for ever, whether that has paused."""
+        released = threading.Event()
+        monkeypatch.setattr(Association, "send_c_store", lambda *_: released.wait(10))
+        monkeypatch.setattr(peer, "_CONNECT_S", 0.1)
+        monkeypatch.setattr(peer, "_FILE_S", 0.1)
+        try:
+            assert set(outcomes(results, archive).values()) == {("later", "no end of sending")}
+        finally:
+            released.set()
 
     @UNCLOSED
     def test_an_association_that_breaks_when_a_file_is_to_be_sent_gets_another_try(
