@@ -198,7 +198,7 @@ class _Work:
             elif path is not None:
                 self._spool.put_back(path)
                 self._next_mark = time.monotonic() + _LONGEST_WAIT_S
-            self._send()
+            self._send(stop)
             if path is None:
                 stop.wait(_TURN_S)
 
@@ -240,11 +240,13 @@ class _Work:
                 self._log(f"{key}: note: {note}")
         return True
 
-    def _send(self) -> None:
-        """Sends what is ready, unless the node was not there a moment ago."""
+    def _send(self, stop: threading.Event) -> None:
+        """Sends what is ready until `stop` is set, unless the node was not there a moment ago."""
         if time.monotonic() < self._next_try:
             return
         for key, paths in self._spool.results():
+            if stop.is_set():
+                return
             outcomes = send(paths, self._options.send_to, title=self._options.title)
             sent = [
                 path.stem.rpartition("-")[2].upper() for path, (outcome, _) in outcomes.items() if outcome == "sent"

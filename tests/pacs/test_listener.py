@@ -64,8 +64,11 @@ class Running:
     def log(self) -> str:
         return "\n".join(self.lines)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         self._stop.set()
+
+    def close(self) -> None:
+        self.stop()
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
@@ -328,6 +331,28 @@ def test_the_next_start_goes_on_with_what_waits(
     until(lambda: len(archive.received) == 2)
     until(lambda: waiting(tmp_path) == [])
     assert running.lines[0] == "3: left out: the listener died twice over it"
+
+
+def test_told_to_end_it_leaves_what_is_not_sent_yet_to_the_next_start(
+    start: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spool" / "results").mkdir(parents=True)
+    for key in ("1", "2"):
+        (tmp_path / "spool" / "results" / f"{key}-sr.dcm").touch()
+    is_sending, is_told = threading.Event(), threading.Event()
+
+    def slowly(paths: list[Path], *_: Any, **__: Any) -> dict[Path, tuple[str, str]]:
+        is_sending.set()
+        is_told.wait(PATIENCE_S)
+        return dict.fromkeys(paths, ("sent", ""))
+
+    monkeypatch.setattr(module, "send", slowly)
+    running = start()
+    is_sending.wait(PATIENCE_S)
+    running.stop()
+    is_told.set()
+    running.close()
+    assert waiting(tmp_path) == ["2-sr.dcm"]
 
 
 def test_only_callers_that_are_named_may_send(start: Callable[..., Running], tmp_path: Path) -> None:
