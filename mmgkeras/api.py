@@ -215,8 +215,12 @@ def draw(
     Takes a model, which scores as in `mmgkeras overlay`, or what one said of this mammogram: what `score` or `detect`
     gave. Patches of at least `threshold` are marked; None is that of `detect` or the model's operating point, else
     0.5. See `mmgkeras.overlay.draw.draw`.
+
+    Raises:
+        InputError: if the scores are of another image, or as `read` and `load`.
     """
     from mmgkeras import images
+    from mmgkeras.errors import InputError
     from mmgkeras.inference.detection import Detected, check_threshold, on_breast
     from mmgkeras.overlay.draw import DrawOptions, draw
     from mmgkeras.schema import ScoreMap
@@ -230,6 +234,12 @@ def draw(
         own = classifier.metadata.threshold
         seen = images.at_spacing(shown, classifier.metadata.resamples_to_mm)
         scores = on_breast(classifier.score(seen), images.find_breast(seen.pixels))
+    (height, width), grid, image_id = shown.pixels.shape, scores.grid, shown.record.image_id
+    if scores.image_id != image_id:
+        raise InputError(f"{image_id}: scores must be of this image. Received: of {scores.image_id}")
+    if not images.is_resampled_shape((grid.height, grid.width), of=(height, width)):
+        rule = f"scores must be of this image, {height} x {width} pixels, or of it resampled"
+        raise InputError(f"{image_id}: {rule}. Received: of {grid.height} x {grid.width}")
     options = DrawOptions(threshold=own if threshold is None else threshold, activation=activation)
     return draw(shown, scores, options=options)
 

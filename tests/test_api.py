@@ -1,6 +1,7 @@
 """`import mmgkeras as mg`: each function takes a path, as text too, or the object, and calls the library with it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -145,6 +146,17 @@ def test_detect_marks_as_predict_and_draw_shows_it(export_mean_model, export_fin
     assert len(alone) == 1
     assert marks_of_both()[0] > alone[0]
     assert mg.detect(mammogram, mg.load(path)).threshold == 0.5
+
+
+def test_draw_refuses_what_was_said_of_another_image(model_path: Path, tmp_path: Path) -> None:
+    for name, shape in {"a_L": (40, 40), "b_L": (40, 40), "a_R": (40, 60)}.items():
+        Image.fromarray(np.eye(*shape, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    a, b, wide = (mg.read(tmp_path / f"{name}.png", laterality="L") for name in ("a_L", "b_L", "a_R"))
+    for found in (mg.detect(a, model_path), mg.load(model_path).score(a)):
+        with pytest.raises(InputError, match=r"^b_L: scores must be of this image. Received: of a_L$"):
+            mg.draw(b, found)
+        with pytest.raises(InputError, match=r"^a_L: scores must be .*, 40 x 60 pixels, .* Received: of 40 x 40$"):
+            mg.draw(replace(wide, record=a.record), found)
 
 
 def test_draw_resamples_for_a_model_of_a_resampled_store(export_mean_model, tmp_path: Path) -> None:
