@@ -152,14 +152,15 @@ def predict(
     places = {_PICTURES: with_pictures, (MARKS_JSON_LINES,): with_json_lines, (geojson_name("{}"),): with_geojson}
     asked = [place for some, is_asked in places.items() if is_asked for place in some]
     written = _written(asked, names=list(names.values()))
-    every = _written([place for some in places for place in some], names=[*names.values(), *_earlier_names(out)])
+    earlier = [*_earlier_names(out)]
+    every = _written([place for some in places for place in some], names=[*names.values(), *earlier])
     former = sorted({*every} - {*written})
     work_place = out / _WORK
     with (
         output_lock(work_place),
         resumable_work(work_place, digest=_digest(settings, folders, identities)) as work,
         atomic_files(out, written, label="predict", overwrite=overwrite, is_own=_is_own, former=former) as folder,
-        _dicom_folder(dicom_out, names, overwrite=overwrite) as dicom_folder,
+        _dicom_folder(dicom_out, names, earlier=earlier, overwrite=overwrite) as dicom_folder,
     ):
         marker = Marker(settings, work, served=served)
         workers = workers or Threads(_BESIDES + marker.num_at_once)
@@ -238,7 +239,9 @@ def _earlier_names(out: Path) -> Iterable[str]:
 
 
 @contextmanager
-def _dicom_folder(folder: Path | None, names: Mapping[Path, str], *, overwrite: bool) -> Iterator[Path | None]:
+def _dicom_folder(
+    folder: Path | None, names: Mapping[Path, str], *, earlier: Sequence[str], overwrite: bool
+) -> Iterator[Path | None]:
     """Yields the folder that gets the DICOM results; None where none are asked for."""
     if folder is None:
         yield None
@@ -246,7 +249,7 @@ def _dicom_folder(folder: Path | None, names: Mapping[Path, str], *, overwrite: 
     with extra_needed("pacs", to="--dicom-out"):
         from mmgkeras.pacs.dicom_results import dicom_files
     check_apart(folder, names)
-    with dicom_files(folder, names.values(), overwrite=overwrite) as made:
+    with dicom_files(folder, names.values(), overwrite=overwrite, former=earlier) as made:
         yield made
 
 

@@ -143,19 +143,21 @@ def build_results(reading: Reading, *, kinds: Sequence[Kind] = KINDS) -> dict[Ki
 
 
 @contextmanager
-def dicom_files(folder: Path, stems: Iterable[str], *, overwrite: bool) -> Iterator[Path]:
+def dicom_files(folder: Path, stems: Iterable[str], *, overwrite: bool, former: Iterable[str] = ()) -> Iterator[Path]:
     """Yields a folder whose `<stem>-sc.dcm`, `-seg.dcm` and `-sr.dcm` go to `folder` together when the block ends.
 
     Args:
         folder: of the results.
         stems: of all mammograms.
         overwrite: replace results that are there.
+        former: stems of an earlier call: where this one overwrites, their results go unless they are made again.
 
     Raises:
         InputError: as `atomic_files`.
     """
-    names = [f"{stem}-{kind}.dcm" for stem in stems for kind in KINDS]
-    with atomic_files(folder, names, label="dicom", overwrite=overwrite, is_own=is_dicom_result) as made:
+    names, before = ([f"{stem}-{kind}.dcm" for stem in some for kind in KINDS] for some in (stems, former))
+    left = sorted({*before} - {*names})
+    with atomic_files(folder, names, label="dicom", overwrite=overwrite, is_own=is_dicom_result, former=left) as made:
         yield made
 
 

@@ -4,6 +4,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,18 @@ class TestDicomOut:
             assert ([image.path for image in done.images], done.skipped) == ([source], {})
             told = f"{study}: passed over {number_before} of {number_before + 1} files, no image or a result of this"
             assert [note for note in done.notes if told in note] == [f"{told} command"] * bool(number_before)
+
+    def test_overwriting_leaves_no_result_of_an_image_that_is_not_asked_for_again(
+        self, deep_model_path: Path, films: Path
+    ) -> None:
+        a, b, results = write_source(films / "a.dcm"), write_source(films / "b.dcm"), films / "results"
+        marked = partial(predict, out=films / "out", models=[deep_model_path], threshold=0.01, dicom_out=results)
+        marked([a, b])
+        shutil.copy(results / "b-sr.dcm", results / "mine-sr.dcm")
+        (results / "b-sc.dcm").write_bytes(b"mine")
+        marked([a], overwrite=True)
+        left = ["a-sc.dcm", "a-seg.dcm", "a-sr.dcm", "b-sc.dcm", "mine-sr.dcm"]
+        assert sorted(path.name for path in results.iterdir()) == left
 
     def test_tables_console_and_pictures_name_no_patient(
         self, deep_model_path: Path, films: Path, capfd: pytest.CaptureFixture[str]
