@@ -74,7 +74,8 @@ class ServerModel:
             InputError: if the address has another form, or there is no such server or model.
         """
         self._place = f"{server}: {model}"
-        self._call = _rest(server, model) if server.startswith(("http://", "https://")) else _grpc(server, model)
+        calls = _rest if server.startswith(("http://", "https://")) else _grpc
+        self._call = calls(server, model)
         self._deadline_s = deadline_s
         self._is_gone = False
         self.finer: ServerModel | None = None
@@ -87,6 +88,8 @@ class ServerModel:
             **{name.removeprefix("model_"): _text(told[name][0]) for name in ("model_name", "model_version")},
             "store_checksum": _text(told["store_checksum"][0]),
         }
+        # A name or a label may stand for another version before the last mammogram is sent.
+        self._call = calls(server, f"{model.partition('/')[0]}/{self.identity['version']}")
 
     @classmethod
     def with_finer(cls, server: str, model: str, *, deadline_s: float = DEADLINE_S) -> Self:
@@ -195,16 +198,22 @@ def _rest(server: str, model: str) -> Call:
         try:
             patience = urllib3.Timeout(total=timeout_s, connect=min(_CONNECT_S, timeout_s))
             answer = pool.request("POST", url, body=body, timeout=patience)
-            content = json.loads(answer.data)
+        except urllib3.exceptions.LocationValueError as error:
+            raise InputError(f"{server}: is no address of a server: {shown(error, longest=200)}") from error
         except urllib3.exceptions.HTTPError as error:
             raise _NotNowError(shown(error, longest=200)) from error
-        except ValueError as error:
-            raise InputError(f"{server}: answers status {answer.status} and no JSON; is it a model server?") from error
-        if answer.status in _AGAIN:
-            raise _NotNowError(f"status {answer.status}, {shown(content.get('error'), longest=200)}")
-        if answer.status != 200 or "outputs" not in content:
-            raise InputError(f"{server}: {model}: {shown(content.get('error', content), longest=200)}")
-        outputs: Mapping[str, Any] = content["outputs"]
+        try:
+            content = json.loads(answer.data)
+        except ValueError:
+            content = None
+        told = content.get("error", content) if isinstance(content, dict) else "no JSON of a model server"
+        if answer.status in _AGAIN:  # also by a proxy, in HTML
+            raise _NotNowError(f"status {answer.status}, {shown(told, longest=200)}")
+        if not isinstance(content, dict):
+            raise InputError(f"{server}: answers status {answer.status} and no JSON; is it a model server?")
+        outputs = content.get("outputs")
+        if answer.status != 200 or not isinstance(outputs, dict):
+            raise InputError(f"{server}: {model}: {shown(told, longest=200)}")
         return outputs
 
     return call

@@ -88,6 +88,15 @@ def test_versions_and_labels(server: str) -> None:
     assert ServerModel(server, "mine/stable").identity["version"] == "1"
 
 
+def test_a_version_that_comes_later_is_not_asked(server: str, models: dict[str, ServedModel]) -> None:
+    model, before = ServerModel(server, "mine"), models["mine"]
+    models["mine"] = ServedModel({**before.versions, 3: models["odd"].versions[min(models["odd"].versions)]})
+    try:
+        assert model.scan(mammogram())[0].probabilities.size
+    finally:
+        models["mine"] = before
+
+
 def test_a_model_that_is_not_there_is_one_line_at_once(server: str) -> None:
     for name in ("other", "mine/9", "mine/canary"):
         with pytest.raises(InputError, match=f"^{server}: {name}: ") as fault:
@@ -128,6 +137,12 @@ def test_another_stride_cannot_be_asked_for(server: str) -> None:
 @pytest.mark.parametrize("url", ["localhost:8501", "ftp://x", "grpc://", "grpc://x/y"])
 def test_an_address_of_another_form_is_one_line(url: str) -> None:
     with pytest.raises(InputError, match=f"a server must be http://HOST:PORT, https://... or grpc.* Received: {url}$"):
+        ServerModel(url, "mine")
+
+
+@pytest.mark.parametrize("url", ["http://", "http://127.0.0.1:85011"])
+def test_an_address_that_no_server_can_have_is_one_line_at_once(url: str) -> None:
+    with pytest.raises(InputError, match=f"{url}: is no address of a server: "):
         ServerModel(url, "mine")
 
 
@@ -196,7 +211,7 @@ def good(**changes: object) -> bytes:
 
 
 def test_a_busy_server_is_asked_again_after_growing_pauses() -> None:
-    with answering((503, BUSY), (429, BUSY), (502, BUSY), (200, good())) as (url, times):
+    with answering((503, BUSY), (429, BUSY), (502, b"<html>"), (200, good())) as (url, times):
         model = ServerModel(url, "mine")
     assert model.metadata.spacing_mm is None
     pauses = np.diff(times)
@@ -231,6 +246,8 @@ def test_a_server_that_is_back_may_take_its_time(monkeypatch: pytest.MonkeyPatch
     ("answer", "message"),
     [
         ((200, b"<html>"), "answers status 200 and no JSON; is it a model server"),
+        ((200, b"[]"), "answers status 200 and no JSON; is it a model server"),
+        ((200, json.dumps({"outputs": [1]}).encode()), "mine: "),
         ((404, json.dumps({"error": "none"}).encode()), "mine: none"),
         ((200, json.dumps({"predictions": []}).encode()), "mine: "),
     ],
