@@ -22,19 +22,17 @@ Examples:
 def serve_config(*, out: Path, model: Path | None, stable: int | None, name: str) -> None:
     """Write a folder that TensorFlow Serving serves as it is: models, configuration, warm-up, compose.yaml.
 
-    A model is added as two: NAME, which takes whole encoded mammograms, and NAME-patches. The first version is labelled
-    stable, a later one canary until --stable makes it stable; --stable with an earlier one goes back to it.
+    A model is added as two: NAME, which takes whole encoded mammograms, and NAME-patches; so is NAME-finer, its finer
+    model, where it has one. The first version is labelled stable, a later one canary until --stable makes it stable;
+    --stable with an earlier one goes back to it.
     """
     if model is None and stable is None:
         raise click.UsageError("Give --model, --stable, or both.")
     quiet_tensorflow()
-    from mmgkeras.service.serving import add_to_serving_folder, finer_to_add
+    from mmgkeras.service.serving import add_to_serving_folder
 
     models = add_to_serving_folder(out, model=model, name=name, stable=stable)
     for served, versions in models.items():
         labels = ", ".join(f"{label} {version}" for label, version in versions.labels.items())
         echo(f"{served}: {labels}")
-    if model and (left := finer_to_add(model, served=models, name=name)):
-        finer, finer_name = left
-        echo(f"note: add its finer model for fine images: --model {finer} --name {finer_name}", err=True)
     echo(f"note: docker compose --project-directory {out} --profile cpu up", err=True)

@@ -5,7 +5,6 @@ Owns what needs the extra `serving`, and says so where it is not installed.
 
 import os
 import socket
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,12 @@ from typing import TYPE_CHECKING
 
 from mmgkeras.errors import InputError, extra_needed
 from mmgkeras.files import check_apart
-from mmgkeras.savedmodel.classifier import compute_in_bfloat16, load
+from mmgkeras.savedmodel.classifier import compute_in_bfloat16
 from mmgkeras.savedmodel.detector import (
-    DETECTOR_FINER,
     FINER,
-    finer_folder,
-    finer_metadata,
     load_with_finer,
     model_folder,
 )
-from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.savedmodel.servable import servables
 from mmgkeras.service.rest_api import RestApi
 
@@ -97,7 +92,7 @@ def open_server(model: Path, *, host: str, port: int, in_bfloat16: bool = False)
 def add_to_serving_folder(
     out: Path, *, model: Path | None, name: str = "", stable: int | None = None
 ) -> dict[str, "ServedVersions"]:
-    """Adds a model to a folder for TensorFlow Serving, or makes a version stable; as `write_serving_config`.
+    """Adds a model, and its finer one, to a folder for TensorFlow Serving, or makes a version stable.
 
     Args:
         out: the folder.
@@ -114,27 +109,10 @@ def add_to_serving_folder(
         return write_serving_config(out=out, name=name, stable=stable)
     folder, own_name = _named_model(model)
     check_apart(out, [folder])
+    classifier = load_with_finer(folder, is_folded=True)
     return write_serving_config(
-        out=out, classifier=load(folder, is_folded=True), name=name or own_name, version=int(folder.name), stable=stable
+        out=out, classifier=classifier, name=name or own_name, version=int(folder.name), stable=stable
     )
-
-
-def finer_to_add(model: Path, *, served: Collection[str], name: str = "") -> tuple[Path, str] | None:
-    """The finer model of a model that was added, and the name to add it by, unless that is served.
-
-    Args:
-        model: as of `add_to_serving_folder`.
-        served: the names of what is served.
-        name: by which the model was added, if another than its own.
-
-    Raises:
-        InputError: if the model cannot be used.
-    """
-    folder, own_name = _named_model(model)
-    finer_name = f"{name or own_name}-{FINER}"
-    if finer_name in served or finer_metadata(folder, read_metadata(folder)) is None:
-        return None
-    return Path(DETECTOR_FINER) if folder != model else finer_folder(model), finer_name
 
 
 def _named_model(model: Path) -> tuple[Path, str]:

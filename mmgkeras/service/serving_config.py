@@ -54,10 +54,10 @@ def write_serving_config(
 
     Args:
         out: the folder, new or written by this.
-        classifier: the model to add; None to add none.
+        classifier: the model to add, its finer one with it as `<name>-finer`; None to add none.
         name: of that model, or of the one whose version is made stable; empty for the only one there is.
         version: of that model.
-        stable: the version to label so; None for the one that is, or the first.
+        stable: the version to label so, of the finer one too where it has it; None for the one that is, or the first.
 
     Returns:
         What is served, by name.
@@ -70,13 +70,17 @@ def write_serving_config(
     if classifier is not None:
         if not _NAME.fullmatch(name):
             raise InputError(f"a model's name must be letters, digits, - _ and . alone. Received: {name!r}")
+        if classifier.finer is not None:  # first, for without it fine images would go to the other
+            _add(out, classifier.finer, name=f"{name}-{FINER}", version=version)
         _add(out, classifier, name=name, version=version)
     names = sorted(path.name for path in (out / MODELS).glob("*/"))
     if not names:
         raise InputError(f"{out}: serves no model yet; give one")
-    of_name = [one for one in names if one in (name, f"{name}{PATCHES_SUFFIX}")] if name else names
-    if stable is not None and (not of_name or (not name and len(names) > 2)):
+    asked = name or names[0]
+    own, finer = ([one, f"{one}{PATCHES_SUFFIX}"] for one in (asked, f"{asked}-{FINER}"))
+    if stable is not None and (asked not in names or (not name and not {*names} <= {*own, *finer})):
         raise InputError(f"{out}: name the model whose version is to be stable. Allowed: {', '.join(names)}")
+    of_name = [*own, *(one for one in finer if (out / MODELS / one / str(stable)).is_dir())]
     chosen = {
         one: _choose(out / MODELS / one, served.get(one), stable=stable if one in of_name else None) for one in names
     }

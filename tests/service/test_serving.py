@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from mmgkeras.errors import InputError
-from mmgkeras.savedmodel.detector import finer_folder
 from mmgkeras.service.serving import add_to_serving_folder, open_server
 from tests.service.test_rest_api import REQUEST
 
@@ -52,6 +51,4 @@ def test_the_page_asks_a_finer_model_beside_the_model(
     export_finer_model(model)
     serving = tmp_path / "serving"
     add_to_serving_folder(serving, model=model)
-    assert marked(serving) == before
-    add_to_serving_folder(serving, model=finer_folder(model))
     assert marked(serving) == marked() != before

@@ -246,15 +246,23 @@ def test_the_command_says_what_is_served(models: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["serve-config", "--out", str(tmp_path / "serving")]).exit_code == 2
 
 
-def test_the_command_says_that_the_finer_model_is_to_be_added_until_it_was(
+def test_the_finer_model_is_added_with_the_model_and_becomes_stable_with_it(
     models: Path, tmp_path: Path, export_finer_model: Callable[[Path], Path]
 ) -> None:
-    own = Path(shutil.copytree(models / "1", tmp_path / "ours" / "1"))
-    finer, out = export_finer_model(own), ["--out", str(tmp_path / "serving")]
-    for name, served in {"": "ours-finer", "site": "site-finer"}.items():
-        add = ["serve-config", "--model", str(own), *out, *(["--name", name] if name else [])]
-        told = f"note: add its finer model for fine images: --model {finer} --name {served}\n"
-        assert told in CliRunner().invoke(main, add).stderr
-        result = CliRunner().invoke(main, ["serve-config", "--model", str(finer), "--name", served, *out])
-        assert f"{served}: stable 1" in result.stdout
-        assert "finer model" not in CliRunner().invoke(main, add).stderr
+    out, arguments = tmp_path / "serving", ["serve-config", "--out", str(tmp_path / "serving")]
+    own = [Path(shutil.copytree(models / version, tmp_path / "ours" / version)) for version in ("1", "2", "3")]
+    export_finer_model(own[0])
+    export_finer_model(own[1])
+    result = CliRunner().invoke(main, [*arguments, "--model", str(own[0])])
+    names = ("ours", "ours-finer", "ours-finer-patches", "ours-patches")
+    assert result.stdout == "".join(f"{name}: stable 1\n" for name in names)
+    add_to_serving_folder(out, model=own[1])
+    assert [labels(out, name) for name in names] == [([1, 2], {"stable": 1, "canary": 2})] * 4
+    assert CliRunner().invoke(main, [*arguments, "--stable", "2"]).exit_code == 0
+    assert [labels(out, name) for name in names] == [([2], {"stable": 2})] * 4
+    add_to_serving_folder(out, model=own[2], stable=3)
+    assert [labels(out, name)[1] for name in names] == [{"stable": stable} for stable in (3, 2, 2, 3)]
+    add_to_serving_folder(out, model=own[0], name="site")
+    assert labels(out, "site") == labels(out, "site-finer") == ([1], {"stable": 1})
+    with pytest.raises(InputError, match="name the model whose version is to be stable"):
+        add_to_serving_folder(out, model=None, stable=1)
