@@ -178,8 +178,12 @@ async function run() {
   await save();
   const picture = await createImageBitmap(saved);
   seen.saved = [picture.width, picture.height];
+  at("laterality").value = "R"; at("spacing").value = "0.2";
   await drop("/page/text.bin", "text.png");
   seen.error = document.getElementById("error").textContent;
+  seen.said = at("laterality").value + at("spacing").value;
+  seen.canBeSaid = !at("controls").contains(at("again"));
+  await save();
   return seen;
 }
 const isMark = (r, g, b) => r === 255 && g > 40 && g < 220 && b < 40;
@@ -211,3 +215,5 @@ def test_in_a_browser_marks_appear_and_slider_and_keys_work(
     assert (seen["file"], seen["saved"]) == ("<b>film</b>_L_CC-marked.png", [160, 160 + 24])
     assert seen["name"] == "<b>film</b>_L_CC.png"
     assert seen["error"].startswith("text.png: is not a PNG")
+    assert seen["said"] == ""  # of the file before
+    assert seen["canBeSaid"]  # also of a first file whose side cannot be told

@@ -54,8 +54,10 @@ function fail(message) {
   resize();
 }
 
-async function score(chosen) {
+/** Scores a file; what was said of the side and pixel size of another one says nothing of it. */
+async function score(chosen, isAgain = false) {
   if (!chosen) return;
+  if (!isAgain) at("laterality").value = at("spacing").value = "";
   const number = ++asked;
   file = chosen;
   at("error").hidden = true;
@@ -80,12 +82,12 @@ async function score(chosen) {
 
 function show(described, image) {
   const keep = view;
-  told = described;
+  told = { ...described, name: file.name };
   view = new View(image);
   view.setThreshold(described.threshold);
   at("busy").hidden = true;
   at("controls").hidden = false;
-  at("name").textContent = file.name;
+  at("name").textContent = told.name;
   at("show-activation").disabled = !image.activation;
   if (keep) { view.showMarks = keep.showMarks; view.showActivation = keep.showActivation && Boolean(image.activation); view.invert = keep.invert; }
   const side = { L: "left", R: "right" }[described.laterality];
@@ -200,7 +202,7 @@ async function save() {
   brush.fillText(text, strip / 3, picture.height - strip / 2, picture.width - strip);
   const blob = await new Promise(done => picture.toBlob(done, "image/png"));
   const link = Object.assign(document.createElement("a"), {
-    href: URL.createObjectURL(blob), download: `${file.name.replace(/\.[^.]*$/, "")}-marked.png`,
+    href: URL.createObjectURL(blob), download: `${told.name.replace(/\.[^.]*$/, "")}-marked.png`,
   });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -270,7 +272,7 @@ function tell(place) {
 }
 
 const clicks = {
-  fit, native, smaller: () => zoom(0.8), larger: () => zoom(1.25), export: save, again: () => score(file),
+  fit, native, smaller: () => zoom(0.8), larger: () => zoom(1.25), export: save, again: () => score(file, true),
   reset: KEYS.r, other: () => at("file").click(), choose: () => at("file").click(),
 };
 for (const [id, action] of Object.entries(clicks)) at(id).addEventListener("click", action);
