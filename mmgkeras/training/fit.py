@@ -102,7 +102,8 @@ def fit(
             run stays unfinished; without `stop` it goes on, and its end becomes another version.
         track: shows progress.
         report: called with the row of every epoch that ends.
-        note: called with a line for each key of the network that its initial weights decide.
+        note: called with a line for each key of the network that its initial weights decide, and where a trained run
+            is only exported.
 
     Raises:
         InputError: for a store, fold, run or device that cannot be used, one line each, before anything is written.
@@ -153,6 +154,8 @@ def fit(
         if is_new:
             run_folder.create_run(run, config=config, environment=environment)
         progress = _restore(setup)
+        if progress.step >= setup.num_steps:
+            note(f"{run}: is trained to its end; its model is exported from {CHECKPOINT} without training")
         if not stop:
             start = RunStart(step=progress.step, devices=tuple(names), versions=run_folder.versions())
             environment = environment.model_copy(update={"starts": (*environment.starts, start)})
@@ -183,7 +186,11 @@ def _as_prepared(config: Config, store: PatchStore) -> Config:
 def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overwrite: bool) -> tuple[Environment, bool]:
     """The environment to go on with, of the run that was begun or the new one asked for, and whether the run is new.
 
-    A finished run whose model is gone, or is wanted in another folder, has its end to do again.
+    A finished run whose model or history.csv is gone, or whose model is wanted in another folder, has its end to do
+    again.
+
+    Raises:
+        InputError: if the run is another, or its end cannot be done again because its checkpoint is gone.
     """
     # Read also where it is to be overwritten: a folder that is no run is refused either way.
     earlier = read_environment(run)
@@ -192,7 +199,13 @@ def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overw
     run_folder.check_same_run(run, earlier, config=config, asked=asked)
     is_there = earlier.export.parent.resolve() == export.resolve()
     model = export / earlier.export.name if is_there else asked.export
-    is_finished = earlier.is_finished and model.exists() and _is_exported_so(model, config)
+    is_whole = model.exists() and _is_exported_so(model, config) and (run / HISTORY).exists()
+    if earlier.is_finished and not is_whole and not (run / CHECKPOINT).exists():
+        raise InputError(
+            f"{run}: has finished, but cannot be exported to {model.parent} without its {CHECKPOINT}, which is gone; "
+            "--overwrite trains again"
+        )
+    is_finished = earlier.is_finished and is_whole
     return earlier.model_copy(update={"export": model, "is_finished": is_finished}), False
 
 

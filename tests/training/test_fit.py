@@ -327,3 +327,24 @@ def test_a_fold_that_leaves_no_positives_to_train_on_is_named(quadrant_store, tm
     with pytest.raises(InputError, match=rule):
         fit(quadrant_store, fold=1, config=Config(), run=tmp_path / "run", export=tmp_path / "model")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_whose_model_is_gone_is_exported_from_its_checkpoint_or_refused_without(
+    one_and_two, training_store, tmp_path
+):
+    shutil.copytree(one_and_two[0][0] / "run", tmp_path / "run")
+    result = CliRunner().invoke(main, arguments(training_store, tmp_path, *FIVE_STEPS))
+    assert result.exit_code == 0, result.output
+    place = f"{tmp_path / 'run'}: "
+    assert f"{place}is trained to its end; its model is exported from checkpoint.npz without training" in result.stderr
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
+    (tmp_path / "run" / "history.csv").unlink()
+    result = CliRunner().invoke(main, arguments(training_store, tmp_path, *FIVE_STEPS))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "history.csv").exists()
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
+    (tmp_path / "run" / "checkpoint.npz").unlink()
+    (tmp_path / "model").rename(tmp_path / "moved")
+    line = refused(training_store, tmp_path, *FIVE_STEPS)
+    assert line.startswith(f"error: {place}has finished, but cannot be exported to {tmp_path / 'model'} without its ")
+    assert line.endswith("checkpoint.npz, which is gone; --overwrite trains again")
