@@ -39,7 +39,18 @@ THRESHOLD_COMMAND = "threshold"
 _OF_DATA = ("phantom", "import", "prepare", "split")
 """Names of the commands that need no model."""
 _CHANGING_KEYS = frozenset(
-    {"created", "command", "hardware", "starts", "seconds_per_mammogram", "source", "path", "data", "export"}
+    {
+        "created",
+        "command",
+        "hardware",
+        "starts",
+        "seconds_per_mammogram",
+        "source",
+        "path",
+        "data",
+        "export",
+        "tables_sha256",
+    }
 )
 _CHANGING_FILES = ("*tfevents*", "*.pb", "variables/*", "*/variables/*", "timing.csv", "*/timing.csv", "*summary.csv")
 _CHANGING_FILES += ("*mammograms.csv", "*history.csv", "*checkpoint.npz", "*report.html", "*tables/*", "*figures/*")

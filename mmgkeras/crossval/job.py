@@ -27,9 +27,11 @@ from mmgkeras.savedmodel.classifier import Classifier, load
 from mmgkeras.savedmodel.model_card import write_model_card
 from mmgkeras.schema import NO_CALCIFICATION
 from mmgkeras.study.layout import (
+    DONE_JSON,
     POINTING_CSV,
     PREDICTIONS_CSV,
     RUN,
+    RUN_HISTORY,
     SHORTCUT_CSV,
     TIMING_CSV,
     VALIDATION_CSV,
@@ -67,7 +69,7 @@ class _Place:
 
 
 def expected_files(config: Config, *, data: Path | None) -> list[str]:
-    """The files that a job makes besides its run, its model and done.json."""
+    """The tables that a job makes."""
     has_regions = data is not None and (data / REGIONS).exists()
     return [
         PREDICTIONS_CSV,
@@ -75,6 +77,7 @@ def expected_files(config: Config, *, data: Path | None) -> list[str]:
         TIMING_CSV,
         SHORTCUT_CSV,
         *([POINTING_CSV] if has_regions else []),
+        RUN_HISTORY,
     ]
 
 
@@ -102,8 +105,9 @@ def run_job(
     store = _open_store(crossval)
     device.set_arithmetic(config.train)  # also where the training is done: the same operations score and are timed
     run, model = job.folder(out) / RUN, job.model(out)
-    environment = read_environment(run)
-    if environment is None or not environment.is_finished or not model.is_dir():
+    (job.folder(out) / DONE_JSON).unlink(missing_ok=True)  # its digests are of tables that may now be made anew
+    environment, history = read_environment(run), job.folder(out) / RUN_HISTORY
+    if environment is None or not environment.is_finished or not model.is_dir() or not history.exists():
         keras.backend.clear_session()  # what an earlier job in this process left
         fitted = fit(
             crossval.store.path,

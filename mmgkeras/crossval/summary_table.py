@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mmgkeras.errors import InputError
 from mmgkeras.evaluation.metrics import CONFUSION, METRICS, mean, measure
 from mmgkeras.evaluation.outputs import NOT_AVAILABLE
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
@@ -53,10 +52,8 @@ def measure_job(job: FoldJob, *, predictions: pd.DataFrame, history: Path, batch
     """The row of a job from its predictions and its history.csv.
 
     Raises:
-        InputError: if history.csv is missing or cannot be read.
+        InputError: if history.csv cannot be read.
     """
-    if not history.is_file():
-        raise InputError(f"{history}: is missing, though the fold is done; give --overwrite to do it again")
     epochs = read_history(history)
     num_steps = epochs["step"].diff().fillna(epochs["step"])
     seconds = (num_steps * batch_size / epochs["patches_per_second"]).sum()

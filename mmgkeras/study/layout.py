@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field
 
 from mmgkeras.config import Config
-from mmgkeras.errors import InputError, shown
+from mmgkeras.errors import InputError, InputFaultsError, shown
 from mmgkeras.files import files_below, is_nobodys, sha256_file
 from mmgkeras.json_files import (
     FilePath,
@@ -34,6 +34,7 @@ from mmgkeras.json_files import (
     write_json,
     written_path,
 )
+from mmgkeras.study.run_files import CHECKPOINT, HISTORY
 
 CROSSVAL_JSON: Final = "crossval.json"
 DONE_JSON: Final = "done.json"
@@ -45,6 +46,9 @@ VALIDATION_CSV: Final = "validation.csv"
 TIMING_CSV: Final = "timing.csv"
 SHORTCUT_CSV: Final = "shortcut.csv"
 POINTING_CSV: Final = "pointing.csv"
+RUN_HISTORY: Final = f"{RUN}/{HISTORY}"
+_DIGESTED: Final = (VALIDATION_CSV, TIMING_CSV, SHORTCUT_CSV, POINTING_CSV, RUN_HISTORY)
+"""Tables that nobody adds to; predictions.csv, which may get columns of the user's, is compared with the store."""
 _MODEL: Final = "model"
 _MODEL_VERSION: Final = "1"
 JOB_FILES: Final = (DONE_JSON, PREDICTIONS_CSV, VALIDATION_CSV, TIMING_CSV, SHORTCUT_CSV, POINTING_CSV, LOG)
@@ -172,6 +176,7 @@ class Done(JsonModel):
         model_sha256: `model_sha256` of what came of it.
         has_data: the data folder was there, to be read from.
         skipped: why a file that other jobs have was left out, by its name.
+        tables_sha256: of its other tables than predictions.csv, by their names; empty in earlier versions.
     """
 
     store_checksum: Sha256
@@ -180,6 +185,7 @@ class Done(JsonModel):
     model_sha256: Sha256
     has_data: bool = True
     skipped: dict[str, Text] = Field(default_factory=dict)
+    tables_sha256: dict[str, Sha256] = Field(default_factory=dict)
 
 
 def all_jobs(networks: Iterable[str], *, seeds: Iterable[int], folds: Iterable[int]) -> Iterator[FoldJob]:
@@ -240,8 +246,25 @@ def write_done(out: Path, job: FoldJob, *, crossval: Crossval, skipped: Mapping[
     """
     model = model_sha256(job.model(out))
     has_data = crossval.data is not None
-    done = Done(**crossval.identity(job), model_sha256=model, has_data=has_data, skipped=dict(skipped))
-    write_json(job.folder(out) / DONE_JSON, done)
+    folder = job.folder(out)
+    done = Done(
+        **crossval.identity(job),
+        model_sha256=model,
+        has_data=has_data,
+        skipped=dict(skipped),
+        tables_sha256={name: sha256_file(folder / name) for name in _DIGESTED if (folder / name).exists()},
+    )
+    write_json(folder / DONE_JSON, done)
+
+
+def changed_tables(folder: Path, done: Done) -> list[str]:
+    """A line for each table in a job's folder that is there, but not as it was when the job was done."""
+    return [
+        f"{folder / name}: is not as it was when the fold was done, its digest differs; remove it, and crossval makes "
+        "it again"
+        for name, digest in done.tables_sha256.items()
+        if (folder / name).exists() and sha256_file(folder / name) != digest
+    ]
 
 
 def is_done(out: Path, job: FoldJob, *, crossval: Crossval, files: Sequence[str]) -> bool:
@@ -254,7 +277,9 @@ def is_done(out: Path, job: FoldJob, *, crossval: Crossval, files: Sequence[str]
         files: names that its folder must hold, unless done.json says why one was left out.
 
     Raises:
-        InputError: if it was finished with another store or configuration, or its model was changed since.
+        InputError: if it was finished with another store or configuration, its model was changed since, or its
+            history.csv is gone for good.
+        InputFaultsError: every table that was changed since.
     """
     done = read_done(out, job)
     if done is None or (crossval.data is not None and not done.has_data):
@@ -268,6 +293,13 @@ def is_done(out: Path, job: FoldJob, *, crossval: Crossval, files: Sequence[str]
         return False
     if done.model_sha256 != model_sha256(model):
         raise InputError(f"{model}: is not the model that the fold was done with, its digest differs; {_AGAIN}")
+    if faults := changed_tables(job.folder(out), done):
+        raise InputFaultsError(faults)
+    history = job.folder(out) / RUN_HISTORY
+    if not history.exists() and not history.with_name(CHECKPOINT).exists():
+        raise InputError(
+            f"{history}: is missing, though the fold is done, and so is {CHECKPOINT} to make it of; {_AGAIN}"
+        )
     return all(name in done.skipped or (job.folder(out) / name).exists() for name in files)
 
 

@@ -24,7 +24,7 @@ from mmgkeras.patches.split import fold_patches
 from mmgkeras.patches.store import FOLDS, PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, Region
 from mmgkeras.study import layout
-from mmgkeras.study.layout import CROSSVAL_JSON, DONE_JSON, Crossval, FoldJob, read_crossval, read_done
+from mmgkeras.study.layout import CROSSVAL_JSON, DONE_JSON, Crossval, FoldJob, changed_tables, read_crossval, read_done
 from mmgkeras.study.run_files import (
     ENVIRONMENT,
     HISTORY,
@@ -238,7 +238,7 @@ def _read_scores(path: Path) -> pd.DataFrame:
 
 
 def _faults_of_folds(folder: Path, jobs: Sequence[FoldJob]) -> Iterator[str]:
-    """A line for each fold that is not there or not finished, or whose done.json is damaged."""
+    """A line for each fold that is not there or not finished, and each done.json or table that is damaged."""
     for job in jobs:
         part = job.folder(folder)
         for needed in (DONE_JSON, layout.PREDICTIONS_CSV):
@@ -248,9 +248,16 @@ def _faults_of_folds(folder: Path, jobs: Sequence[FoldJob]) -> Iterator[str]:
                 break
         else:
             try:
-                read_done(folder, job)
+                done = read_done(folder, job)
             except InputError as error:
                 yield str(error)
+                continue
+            if done is None:
+                continue
+            yield from changed_tables(part, done)
+            for name in done.tables_sha256:
+                if name != layout.RUN_HISTORY and not (part / name).exists():  # a run may be removed to save space
+                    yield f"{part / name}: is missing, though the fold is done; run crossval again"
 
 
 def _faults_of_predictions(path: Path, frame: pd.DataFrame, *, fold: int) -> Iterator[str]:

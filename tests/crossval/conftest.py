@@ -44,7 +44,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         opened = PatchStore.open(store)
         division = fold_patches(opened, fold)
         tested = patients_digest(opened.patches["patient_id"].to_numpy()[division.test])
-        run.mkdir(parents=True)
+        run.mkdir(parents=True, exist_ok=True)
         environment = Environment(
             fold=fold,
             test_subset=division.test_subset,
@@ -60,7 +60,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         write_environment(run, environment)
         rows = [EpochRow(1, 60, 0.1, 0.5, 0.5, 0.5, 0.5, 128.0), EpochRow(2, 120, 0.1, 0.5, 0.5, 0.5, 0.5, 64.0)]
         write_history(rows, run / "history.csv")
-        (export / "1").mkdir(parents=True)
+        (run / "checkpoint.npz").write_bytes(b"")
+        (export / "1").mkdir(parents=True, exist_ok=True)
         (export / "1" / "saved_model.pb").write_bytes(b"the network")
         metadata = ModelMetadata(
             network="mean",

@@ -16,6 +16,7 @@ from mmgkeras.crossval.summary_table import as_table
 from mmgkeras.errors import InputError
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.study.layout import FoldJob, all_jobs
+from mmgkeras.study.read import read_study
 from mmgkeras.tables import read_predictions, write_folds
 from mmgkeras.training.fit import Fitted
 
@@ -107,7 +108,8 @@ def test_a_queue_cut_in_any_step_of_a_job_goes_on_to_the_same_files(
     assert len(trained) == 4
     left, right = contents(whole), contents(cut)
     assert left.keys() == right.keys()
-    assert {name for name in left if left[name] != right[name]} <= {"crossval.json"}  # the time of its beginning
+    differing = {Path(name).name for name in left if left[name] != right[name]}
+    assert differing <= {"crossval.json", "done.json"}  # the time of its beginning, the digest of timing.csv
 
 
 def test_networks_folds_and_seeds_can_be_added(quadrant_store, trained, tmp_path) -> None:
@@ -175,12 +177,52 @@ def test_a_data_folder_that_lacks_an_image_of_the_store_is_refused_before_any_tr
     assert not (tmp_path / "out").exists()
 
 
-def test_a_history_that_is_missing_is_one_line(quadrant_store, trained, tmp_path) -> None:
+def test_a_history_that_is_missing_is_made_again_where_the_checkpoint_is_there(
+    quadrant_store, trained, tmp_path
+) -> None:
     out = tmp_path / "out"
     crossval(quadrant_store, configs={"small": Config()}, out=out)
-    (out / "small" / "seed0" / "fold1" / "run" / "history.csv").unlink()
-    with pytest.raises(InputError, match=r"fold1/run/history.csv: is missing, though the fold is done; give --overw"):
+    history = out / "small" / "seed0" / "fold1" / "run" / "history.csv"
+    history.unlink()
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    assert history.exists()
+    history.unlink()
+    history.with_name("checkpoint.npz").unlink()
+    rule = (
+        r"fold1/run/history.csv: is missing, though the fold is done, and so is checkpoint.npz to make it of; give --o"
+    )
+    with pytest.raises(InputError, match=rule):
         crossval(quadrant_store, configs={"small": Config()}, out=out)
+
+
+@pytest.mark.parametrize("name", ["validation.csv", "timing.csv", "shortcut.csv", "pointing.csv", "run/history.csv"])
+def test_a_table_that_was_cut_is_refused_and_made_again_when_removed(quadrant_store, trained, tmp_path, name) -> None:
+    out, configs = tmp_path / "out", {"small": Config(train=TrainConfig(batch_size=2, validation_patients=0.5))}
+    crossval(quadrant_store, configs=configs, out=out, folds=(2,))
+    path = out / "small" / "seed0" / "fold2" / name
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]))
+    rule = rf"fold2/{name}: is not as it was when the fold was done, .*; remove it, and crossval makes it again$"
+    with pytest.raises(InputError, match=rule):
+        crossval(quadrant_store, configs=configs, out=out, folds=(2,))
+    with pytest.raises(InputError, match=rule):
+        read_study(out)
+    path.unlink()
+    crossval(quadrant_store, configs=configs, out=out, folds=(2,))
+    assert len(path.read_text().splitlines()) == len(lines)
+
+
+def test_a_table_made_again_in_a_job_that_was_cut_is_not_taken_for_a_changed_one(
+    quadrant_store, trained, tmp_path, monkeypatch
+) -> None:
+    out, folder = tmp_path / "out", tmp_path / "out" / "small" / "seed0" / "fold1"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    (folder / "predictions.csv").unlink()  # timing.csv is of the same pass
+    with monkeypatch.context() as patched:
+        patched.setattr(job_module, "write_model_card", lambda *args, **values: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            crossval(quadrant_store, configs={"small": Config()}, out=out)
+    assert crossval(quadrant_store, configs={"small": Config()}, out=out).num_done_before == 1
 
 
 def test_a_model_that_was_changed_since_is_refused(quadrant_store, trained, tmp_path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.files import sha256_file
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.study.read import natural_key, read_study
 
@@ -109,6 +110,22 @@ def test_a_network_that_lacks_a_fold_is_one_line(new_crossval: Callable[..., Pat
     assert faults_of(folder) == (
         f"{place}/fold3: fold 3 of {R50}, seed 0, is missing: it has no predictions.csv; run crossval again",
         f"{place}/fold5: fold 5 of {R50}, seed 0, is missing: it has no done.json; run crossval again",
+    )
+
+
+def test_a_table_that_was_cut_or_is_gone_is_one_line(new_crossval: Callable[..., Path]) -> None:
+    folder = new_crossval()
+    place = folder / R50 / "seed0" / "fold3"
+    digests = {name: sha256_file(place / name) for name in ("timing.csv", "shortcut.csv")}
+    done = json.loads((place / "done.json").read_text())
+    (place / "done.json").write_text(json.dumps(done | {"tables_sha256": digests}))
+    read_study(folder)
+    change(place / "timing.csv", lambda frame: frame.iloc[:-1])
+    (place / "shortcut.csv").unlink()
+    assert faults_of(folder) == (
+        f"{place}/timing.csv: is not as it was when the fold was done, its digest differs; remove it, and crossval "
+        "makes it again",
+        f"{place}/shortcut.csv: is missing, though the fold is done; run crossval again",
     )
 
 
