@@ -21,7 +21,7 @@ from mmgkeras.crossval.request import (
     ask,
     check_configs,
     check_folds,
-    check_initial_models,
+    check_jobs,
     find_data,
     remove_old,
     with_initial_models,
@@ -142,7 +142,7 @@ def crossval(
     if asked.data is None:
         note(f"the data folder of {store} is not there: inference alone is timed, nothing is pointed at; give --data")
     jobs = list(all_jobs(configs, seeds=sorted(set(seeds)), folds=numbers))
-    check_initial_models(opened, configs, jobs=jobs, out=out, overwrite=overwrite)
+    check_jobs(opened, asked, jobs=jobs, out=out, overwrite=overwrite)
     check_writable(out)
     if overwrite:
         remove_old(out, asked, jobs=jobs)

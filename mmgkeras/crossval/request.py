@@ -13,10 +13,11 @@ import numpy as np
 
 from mmgkeras import __version__
 from mmgkeras.config import NOT_OF_WEIGHTS, Config
-from mmgkeras.errors import ConfigError, InputError
+from mmgkeras.errors import ConfigError, InputError, InputFaultsError, MmgError
 from mmgkeras.files import sha256_file
 from mmgkeras.inference.scoring import hardware
 from mmgkeras.json_files import command_without_folders
+from mmgkeras.models.backbones import find_backbone
 from mmgkeras.patches.manifest import IMAGES
 from mmgkeras.patches.split import fold_patches, read_store_folds
 from mmgkeras.patches.store import FOLDS, PatchStore
@@ -36,6 +37,7 @@ from mmgkeras.study.layout import (
     read_crossval,
 )
 from mmgkeras.study.run_files import read_environment
+from mmgkeras.training.fit import plan_training
 from mmgkeras.training.run_folder import versions
 
 _THEN: Final = "; then "
@@ -49,48 +51,55 @@ def check_folds(store: PatchStore, folds: Sequence[int] | None) -> tuple[int, ..
         folds: from 1; None for all.
 
     Raises:
-        InputError: if the store was not split, has no such fold, or a class is missing on a side of one.
+        InputError: if the store was not split or has no such fold.
+        InputFaultsError: every class that is missing on a side of a fold.
     """
     path = store.path / FOLDS
     num_folds = len(set(read_store_folds(store).values()))
     numbers = tuple(range(1, num_folds + 1)) if folds is None else tuple(sorted(set(folds)))
     if not numbers:
         raise InputError(f"{path}: no fold was asked for; allowed: 1 to {num_folds}")
-    labels = store.patches["label"].to_numpy()
+    labels, faults = store.patches["label"].to_numpy(), []
     for number in numbers:
         fold = fold_patches(store, number)
         for side, rows in (("test", fold.test), ("training", fold.train)):
             for label, kind in ((CALCIFICATION, "with"), (NO_CALCIFICATION, "without")):
                 if not np.any(labels[rows] == label):
-                    raise InputError(
+                    faults.append(
                         f"{path}: fold {number} has no {side} patch {kind} calcification; divide the patients anew "
                         "with mmgkeras split --overwrite, or leave the fold out with --folds"
                     )
+    if faults:
+        raise InputFaultsError(faults)
     return numbers
 
 
 def check_configs(configs: Mapping[str, Config], *, seeds: Sequence[int], num_devices: int) -> None:
-    """Refuses configurations that do not go with the seeds or with the devices of a job.
+    """Refuses configurations that do not go with the seeds or the devices of a job, or whose network is not there.
 
     Raises:
-        ConfigError: if so.
+        ConfigError: if so, a line for each fault.
     """
     if not configs or not seeds:
         raise ConfigError("a cross-validation needs at least one configuration and one seed")
+    faults = []
     for name, config in configs.items():
         try:
             check_network_name(name)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
+            find_backbone(config.model.network)
+        except (ValueError, ConfigError) as error:
+            faults.append(str(error) if isinstance(error, ValueError) else f"{name}: {error}")
         if config.train.seed not in (0, *seeds):
-            raise ConfigError(
+            faults.append(
                 f"{name}: train.seed: a cross-validation takes its seeds from --seeds. Received: {config.train.seed}"
             )
         if config.train.batch_size % num_devices:
-            raise ConfigError(
+            faults.append(
                 f"{name}: train.batch_size: must be divisible by the number of devices, {num_devices}. "
                 f"Received: {config.train.batch_size}"
             )
+    if faults:
+        raise ConfigError("\n".join(faults))
 
 
 def with_initial_models(configs: Mapping[str, Config], *, note: Callable[[str], None]) -> dict[str, Config]:
@@ -108,26 +117,34 @@ def with_initial_models(configs: Mapping[str, Config], *, note: Callable[[str], 
     return resolved
 
 
-def check_initial_models(
-    store: PatchStore, configs: Mapping[str, Config], *, jobs: Sequence[FoldJob], out: Path, overwrite: bool
-) -> None:
-    """Refuses exported models to start from that do not go with a fold, or are no longer those of the folds begun.
+def check_jobs(store: PatchStore, asked: Crossval, *, jobs: Sequence[FoldJob], out: Path, overwrite: bool) -> None:
+    """Refuses trainings that cannot be: too few patches to learn from, or an initial model that does not go with it.
 
     Raises:
-        InputError: if so.
+        InputFaultsError: every fault of every job.
     """
+    faults = []
+    divisions = {fold: fold_patches(store, fold) for fold in {job.fold for job in jobs}}
     for job in jobs:
-        config = configs[job.network]
-        folder = initial_model(config.model)
-        if folder is None:
-            continue
-        origins = check_initial_model(folder, config=config, store=store, fold=job.fold)
-        begun = None if overwrite else read_environment(job.folder(out) / RUN)
-        if begun is not None and begun.started_from != origins:
-            raise InputError(
-                f"{out}: {job.name} was begun from another model than {folder} is now; give another folder or "
-                "--overwrite"
-            )
+        config = asked.config(job)
+        try:
+            plan_training(store, divisions[job.fold], config=config)
+            _check_initial_model(store, config, job=job, run=None if overwrite else job.folder(out) / RUN)
+        except MmgError as error:
+            faults += [f"{job.name}: {line}" for line in str(error).splitlines()]
+    if faults:
+        raise InputFaultsError(faults)
+
+
+def _check_initial_model(store: PatchStore, config: Config, *, job: FoldJob, run: Path | None) -> None:
+    """Refuses an exported model to start from that does not go with a fold, or is no longer that of the run begun."""
+    folder = initial_model(config.model)
+    if folder is None:
+        return
+    origins = check_initial_model(folder, config=config, store=store, fold=job.fold)
+    begun = None if run is None else read_environment(run)
+    if begun is not None and begun.started_from != origins:
+        raise InputError(f"was begun from another model than {folder} is now; give another folder or --overwrite")
 
 
 def find_data(store: PatchStore, data: Path | None) -> Path | None:

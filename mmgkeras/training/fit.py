@@ -117,9 +117,7 @@ def fit(
     config, remarks = with_initial_model(_as_prepared(config, patch_store))
     for remark in remarks:
         note(remark)
-    plan, validation = _plan(patch_store, division, config=config)
-    part = config.augmentation.insertion
-    insertion = Insertion(patch_store, part, config.train.seed) if part else None
+    plan, validation, insertion = plan_training(patch_store, division, config=config)
     names = device.choose_devices(devices)
     if plan.batch_size % len(names):
         raise InputError(
@@ -131,11 +129,6 @@ def fit(
     if environment.is_finished:
         return Fitted(environment.export, was_finished=True)
     needs_initial_weights = is_new or not (run / CHECKPOINT).exists()
-    if config.train.initial_share and not is_whole_network(config.model):
-        raise ConfigError(
-            "train.initial_share: needs model.weights of a whole network: the detector or the folder of an exported "
-            f"model. Received: {shown(config.model.weights)}"
-        )
     if stop and needs_initial_weights:
         raise InputError(f"{run}: has no checkpoint yet, so that there is nothing to export")
     if needs_initial_weights or config.train.initial_share:
@@ -215,8 +208,21 @@ def _is_exported_so(model: Path, config: Config) -> bool:
     return bool(share == config.train.initial_share)
 
 
-def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPlan, NDArray[np.int64]]:
-    """What is learned from, and the places of the patches held out."""
+def plan_training(
+    store: PatchStore, division: Fold, *, config: Config
+) -> tuple[EpochPlan, NDArray[np.int64], Insertion | None]:
+    """What is learned from, the places of the patches held out, and what puts calcifications into negatives.
+
+    Raises:
+        InputError: if a class is missing in what is learned from, if it fills no batch, or if too few patients are
+            there to hold some out; or as `Insertion`.
+        ConfigError: for a share of initial weights where these are of no whole network.
+    """
+    if config.train.initial_share and not is_whole_network(config.model):
+        raise ConfigError(
+            "train.initial_share: needs model.weights of a whole network: the detector or the folder of an exported "
+            f"model. Received: {shown(config.model.weights)}"
+        )
     part, seed = config.train.validation_patients, config.train.seed
     learned, validation = hold_out_patients(store, division.train, part=part, seed=seed)
     labels = store.patches["label"].to_numpy()[learned]
@@ -240,7 +246,8 @@ def _plan(store: PatchStore, division: Fold, *, config: Config) -> tuple[EpochPl
         scheme=config.augmentation.scheme,
         shuffle=config.train.shuffle,
     )
-    return plan, validation
+    inserted = config.augmentation.insertion
+    return plan, validation, Insertion(store, inserted, seed) if inserted else None
 
 
 def _describe(

@@ -79,6 +79,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         return Fitted(export / "1", was_finished=False)
 
     monkeypatch.setattr(job_module, "fit", fake_fit)
+    # The stores here do not fill the batches of the configurations.
+    monkeypatch.setattr("mmgkeras.crossval.request.plan_training", lambda store, division, *, config: None)
     monkeypatch.setattr("keras.backend.clear_session", lambda: None)  # slow, and nothing is there to be cleared
     monkeypatch.setattr(job_module, "load", MeanClassifier)
     monkeypatch.setattr(job_module, "point", fake_point)

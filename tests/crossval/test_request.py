@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mmgkeras.config import Config, ModelConfig, TrainConfig, read_config
+from mmgkeras.config import AugmentationConfig, Config, ModelConfig, TrainConfig, read_config
 from mmgkeras.crossval.cross_validate import crossval
 from mmgkeras.crossval.request import with_initial_models
-from mmgkeras.errors import ConfigError, InputError
+from mmgkeras.errors import ConfigError, InputError, InputFaultsError
 from mmgkeras.tables import write_folds
 
 CONFIGS = {"small": Config(), "large": Config(train=TrainConfig(epochs=3))}
@@ -174,6 +174,42 @@ def test_a_fold_without_positives_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=rule):
         crossval(quadrant_store, configs=CONFIGS, out=tmp_path / "out", folds=(fold,))
     assert not (tmp_path / "out").exists()
+
+
+def test_every_training_that_cannot_be_is_named_before_the_first_begins(quadrant_store, tmp_path) -> None:
+    configs = {
+        "fits": Config(train=TrainConfig(batch_size=2)),
+        "large": Config(train=TrainConfig(batch_size=128)),
+        "watched": Config(train=TrainConfig(batch_size=2, validation_patients=0.5)),
+        "inserted": Config(augmentation=AugmentationConfig(insertion=0.5), train=TrainConfig(batch_size=2)),
+        "shared": Config(train=TrainConfig(batch_size=2, initial_share=0.5)),
+    }
+    with pytest.raises(InputFaultsError) as caught:
+        crossval(quadrant_store, configs=configs, out=tmp_path / "out", launch=lambda job, devices: 1 / 0)
+    assert [fault.split(": ")[:2] for fault in caught.value.faults] == [
+        ["large/seed0/fold1", "train.batch_size"],
+        ["large/seed0/fold2", "train.batch_size"],
+        ["watched/seed0/fold1", "train.validation_patients"],
+        ["shared/seed0/fold1", "train.initial_share"],
+        ["shared/seed0/fold2", "train.initial_share"],
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_fold_without_a_class_and_every_unusable_configuration_is_named(quadrant_store, tmp_path) -> None:
+    write_folds(quadrant_store / "folds.csv", {"p1": "A", "p2": "A", "p3": "A", "p4": "B"}, overwrite=True)
+    with pytest.raises(InputFaultsError) as caught:
+        crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out")
+    assert [fault.split("; ")[0].split(": ")[1] for fault in caught.value.faults] == [
+        "fold 1 has no training patch with calcification",
+        "fold 2 has no test patch with calcification",
+    ]
+    configs = {
+        "odd": Config(model=ModelConfig(network="resnet19")),
+        "sown": Config(train=TrainConfig(seed=5)),
+    }
+    with pytest.raises(ConfigError, match=r"odd: model.network: no such network 'resnet19'.*\nsown: train.seed: "):
+        crossval(quadrant_store, configs=configs, out=tmp_path / "out")
 
 
 def test_a_fold_that_is_not_there_is_refused(quadrant_store, trained, tmp_path) -> None:
