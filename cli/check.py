@@ -83,12 +83,16 @@ def _spacing_of(model: Path | None) -> float | None:
 
 
 def _print(report: "DataReport") -> None:
+    from mmgkeras.errors import counted
+
     heights, widths = zip(*report.sizes, strict=True) if report.sizes else ((0,), (0,))
-    echo(f"images       {len(report.records)} of {report.num_patients} patients, {report.num_read} readable")
+    echo(
+        f"images       {len(report.records):,} of {counted(report.num_patients, 'patient')}, {report.num_read} readable"
+    )
     echo(f"size         {min(heights)} to {max(heights)} rows, {min(widths)} to {max(widths)} columns")
     echo(f"pixel type   {_counted(report.pixel_types)}")
     annotations = _counted(Counter(record.annotation for record in report.records))
-    echo(f"annotation   {annotations}; {report.num_annotations} regions or patch labels")
+    echo(f"annotation   {annotations}; regions or patch labels: {report.num_annotations:,}")
     echo(f"chest wall   {_counted(report.sides)} (by the pixels)")
     for finding in report.findings:
         if finding.severity != "fault":

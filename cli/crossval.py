@@ -104,6 +104,7 @@ def crossval(
     quiet_tensorflow()
     from mmgkeras.crossval.cross_validate import crossval as crossval_library
     from mmgkeras.crossval.summary_table import as_table
+    from mmgkeras.errors import counted
 
     def report(rows: Sequence["JobRow"]) -> None:
         echo(f"{as_table(rows)}\n")
@@ -123,7 +124,7 @@ def crossval(
         report=report,
         note=lambda text: echo(f"note: {text}", err=True),
     )
-    echo(f"{len(done.rows)} folds done, {done.num_done_before} of them before", err=True)
+    echo(f"{counted(len(done.rows), 'fold')} done, {done.num_done_before} of them before", err=True)
     echo(f"crossval: {out}")
 
 

@@ -124,6 +124,7 @@ def _import(
     overwrite: bool,
 ) -> None:
     """Imports and tells what came of it."""
+    from mmgkeras.errors import counted
     from mmgkeras.sources.data_set import import_data_set
 
     report = import_data_set(name, read, source, out, inputs=inputs, overwrite=overwrite, track=track)
@@ -131,7 +132,7 @@ def _import(
         echo(f"note: {note}")
     for count in report.counts:
         echo(f"count: {count.what}: {count.here}" + (f"; printed: {count.printed}" if count.printed else ""))
-    echo(f"{out}: {report.num_images} images, {report.num_regions} regions")
+    echo(f"{out}: {counted(report.num_images, 'image')}, {counted(report.num_regions, 'region')}")
     for skipped in report.skipped:
         echo(f"error: skipped: {skipped}", err=True)
     if report.skipped:
@@ -203,15 +204,16 @@ def dicom(
     for presentation is counted and listed with its reason; damaged files also give exit code 1. If it is killed, the
     same command goes on.
     """
+    from mmgkeras.errors import counted
     from mmgkeras.sources.dicom_folder import import_dicom
 
     workers = chosen_workers(engine, ray_address=ray_address)
     done = import_dicom(source, out, key=key, voi=voi, take=take, workers=workers, overwrite=overwrite, track=track)
     for reason, number in done.left_out.most_common():
-        echo(f"left out: {number} {'file' if number == 1 else 'files'}: {reason}")
+        echo(f"left out: {counted(number, 'file')}: {reason}")
     for note in done.notes:
         echo(f"note: {note}")
     echo(f"note: keep to yourself: {done.key} and {done.files}")
-    echo(f"{out}: {done.num_images} images of {done.num_patients} patients")
+    echo(f"{out}: {counted(done.num_images, 'image')} of {counted(done.num_patients, 'patient')}")
     if done.num_damaged:
         ctx.exit(1)

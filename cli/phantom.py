@@ -67,4 +67,7 @@ def phantom(
     )
     kinds = Counter(region.kind for region in regions)
     num_marks, num_clusters = kinds["calcification"], kinds["cluster"]
-    echo(f"{out}: {patients} patients, {num_images} images, {num_marks} calcifications, {num_clusters} clusters")
+    from mmgkeras.errors import counted
+
+    numbers = {"patient": patients, "image": num_images, "calcification": num_marks, "cluster": num_clusters}
+    echo(f"{out}: {', '.join(counted(number, one) for one, number in numbers.items())}")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mmgkeras.errors import ConfigError, shown
+from mmgkeras.errors import ConfigError, counted, shown
 from mmgkeras.json_files import Text, describe_fault, home_path, possible_path, read_limited, values_in_unicode
 
 _MAX_BYTES: Final = 64 * 1024
@@ -291,7 +291,7 @@ def read_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> C
     except ValidationError as error:
         where = path if path is not None else "configuration"
         faults = error.errors()
-        more = [f"{where}: and {len(faults) - _MAX_FAULTS:,} more faults"] if len(faults) > _MAX_FAULTS else []
+        more = [f"{where}: and {counted(len(faults) - _MAX_FAULTS, 'more fault')}"] if len(faults) > _MAX_FAULTS else []
         raise ConfigError(
             "\n".join([*(f"{where}: {_one_line(fault)}" for fault in faults[:_MAX_FAULTS]), *more])
         ) from error

@@ -42,7 +42,7 @@ class InputFaultsError(InputError):
         """Joins the faults; each must be one line that names its file."""
         self.faults = tuple(one_line(fault) for fault in faults[:_MAX_FAULTS])
         if len(faults) > _MAX_FAULTS:
-            self.faults += (f"and {len(faults) - _MAX_FAULTS:,} more faults",)
+            self.faults += (f"and {counted(len(faults) - _MAX_FAULTS, 'more fault')}",)
         super().__init__("\n".join(self.faults))
 
 
@@ -78,6 +78,11 @@ def errors_of_writing(path: Path) -> Iterator[None]:
         if not str(error).startswith("Symlink loop"):
             raise
         raise InputError(f"{path}: cannot be written: {os.strerror(errno.ELOOP)}") from error
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts, as "1 image", "1,200 images" or "2 patches"; `many` for plurals of another kind."""
+    return f"{number:,} {one if number == 1 else many or one + ('es' if one.endswith('ch') else 's')}"
 
 
 def shown(value: object) -> str:

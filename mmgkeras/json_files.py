@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from mmgkeras.errors import InputError, MmgError, shown
+from mmgkeras.errors import InputError, MmgError, counted, shown
 from mmgkeras.files import atomic_file
 
 MAX_BYTES: Final = 64 * 2**20
@@ -208,7 +208,7 @@ def write_json(path: Path, model: BaseModel) -> None:
 def fault_line(error: ValidationError) -> str:
     """The first fault that pydantic found: key, rule, what was received; further ones are counted."""
     faults = error.errors(include_url=False)
-    more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+    more = f" (and {counted(len(faults) - 1, 'more fault')})" if len(faults) > 1 else ""
     return f"{describe_fault(faults[0])}{more}"
 
 

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, counted
 from mmgkeras.evaluation.bootstrap import bootstrap_metrics
 from mmgkeras.evaluation.froc import num_negative_images
 from mmgkeras.evaluation.interval import Interval
@@ -183,7 +183,7 @@ def _for_sensitivity(predictions: pd.DataFrame, target: float) -> float:
     if threshold <= 0:
         raise InputError(
             f"predictions: no threshold reaches a sensitivity of {target:g}: "
-            f"{(scores <= 0).sum()} of {scores.size} positives have probability 0"
+            f"{(scores <= 0).sum():,} of {counted(scores.size, 'positive')} have probability 0"
         )
     return threshold
 
@@ -204,7 +204,7 @@ def _for_false_positives(predictions: pd.DataFrame, target: float) -> float:
         return 1.0
     raise InputError(
         f"predictions: no threshold gives at most {target:g} false positives an image: "
-        f"{(negatives >= 1).sum()} patches labelled 0 have probability 1"
+        f"{counted((negatives >= 1).sum(), 'patch')} labelled 0 with probability 1"
     )
 
 

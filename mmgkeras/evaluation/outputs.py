@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from mmgkeras.errors import InputError, shown
+from mmgkeras.errors import InputError, counted, shown
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES, PATCH
 from mmgkeras.evaluation.interval import Difference, Interval
 from mmgkeras.evaluation.metrics import (
@@ -285,8 +285,8 @@ def _selection_lines(title: str, selection: SelectionSummary, *, is_external: bo
 
 def _count_lines(counts: Metrics) -> Iterator[str]:
     yield (
-        f"  {counts.num_positives} positive and {counts.num_negatives} negative patches of {counts.num_images} images "
-        f"of {counts.num_patients} patients"
+        f"  {counts.num_positives:,} positive and {counted(counts.num_negatives, 'negative patch')} of "
+        f"{counted(counts.num_images, 'image')} of {counted(counts.num_patients, 'patient')}"
     )
     if counts.num_unknown:
         yield f"  patches of unknown label, left out: {counts.num_unknown}"
@@ -295,7 +295,7 @@ def _count_lines(counts: Metrics) -> Iterator[str]:
 def _closing_lines(summary: Summary) -> Iterator[str]:
     if summary.twins is not None:
         yield (
-            f"AUC of {summary.twins.num_pairs} positives against their calcification-free twins: "
+            f"AUC of {counted(summary.twins.num_pairs, 'positive')} against their calcification-free twins: "
             f"{number(summary.twins.auc)}"
         )
         if summary.twins.baselines:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mmgkeras.errors import InputError, InputFaultsError
+from mmgkeras.errors import InputError, InputFaultsError, counted
 from mmgkeras.evaluation.operating_point import OperatingPoint
 from mmgkeras.images import Input
 from mmgkeras.inference.detection import Detection, detect
@@ -51,7 +51,9 @@ class ChosenOnMammograms:
     def text(self) -> str:
         """What it reaches, in one line."""
         rate = self.num_marks / self.num_images
-        return f"there it makes {self.num_marks} marks, {rate:.2f} an image; on other mammograms it will differ"
+        return (
+            f"there it makes {counted(self.num_marks, 'mark')}, {rate:.2f} an image; on other mammograms it will differ"
+        )
 
 
 def choose_for_marks(
@@ -77,7 +79,7 @@ def choose_for_marks(
     found, passed_over = find_mammograms(paths)
     inputs, notes = _free_of_calcification(found), [*passed_over]
     if len(inputs) < len(found):
-        notes.append(f"{len(found) - len(inputs)} of {len(found)} mammograms are not called normal and were left out")
+        notes.append(f"left out, not called normal: {len(found) - len(inputs):,} of {counted(len(found), 'mammogram')}")
     counts = np.zeros(len(THRESHOLDS), np.int64)
     skipped, num_unknown = {}, 0
     for one in track(inputs, "score mammograms"):
@@ -96,8 +98,10 @@ def choose_for_marks(
         rate = f"at {probability_text(THRESHOLDS[0])} there are {counts[0] / num_images:.2f}"
         raise InputFaultsError([f"no threshold gives at most {per_image:g} marks an image: {rate}", *unread])
     if per_image * num_images < _FEW_MARKS:
-        few = f"{per_image:g} marks an image on {num_images} mammograms"
-        notes.append(f"{few} are so few marks that chance decides; give {ceil(_FEW_MARKS / per_image):,} mammograms")
+        few = f"{per_image:g} marks an image on {counted(num_images, 'mammogram')}"
+        notes.append(
+            f"{few} are so few marks that chance decides; give {counted(ceil(_FEW_MARKS / per_image), 'mammogram')}"
+        )
     if place == len(THRESHOLDS) - 1:
         notes.append(f"no lower threshold than {THRESHOLDS[-1]:g} is tried, for marks grow into one another there")
     own_mm = classifier.metadata.spacing_mm
@@ -105,7 +109,7 @@ def choose_for_marks(
         notes.append(f"the pixel size of {num_unknown} is not known, and taken for the model's, {own_mm:g} mm")
     if classifier.metadata.store_checksum != read_detector().metadata.store_checksum:
         notes.append("whether one of them is of a patient on whom the model is tested cannot be told")
-    told = f"{num_images} mammograms that were given as free of calcification"
+    told = f"{counted(num_images, 'mammogram')} given as free of calcification"
     point = OperatingPoint(float(THRESHOLDS[place]), "marks_per_image", per_image, told)
     return ChosenOnMammograms(point, num_images, int(counts[place]), tuple(notes), skipped)
 

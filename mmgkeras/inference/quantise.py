@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmgkeras.errors import InputError, extra_needed
+from mmgkeras.errors import InputError, counted, extra_needed
 from mmgkeras.evaluation.metrics import auc
 from mmgkeras.files import atomic_folder
 from mmgkeras.inference.scoring import unseen_patches
@@ -56,7 +56,7 @@ class Quantised:
     def __str__(self) -> str:
         """One line."""
         return (
-            f"on {self.num_patches:,} patches AUC {self.auc:.4f} in float32 and {self.auc_int8:.4f} in int8; "
+            f"on {counted(self.num_patches, 'patch')} AUC {self.auc:.4f} in float32 and {self.auc_int8:.4f} in int8; "
             f"{self.speed:.0f} and {self.speed_int8:.0f} patches a second"
         )
 

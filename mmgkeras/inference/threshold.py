@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, counted
 from mmgkeras.evaluation.operating_point import OperatingPoint, Reached, choose_threshold, measure_at
 from mmgkeras.files import sha256_file
 from mmgkeras.patches.split import fold_patches
@@ -156,6 +156,6 @@ def _described(usable: pd.DataFrame, files: Sequence[Path], *, metadata: ModelMe
     known = usable[usable["label"] != UNKNOWN]
     sources = ", ".join(f"{path.name} (sha256 {sha256_file(path)[:12]})" for path in files)
     return (
-        f"{whose}: {(known['label'] == CALCIFICATION).sum()} positive of {len(known)} patches of "
-        f"{known['patient_id'].nunique()} patients, from {sources}"
+        f"{whose}: {(known['label'] == CALCIFICATION).sum():,} positive of {counted(len(known), 'patch')} of "
+        f"{counted(known['patient_id'].nunique(), 'patient')}, from {sources}"
     )

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mmgkeras.errors import one_line
+from mmgkeras.errors import counted, one_line
 from mmgkeras.images import is_resampled_shape
 from mmgkeras.overlay.marks import (
     CELL_LINE_OPACITY,
@@ -122,7 +122,7 @@ def _with_legend(
     called = int((score_map.probabilities >= options.threshold).sum())
     title = (
         f"{one_line(record.image_id)}, {record.laterality} {record.view}: "
-        f"{called} of {score_map.probabilities.size} patches at or above {threshold}"
+        f"{called:,} of {counted(score_map.probabilities.size, 'patch')} at or above {threshold}"
     )
     return add_legend(picture, title=title, items=items)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.config import SplitConfig
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, counted
 
 _SCALE: Final = 2**40
 """A quantity's weight is this over its squared mean, so that equal relative deviations count equally."""
@@ -39,7 +39,7 @@ def assign_subsets(patients: pd.DataFrame, config: SplitConfig) -> dict[str, str
     if len(patients) < config.num_subsets:
         raise InputError(
             f"split.num_subsets: each subset needs a patient. Received: {config.num_subsets} subsets "
-            f"for {len(patients)} patients"
+            f"for {counted(len(patients), 'patient')}"
         )
     ordered = patients.sort_values("patient_id", ignore_index=True)
     search = _Search(ordered, num_subsets=config.num_subsets)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mmgkeras import tables
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, counted
 from mmgkeras.patches.examine import Examined, Use, examine_kept, on_image, placed
 from mmgkeras.patches.findings import SEVERITIES, Finding, Severity
 from mmgkeras.patches.labelling import Annotations, read_annotations
@@ -167,8 +167,9 @@ def check_folder(
     report.findings.extend(_same_images(examined))
     report.findings.extend(_pixel_sizes(folder.records, model_mm=model_mm))
     if num_lossy := sum(one.is_lossy for one in examined):
-        part = f"{num_lossy:,} of {len(folder.records):,} images are JPEG, or TIFF or DICOM of lossy compression"
-        what = f"{part}: where pixels are as coarse as 0.2 mm, it may have hidden small calcifications"
+        part = f"{num_lossy:,} of {counted(len(folder.records), 'image')}"
+        text = "where pixels are as coarse as 0.2 mm, it may have hidden small calcifications"
+        what = f"JPEG, or TIFF or DICOM of lossy compression: {part}; {text}"
         report.findings.append(Finding("note", "compressed with loss", what))
     if len(report.pixel_types) > 1:
         what = "8-bit and deeper images are mixed: a store promotes the 8-bit ones x257"
@@ -220,7 +221,7 @@ def _pixel_sizes(records: Sequence[ImageRecord], *, model_mm: float | None) -> I
     """What is odd of the pixel sizes of all images, and beside a model's."""
     known = [record.spacing_mm for record in records if record.spacing_mm is not None]
     if len(known) < len(records):
-        what = f"spacing_mm is missing for {len(records) - len(known):,} of {len(records):,} images"
+        what = f"spacing_mm is missing for {len(records) - len(known):,} of {counted(len(records), 'image')}"
         yield Finding("note", "pixel size", what)
     if not known:
         return
@@ -239,8 +240,8 @@ def _pixel_sizes(records: Sequence[ImageRecord], *, model_mm: float | None) -> I
         yield Finding("note", "pixel size", what)
     unlike = [mm for mm in known if model_mm is not None and not 1 / _SPACING_RATIO <= mm / model_mm <= _SPACING_RATIO]
     if unlike:
-        part = f"{len(unlike):,} of {len(records):,} images"
-        what = f"{part} have pixels of {min(unlike):g} to {max(unlike):g} mm, the model {model_mm:g} mm"
+        part = f"{len(unlike):,} of {counted(len(records), 'image')}"
+        what = f"pixels of {min(unlike):g} to {max(unlike):g} mm in {part}, the model {model_mm:g} mm"
         yield Finding("warning", "pixel size of the model", f"{what}: prepare with patches.spacing_mm={model_mm:g}")
 
 

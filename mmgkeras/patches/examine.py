@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmgkeras import images
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputError, one_line
+from mmgkeras.errors import InputError, counted, one_line
 from mmgkeras.patches.findings import BLANK, SWAPPED, Finding, Severity, check_pixels, check_region_places
 from mmgkeras.patches.labelling import Annotations, region_overlap
 from mmgkeras.patches.likeness import image_hash
@@ -201,7 +201,9 @@ def _of_pathology(record: ImageRecord, annotations: Annotations) -> Iterator[Fin
     num_marks = sum(region.kind != "other" for region in annotations.regions.get(record.image_id, ()))
     num_marks += 0 if listed is None else int((listed["label"] == CALCIFICATION).sum())
     if record.is_called_normal and num_marks:
-        what = f"is called normal, but has {num_marks} regions or patches of calcification"
+        what = (
+            f"is called normal, but has calcification in {counted(num_marks, 'region or patch', 'regions or patches')}"
+        )
         yield on_image(record, "warning", "called normal", what)
     told = _NOT_CALCIFIED.sub("", (record.pathology or "").casefold())
     if "calc" in told and not num_marks and annotations.read_from != "nothing":

@@ -9,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from mmgkeras.errors import counted
 from mmgkeras.patches.split import identical_images
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import CALCIFICATION, NO_CALCIFICATION, UNKNOWN
@@ -94,7 +95,7 @@ def summary_lines(store: PatchStore) -> list[str]:
     skipped = store.manifest.skipped_images
     facts = [
         ("store", str(store.path)),
-        ("images", f"{counts.images:,} of {counts.patients:,} patients"),
+        ("images", f"{counts.images:,} of {counted(counts.patients, 'patient')}"),
         (
             "patches",
             f"{counts.patches:,} of {store.patch_px} px: {counts.positive:,} positive, "

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from mmgkeras.errors import counted
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES, PATCH, PatientResamples, resample_patients
 from mmgkeras.evaluation.metrics import THRESHOLD
 from mmgkeras.evaluation.subgroup_metrics import Error, describe_patches, error_groups, error_rate, worst_errors
@@ -96,7 +97,7 @@ def _details(patch: Mapping[Hashable, Any]) -> list[str]:
         parts.append(f"brightness {patch['brightness']:.2f}")
     num_marks = patch.get("num_marks")
     if num_marks and patch["label"] == CALCIFICATION:
-        parts.append(f"{num_marks} {'mark' if num_marks == 1 else 'marks'}, {patch['calcified_px']} px")
+        parts.append(f"{counted(num_marks, 'mark')}, {patch['calcified_px']} px")
     if isinstance(patch["density"], str):
         parts.append(f"density {patch['density']}")
     return [", ".join(parts)] if parts else []

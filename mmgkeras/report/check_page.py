@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from mmgkeras import __version__, images
-from mmgkeras.errors import InputError, one_line
+from mmgkeras.errors import InputError, counted, one_line
 from mmgkeras.files import atomic_folder, check_apart
 from mmgkeras.json_files import without_folders
 from mmgkeras.locks import output_lock
@@ -63,8 +63,8 @@ def write_check(
         sections = _sections(report, changes, fix=fix, track=track)
         data = report.folder.data
         facts = (
-            f"{len(report.records):,} images of {report.num_patients:,} patients in {data.name}, "
-            f"{report.num_read:,} readable; {report.num_annotations:,} regions or patch labels.",
+            f"{counted(len(report.records), 'image')} of {counted(report.num_patients, 'patient')} in {data.name}, "
+            f"{report.num_read:,} readable; regions or patch labels: {report.num_annotations:,}.",
         )
         footer = f"mmgkeras {__version__}. All findings are also in {TABLES}/findings.csv."
         text = page(sections, title="Check of a data folder", facts=facts, footer=footer)

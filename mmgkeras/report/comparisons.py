@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, counted
 from mmgkeras.evaluation.bootstrap import PATCH, bootstrap_metrics
 from mmgkeras.evaluation.comparison import Comparison, compare_networks
 from mmgkeras.evaluation.interval import Difference
@@ -135,7 +135,9 @@ def _external(study: Study, folder: Path, *, number: int, num_resamples: int) ->
     path = folder / PREDICTIONS_CSV
     predictions = read_predictions(path)
     if not (predictions["label"] >= 0).any():
-        raise InputError(f"{path}: must hold a patch of known label. Received: {len(predictions)} patches, none known")
+        raise InputError(
+            f"{path}: must hold a patch of known label. Received: {counted(len(predictions), 'patch')}, none known"
+        )
     rows = {f"model of fold {fold}": part for fold, part in predictions.groupby("fold")}
     if len(rows) > 1 and predictions.duplicated(PATCH).any():
         rows["mean of models"] = mean_of_models(predictions)
@@ -144,8 +146,9 @@ def _external(study: Study, folder: Path, *, number: int, num_resamples: int) ->
     positive, negative = ((whole["label"] == label).sum() for label in (CALCIFICATION, NO_CALCIFICATION))
     body: list[Block] = [
         Text(
-            f"{folder.name}: {positive:,} patches with calcification and {negative:,} without, "
-            f"{whole['image_id'].nunique():,} mammograms of {whole['patient_id'].nunique():,} patients."
+            f"{folder.name}: {counted(positive, 'patch')} with calcification and {negative:,} without, "
+            f"{counted(whole['image_id'].nunique(), 'mammogram')} of "
+            f"{counted(whole['patient_id'].nunique(), 'patient')}."
         ),
         Text(f"Scored by {networks}.") if networks else missing("No metrics.json says which models scored them."),
     ]

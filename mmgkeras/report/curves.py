@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, counted
 from mmgkeras.evaluation.froc import RATES, froc, on_breast, reach_of
 from mmgkeras.evaluation.metrics import (
     Curve,
@@ -79,12 +79,12 @@ def froc_section(study: Study, *, num_resamples: int) -> Section:
     series, rows = [], []
     store = study.store
     reach = 1 if store is None else reach_of(patch_px=store.patch_px, stride_px=store.stride_px)
-    for counted, apart in (("marks", reach), ("patches", None)):
+    for kind, apart in (("marks", reach), ("patches", None)):
         for style, (name, patches) in enumerate(predictions.items()):
             measured = froc(patches, targets, reach=apart, num_resamples=num_resamples)
             for how, values in (("mean over folds", measured.fold_mean), ("one threshold for all", measured.pooled)):
-                rows.append((counted, name, how, *(values[rate] for rate in RATES)))
-            if counted == "marks":
+                rows.append((kind, name, how, *(values[rate] for rate in RATES)))
+            if kind == "marks":
                 rates, sensitivities = (np.array(values) for values in zip(*measured.points, strict=True))
                 x, y = np.append(rates, max(10.0, rates[-1])), np.append(sensitivities, sensitivities[-1])
                 series.append(Series(label=study.labels[name], x=x, y=y, style=style, form="step"))
@@ -169,6 +169,6 @@ def _target_sentence(targets: Targets, *, num_images: int) -> str:
         "show any breast (tissue above 0). A mark is a connected set of patches at or above the threshold, those that "
         "overlap or touch being connected; it is a false positive if it has a patch labelled 0 and none labelled 1. "
         "Marks that grow together at a lower threshold count as many as they were. By patches, each patch labelled 0 "
-        f"is one. {len(targets.items):,} targets; false positives are counted on the {num_images:,} mammograms with a "
-        "patch labelled 0."
+        f"is one. {counted(len(targets.items), 'target')}; false positives are counted on "
+        f"the {counted(num_images, 'mammogram')} with a patch labelled 0."
     )

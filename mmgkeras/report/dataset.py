@@ -8,6 +8,7 @@ from typing import Final
 
 import pandas as pd
 
+from mmgkeras.errors import counted
 from mmgkeras.evaluation.summary import TISSUE_FRACTION
 from mmgkeras.json_files import without_folders
 from mmgkeras.patches.manifest import SkippedImage
@@ -68,21 +69,21 @@ def _inclusion(store: PatchStore) -> tuple[Block, ...]:
     counts, skipped = store.manifest.counts, store.manifest.skipped_images
     annotations = store.manifest.skipped_annotations
     num_skipped = len({image.image_id for image in skipped})
-    left_out = (f"{_counted(num_skipped, 'image')} left out", "reasons below") if num_skipped else ()
+    left_out = (f"{counted(num_skipped, 'image')} left out", "reasons below") if num_skipped else ()
     is_on_tissue = store.patches["tissue"] >= TISSUE_FRACTION
     num_on_tissue = int((is_on_tissue & (store.patches["label"] != UNKNOWN)).sum())
     steps = (
-        FlowStep((f"{_counted(counts.images + num_skipped, 'image')} listed in images.csv",), left_out),
-        FlowStep((_counted(counts.images, "mammogram"), f"of {_counted(counts.patients, 'patient')}")),
+        FlowStep((f"{counted(counts.images + num_skipped, 'image')} listed in images.csv",), left_out),
+        FlowStep((counted(counts.images, "mammogram"), f"of {counted(counts.patients, 'patient')}")),
         FlowStep(
-            (f"{counts.patches:,} patches of {store.patch_px} x {store.patch_px} pixels",),
-            (f"{_counted(counts.unknown, 'patch', 'patches')} of unknown label", "neither trained on nor scored")
+            (f"{counted(counts.patches, 'patch')} of {store.patch_px} x {store.patch_px} pixels",),
+            (f"{counted(counts.unknown, 'patch')} of unknown label", "neither trained on nor scored")
             if counts.unknown
             else (),
         ),
         FlowStep(
             (
-                f"{counts.positive + counts.negative:,} patches of known label",
+                f"{counted(counts.positive + counts.negative, 'patch')} of known label",
                 f"{counts.positive:,} with calcification",
                 f"{counts.negative:,} without",
                 f"{num_on_tissue:,} on tissue: breast on half of the patch or more",
@@ -97,10 +98,6 @@ def _inclusion(store: PatchStore) -> tuple[Block, ...]:
         else Text("No image and no annotation was left out."),
         Text("what was excluded before the images were listed, how many, and why", "blank"),
     )
-
-
-def _counted(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _skipped_table(skipped: Sequence[SkippedImage], annotations: Sequence[str]) -> Table:
@@ -166,7 +163,7 @@ def _pixels_sentence(store: PatchStore) -> str:
         least, most = spacing.min(), spacing.max()
         extent = "" if least == most else f" at the median ({least:g} to {most:g})"
         num_unknown = int(spacing.isna().sum())
-        unknown = f", not known of {num_unknown:,} images" if num_unknown else ""
+        unknown = f", not known of {counted(num_unknown, 'image')}" if num_unknown else ""
         edge = f"a pixel is {spacing.median():g} mm wide{extent}{unknown}"
     overlap = "do not overlap" if store.stride_px == store.patch_px else f"begin every {store.stride_px} pixels"
     return f"The mammograms have {size}, {store.pixel_type}; {edge}. They were {resampling(store)}. Patches {overlap}."
@@ -238,8 +235,8 @@ def _assumed_sentences(store: PatchStore) -> list[str]:
     patches = store.patches[store.patches["image_id"].isin(assumed["image_id"])]
     num_negative = int((patches["label"] == NO_CALCIFICATION).sum())
     return [
-        f"Assumed: {len(assumed):,} mammograms were called normal and not marked; their {num_negative:,} patches count "
-        'as free of calcification (patches.label_source = "assumed"), which nobody confirmed patch by patch.'
+        f"Assumed, of {counted(len(assumed), 'mammogram')} called normal and not marked: the {num_negative:,} patches "
+        'count as free of calcification (patches.label_source = "assumed"), which nobody confirmed patch by patch.'
     ]
 
 

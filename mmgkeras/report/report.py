@@ -11,6 +11,7 @@ from typing import Final
 from threadpoolctl import threadpool_limits
 
 from mmgkeras import __version__
+from mmgkeras.errors import counted
 from mmgkeras.evaluation.bootstrap import NUM_RESAMPLES
 from mmgkeras.evaluation.summary import measure_selections
 from mmgkeras.files import atomic_folder, check_apart
@@ -123,8 +124,8 @@ def _page(study: Study, sections: Sequence[Section]) -> str:
     seeds = sorted({seed for network in study.networks for seed in network.seeds})
     facts = (
         f"Cross-validation of {networks}; folds {str(list(study.folds))[1:-1]}; seeds {str(seeds)[1:-1]}.",
-        f"{len(patches):,} patches of {patches['image_id'].nunique():,} mammograms of "
-        f"{patches['patient_id'].nunique():,} patients. After Sakaida et al. 2023, doi 10.3390/a16100483.",
+        f"{counted(len(patches), 'patch')} of {counted(patches['image_id'].nunique(), 'mammogram')} of "
+        f"{counted(patches['patient_id'].nunique(), 'patient')}. After Sakaida et al. 2023, doi 10.3390/a16100483.",
     )
     return page(
         sections,

@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from mmgkeras.errors import InputError
+from mmgkeras.errors import InputError, counted
 from mmgkeras.models.localisation import ACTIVATION
 from mmgkeras.savedmodel.export import CENTRES, ENDPOINT, INPUT, LOCALISE, OUTPUT, check_path
 from mmgkeras.savedmodel.metadata import ModelMetadata, read_metadata
@@ -256,7 +256,7 @@ class Classifier:
         if is_wrong.any():
             raise InputError(
                 f"{self.path}: must give probabilities from 0 to 1. Received: {probability[is_wrong][0]:g} for "
-                f"{is_wrong.sum()} of {is_wrong.size} patches; are its weights damaged?"
+                f"{is_wrong.sum():,} of {counted(is_wrong.size, 'patch')}; are its weights damaged?"
             )
         activation = answers.get(ACTIVATION)
         if activation is not None and not np.isfinite(activation).all():

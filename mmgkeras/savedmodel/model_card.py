@@ -10,6 +10,7 @@ from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mmgkeras.errors import counted
 from mmgkeras.evaluation.metrics import METRIC_NAMES, METRICS
 from mmgkeras.evaluation.outputs import standing
 from mmgkeras.evaluation.summary import Summary
@@ -62,6 +63,7 @@ def model_card(metadata: ModelMetadata, *, metrics: Summary | None = None) -> st
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    templates.filters["counted"] = counted
     templates.filters["metric"] = lambda value: "n/a" if value is None else f"{value:.3f}"
     settings = [
         (f"{section}.{key}", value)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mmgkeras.config import Config
-from mmgkeras.errors import InputError, InputFaultsError, shown
+from mmgkeras.errors import InputError, InputFaultsError, counted, shown
 from mmgkeras.evaluation.subgroup_metrics import patch_marks
 from mmgkeras.evaluation.targets import Targets, targets_from_labels, targets_from_regions
 from mmgkeras.files import sha256_file
@@ -185,8 +185,8 @@ def check_tested(predictions: pd.DataFrame, *, path: Path, store: PatchStore, te
     scored, expected = (_patches(frame.assign(fold=0)) for frame in (predictions, store.patches.iloc[tested]))
     if not scored.equals(expected):
         raise InputError(
-            f"{path}: must hold the {len(expected):,} patches of {store.path} that its fold tests, with their labels. "
-            f"Received: {len(scored):,} patches; remove it, and crossval scores the fold again"
+            f"{path}: must hold the {counted(len(expected), 'patch')} of {store.path} that its fold tests, with their "
+            f"labels. Received: {counted(len(scored), 'patch')}; remove it, and crossval scores the fold again"
         )
 
 
@@ -268,7 +268,7 @@ def _faults_of_predictions(path: Path, frame: pd.DataFrame, *, fold: int) -> Ite
         if not (frame["label"] == label).any():
             yield (
                 f"{path}: fold {fold} must have {name} patches, else no metric of it has a meaning. Received: "
-                f"{len(frame)} patches, none {name}; split the store otherwise"
+                f"{counted(len(frame), 'patch')}, none {name}; split the store otherwise"
             )
 
 
@@ -289,8 +289,8 @@ def _differences(folder: Path, networks: Sequence[NetworkStudy]) -> Iterator[str
             if not patches.equals(reference):
                 place = folder / network.name / f"seed{seed}"
                 yield (
-                    f"{place}: must hold the same {len(reference)} patches and labels as {origin}. "
-                    f"Received: {len(patches)} patches; were both made on one store, split once?"
+                    f"{place}: must hold the same {counted(len(reference), 'patch')} and labels as {origin}. "
+                    f"Received: {counted(len(patches), 'patch')}; were both made on one store, split once?"
                 )
 
 

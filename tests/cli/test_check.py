@@ -45,7 +45,7 @@ def test_the_exit_code_is_that_of_the_gravest_finding(data: Path) -> None:
     noted = run("--data", data)
     assert (noted.exit_code, noted.stdout.splitlines()[-2:]) == (
         0,
-        ["note: spacing_mm is missing for 1 of 1 images", "0 faults, 0 warnings, 1 note"],
+        ["note: spacing_mm is missing for 1 of 1 image", "0 faults, 0 warnings, 1 note"],
     )
     table.write_text(f"{HEADER}a,a.png,p,R,CC,complete,0.1\n")
     warned = run("--data", data)
@@ -127,7 +127,7 @@ def test_pixel_size_beside_a_model(data: Path, model_path: Path) -> None:
     told = json.loads((model_path / "assets.extra/mmgkeras.json").read_text())["spacing_mm"]
     assert told == 0.2
     assert result.exit_code == 3
-    assert "1 of 1 images have pixels of 0.1 to 0.1 mm, the model 0.2 mm" in result.stdout
+    assert "pixels of 0.1 to 0.1 mm in 1 of 1 image, the model 0.2 mm" in result.stdout
 
 
 def test_a_folder_that_is_none_of_data_is_one_line(tmp_path: Path) -> None:

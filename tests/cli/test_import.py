@@ -33,15 +33,15 @@ def run(*arguments: str | Path) -> Result:
 def test_import_then_check_of_a_good_folder(source: Path, tmp_path: Path) -> None:
     imported = run("import", "mini-mias", source, "--out", tmp_path / "data")
     assert imported.exit_code == 0
-    assert imported.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 2 images, 1 regions"
+    assert imported.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 2 images, 1 region"
     assert [line for line in imported.stdout.splitlines() if line.startswith("note: ")]
     checked = run("check", "--data", tmp_path / "data")
     assert checked.exit_code == 0
     assert checked.stdout.splitlines() == [
-        "images       2 of 1 patients, 2 readable",
+        "images       2 of 1 patient, 2 readable",
         "size         1024 to 1024 rows, 1024 to 1024 columns",
         "pixel type   uint8 2",
-        "annotation   none 1, partial 1; 1 regions or patch labels",
+        "annotation   none 1, partial 1; regions or patch labels: 1",
         "chest wall   as told 2 (by the pixels)",
         "0 faults, 0 warnings, 0 notes",
     ]
@@ -112,7 +112,7 @@ def test_import_dicom_counts_what_it_left_out_and_names_nobody(tmp_path: Path) -
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[0] == "left out: 1 file: is no DICOM file"
-    assert lines[-1] == f"{tmp_path / 'data'}: 1 images of 1 patients"
+    assert lines[-1] == f"{tmp_path / 'data'}: 1 image of 1 patient"
     assert run("check", "--data", tmp_path / "data").exit_code == 0
     (tmp_path / "in/cut.dcm").write_bytes(whole[:-100])
     damaged = run(*arguments, "--overwrite")
@@ -129,7 +129,7 @@ def test_import_cdd_cesm_counts_beside_what_is_printed_and_lists_what_it_skipped
     result = run(*arguments)
     assert result.exit_code == 1
     assert "count: low-energy images: 1 images of 1 patients; printed: 1,003 images of 326 patients" in result.stdout
-    assert result.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 1 images, 1 regions"
+    assert result.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 1 image, 1 region"
     assert f"error: skipped: {source / 'Radiology_hand_drawn_segmentations_v2.csv'}:3: a shape must be" in result.stderr
     boxed = run(*arguments, "--overwrite", "--boxes", tmp_path / "boxes.csv")
-    assert boxed.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 1 images, 0 regions"
+    assert boxed.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 1 image, 0 regions"

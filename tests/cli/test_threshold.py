@@ -122,7 +122,7 @@ def test_the_detector_gets_the_threshold_of_ones_own_mammograms_elsewhere(tmp_pa
     assert result.exit_code == 1  # for the file that cannot be read
     assert result.stdout == f"{tmp_path / 'clinic' / '1'}\n"
     assert f"error: {tmp_path / 'images' / 'bad.png'}: is damaged" in result.stderr
-    assert "chosen from 1 mammograms that were given as free of calcification" in result.stderr
+    assert "chosen from 1 mammogram given as free of calcification" in result.stderr
     assert "patient on whom the model is tested" not in result.stderr  # but on phantoms
     clinic = load_with_finer(tmp_path / "clinic" / "1")
     point = clinic.metadata.operating_point

@@ -64,9 +64,7 @@ def test_false_positives_an_image_are_kept_at_the_lowest_score_that_does(target:
 def test_where_a_negative_scores_highest_nothing_is_called() -> None:
     frame = predictions([(1, "a", 0, 0.8), (1, "a", 1, 0.3)])
     assert choose_threshold(frame, false_positives_per_image=0) == 1
-    with pytest.raises(
-        InputError, match=r"at most 0 false positives an image: 1 patches labelled 0 have probability 1"
-    ):
+    with pytest.raises(InputError, match=r"at most 0 false positives an image: 1 patch labelled 0 with probability 1"):
         choose_threshold(frame.assign(probability=1.0), false_positives_per_image=0)
 
 

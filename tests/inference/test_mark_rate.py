@@ -78,7 +78,7 @@ def test_what_is_not_called_normal_is_left_out_and_what_cannot_be_read_is_listed
     assert list(chosen.skipped) == [screening / "bad.png"]
     assert chosen.skipped[screening / "bad.png"].startswith("is damaged or cut short")
     notes = "\n".join(chosen.notes)
-    assert "1 of 4 mammograms are not called normal and were left out" in notes
+    assert "left out, not called normal: 1 of 4 mammograms" in notes
     assert "chance decides; give 20 mammograms" in notes
     assert "no lower threshold than 0.5 is tried" in notes
     assert "on whom the model is tested cannot be told" in notes

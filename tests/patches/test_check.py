@@ -82,7 +82,7 @@ def test_dicom_and_tiff_that_were_compressed_with_loss_are_counted(tmp_path: Pat
     paths = ("a.dcm", "b.dcm", "c.png", "d.tif", "e.tif")
     write_images(tmp_path / "images.csv", [record(path[0], path=path) for path in paths])
     (finding,) = [one for one in check_folder(read_folder(tmp_path, CONFIG)).findings if "loss" in one.kind]
-    assert finding.what.startswith("3 of 5 images are JPEG, or TIFF or DICOM of lossy compression: where pixels are")
+    assert finding.what.startswith("JPEG, or TIFF or DICOM of lossy compression: 3 of 5 images; where pixels are")
 
 
 def test_a_path_that_holds_a_colon_and_a_blank_is_the_place_as_a_whole(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_an_image_called_calcified_without_a_mark_is_a_warning(tmp_path: Path) -
         (
             (0.1, 0.1),
             0.2,
-            ["2 of 2 images have pixels of 0.1 to 0.1 mm, the model 0.2 mm: prepare with patches.spacing_mm=0.2"],
+            ["pixels of 0.1 to 0.1 mm in 2 of 2 images, the model 0.2 mm: prepare with patches.spacing_mm=0.2"],
         ),
         ((0.1, 0.1), 0.11, []),
     ],

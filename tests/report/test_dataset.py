@@ -87,7 +87,7 @@ def test_images_that_were_never_resampled_are_said_to_be(
 ) -> None:
     assert "uint8; the size of a pixel is not known. They were never resampled. Patches" in pixels_sentence(section)
     same = dataset_section(resampled_to_2(0.2, None))
-    assert "a pixel is 0.2 mm wide, not known of 1 images. They were never resampled." in pixels_sentence(same)
+    assert "a pixel is 0.2 mm wide, not known of 1 image. They were never resampled." in pixels_sentence(same)
 
 
 def test_images_that_were_resampled_have_their_own_size(resampled_to_2: Callable[..., Study]) -> None:
@@ -99,7 +99,7 @@ def test_images_that_were_resampled_have_their_own_size(resampled_to_2: Callable
 
 def test_images_that_were_resampled_otherwise_are_counted(resampled_to_2: Callable[..., Study]) -> None:
     sentence = pixels_sentence(dataset_section(resampled_to_2(0.1, 0.4, 0.1, None)))
-    assert "a pixel is 0.1 mm wide at the median (0.1 to 0.4), not known of 1 images" in sentence
+    assert "a pixel is 0.1 mm wide at the median (0.1 to 0.4), not known of 1 image" in sentence
     ways = "2 by area, 1 by linear interpolation, 1 taken as they were"
     assert f"They were resampled to 0.2 mm a pixel ({ways})." in sentence
 

@@ -89,7 +89,7 @@ def test_the_metrics_of_the_test_subset_are_told_beside_always_no() -> None:
     assert "| Specificity | 1.000 | 0.500 | 1.000 |" in card
     assert "| PPV | 1.000 | 0.500 | n/a |" in card
     assert "| mean accuracy of a mammogram | 1.000 | 0.667 | |" in card
-    assert re.search(r"\b1 images.*\b1 patients.*\b1 patches.*\b2 without.*\b1 unknown", card, flags=re.DOTALL)
+    assert re.search(r"\b1 image of 1 patient .*\b1 patch .*\b2 without.*\b1 unknown", card, flags=re.DOTALL)
     assert "(mean, AUC" not in card
     assert "secret" not in card
 

@@ -239,7 +239,7 @@ def test_command_writes_the_folder_and_says_how_much(tmp_path):
     options = ["phantom", "--out", str(out), "--patients", "1", "--seed", "3", "--spacing-mm", "1.0"]
     result = CliRunner().invoke(main, options)
     assert result.exit_code == 0
-    assert result.stdout.startswith(f"{out}: 1 patients, ")
+    assert result.stdout.startswith(f"{out}: 1 patient, ")
     again = CliRunner().invoke(main, options)
     assert again.exit_code == 1
     assert "already exists" in again.stderr
