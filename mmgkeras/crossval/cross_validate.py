@@ -201,7 +201,8 @@ def _write_predictions(out: Path, jobs: Sequence[FoldJob], *, done: Collection[F
     parts = [job.folder(out) / PREDICTIONS_CSV for job in jobs]
     if not path.exists() or path.stat().st_mtime < max(part.stat().st_mtime for part in parts):
         frames = [read_predictions(part) for part in parts]
-        write_predictions(path, pd.concat(frames, ignore_index=True), overwrite=True)
+        # A column of the user's, or a baseline of another version, that not all folds have is left out.
+        write_predictions(path, pd.concat(frames, join="inner", ignore_index=True), overwrite=True)
 
 
 def run_queue(

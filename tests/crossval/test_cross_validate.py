@@ -17,7 +17,7 @@ from mmgkeras.errors import InputError
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.study.layout import FoldJob, all_jobs
 from mmgkeras.study.read import read_study
-from mmgkeras.tables import read_predictions, write_folds
+from mmgkeras.tables import read_predictions, write_folds, write_predictions
 from mmgkeras.training.fit import Fitted
 
 CONFIGS = {"small": Config(), "large": Config(train=TrainConfig(epochs=3))}
@@ -163,6 +163,20 @@ def test_predictions_that_were_cut_are_refused_and_made_again_when_removed(quadr
     crossval(quadrant_store, configs={"small": Config()}, out=out)
     assert path.read_text() == whole
     assert len(trained) == 2
+
+
+def test_a_column_of_the_users_in_one_fold_alone_is_left_out_of_the_joined_predictions(
+    quadrant_store, trained, tmp_path
+) -> None:
+    out = tmp_path / "out"
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    place = out / "small" / "seed0"
+    before = read_predictions(place / "predictions.csv")
+    frame = read_predictions(place / "fold1" / "predictions.csv")
+    write_predictions(place / "fold1" / "predictions.csv", frame.assign(reader="anna"), overwrite=True)
+    (place / "predictions.csv").unlink()
+    crossval(quadrant_store, configs={"small": Config()}, out=out)
+    pd.testing.assert_frame_equal(read_predictions(place / "predictions.csv"), before)
 
 
 def test_a_data_folder_that_lacks_an_image_of_the_store_is_refused_before_any_training(
