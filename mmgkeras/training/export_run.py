@@ -72,7 +72,7 @@ def export_run(setup: TrainingSetup, step: int, *, config: Config, environment: 
         test_patients_sha256=environment.test_patients_sha256,
         held_out_patients_sha256=patients_digest(held_out) if len(held_out) else None,
         store_checksum=store.checksum,
-        config=_used(config),
+        config=used_settings(config),
         started_from=environment.started_from,
         stopped=None
         if step >= setup.num_steps
@@ -90,7 +90,7 @@ def export_run(setup: TrainingSetup, step: int, *, config: Config, environment: 
     return path
 
 
-def _used(config: Config) -> dict[str, Any]:
+def used_settings(config: Config) -> dict[str, Any]:
     """The keys that made the store, its folds and the model; the seed of the folds is not among what a store tells."""
     shown = config.model.model_copy(update={"weights": _named(config.model.weights)})
     return config.model_copy(update={"model": shown}).model_dump(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmgkeras.config import AT_EXPORT, Config, ModelConfig, PatchesConfig
+from mmgkeras.config import AT_EXPORT, NOT_OF_WEIGHTS, TRAINING_SECTIONS, Config, ModelConfig, PatchesConfig
 from mmgkeras.errors import ConfigError, InputError, shown
 from mmgkeras.files import check_apart
 from mmgkeras.locks import locks_output
@@ -49,7 +49,7 @@ from mmgkeras.study.run_files import (
 from mmgkeras.training import devices as device
 from mmgkeras.training import run_folder
 from mmgkeras.training.checkpoint import Progress, load_checkpoint
-from mmgkeras.training.export_run import export_run, store_watched
+from mmgkeras.training.export_run import export_run, store_watched, used_settings
 from mmgkeras.training.fast_layers import with_fast_layers
 from mmgkeras.training.loop import Report, TrainingSetup, run_epochs
 from mmgkeras.training.tensorboard_log import drop_later_events
@@ -179,8 +179,8 @@ def _as_prepared(config: Config, store: PatchStore) -> Config:
 def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overwrite: bool) -> tuple[Environment, bool]:
     """The environment to go on with, of the run that was begun or the new one asked for, and whether the run is new.
 
-    A finished run whose model or history.csv is gone, or whose model is wanted in another folder, has its end to do
-    again.
+    A finished run whose model or history.csv is gone, whose model is wanted in another folder, or whose model's place
+    another run's has taken, has its end to do again.
 
     Raises:
         InputError: if the run is another, or its end cannot be done again because its checkpoint is gone.
@@ -192,7 +192,7 @@ def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overw
     run_folder.check_same_run(run, earlier, config=config, asked=asked)
     is_there = earlier.export.parent.resolve() == export.resolve()
     model = export / earlier.export.name if is_there else asked.export
-    is_whole = model.exists() and _is_exported_so(model, config) and (run / HISTORY).exists()
+    is_whole = model.exists() and _is_of_run(model, earlier, config) and (run / HISTORY).exists()
     if earlier.is_finished and not is_whole and not (run / CHECKPOINT).exists():
         raise InputError(
             f"{run}: has finished, but cannot be exported to {model.parent} without its {CHECKPOINT}, which is gone; "
@@ -202,10 +202,20 @@ def _go_on(run: Path, asked: Environment, *, config: Config, export: Path, overw
     return earlier.model_copy(update={"export": model, "is_finished": is_finished}), False
 
 
-def _is_exported_so(model: Path, config: Config) -> bool:
-    """Whether a model holds the share of its initial weights that is asked for."""
-    share = read_metadata(model).config.get("train", {}).get(AT_EXPORT, 0.0)
-    return bool(share == config.train.initial_share)
+def _is_of_run(model: Path, run: Environment, config: Config) -> bool:
+    """Whether a model is that of a run, with the share of its initial weights that is asked for."""
+    metadata, used = read_metadata(model), used_settings(config)
+    share = metadata.config.get("train", {}).get(AT_EXPORT, 0.0)
+    return (
+        all(getattr(metadata, key) == getattr(run, key) for key in ("fold", "test_patients_sha256", "store_checksum"))
+        and share == config.train.initial_share
+        and all(
+            used[section].get(key, value) == value  # keys of other versions are passed over
+            for section in TRAINING_SECTIONS
+            for key, value in metadata.config.get(section, {}).items()
+            if key not in NOT_OF_WEIGHTS
+        )
+    )
 
 
 def plan_training(

@@ -348,3 +348,20 @@ def test_a_finished_run_whose_model_is_gone_is_exported_from_its_checkpoint_or_r
     line = refused(training_store, tmp_path, *FIVE_STEPS)
     assert line.startswith(f"error: {place}has finished, but cannot be exported to {tmp_path / 'model'} without its ")
     assert line.endswith("checkpoint.npz, which is gone; --overwrite trains again")
+
+
+def test_the_model_of_another_run_in_the_place_of_a_finished_one_is_not_taken_for_its_own(
+    one_and_two, training_store, tmp_path
+):
+    for name in ("run", "model"):
+        shutil.copytree(one_and_two[0][0] / name, tmp_path / name)
+    path = tmp_path / "model" / "1" / "assets.extra" / "mmgkeras.json"
+    values = json.loads(path.read_text())
+    values["config"]["train"]["seed"] = 5
+    path.write_text(json.dumps(values))
+    result = CliRunner().invoke(main, arguments(training_store, tmp_path, *FIVE_STEPS))
+    assert result.stdout == f"model: {tmp_path / 'model' / '2'}\n"
+    assert read_metadata(tmp_path / "model" / "2").config["train"]["seed"] == 0
+    again = CliRunner().invoke(main, arguments(training_store, tmp_path, *FIVE_STEPS))
+    assert again.stdout == result.stdout
+    assert "has finished; nothing to do" in again.stderr
