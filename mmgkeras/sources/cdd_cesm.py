@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputError, shown
+from mmgkeras.errors import InputError, counted, shown
 from mmgkeras.images import ImageFacts
 from mmgkeras.patches.labelling import label_patches
 from mmgkeras.progress import Track
@@ -246,13 +246,16 @@ def _count(report: ImportReport, *, sheets: _Sheets, facts: Mapping[str, ImageFa
     report.count("Table 3, patches with calcification", f"{labels[CALCIFICATION]:,}", "Sakaida et al.: 1,029")
     report.count("Table 3, patches without", f"none; {labels[UNKNOWN]:,} unknown", "Sakaida et al.: 14,020")
     if doubtful := sorted(calcified & report.images_with("other")):
-        text = f"{len(doubtful)} images of sheet 'calcifications' carry regions that may be something else"
-        report.notes.append(f"{text}: {', '.join(doubtful)}")
+        text = "carrying regions that may be something else"
+        report.notes.append(
+            f"{counted(len(doubtful), 'image')} of sheet 'calcifications' {text}: {', '.join(doubtful)}"
+        )
 
 
 def _images_of(names: set[str]) -> str:
     """How many images of how many patients."""
-    return f"{len(names):,} images of {len({name.partition('_')[0] for name in names}):,} patients"
+    num_patients = len({name.partition("_")[0] for name in names})
+    return f"{counted(len(names), 'image')} of {counted(num_patients, 'patient')}"
 
 
 def _by_orientation(names: set[str]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmgkeras import __version__
-from mmgkeras.errors import InputError, InputFaultsError, shown
+from mmgkeras.errors import InputError, InputFaultsError, counted, shown
 from mmgkeras.files import atomic_files, check_apart, files_below, note_on_links, sha256_file
 from mmgkeras.images import ImageFacts, read_facts
 from mmgkeras.json_files import CONTROL, is_unicode
@@ -133,11 +133,12 @@ class ImportReport:
         """The images that have regions of these kinds."""
         return {region.image_id for region in self.regions if region.kind in kinds}
 
-    def images_of(self, image_ids: Iterable[str] | None = None, *, patients: str = "patients") -> str:
+    def images_of(self, image_ids: Iterable[str] | None = None, *, patient: str = "patient") -> str:
         """How many images of how many patients: of all that were taken, or of these."""
         patient_of = {record.image_id: record.patient_id for record in self.records}
         ids = patient_of.keys() if image_ids is None else set(image_ids)
-        return f"{len(ids):,} images of {len({patient_of[image_id] for image_id in ids}):,} {patients}"
+        num_patients = len({patient_of[image_id] for image_id in ids})
+        return f"{counted(len(ids), 'image')} of {counted(num_patients, patient)}"
 
 
 Reader = Callable[[Path, ImportReport, Track], None]

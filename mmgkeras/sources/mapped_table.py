@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from mmgkeras.errors import InputError, shown
+from mmgkeras.errors import InputError, counted, shown
 from mmgkeras.files import files_below, is_nobodys
 from mmgkeras.images import ImageFacts, is_dicom_file, is_image_file
 from mmgkeras.progress import Track
@@ -232,7 +232,7 @@ def _make_partial(image_ids: Set[str], report: ImportReport) -> None:
     complete = {one.image_id for one in report.records if one.annotation == "complete"}
     if lowered := complete & image_ids:
         text = "annotations that may be theirs are listed as skipped"
-        report.notes.append(f"annotation of {len(lowered):,} images is partial instead of complete: {text}")
+        report.notes.append(f"annotation of {counted(len(lowered), 'image')} is partial instead of complete: {text}")
         report.records[:] = [
             replace(one, annotation="partial") if one.image_id in lowered else one for one in report.records
         ]

@@ -111,7 +111,7 @@ def _record(row: Row, path: Path, facts: ImageFacts, *, is_free: bool) -> ImageR
 
 
 def _count(report: ImportReport, counts: Counter[str]) -> None:
-    report.count("images", report.images_of(patients="exams"), "20,000 images of 5,000 exams")
+    report.count("images", report.images_of(patient="exam"), "20,000 images of 5,000 exams")
     report.count("boxes", f"{counts['boxes']:,}", "2,254")
     report.count("boxes of suspicious calcification", f"{counts['calcified']:,}", "543")
     report.count(

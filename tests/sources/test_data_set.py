@@ -132,7 +132,7 @@ class TestReport:
         ]
         report.regions.append(Region("i1", "r1", "other", "point", ((0, 0),)))
         assert report.images_of() == "3 images of 2 patients"
-        assert report.images_of(["i0", "i1"], patients="exams") == "2 images of 1 exams"
+        assert report.images_of(["i0", "i1"], patient="exam") == "2 images of 1 exam"
         assert (report.num_normal, report.num_of_kind("other"), report.images_with("other")) == (3, 1, {"i1"})
         assert report.images_with("cluster") == set()
 

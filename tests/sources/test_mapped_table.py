@@ -272,7 +272,8 @@ def test_image_of_which_an_annotation_may_be_missing_is_not_complete(
     report, records, _ = imported(tmp_path, mapping, boxes__csv=BOXES + rows)
     assert [record.annotation for record in records.values()] == expected
     number = expected.count("partial")
-    note = f"annotation of {number} images is partial instead of complete: annotations that may be theirs are listed"
+    images = "1 image" if number == 1 else f"{number} images"
+    note = f"annotation of {images} is partial instead of complete: annotations that may be theirs are listed"
     assert [one for one in report.notes if note in one] == [f"{note} as skipped"] * bool(number)
 
 
