@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmgkeras import __version__
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputFaultsError, counted, one_line
+from mmgkeras.errors import InputFaultsError, one_line
 from mmgkeras.files import atomic_folder, check_apart, give, sha256_file, sync, sync_tree, write_whole
 from mmgkeras.json_files import without_folders, write_json, written_path
 from mmgkeras.locks import machine_start, output_lock, resumable_work, work_digest
@@ -265,7 +265,7 @@ def _write(
 
 
 def _notes(manifest: dict[str, Any], contents: _Contents, report: DataReport) -> list[str]:
-    """What is no fault but should be known."""
+    """What is no fault but should be known; its words count in the store's checksum, so they stay as they are."""
     notes = []
     spacing = manifest["spacing_mm"]
     if spacing["median"] is not None and spacing["max"] > _SPACING_RATIO * spacing["min"]:
@@ -277,14 +277,14 @@ def _notes(manifest: dict[str, Any], contents: _Contents, report: DataReport) ->
             text += f"; with patches.label_source = 'assumed' {contents.num_normal:,} called normal count as free"
         notes.append(text)
     if contents.turned:
-        part = f"{len(contents.turned):,} of {counted(num_images, 'image')}"
-        notes.append(f"the pixels put the chest wall at the other edge in {part}: {_named(contents.turned)}")
+        part = f"{len(contents.turned):,} of {num_images:,}"
+        notes.append(f"the pixels put the chest wall at the other edge in {part} images: {_named(contents.turned)}")
     if contents.of_unknown_size:
-        part = f"{len(contents.of_unknown_size):,} of {counted(num_images, 'image')}"
-        notes.append(f"without spacing_mm, not resampled: {part}: {_named(contents.of_unknown_size)}")
+        part = f"{len(contents.of_unknown_size):,} of {num_images:,}"
+        notes.append(f"{part} images have no spacing_mm and were not resampled: {_named(contents.of_unknown_size)}")
     if report.unplaced:
         names = [f"{region_id} of {image_id}" for image_id, region_id in report.unplaced]
-        notes.append(f"in no positive patch: {counted(len(names), 'cluster region')}: {_named(names)}")
+        notes.append(f"{len(names):,} cluster regions lie in no positive patch: {_named(names)}")
     return notes
 
 

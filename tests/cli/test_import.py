@@ -128,7 +128,7 @@ def test_import_cdd_cesm_counts_beside_what_is_printed_and_lists_what_it_skipped
     arguments = ("import", "cdd-cesm", source, "--out", tmp_path / "data")
     result = run(*arguments)
     assert result.exit_code == 1
-    assert "count: low-energy images: 1 images of 1 patients; printed: 1,003 images of 326 patients" in result.stdout
+    assert "count: low-energy images: 1 image of 1 patient; printed: 1,003 images of 326 patients" in result.stdout
     assert result.stdout.splitlines()[-1] == f"{tmp_path / 'data'}: 1 image, 1 region"
     assert f"error: skipped: {source / 'Radiology_hand_drawn_segmentations_v2.csv'}:3: a shape must be" in result.stderr
     boxed = run(*arguments, "--overwrite", "--boxes", tmp_path / "boxes.csv")

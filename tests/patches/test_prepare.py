@@ -52,7 +52,7 @@ class TestSpacing:
     def test_an_image_of_unknown_size_is_taken_as_it_is_and_named(self, make_data: MakeData, tmp_path: Path) -> None:
         store = self.make(make_data, tmp_path)
         assert np.array_equal(store.gather(np.array([4]))[0, ..., 0], ramp(8, 8, start=7))
-        assert store.manifest.notes == ("without spacing_mm, not resampled: 1 of 3 images: b",)
+        assert store.manifest.notes == ("1 of 3 images have no spacing_mm and were not resampled: b",)
         assert pd.isna(store.images["native_spacing_mm"].tolist()[1])
 
     def test_the_store_says_so_and_places_regions_on_its_images(self, make_data: MakeData, tmp_path: Path) -> None:
