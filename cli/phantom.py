@@ -50,6 +50,7 @@ def phantom(
 ) -> None:
     """Make mammogram-like images with exact truth, to try everything out, to test it and to train on it."""
     from mmgkeras.config import read_config
+    from mmgkeras.errors import counted
     from mmgkeras.sources.phantom import write_phantom
 
     given = (*overrides, f"phantom.looks={looks}") if looks else overrides
@@ -67,7 +68,5 @@ def phantom(
     )
     kinds = Counter(region.kind for region in regions)
     num_marks, num_clusters = kinds["calcification"], kinds["cluster"]
-    from mmgkeras.errors import counted
-
     numbers = {"patient": patients, "image": num_images, "calcification": num_marks, "cluster": num_clusters}
     echo(f"{out}: {', '.join(counted(number, one) for one, number in numbers.items())}")
