@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 
@@ -24,8 +24,8 @@ _TITLE: Final = re.compile(r"(?! +$)[ -\[\]-~]{1,16}")
 """PS3.5, 6.2: of the printable ASCII characters but the backslash, not blanks alone."""
 _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 60.0
-_FILE_S: Final = 2 * _ANSWER_S
-"""What a file may take with all that pynetdicom does about it."""
+_SLOWEST_BYTES: Final = 100_000
+"""A second: a file may take so much longer until it is answered, for the time to send it counts."""
 
 
 def check_title(title: str) -> str:
@@ -73,46 +73,66 @@ def send(paths: Sequence[Path], peer: Peer, *, title: str) -> dict[Path, tuple[O
         peer: that gets them.
         title: our own.
     """
+    answer_s = _ANSWER_S + max((path.stat().st_size for path in paths), default=0) / _SLOWEST_BYTES
     done: Future[dict[Path, tuple[Outcome, str]]] = Future()
 
     def work() -> None:
         try:
-            done.set_result(_send(paths, peer, title=title))
+            done.set_result(_send(paths, peer, title=title, answer_s=answer_s))
         except BaseException as error:
             done.set_exception(error)
 
     # pynetdicom waits for a thread of its own without a limit, also where that has ended.
     threading.Thread(target=work, daemon=True).start()
     try:
-        return done.result(3 * _CONNECT_S + _FILE_S * len(paths))
+        return done.result(3 * _CONNECT_S + 2 * answer_s * len(paths))
     except TimeoutError:
         return dict.fromkeys(paths, ("later", "no end of sending"))
 
 
-def _send(paths: Sequence[Path], peer: Peer, *, title: str) -> dict[Path, tuple[Outcome, str]]:
-    headers = {path: dcmread(path, stop_before_pixels=True) for path in paths}
+def _send(paths: Sequence[Path], peer: Peer, *, title: str, answer_s: float) -> dict[Path, tuple[Outcome, str]]:
+    read = {path: _read(path) for path in paths}
+    outcomes: dict[Path, tuple[Outcome, str]] = {
+        path: ("refused", "its file is damaged") for path, result in read.items() if result is None
+    }
+    results = {path: result for path, result in read.items() if result is not None}
+    if not results:
+        return outcomes
     entity = AE(ae_title=title)
     entity.connection_timeout = entity.acse_timeout = _CONNECT_S
-    entity.dimse_timeout = entity.network_timeout = _ANSWER_S
-    for sop_class in sorted({str(header.SOPClassUID) for header in headers.values()}):
+    entity.dimse_timeout = entity.network_timeout = answer_s
+    for sop_class in sorted({str(result.SOPClassUID) for result in results.values()}):
         entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     association = entity.associate(peer.host, peer.port, ae_title=peer.title)
     if not association.is_established:
         reason = "it rejects the association" if association.is_rejected else "it cannot be reached"
-        return dict.fromkeys(paths, ("later", reason))
+        return outcomes | dict.fromkeys(results, ("later", reason))
     try:
         taken = {str(context.abstract_syntax) for context in association.accepted_contexts}
-        return {path: _store(association, path, taken=str(headers[path].SOPClassUID) in taken) for path in paths}
+        return outcomes | {
+            path: _store(association, result, taken=str(result.SOPClassUID) in taken)
+            for path, result in results.items()
+        }
     finally:
         association.release()
 
 
-def _store(association: Any, path: Path, *, taken: bool) -> tuple[Outcome, str]:
+def _read(path: Path) -> Dataset | None:
+    """A file that can be sent; None for one that is damaged."""
+    try:
+        result = dcmread(path)
+        if "PixelData" in result:
+            result.pixel_array  # noqa: B018 - whether all of it is there
+        return result if "SOPClassUID" in result and "SOPInstanceUID" in result else None
+    except Exception:  # a damaged file makes pydicom raise whatever there is
+        return None
+
+
+def _store(association: Any, result: Dataset, *, taken: bool) -> tuple[Outcome, str]:
     if not taken:
         return "refused", "it does not take files of this kind"
     if not association.is_established:
         return "later", "the association broke"
-    result = dcmread(path)
     try:
         status = association.send_c_store(result).get("Status")
     except RuntimeError:  # it broke since

@@ -95,6 +95,18 @@ class TestSend:
         told = send([results["sr"]], other, title="MMGKERAS")
         assert told == {results["sr"]: ("later", "it rejects the association")}
 
+    @pytest.mark.parametrize("kept", [0, 100, 2000, -1])
+    def test_a_file_that_is_damaged_is_refused_and_the_rest_is_sent(
+        self, results: dict[str, Path], archive: Archive, kept: int
+    ) -> None:
+        results["sc"].write_bytes(results["sc"].read_bytes()[:kept])
+        told = outcomes(results, archive)
+        assert told.pop("sc") == ("refused", "its file is damaged")
+        assert set(told.values()) == {("sent", "")}
+        assert send([results["sc"]], archive.peer, title="MMGKERAS") == {
+            results["sc"]: ("refused", "its file is damaged")
+        }
+
     @UNCLOSED
     def test_a_wait_of_pynetdicom_that_does_not_end_gets_another_try(
         self, results: dict[str, Path], archive: Archive, monkeypatch: pytest.MonkeyPatch
@@ -103,7 +115,8 @@ class TestSend:
         released = threading.Event()
         monkeypatch.setattr(Association, "send_c_store", lambda *_: released.wait(10))
         monkeypatch.setattr(peer, "_CONNECT_S", 0.1)
-        monkeypatch.setattr(peer, "_FILE_S", 0.1)
+        monkeypatch.setattr(peer, "_ANSWER_S", 0.1)
+        monkeypatch.setattr(peer, "_SLOWEST_BYTES", 10**9)
         try:
             assert set(outcomes(results, archive).values()) == {("later", "no end of sending")}
         finally:
