@@ -135,7 +135,7 @@ def crossval(
     if asked.data is not None:
         open_source(asked.data, opened.images["image_id"].tolist())  # before hours are spent on the first training
     for name, config in configs.items():
-        if config.patches.patch_px != opened.patch_px:
+        if "patch_px" in config.patches.model_fields_set and config.patches.patch_px != opened.patch_px:
             note(
                 f"{name}: patches.patch_px = {config.patches.patch_px} has no effect: {store} has {opened.patch_px} px"
             )

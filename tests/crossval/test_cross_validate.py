@@ -276,8 +276,12 @@ def test_without_the_data_folder_inference_alone_is_timed_and_that_is_said(
     values = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**values, "source": str(tmp_path / "gone")}))
     notes: list[str] = []
-    crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), note=notes.append)
+    sized = Config.model_validate({"patches": {"patch_px": 224}})
+    crossval(quadrant_store, configs={"small": sized}, out=tmp_path / "sized", folds=(1,), note=notes.append)
     size, line = notes
+    notes.clear()
+    crossval(quadrant_store, configs={"small": Config()}, out=tmp_path / "out", folds=(1,), note=notes.append)
+    assert notes == [line]  # nobody gave a size
     assert all(said in size for said in ("small: patches.patch_px = 224", str(quadrant_store), "8 px"))
     assert str(quadrant_store) in line
     assert "--data" in line
