@@ -184,6 +184,12 @@ async function run() {
   seen.said = at("laterality").value + at("spacing").value;
   seen.canBeSaid = !at("controls").contains(at("again"));
   await save();
+  const { fetch } = window, gone = new File(["a"], "folder");
+  window.fetch = () => Promise.reject(new TypeError("Failed to fetch"));
+  await score(gone); seen.silent = document.getElementById("error").textContent;
+  gone.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException("", "NotFoundError")) });
+  await score(gone); seen.folder = document.getElementById("error").textContent;
+  window.fetch = fetch;
   return seen;
 }
 const isMark = (r, g, b) => r === 255 && g > 40 && g < 220 && b < 40;
@@ -215,5 +221,7 @@ def test_in_a_browser_marks_appear_and_slider_and_keys_work(
     assert (seen["file"], seen["saved"]) == ("<b>film</b>_L_CC-marked.png", [160, 160 + 24])
     assert seen["name"] == "<b>film</b>_L_CC.png"
     assert seen["error"].startswith("text.png: is not a PNG")
+    assert seen["silent"] == "The server does not answer."
+    assert seen["folder"] == "folder: cannot be read; drop one image file."
     assert seen["said"] == ""  # of the file before
     assert seen["canBeSaid"]  # also of a first file whose side cannot be told

@@ -76,7 +76,9 @@ async function score(chosen, isAgain = false) {
     const [described, image] = parse(await answer.arrayBuffer());
     if (number === asked) show(described, image);
   } catch (error) {
-    if (number === asked) fail(answer ? `${file.name}: ${error.message}` : "The server does not answer.");
+    const isReadable = await chosen.slice(0, 1).arrayBuffer().then(() => true, () => false);  // a folder is not
+    const said = isReadable ? "The server does not answer." : `${chosen.name}: cannot be read; drop one image file.`;
+    if (number === asked) fail(answer ? `${chosen.name}: ${error.message}` : said);
   }
 }
 
