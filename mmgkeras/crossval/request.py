@@ -86,9 +86,12 @@ def check_configs(configs: Mapping[str, Config], *, seeds: Sequence[int], num_de
     for name, config in configs.items():
         try:
             check_network_name(name)
+        except ValueError as error:
+            faults.append(str(error))
+        try:
             find_backbone(config.model.network)
-        except (ValueError, ConfigError) as error:
-            faults.append(str(error) if isinstance(error, ValueError) else f"{name}: {error}")
+        except ConfigError as error:
+            faults.append(f"{name}: {error}")
         if config.train.seed not in (0, *seeds):
             faults.append(
                 f"{name}: train.seed: a cross-validation takes its seeds from --seeds. Received: {config.train.seed}"
