@@ -10,12 +10,15 @@
 Every known patch with enough tissue is scored; the network is built at the store's patch size, whatever it was trained
 at. All poolings are of the same pass: of the class activations of each cell. Prints one table in Markdown for
 docs/results.md: the AUC of all patches together with its 95 % interval by patient, and the sensitivity at a specificity
-of 98 %. With `--froc`, the data folder of the store, a second table: the sensitivity by finding at a number of false
-marks an image, and at how many it is 1, by the model's own pooling, over every known patch with any breast. With
+of 98 %. Where the patches of the store overlap, a further row has a patch's mean log odds, by the model's own pooling,
+over all patches with any breast that overlap it and itself, weighted by the area that they share; `--max-negatives`
+leaves it out. With `--froc`, the data folder of the store, a second table: the sensitivity by finding at a number of
+false marks an image, and at how many it is 1, by the model's own pooling, over every known patch with any breast. With
 `--image-labels`, a CSV of image_id and label, 1 or 0, for data sets whose truth is known by image alone: the score of
 an image is that of its highest patch, and the mean of its five highest; every patch with enough tissue counts, known or
 not. With `--inserted` labels are not looked at: of 9,000 tissue patches drawn from all, 4,000 get calcifications of the
-phantom put in, and models are asked which; by that a recipe may be chosen. On two cores ResNet18 takes 3 to 6 minutes
+phantom put in, and models are asked which; by that a recipe may be chosen. `--predictions` scores what `crossval` wrote
+of the store's patches, all folds together. On two cores ResNet18 takes 3 to 6 minutes
 for the 79,469 tissue patches of mini-MIAS, the filters one.
 """
 
@@ -28,7 +31,7 @@ import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from mmgkeras.config import ModelConfig
 from mmgkeras.evaluation.baselines import baseline_scores
@@ -43,6 +46,7 @@ from mmgkeras.patches.store import PatchStore
 from mmgkeras.savedmodel.metadata import read_metadata
 from mmgkeras.schema import CALCIFICATION, UNKNOWN, Pixels
 from mmgkeras.sources.phantom.insertion import insert_group
+from mmgkeras.tables import read_predictions
 
 SPECIFICITY = 0.98
 NUM_DRAWN, NUM_INSERTED, SEED = 9000, 4000, 7
@@ -83,6 +87,13 @@ def choose_patches(store: PatchStore, *, min_tissue: float, max_negatives: int |
     return Patches(store, places, chosen["label"].to_numpy(), chosen["patient_id"].to_numpy())
 
 
+def every_patch(store: PatchStore) -> Patches:
+    """Every patch with any breast, of unknown label too."""
+    places = np.flatnonzero(store.patches["tissue"] > 0)
+    chosen = store.patches.iloc[places]
+    return Patches(store, places, chosen["label"].to_numpy(), chosen["patient_id"].to_numpy())
+
+
 def insert_marks(store: PatchStore, *, min_tissue: float) -> Patches:
     """Tissue patches of any label, into some of which calcifications of the phantom were put: these are the positives.
 
@@ -119,6 +130,14 @@ def model_scores(folder: Path, patches: Patches) -> Scores:
     return network_scores(network, patches)
 
 
+def predicted_scores(path: Path, patches: Patches) -> NDArray[np.float64]:
+    """(N,) the log odds of the patches, each of the fold that tested it, by a predictions.csv of all of them."""
+    place = ["image_id", "row", "col"]
+    probability = read_predictions(path).set_index(place)["probability"]
+    wanted = pd.MultiIndex.from_frame(patches.store.patches.iloc[patches.places][place])
+    return logit(probability.loc[wanted].to_numpy().clip(1e-7, 1 - 1e-7))
+
+
 def network_scores(network: keras.Model, patches: Patches) -> Scores:
     """The log odds of a network by every pooling."""
     localiser = localising_model(network)
@@ -148,12 +167,36 @@ def in_brackets(interval: Interval) -> str:
     return f"{interval.estimate:.3f}{bounds}"
 
 
-def froc_line(name: str, folder: Path, store: PatchStore, data: Path) -> str:
-    """One line: the sensitivity by finding at so many false marks an image, and how many bring it to 1."""
-    patches = choose_patches(store, min_tissue=1e-6, max_negatives=None)
-    pooling = read_metadata(folder).config["model"].get("pooling", "average")
-    scores = model_scores(folder, patches)[POOLINGS[pooling]]
-    predictions = store.patches.iloc[patches.places].assign(fold=1, probability=expit(scores.astype(np.float64)))
+def blended(log_odds: NDArray[np.floating], patches: Patches) -> NDArray[np.float64]:
+    """(N,) each patch's mean over the patches that overlap it and itself, weighted by the area that they share."""
+    store = patches.store
+    table = store.patches.iloc[patches.places]
+    means = np.empty(len(table), np.float64)
+    for image_id, here in table.groupby("image_id").indices.items():
+        grid = store.grid(str(image_id))
+        place = table["row"].to_numpy()[here], table["col"].to_numpy()[here]
+        values, is_told = np.zeros((2, grid.rows, grid.cols))
+        values[place], is_told[place] = log_odds[here], 1
+        down, across = (
+            np.clip(1 - np.abs(np.subtract.outer(steps, steps)) * (grid.stride_px / grid.patch_px), 0, None)
+            for steps in (np.arange(grid.rows), np.arange(grid.cols))
+        )
+        means[here] = (down @ values @ across)[place] / (down @ is_told @ across)[place]
+    return means
+
+
+def froc_line(name: str, log_odds: NDArray[np.floating], patches: Patches, data: Path) -> str:
+    """One line: the sensitivity by finding at so many false marks an image, and how many bring it to 1.
+
+    Args:
+        name: of the model.
+        log_odds: (N,) of the patches.
+        patches: every one with any breast; those of unknown label are left out.
+        data: the data folder of the store.
+    """
+    store, is_known = patches.store, patches.labels != UNKNOWN
+    probability = expit(log_odds[is_known].astype(np.float64))
+    predictions = store.patches.iloc[patches.places[is_known]].assign(fold=1, probability=probability)
     grids = {str(image_id): store.grid(str(image_id)) for image_id in predictions["image_id"].unique()}
     fraction = store.manifest.labels.cluster_fraction
     regions = store.read_regions(data / "regions.csv")
@@ -203,11 +246,23 @@ def print_rows(name: str, scores: NDArray[np.floating], patches: Patches, *, is_
         print(row_of(f"{name}, {how}", values, images), flush=True)
 
 
+def print_scores(name: str, scores: Scores, *, own: str, asked: Patches, patches: Patches, is_by_image: bool) -> None:
+    """The rows of a model: of the patches those that count, and of all that were asked the means where they overlap."""
+    rows, store = dict(scores), patches.store
+    if asked is not patches:
+        if store.stride_px < store.patch_px:
+            rows[f"{own}, mean over patches that overlap"] = blended(scores[own], asked)
+        rows = {how: values[np.searchsorted(asked.places, patches.places)] for how, values in rows.items()}
+    for how, values in rows.items():
+        print_rows(f"{name}: {how}", values, patches, is_by_image=is_by_image)
+
+
 def main() -> None:
     """Prints a line for each filter and for each pooling of each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--model", type=Path, action="append", default=[], help="repeatable")
+    parser.add_argument("--predictions", type=Path, action="append", default=[], metavar="CSV", help="repeatable")
     parser.add_argument("--froc", type=Path, metavar="DATA", help="the data folder of the store")
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument("--image-labels", type=Path, metavar="CSV", help="image_id and label: score whole images")
@@ -216,6 +271,9 @@ def main() -> None:
     parser.add_argument("--min-tissue", type=float, default=0.5)
     parser.add_argument("--max-negatives", type=int, help="to be quick; all by default")
     options = parser.parse_args()
+    is_whole = not options.inserted and options.max_negatives is None
+    if (options.froc or options.predictions) and not is_whole:
+        parser.error("--froc and --predictions need every patch: leave out --inserted and --max-negatives")
     store = PatchStore.open(options.store)
     if options.inserted:
         patches = insert_marks(store, min_tissue=options.min_tissue)
@@ -233,15 +291,22 @@ def main() -> None:
             print_rows(name, scores, patches, is_by_image=is_by_image)
     from mmgkeras.savedmodel.detector import model_folder  # needs TensorFlow
 
-    models = [model_folder(folder) for folder in options.model]
-    for folder in models:
-        for name, scores in model_scores(folder, patches).items():
-            print_rows(f"{folder.parent.name}: {name}", scores, patches, is_by_image=is_by_image)
+    asked = every_patch(store) if is_whole else patches
+    lines: list[str] = []
+    for folder in map(model_folder, options.model):
+        name, scores = folder.parent.name, model_scores(folder, asked)
+        own = POOLINGS[read_metadata(folder).config["model"].get("pooling", "average")]
+        print_scores(name, scores, own=own, asked=asked, patches=patches, is_by_image=is_by_image)
+        if options.froc is not None:
+            lines.append(froc_line(name, scores[own], asked, options.froc))
+    for path in options.predictions:
+        own = "as tested"
+        scores = {own: predicted_scores(path, asked)}
+        print_scores(path.parent.name, scores, own=own, asked=asked, patches=patches, is_by_image=is_by_image)
     if options.froc is not None:
         print("\n| false marks an image | " + " | ".join(f"{rate:g}" for rate in RATES) + " | for all findings |")
         print("|---" * (2 + len(RATES)) + "|")
-        for folder in models:
-            print(froc_line(folder.parent.name, folder, store, options.froc), flush=True)
+        print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":
