@@ -10,20 +10,20 @@
 Every known patch with enough tissue is scored; the network is built at the store's patch size, whatever it was trained
 at. All poolings are of the same pass: of the class activations of each cell. Prints one table in Markdown for
 docs/results.md: the AUC of all patches together with its 95 % interval by patient, and the sensitivity at a specificity
-of 98 %. Where the patches of the store overlap, a further row has a patch's mean log odds, by the model's own pooling,
-over all patches with any breast that overlap it and itself, weighted by the area that they share; `--max-negatives`
-leaves it out. With `--froc`, the data folder of the store, a second table: the sensitivity by finding at a number of
-false marks an image, and at how many it is 1, by the model's own pooling, over every known patch with any breast. With
-`--image-labels`, a CSV of image_id and label, 1 or 0, for data sets whose truth is known by image alone: the score of
-an image is that of its highest patch, and the mean of its five highest; every patch with enough tissue counts, known or
-not. With `--inserted` labels are not looked at: of 9,000 tissue patches drawn from all, 4,000 get calcifications of the
-phantom put in, and models are asked which; by that a recipe may be chosen. `--predictions` scores what `crossval` wrote
-of the store's patches, all folds together. On two cores ResNet18 takes 3 to 6 minutes
-for the 79,469 tissue patches of mini-MIAS, the filters one.
+of 98 %. Where the patches of the store overlap, further rows have a patch's mean log odds, by the model's own pooling,
+or mean of a filter, over all patches with any breast that overlap it and itself, weighted by the area that they share;
+`--max-negatives` leaves them out. With `--froc`, the data folder of the store, a second table: the sensitivity by
+finding at a number of false marks an image, and at how many it is 1, by the model's own pooling, over every known patch
+with any breast. With `--image-labels`, a CSV of image_id and label, 1 or 0, for data sets whose truth is known by image
+alone: the score of an image is that of its highest patch, and the mean of its five highest; every patch with enough
+tissue counts, known or not. With `--inserted` labels are not looked at: of 9,000 tissue patches drawn from all, 4,000
+get calcifications of the phantom put in, and models are asked which; by that a recipe may be chosen. `--predictions`
+scores what `crossval` wrote of the store's patches, all folds together. On two cores ResNet18 takes 3 to 6 minutes for
+the 79,469 tissue patches of mini-MIAS, the filters one.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -246,12 +246,14 @@ def print_rows(name: str, scores: NDArray[np.floating], patches: Patches, *, is_
         print(row_of(f"{name}, {how}", values, images), flush=True)
 
 
-def print_scores(name: str, scores: Scores, *, own: str, asked: Patches, patches: Patches, is_by_image: bool) -> None:
-    """The rows of a model: of the patches those that count, and of all that were asked the means where they overlap."""
+def print_scores(
+    name: str, scores: Scores, *, own: Collection[str], asked: Patches, patches: Patches, is_by_image: bool
+) -> None:
+    """The rows of the patches that count; of `own` scores also the means over those that overlap, of all asked."""
     rows, store = dict(scores), patches.store
     if asked is not patches:
         if store.stride_px < store.patch_px:
-            rows[f"{own}, mean over patches that overlap"] = blended(scores[own], asked)
+            rows |= {f"{how}, mean over patches that overlap": blended(scores[how], asked) for how in own}
         rows = {how: values[np.searchsorted(asked.places, patches.places)] for how, values in rows.items()}
     for how, values in rows.items():
         print_rows(f"{name}: {how}", values, patches, is_by_image=is_by_image)
@@ -286,23 +288,23 @@ def main() -> None:
     what = "images" if is_by_image else f"patches of {store.patch_px} px"
     print(f"{(labels == CALCIFICATION).sum():,} positive of {len(labels):,} {what}\n")
     print(f"| | AUC | sensitivity at {SPECIFICITY:.0%} specificity |\n|---|---|---|")
-    if options.filters:
-        for name, scores in filter_scores(patches).items():
-            print_rows(name, scores, patches, is_by_image=is_by_image)
     from mmgkeras.savedmodel.detector import model_folder  # needs TensorFlow
 
     asked = every_patch(store) if is_whole else patches
+    if options.filters:
+        scores = filter_scores(asked)
+        print_scores("filter", scores, own=scores, asked=asked, patches=patches, is_by_image=is_by_image)
     lines: list[str] = []
     for folder in map(model_folder, options.model):
         name, scores = folder.parent.name, model_scores(folder, asked)
         own = POOLINGS[read_metadata(folder).config["model"].get("pooling", "average")]
-        print_scores(name, scores, own=own, asked=asked, patches=patches, is_by_image=is_by_image)
+        print_scores(name, scores, own=[own], asked=asked, patches=patches, is_by_image=is_by_image)
         if options.froc is not None:
             lines.append(froc_line(name, scores[own], asked, options.froc))
     for path in options.predictions:
         own = "as tested"
         scores = {own: predicted_scores(path, asked)}
-        print_scores(path.parent.name, scores, own=own, asked=asked, patches=patches, is_by_image=is_by_image)
+        print_scores(path.parent.name, scores, own=[own], asked=asked, patches=patches, is_by_image=is_by_image)
     if options.froc is not None:
         print("\n| false marks an image | " + " | ".join(f"{rate:g}" for rate in RATES) + " | for all findings |")
         print("|---" * (2 + len(RATES)) + "|")
