@@ -15,11 +15,13 @@ from scipy import ndimage
 from mmgkeras.errors import InputError
 from mmgkeras.images import Breast, at_spacing, breast_alone, find_breast
 from mmgkeras.overlay.marks import enlarge
-from mmgkeras.overlay.pixel_runs import pixel_runs
+from mmgkeras.overlay.pixel_runs import pixel_runs, smoothed_cells
 from mmgkeras.schema import ActivationMap, Grid, Mammogram, ScoreMap
 
 _AS_FINE: Final = 1.1
 """An image is as fine as a model whose pixels are smaller by a tenth at most."""
+_PEAK_DECIMALS: Final = 4
+"""Smoothed activations that are equal so far have one peak: sums of equal numbers differ in their last digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Mark:
 
     Attributes:
         probability: the highest in the mark.
-        row, col: its most suspicious place: the peak of the class activation, or the middle of the highest part.
+        row, col: its most suspicious place: the peak of the class activation, smoothed, or the middle of the highest
+            part.
         top, left, bottom, right: the box around it, bottom and right exclusive.
         area_px: its area.
     """
@@ -282,7 +285,6 @@ def _numbered_marks(
     runs = pixel_runs(score_map, activation)
     mean = runs.mean(score_map)
     parts, count = ndimage.label(mean >= threshold)
-    inside = mean if activation is None or not count else runs.cells(activation)
     tall, wide = runs.heights, runs.widths
     down, across = shape[0] / runs.grid.height, shape[1] / runs.grid.width
     marks = []
@@ -290,11 +292,16 @@ def _numbered_marks(
         is_part = parts[window] == number
         tops, heights = runs.tops[window[0]], tall[window[0]]
         lefts, widths = runs.lefts[window[1]], wide[window[1]]
-        row, col = _peak(np.where(is_part, inside[window], -np.inf), heights=heights, widths=widths)
+        part, inside = (values.repeat(heights, axis=0).repeat(widths, axis=1) for values in (is_part, mean[window]))
+        if activation is not None:
+            top, left = int(tops[0]), int(lefts[0])
+            place = slice(top, top + part.shape[0]), slice(left, left + part.shape[1])
+            inside = smoothed_cells(score_map, activation, place).round(_PEAK_DECIMALS)
+        row, col = _peak(np.where(part, inside, -np.inf))
         mark = Mark(
             probability=round(float(mean[window][is_part].max()), 6),
-            row=round((int(tops[0]) + row + 0.5) * down - 0.5, 1),
-            col=round((int(lefts[0]) + col + 0.5) * across - 0.5, 1),
+            row=round((int(tops[0]) + float(row) + 0.5) * down - 0.5, 1),
+            col=round((int(lefts[0]) + float(col) + 0.5) * across - 0.5, 1),
             top=round(int(tops[0]) * down),
             left=round(int(lefts[0]) * across),
             bottom=round(int(tops[-1] + heights[-1]) * down),
@@ -305,18 +312,7 @@ def _numbered_marks(
     return parts, sorted(marks, key=lambda pair: (-pair[1].probability, pair[1].top, pair[1].left))
 
 
-def _peak(
-    values: NDArray[np.floating], *, heights: NDArray[np.int64], widths: NDArray[np.int64]
-) -> tuple[float, float]:
-    """The middle of the first connected part of pixels that are as high as the highest, from the first pixel.
-
-    Args:
-        values: (n, m) of runs of rows and columns.
-        heights: (n,) their rows of pixels.
-        widths: (m,) their columns.
-    """
+def _peak(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The middle of the first connected part of pixels that are as high as the highest, from the first pixel."""
     peaks, _ = ndimage.label(values == values.max())
-    area = (peaks == 1) * np.outer(heights, widths)
-    middles = (np.cumsum(lengths) - (lengths + 1) / 2 for lengths in (heights, widths))
-    row, col = (float(area.sum(axis=1 - axis) @ middle / area.sum()) for axis, middle in enumerate(middles))
-    return row, col
+    return np.asarray(np.argwhere(peaks == 1).mean(axis=0))
