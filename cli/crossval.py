@@ -20,7 +20,6 @@ import click
 from .console import PATH, echo, fault_lines, quiet_tensorflow, track
 
 if TYPE_CHECKING:
-    from mmgkeras.config import Config
     from mmgkeras.crossval.cross_validate import Launch
     from mmgkeras.crossval.summary_table import JobRow
     from mmgkeras.study.layout import FoldJob
@@ -100,7 +99,9 @@ def crossval(
     Folds that are done and unchanged are skipped, those that were cut go on: give the same command again, without
     --overwrite. Each runs in a process of its own. Prints a table of what is done whenever another fold is.
     """
-    configs = _read_configs(files, overrides=overrides)
+    from mmgkeras.config import read_configs
+
+    configs = read_configs(files, overrides=overrides)
     quiet_tensorflow()
     from mmgkeras.crossval.cross_validate import crossval as crossval_library
     from mmgkeras.crossval.summary_table import as_table
@@ -126,19 +127,6 @@ def crossval(
     )
     echo(f"{counted(len(done.rows), 'fold')} done, {done.num_done_before} of them before", err=True)
     echo(f"crossval: {out}")
-
-
-def _read_configs(files: Sequence[Path], *, overrides: Sequence[str]) -> "dict[str, Config]":
-    """Each configuration by the name of its file."""
-    from mmgkeras.config import read_config
-    from mmgkeras.errors import ConfigError
-
-    configs: dict[str, Config] = {}
-    for path in files:
-        if path.stem in configs:
-            raise ConfigError(f"{path}: is called {path.stem}, as another --config; give files of different names")
-        configs[path.stem] = read_config(path, overrides=overrides)
-    return configs
 
 
 _FAULT = 1

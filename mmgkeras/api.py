@@ -182,15 +182,15 @@ def cross_validate(
 ) -> Path:
     """The folder of a cross-validation: every fold of every network trained and scored; goes on where it was cut.
 
-    `configs` are TOML files, each a network that is called by its file's name, or configurations by network name. See
-    `mmgkeras.crossval.cross_validate.crossval`.
+    `configs` are TOML files of different names, each a network that is called by its file's, or configurations by
+    network name. See `mmgkeras.crossval.cross_validate.crossval`.
     """
-    from mmgkeras.config import read_config
+    from mmgkeras.config import read_configs
     from mmgkeras.crossval.cross_validate import crossval
 
     if not isinstance(configs, Mapping):
         files = [configs] if isinstance(configs, str | os.PathLike) else configs
-        configs = {Path(file).stem: read_config(Path(file)) for file in files}
+        configs = read_configs([Path(file) for file in files])
     source = None if data is None else Path(data)
     crossval(_path(store), configs=configs, out=Path(out), folds=folds, seeds=seeds, data=source, overwrite=overwrite)
     return Path(out)

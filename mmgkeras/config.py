@@ -297,6 +297,20 @@ def read_config(path: Path | None = None, *, overrides: Sequence[str] = ()) -> C
         ) from error
 
 
+def read_configs(paths: Sequence[Path], *, overrides: Sequence[str] = ()) -> dict[str, Config]:
+    """The configuration of each TOML file by the file's name without its suffix, in order.
+
+    Raises:
+        ConfigError: as `read_config`, and for two files of one name.
+    """
+    configs: dict[str, Config] = {}
+    for path in paths:
+        if path.stem in configs:
+            raise ConfigError(f"{path}: is called {path.stem}, as another configuration; give files of different names")
+        configs[path.stem] = read_config(path, overrides=overrides)
+    return configs
+
+
 def write_config(config: Config, path: Path) -> None:
     """Writes every key, defaults too, as TOML that `read_config` reads back to an equal configuration."""
     lines = []

@@ -12,7 +12,7 @@ from PIL import Image
 
 import mmgkeras as mg
 from mmgkeras.config import Config, PatchesConfig, SplitConfig, read_config
-from mmgkeras.errors import InputError
+from mmgkeras.errors import ConfigError, InputError
 from mmgkeras.images import at_spacing
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.schema import ImageRecord, ScoreMap
@@ -231,3 +231,12 @@ def test_cross_validate_names_networks_by_their_files_and_the_report_takes_its_f
     assert {(store, *options["folds"], *options["seeds"]) for store, options in calls} == {(Path("store"), 1, 3)}
     for study in ("study", SimpleNamespace(folder=Path("study"))):
         assert mg.write_report(study, out="report") == (Path("study"), {"out": Path("report"), "overwrite": False})
+
+
+def test_cross_validate_refuses_two_files_of_one_name(tmp_path: Path) -> None:
+    files = [tmp_path / name / "net.toml" for name in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("")
+    with pytest.raises(ConfigError, match=r"b/net\.toml: is called net, as another configuration"):
+        mg.cross_validate("store", files, out=tmp_path / "study")

@@ -82,7 +82,7 @@ def test_two_files_of_one_name_are_refused(asked: Mapping[str, Any], tmp_path: P
     result = crossval(*config_files(tmp_path, "resnet18", "resnet18"))
     assert result.exit_code == 1
     assert result.stderr == (
-        f"error: {tmp_path / '1' / 'resnet18.toml'}: is called resnet18, as another --config; "
+        f"error: {tmp_path / '1' / 'resnet18.toml'}: is called resnet18, as another configuration; "
         "give files of different names\n"
     )
     assert asked == {}
