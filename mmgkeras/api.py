@@ -7,9 +7,9 @@ functions, so that reading a mammogram does not load TensorFlow.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,7 +40,8 @@ def read(
     """A mammogram, its pixels (H, W) uint8 or uint16 as stored, display polarity.
 
     Args:
-        image: an image file; or a data folder, whose images.csv says the rest; or a mammogram, which is given back.
+        image: an image file; or a data folder, whose images.csv says the rest; or a mammogram, which is given back, and
+            beside which nothing may be given.
         image_id: which image of a data folder.
         laterality: the breast of an image file; None for what its DICOM header says, else its name
             (`p7_L_CC`), else its pixels.
@@ -48,20 +49,28 @@ def read(
         spacing_mm: edge of a pixel of an image file; None for what its DICOM header says, else unknown.
 
     Raises:
-        InputError: if the image cannot be read or is not listed, neither header, name nor pixels tell the side, or an
-            argument has a value that is not allowed.
+        InputError: if the image cannot be read or is not listed, neither header, name nor pixels tell the side, an
+            argument has a value that is not allowed or is given beside what says it already, or a mammogram's pixels
+            are not (H, W) uint8 or uint16.
     """
     from mmgkeras import images
     from mmgkeras.errors import InputError
     from mmgkeras.schema import Mammogram
     from mmgkeras.tables import read_images
 
+    told = {"image_id": image_id, "laterality": laterality, "view": view, "spacing_mm": spacing_mm}
+    given = [name for name, value in told.items() if value is not None]
     if isinstance(image, Mammogram):
+        if given:
+            raise InputError(f"{given[0]}: must not be given beside a mammogram, whose record says it")
+        _check_pixels(image)
         return image
     path = Path(image)
     if path.exists() and path.is_dir() != (image_id is not None):
         raise InputError(f"{path}: image_id must be given for a data folder, and for that alone. Received: {image_id}")
     if image_id is not None:
+        if given != ["image_id"]:
+            raise InputError(f"{given[1]}: must not be given beside an image_id, whose row of images.csv says it")
         for record in read_images(path / "images.csv"):
             if record.image_id == image_id:
                 return images.read(record, path)
@@ -151,7 +160,7 @@ def detect(
 
 
 def evaluate(
-    models: "ModelLike | Sequence[ModelLike]",
+    models: "ModelLike | Iterable[ModelLike]",
     store: "StoreLike",
     *,
     out: PathLike,
@@ -164,15 +173,16 @@ def evaluate(
     `mmgkeras.inference.evaluate.evaluate`.
     """
     from mmgkeras.inference.evaluate import evaluate
+    from mmgkeras.savedmodel.classifier import Classifier
 
-    several = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    several = [models] if isinstance(models, str | os.PathLike | Classifier) else models
     paths = [_path(model) for model in several]
     return evaluate(paths, store=_path(store), out=Path(out), threshold=threshold, overwrite=overwrite)
 
 
 def cross_validate(
     store: "StoreLike",
-    configs: "PathLike | Sequence[PathLike] | Mapping[str, Config]",
+    configs: "PathLike | Iterable[PathLike] | Mapping[str, Config]",
     *,
     out: PathLike,
     folds: Sequence[int] | None = None,
@@ -242,6 +252,23 @@ def draw(
         raise InputError(f"{image_id}: {rule}. Received: of {grid.height} x {grid.width}")
     options = DrawOptions(threshold=own if threshold is None else threshold, activation=activation)
     return draw(shown, scores, options=options)
+
+
+def _check_pixels(mammogram: "Mammogram") -> None:
+    """Refuses pixels that are not (H, W) uint8 or uint16: those of a mammogram that was put together by hand."""
+    import numpy as np
+
+    from mmgkeras.errors import InputError
+
+    pixels: Any = mammogram.pixels
+    received = type(pixels).__name__
+    if isinstance(pixels, np.ndarray):
+        if pixels.ndim == 2 and pixels.size and pixels.dtype in (np.uint8, np.uint16):
+            return
+        received = f"{pixels.shape} {pixels.dtype}"
+    raise InputError(
+        f"{mammogram.record.image_id}: pixels must be an array (H, W) uint8 or uint16. Received: {received}"
+    )
 
 
 def _config(config: "ConfigLike") -> "Config":

@@ -72,6 +72,53 @@ def test_read_refuses_values_that_are_not_allowed(tmp_path: Path, options: dict[
         mg.read(tmp_path / "p7_L_CC.png", **options)
 
 
+def test_read_refuses_what_another_place_says_already(quadrant_data: Path) -> None:
+    with pytest.raises(InputError, match="spacing_mm: must not be given beside an image_id"):
+        mg.read(quadrant_data, image_id="b", spacing_mm=0.1)
+    mammogram = mg.read(quadrant_data, image_id="b")
+    for options in ({"spacing_mm": 0.1}, {"laterality": "R"}, {"view": "CC"}, {"image_id": "a"}):
+        with pytest.raises(InputError, match=f"{next(iter(options))}: must not be given beside a mammogram"):
+            mg.read(mammogram, **options)  # type: ignore[arg-type]
+
+
+def test_read_takes_numbers_of_numpy(tmp_path: Path) -> None:
+    Image.fromarray(np.full((40, 30), 90, np.uint8)).save(tmp_path / "p7_L_CC.png")
+    spacing_mm = mg.read(tmp_path / "p7_L_CC.png", spacing_mm=np.float32(0.5)).record.spacing_mm  # type: ignore[arg-type]
+    assert (spacing_mm, type(spacing_mm)) == (0.5, float)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (np.zeros((4, 5), np.float32), "(4, 5) float32"),
+        (np.zeros((4, 5), np.bool_), "(4, 5) bool"),
+        (np.zeros((4, 5), np.int32), "(4, 5) int32"),
+        (np.zeros((4, 5, 3), np.uint8), "(4, 5, 3) uint8"),
+        (np.zeros((0, 5), np.uint8), "(0, 5) uint8"),
+        ([[0, 1]], "list"),
+    ],
+)
+def test_pixels_that_are_no_mammogram_are_refused(quadrant_data: Path, pixels: Any, told: str) -> None:
+    mammogram = replace(mg.read(quadrant_data, image_id="b"), pixels=pixels)
+    for use in (mg.read, mg.detect, lambda given: mg.draw(given, "detector")):
+        with pytest.raises(
+            InputError, match=re.escape(f"b: pixels must be an array (H, W) uint8 or uint16. Received: {told}")
+        ):
+            use(mammogram)
+
+
+@pytest.mark.parametrize("threshold", [0, 1.5, float("nan"), "0.5"])
+def test_evaluate_refuses_a_threshold_that_is_no_probability(tmp_path: Path, threshold: Any) -> None:
+    with pytest.raises(InputError, match=f"threshold: must be above 0 and at most 1. Received: {threshold!r}"):
+        mg.evaluate("no-model", "no-store", out=tmp_path / "out", threshold=threshold)
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_asks_for_a_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs at least one model"):
+        mg.evaluate([], "no-store", out=tmp_path / "out")
+
+
 def test_read_of_a_data_folder_asks_for_the_image(quadrant_data: Path) -> None:
     with pytest.raises(InputError, match=r"image_id must be given for a data folder.* Received: None"):
         mg.read(quadrant_data)
@@ -105,7 +152,7 @@ def test_load_evaluate_and_draw_take_a_model_or_its_path(
     assert mg.load(model) is model
     store = PatchStore.open(quadrant_store)
     by_object = mg.evaluate(model, store, out=str(tmp_path / "one")).summary
-    by_path = mg.evaluate([str(path)], str(quadrant_store), out=tmp_path / "two").summary
+    by_path = mg.evaluate(iter([str(path)]), str(quadrant_store), out=tmp_path / "two").summary
     files = [(tmp_path / name / "predictions.csv").read_bytes() for name in ("one", "two")]
     assert files[0] == files[1]
     assert by_object.threshold == by_path.threshold == 0.5

@@ -6,6 +6,7 @@ Owns the order in which that is found: what the user says, a DICOM header, the f
 import math
 import re
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Final, Literal
 
@@ -64,7 +65,7 @@ def read_single(
         raise InputError(f"laterality: must be one of {', '.join(LATERALITIES)}. Received: {laterality!r}")
     if view not in (None, *VIEWS):
         raise InputError(f"view: must be one of {', '.join(VIEWS)}. Received: {view!r}")
-    if spacing_mm is not None and not (isinstance(spacing_mm, int | float) and 0 < spacing_mm < math.inf):
+    if spacing_mm is not None and not (isinstance(spacing_mm, Real) and 0 < spacing_mm < math.inf):
         raise InputError(f"spacing_mm: must be a number above 0. Received: {spacing_mm!r}")
     pixels, header = read_with_header(path)
     told = header.laterality if header else None
@@ -86,7 +87,7 @@ def read_single(
         view=view or (header.view if header else None) or named_view,
         annotation="none",
         chest_wall=wall if hangs_mirrored else None,
-        spacing_mm=spacing_mm or (header.spacing_mm if header else None),
+        spacing_mm=float(spacing_mm) if spacing_mm else (header.spacing_mm if header else None),
         vendor=header.vendor if header else None,
     )
     notes = (*header.notes, *notes) if header else notes

@@ -6,6 +6,7 @@ it reaches the threshold, as it is drawn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Final, Protocol
 
 import numpy as np
@@ -156,8 +157,8 @@ def check_threshold(threshold: float | None) -> None:
     Raises:
         InputError: if so.
     """
-    if threshold is not None and not 0 < threshold <= 1:
-        raise InputError(f"threshold: must be above 0 and at most 1. Received: {threshold}")
+    if threshold is not None and not (isinstance(threshold, Real) and 0 < threshold <= 1):
+        raise InputError(f"threshold: must be above 0 and at most 1. Received: {threshold!r}")
 
 
 def detect(models: Sequence[ScoringModel], mammogram: Mammogram, *, stride_px: int | None = None) -> Detection:

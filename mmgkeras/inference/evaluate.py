@@ -25,6 +25,7 @@ from mmgkeras.evaluation.outputs import (
 )
 from mmgkeras.evaluation.summary import Summary, summarise_times
 from mmgkeras.files import atomic_files, check_apart
+from mmgkeras.inference.detection import check_threshold
 from mmgkeras.inference.scoring import StorePredictions, hardware, predict_store, twin_patches, unseen_patches
 from mmgkeras.patches.store import PatchStore
 from mmgkeras.progress import Track, untracked
@@ -75,9 +76,12 @@ def evaluate(
         track: called with the images of each model.
 
     Raises:
-        InputError: if a file is there and `overwrite` is not set, a model or the store cannot be used, or two models
-            are of one fold.
+        InputError: if a file is there and `overwrite` is not set, a model or the store cannot be used, two models are
+            of one fold, no model is given, or the threshold is not above 0 and at most 1.
     """
+    check_threshold(threshold)
+    if not models:
+        raise InputError("an evaluation needs at least one model")
     models = [model_folder(model) for model in models]
     inputs = [*models, store, *([] if twins is None else [twins])]
     check_apart(out / METRICS_JSON, inputs)
