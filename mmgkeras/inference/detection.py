@@ -6,6 +6,7 @@ it reaches the threshold, as it is drawn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import Final, Protocol
 
@@ -15,7 +16,7 @@ from scipy import ndimage
 
 from mmgkeras.errors import InputError
 from mmgkeras.images import Breast, at_spacing, breast_alone, find_breast
-from mmgkeras.overlay.marks import enlarge
+from mmgkeras.overlay.marks import enlarge, pixel_edge
 from mmgkeras.overlay.pixel_runs import pixel_runs, smoothed_cells
 from mmgkeras.schema import ActivationMap, Grid, Mammogram, ScoreMap
 
@@ -288,6 +289,10 @@ def _numbered_marks(
     parts, count = ndimage.label(mean >= threshold)
     tall, wide = runs.heights, runs.widths
     down, across = shape[0] / runs.grid.height, shape[1] / runs.grid.width
+    edge_down, edge_across = (
+        partial(pixel_edge, length=length, of=size)
+        for length, size in zip(shape, (runs.grid.height, runs.grid.width), strict=True)
+    )
     marks = []
     for number, window in enumerate(ndimage.find_objects(parts, max_label=count), start=1):
         is_part = parts[window] == number
@@ -303,10 +308,10 @@ def _numbered_marks(
             probability=round(float(mean[window][is_part].max()), 6),
             row=round((int(tops[0]) + float(row) + 0.5) * down - 0.5, 1),
             col=round((int(lefts[0]) + float(col) + 0.5) * across - 0.5, 1),
-            top=round(int(tops[0]) * down),
-            left=round(int(lefts[0]) * across),
-            bottom=round(int(tops[-1] + heights[-1]) * down),
-            right=round(int(lefts[-1] + widths[-1]) * across),
+            top=edge_down(int(tops[0])),
+            left=edge_across(int(lefts[0])),
+            bottom=edge_down(int(tops[-1] + heights[-1])),
+            right=edge_across(int(lefts[-1] + widths[-1])),
             area_px=round(int(is_part @ widths @ heights) * down * across),
         )
         marks.append((number, mark))

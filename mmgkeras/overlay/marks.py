@@ -104,8 +104,18 @@ def enlarge(values: NDArray[_T], shape: tuple[int, int]) -> NDArray[_T]:
     """The values (h, w) of a grid at another pixel size on the pixels of an image of this shape (H, W)."""
     if values.shape == shape:
         return values
-    rows, cols = (np.arange(length) * size // length for length, size in zip(shape, values.shape, strict=True))
+    rows, cols = (pixels_under(length, of=size) for length, size in zip(shape, values.shape, strict=True))
     return values[np.ix_(rows, cols)]
+
+
+def pixels_under(length: int, *, of: int) -> NDArray[np.int64]:
+    """(length,) on which of `of` pixels the centre of each pixel lies, where `length` take the same extent."""
+    return np.asarray((2 * np.arange(length) + 1) * of // (2 * length))
+
+
+def pixel_edge(edge: int, *, length: int, of: int) -> int:
+    """The first of `length` pixels that `pixels_under` puts on pixel `edge` of `of` or beyond it."""
+    return -((of - 2 * edge * length) // (2 * of))
 
 
 def dashes(shape: tuple[int, int], *, length_px: int) -> NDArray[np.bool_]:
@@ -138,7 +148,7 @@ def _draw_scores(
     cells = None if activation is None else cell_strengths(runs, activation, parts=marks)
     # Mark by mark: the lines of one end where it ends, and most of a mammogram is not marked.
     row_of, col_of = (
-        np.arange(len(lengths)).repeat(lengths)[np.arange(length) * lengths.sum() // length]
+        np.arange(len(lengths)).repeat(lengths)[pixels_under(length, of=int(lengths.sum()))]
         for lengths, length in zip((runs.heights, runs.widths), canvas.shape[1:], strict=True)
     )
     for number, window in enumerate(ndimage.find_objects(components), start=1):

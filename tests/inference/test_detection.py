@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from mmgkeras.images import Breast, tissue_mask
 from mmgkeras.inference.detection import Detection, detect, find_marks, mark_map, prepare, score
+from mmgkeras.overlay.marks import mark_pixels
 from mmgkeras.overlay.pixel_runs import stitch_cells
 from mmgkeras.savedmodel.classifier import Classifier, load
-from mmgkeras.schema import ActivationMap, Grid, ImageRecord, Mammogram, ScoreMap
+from mmgkeras.schema import ActivationMap, Grid, ImageRecord, Mammogram, ScoreMap, Side
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,38 @@ def test_another_pixel_size_is_resampled_and_marks_are_told_in_the_files_pixels(
     (mark,) = find_marks(detection, threshold=0.5, shape=large.shape)
     assert (mark.top, mark.left, mark.bottom, mark.right) == (128, 32, 160, 64)
     assert mark.area_px == 1024
+
+
+@given(
+    shape=st.tuples(st.integers(20, 60), st.integers(20, 60)),
+    factor=st.sampled_from([0.4, 0.5, 0.7, 1.3, 2.0]),
+    side=st.sampled_from(["left", "right"]),
+    place=st.integers(0, 1000),
+)
+def test_a_mark_of_a_resampled_image_is_told_drawn_and_segmented_on_the_same_pixels(
+    shape: tuple[int, int], factor: float, side: Side, place: int
+) -> None:
+    height, width = (round(length * factor) for length in shape)
+    grid = Grid(height, width, 7, 7, side)
+    probabilities = np.zeros((grid.rows, grid.cols), np.float32)
+    row, col = divmod(place % probabilities.size, grid.cols)
+    probabilities[row, col] = 1
+    scores = ScoreMap("x", grid, probabilities)
+    drawn = mark_pixels(np.full(shape, 100, np.uint8), scores, threshold=0.5)
+    segment = mark_map(Detection(scores, None, None), threshold=0.5, shape=shape)
+    (mark,) = find_marks(Detection(scores, None, None), threshold=0.5, shape=shape)
+    inside = np.zeros(shape, np.bool_)
+    inside[mark.top : mark.bottom, mark.left : mark.right] = True
+    # Where the middle of a pixel lies on the patch, scaled to the image.
+    top, left, bottom, right = grid.boxes()[row, col]
+    rows, cols = (
+        (np.arange(length) + 0.5) * size / length for length, size in zip(shape, (height, width), strict=True)
+    )
+    expected = np.outer((rows >= top) & (rows < bottom), (cols >= left) & (cols < right))
+    if expected.any():  # a sliver at the edge of the grid may be narrower than a pixel
+        np.testing.assert_array_equal(inside, expected)
+        np.testing.assert_array_equal((drawn != 100).any(axis=2), expected)
+        np.testing.assert_array_equal(segment == 1, expected)
 
 
 @pytest.mark.parametrize("spacing_mm", [None, 0.2, 0.2001])
