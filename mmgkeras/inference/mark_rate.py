@@ -26,6 +26,8 @@ from mmgkeras.schema import probability_text
 
 THRESHOLDS: Final = 1 / (1 + np.exp(-np.linspace(8, 0, 81)))
 """From which one is chosen, falling. None below 0.5: marks grow into one another there, which makes fewer of them."""
+_ROUNDING: Final = 1e-9
+"""0.29 marks an image on 100 are 29, though the product is a little less in floating point."""
 _FEW_MARKS: Final = 10
 """With fewer than these, chance decides."""
 
@@ -131,7 +133,7 @@ def place_within(counts: NDArray[np.int64], *, most: float) -> int | None:
         counts: (t,) marks at each of them.
         most: the number that may be reached.
     """
-    places = np.flatnonzero(np.maximum.accumulate(counts) <= most)
+    places = np.flatnonzero(np.maximum.accumulate(counts) <= most + _ROUNDING)
     return int(places[-1]) if places.size else None
 
 

@@ -118,3 +118,8 @@ def test_marks_that_grow_into_one_another_do_not_count_as_fewer() -> None:
     assert place_within(counts, most=5) == len(THRESHOLDS) - 1
     counts[0] = 6
     assert place_within(counts, most=5) is None
+
+
+def test_a_number_of_marks_is_reached_though_floating_point_makes_a_little_less_of_it() -> None:
+    assert 0.29 * 100 < 29
+    assert place_within(np.full(len(THRESHOLDS), 29), most=0.29 * 100) == len(THRESHOLDS) - 1
