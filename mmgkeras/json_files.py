@@ -135,7 +135,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 FoldNumber = Annotated[int, Field(ge=1, le=26)]
 """A fold tests one subset, and subsets are called A to Z."""
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MAX_SEED: Final = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 PatchPx = Annotated[int, Field(ge=1, le=4096)]
 SpacingMm = Annotated[float, Field(gt=0, le=100)]
 

@@ -16,7 +16,7 @@ from mmgkeras.config import NOT_OF_WEIGHTS, Config
 from mmgkeras.errors import ConfigError, InputError, InputFaultsError, MmgError
 from mmgkeras.files import sha256_file
 from mmgkeras.inference.scoring import hardware
-from mmgkeras.json_files import command_without_folders
+from mmgkeras.json_files import MAX_SEED, command_without_folders
 from mmgkeras.models.backbones import find_backbone
 from mmgkeras.patches.manifest import IMAGES
 from mmgkeras.patches.split import fold_patches, read_store_folds
@@ -82,7 +82,11 @@ def check_configs(configs: Mapping[str, Config], *, seeds: Sequence[int], num_de
     """
     if not configs or not seeds:
         raise ConfigError("a cross-validation needs at least one configuration and one seed")
-    faults = []
+    faults = [
+        f"seeds: must be whole numbers from 0 to {MAX_SEED:,}. Received: {seed!r}"
+        for seed in seeds
+        if not (isinstance(seed, int) and 0 <= seed <= MAX_SEED)
+    ]
     for name, config in configs.items():
         try:
             check_network_name(name)

@@ -223,6 +223,11 @@ def test_configurations_that_do_not_go_with_the_rest_are_refused(quadrant_store,
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match="needs at least one configuration and one seed"):
         crossval(quadrant_store, configs={}, out=out)
+    for seed in (-1, 2**32, 9_999_999_999):
+        with pytest.raises(
+            ConfigError, match=f"seeds: must be whole numbers from 0 to 4,294,967,295. Received: {seed}"
+        ):
+            crossval(quadrant_store, configs=CONFIGS, out=out, seeds=(0, seed))
     with pytest.raises(ConfigError, match=r"small: train.seed: .* takes its seeds from --seeds. Received: 5"):
         crossval(quadrant_store, configs={"small": Config(train=TrainConfig(seed=5))}, out=out)
     monkeypatch.setattr("mmgkeras.training.devices.choose_devices", lambda text: ["GPU:0", "GPU:1", "GPU:2"])
