@@ -131,6 +131,17 @@ def test_every_table_is_written_as_csv_and_latex(report: Path) -> None:
     }
 
 
+def test_trust_names_every_file_that_holds_ids(study: Study, report: Path) -> None:
+    ids = set(study.networks[0].first.predictions[["image_id", "patient_id"]].to_numpy().ravel())
+    held = {
+        path.relative_to(report.parent)
+        for path in report.parent.rglob("*")
+        if path.is_file() and not ids.isdisjoint(re.findall(r"\w+", path.read_text()))
+    }
+    page = (Path(__file__).parents[2] / "docs" / "trust.md").read_text()
+    assert all(f"`{path}`" in page or f"`{path.with_suffix('')}.*`" in page for path in held), held
+
+
 def test_the_headline_has_tissue_first_and_its_numbers_are_those_of_the_folds(study: Study, report: Path) -> None:
     text = (report.parent / "tables" / "metrics_tissue.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
