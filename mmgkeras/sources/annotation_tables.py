@@ -5,8 +5,9 @@ Owns how such a table becomes rows that know where they stand; what its columns 
 
 import csv
 import io
-from collections import Counter
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -17,13 +18,14 @@ from python_calamine import CalamineError
 from mmgkeras.errors import InputError, shown
 from mmgkeras.schema import Laterality
 from mmgkeras.sources.data_set import ImportReport
-from mmgkeras.tables.rows import finite
+from mmgkeras.tables.rows import SEP_LINE, finite
 
 _T = TypeVar("_T")
 SIDES: Final[dict[str, Laterality]] = {"L": "L", "R": "R"}
 """For `Row.one_of`: the breast as most tables write it."""
 _LONGEST_FIELD: Final = 2**31 - 1
-_WORKBOOKS: Final = (".xlsx", ".xls")
+_WORKBOOKS: Final = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
+_DELIMITERS: Final = ",;\t|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,12 @@ def read_rows(
     header_row: int = 1,
     is_used: Callable[[str], bool] = lambda _: False,
 ) -> list[Row]:
-    """The rows of a CSV file or of a sheet of an Excel workbook that has these columns and any others.
+    """The rows of a CSV file or of a sheet of a workbook that has these columns and any others.
 
     Names and fields are taken without blanks and newlines around them. A CSV file may be separated by commas,
-    semicolons or tabs. Rows of another length than the header are listed as skipped; empty ones are passed over, as are
-    other columns that share a name or have none.
+    semicolons, tabs or vertical bars, and be in UTF-8, in UTF-16 with its mark, or in Windows' western letters. Rows of
+    another length than the header are listed as skipped; empty ones are passed over, as are other columns that share a
+    name or have none.
 
     Args:
         path: of the file.
@@ -91,7 +94,7 @@ def read_rows(
         place = f"{path}: sheet {sheet!r}" if isinstance(sheet, str) else str(path)
         line = f"{place}, row "
     else:
-        header, lines = _csv_lines(path)
+        header, lines = _csv_lines(path, columns)
         place, line = str(path), f"{path}:"
     if missing := [column for column in columns if column not in header]:
         received = shown(", ".join(header))
@@ -126,25 +129,21 @@ def by_name(rows: Iterable[Row], name_of: Callable[[Row], str], report: ImportRe
 _Lines = list[tuple[int, list[str]]]
 
 
-def _csv_lines(path: Path) -> tuple[list[str], _Lines]:
-    """The names of a CSV file's columns; each row's first line, from 1, and fields."""
+def _csv_lines(path: Path, columns: Sequence[str]) -> tuple[list[str], _Lines]:
+    """The names of a CSV file's columns, of which some should be these; each row's first line, from 1, and fields."""
     try:
-        text = path.read_bytes()
+        decoded = _decoded(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        decoded = text.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        decoded = text.decode("latin-1")
-    counts = Counter(decoded.partition("\n")[0])
-    delimiter = max(",;\t", key=lambda character: counts[character])
     before = csv.field_size_limit(_LONGEST_FIELD)
     lines: _Lines = []
     first = 1
     try:
+        delimiter = _delimiter(decoded, columns)
         reader = csv.reader(io.StringIO(decoded, newline=""), delimiter=delimiter, strict=True)
         for values in reader:
-            lines.append((first, [value.strip() for value in values]))
+            if lines or ("".join(values).strip() and not SEP_LINE.fullmatch("".join(values))):
+                lines.append((first, [value.strip() for value in values]))
             first = reader.line_num + 1
     except csv.Error as error:
         raise InputError(f"{path}:{first}: is not CSV. Received: {error}") from error
@@ -153,6 +152,26 @@ def _csv_lines(path: Path) -> tuple[list[str], _Lines]:
     if not lines:
         raise InputError(f"{path}: must have a header and rows. Received: an empty file")
     return lines[0][1], lines[1:]
+
+
+def _decoded(data: bytes) -> str:
+    is_utf_16 = data.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
+    for encoding in ("utf-16" if is_utf_16 else "utf-8-sig", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            return data.decode(encoding)
+    return data.decode("latin-1")
+
+
+def _delimiter(text: str, columns: Sequence[str]) -> str:
+    """The one by which the header has the most of these columns, and then the most columns."""
+    lines = (line for line in text.splitlines() if line.strip())
+    header = next((line for line in lines if not SEP_LINE.fullmatch(line.rstrip(_DELIMITERS))), "")
+
+    def found(delimiter: str) -> tuple[int, int]:
+        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        return len(set(columns) & set(names)), len(names)
+
+    return max(_DELIMITERS, key=found)
 
 
 def _workbook_lines(path: Path, *, sheet: str | int, header_row: int) -> tuple[list[str], _Lines]:

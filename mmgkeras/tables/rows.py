@@ -265,7 +265,7 @@ def write_table(
 
 
 _SEPARATORS: Final = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-_SEP_LINE: Final = re.compile(r"sep=(.?)", re.IGNORECASE)
+SEP_LINE: Final = re.compile(r"sep=(.?)", re.IGNORECASE)
 """The first line by which a file tells Excel what separates its fields."""
 
 
@@ -278,7 +278,7 @@ def _read(path: Path, file: TextIO, *, required: Sequence[str]) -> Table:
             if "".join(values).strip():
                 if table is not None:
                     _add_row(table, values, line=first_line)
-                elif sep := _SEP_LINE.fullmatch("".join(values)):
+                elif sep := SEP_LINE.fullmatch("".join(values)):
                     if sep[1]:
                         raise InputError(_fault_of_separator(path, first_line, sep[1]))
                 else:

@@ -15,7 +15,7 @@ def read(path: Path, *columns: str, report: ImportReport | None = None) -> list[
     return [(row.place.removeprefix(str(path)), dict(row.values)) for row in rows]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_any_delimiter_and_blanks_around_names_and_fields(tmp_path: Path, delimiter: str) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(f"\ufeff a {delimiter}b\r\n 1 {delimiter}x y\r\n".encode())
@@ -34,7 +34,36 @@ def test_latin_letters_are_read(tmp_path: Path) -> None:
     assert read(path, "a") == [(":2", {"a": "Mühle"})]
 
 
-@pytest.mark.parametrize("text", ["a\x85b", "a\x0cb", "a\x1cb"])
+@pytest.mark.parametrize(
+    ("begin", "line"), [("sep=;\r\n", ":3"), ("SEP=;;\r\n", ":3"), ("\r\n;\r\n", ":4"), ("\ufeffsep=\n\n", ":4")]
+)
+def test_header_stands_below_empty_lines_and_what_excel_is_told(tmp_path: Path, begin: str, line: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(f"{begin}a;b\r\n1;x\r\n".encode())
+    assert read(path, "a") == [(line, {"a": "1", "b": "x"})]
+
+
+def test_delimiter_is_the_one_that_gives_the_columns(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('a;"where, how, and by whom"\n1;x\n')
+    assert read(path, "a") == [(":2", {"a": "1", "where, how, and by whom": "x"})]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_unicode_text_of_excel_is_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "table.txt"
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    path.write_bytes(f"{mark}a\tb\r\nMühle\tx\r\n".encode(encoding))
+    assert read(path, "a") == [(":2", {"a": "Mühle", "b": "x"})]
+
+
+def test_apostrophes_and_dashes_of_windows_are_no_control_characters(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes("a\nit\u2019s \u2013 3 € Mühle\n".encode("cp1252"))
+    assert read(path, "a") == [(":2", {"a": "it\u2019s \u2013 3 € Mühle"})]
+
+
+@pytest.mark.parametrize("text", ["a\x81b", "a\x0cb", "a\x1cb"])
 def test_character_that_ends_a_line_elsewhere_ends_no_row(tmp_path: Path, text: str) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(f"a,b\n1,{text}\r\n2,x\r3,y".encode("latin-1"))
@@ -62,6 +91,12 @@ def test_which_of_two_columns_of_a_name_in_a_workbook_is_meant_is_not_guessed(tm
         read_rows(path, ("b",), report=ImportReport())
     with pytest.raises(InputError, match=r"sheet 0 must have a header and rows\. Received: 2 rows"):
         read_rows(path, ("a",), report=ImportReport(), header_row=3)
+
+
+def test_workbook_with_macros_is_read(tmp_path: Path) -> None:
+    pd.DataFrame([["a"], ["x"]]).to_excel(tmp_path / "table.xlsx", index=False, header=False)
+    path = (tmp_path / "table.xlsx").rename(tmp_path / "table.xlsm")
+    assert [row["a"] for row in read_rows(path, ("a",), report=ImportReport())] == ["x"]
 
 
 def test_row_of_another_length_is_listed(tmp_path: Path) -> None:
