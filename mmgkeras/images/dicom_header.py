@@ -64,6 +64,10 @@ _SIDE_CODES: Final[dict[str, Laterality]] = {
     **dict.fromkeys(("24028007", "G-A100"), "R"),
 }
 """PS3.16, CID 244."""
+_SIDED: Final[dict[str, tuple[Laterality, View]]] = {
+    f"{side}{view}": (side, view) for side in LATERALITIES for view in VIEWS if f"{side}{view}" not in VIEWS
+}
+"""View Position where it has the side too."""
 _SAME: Final = 0.01
 """Spacings that differ by less than this part are equal."""
 _LARGEST_MM: Final = 100
@@ -84,8 +88,9 @@ def read_header(dataset: Dataset, *, voi: int) -> Header:
                     _SIDE_CODES, _items(dataset, "AnatomicRegionSequence", "AnatomicRegionModifierSequence")
                 ),
                 "Laterality": _one_of(dataset, "Laterality", {"L": "L", "R": "R"}),
+                "View Position": _one_of(dataset, "ViewPosition", {name: side for name, (side, _) in _SIDED.items()}),
             },
-            why="it is of the image, and the other of more than it",
+            why="the other may be of more than the image, or free text",
             notes=notes,
         ),
         view=_view(dataset, notes),
@@ -160,10 +165,10 @@ def _modifiers(dataset: Dataset) -> Iterator[Dataset]:
 def _view(dataset: Dataset, notes: list[str]) -> View | None:
     named: dict[str, View] = {view: view for view in VIEWS}
     orientation = _values(dataset, "PatientOrientation")
-    codes = list(_items(dataset, "ViewCodeSequence"))
+    # Programs that remove names may leave a code empty.
+    codes = [item for item in _items(dataset, "ViewCodeSequence") if _code(item)]
     coded: View | None = _coded(_VIEW_CODES, codes) or ("other" if codes else None)
-    sided: dict[str, View] = {f"{side}{view}": view for side in LATERALITIES for view in VIEWS}
-    position: View | None = _one_of(dataset, "ViewPosition", sided | named)
+    position: View | None = _one_of(dataset, "ViewPosition", {name: view for name, (_, view) in _SIDED.items()} | named)
     if position is None and _text(dataset, "ViewPosition"):
         position = "other"
     return _first(
@@ -288,8 +293,11 @@ def _first(told: dict[str, _T | None], *, why: str, notes: list[str]) -> _T | No
 
 def _coded(meanings: dict[str, _T], items: Any) -> _T | None:
     """The meaning of the first code that has one; code schemes do not share values."""
-    codes = [_text(item, "CodeValue") or _text(item, "LongCodeValue") for item in items]
-    return next((meanings[code] for code in codes if code in meanings), None)
+    return next((meanings[code] for code in map(_code, items) if code in meanings), None)
+
+
+def _code(item: Dataset) -> str:
+    return _text(item, "CodeValue") or _text(item, "LongCodeValue")
 
 
 def _items(dataset: Dataset, keyword: str, *inner: str) -> Iterator[Dataset]:
