@@ -38,6 +38,7 @@ from mmgkeras.files import (
 from mmgkeras.images import find_breast, find_chest_wall, read_with_header
 from mmgkeras.images.dicom_facts import HEAD_BYTES, Header, Kind, is_dicom
 from mmgkeras.locks import output_lock, resumable_work, work_digest
+from mmgkeras.patches.shards import pixel_sha256
 from mmgkeras.processes import HERE, Workers, kept
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels
@@ -84,6 +85,7 @@ class _Found:
     Attributes:
         file: keyed hash of its path, and name of the PNG until it has its own.
         instance: keyed hash of its SOP Instance UID.
+        pixel_sha256: of its image.
         record: of the image; None where it is left out.
         remark: the reason, or notes on what was taken.
         voi: as of `Header`.
@@ -94,6 +96,7 @@ class _Found:
     record: ImageRecord | None
     remark: str
     voi: str = ""
+    pixel_sha256: str = ""
 
 
 def import_dicom(
@@ -227,7 +230,8 @@ def _read(path: Path, *, file: str, secret: bytes, voi: int, take: Collection[Ki
     if wall not in (None, record.chest_wall_side):
         notes = (*notes, f"the chest wall lies at the {wall} edge: it hangs mirrored, or the side is wrong")
         record = replace(record, chest_wall=wall)
-    return _Found(file, instance, record, "; ".join((*header.notes, *notes)), header.voi), pixels
+    remark = "; ".join((*header.notes, *notes))
+    return _Found(file, instance, record, remark, header.voi, pixel_sha256(pixels)), pixels
 
 
 def _useless(header: Header) -> str | None:
@@ -248,14 +252,31 @@ def _hashed(secret: bytes, kind: str, text: str) -> str:
 
 
 def _without_copies(found: Iterable[_Found]) -> list[_Found]:
-    """The same, with each image but once: the first file of each SOP Instance UID."""
-    seen: set[str] = set()
+    """The same, with each image but once: the first file of each SOP Instance UID and pixels.
+
+    One that has the UID of an earlier file and other pixels, as where a program that removes names gave all the same,
+    has its file in its id instead.
+    """
+    seen: dict[str, set[str]] = {}
     kept = []
     for one in found:
-        is_copy = one.record is not None and one.instance in seen
-        seen.add(one.instance)
-        kept.append(replace(one, record=None, remark="is a copy of another file's image", voi="") if is_copy else one)
+        others = seen.setdefault(one.instance, set()) if one.record else set()
+        if one.record and one.pixel_sha256 in others:
+            kept.append(replace(one, record=None, remark="is a copy of another file's image", voi=""))
+            continue
+        kept.append(_told_apart(one, one.record) if one.record and others else one)
+        others.add(one.pixel_sha256)
     return kept
+
+
+def _told_apart(one: _Found, record: ImageRecord) -> _Found:
+    image_id = f"{record.image_id.rpartition('_')[0]}_{one.file[1:9]}"
+    remark = "another file has its SOP Instance UID and other pixels"
+    return replace(
+        one,
+        record=replace(record, image_id=image_id, path=f"images/{image_id}.png"),
+        remark=f"{one.remark}; {remark}" if one.remark else remark,
+    )
 
 
 def _rows(found: Sequence[_Found]) -> list[tuple[str, ...]]:

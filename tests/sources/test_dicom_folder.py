@@ -120,6 +120,18 @@ def test_patient_ids_that_a_person_takes_for_one_are_one_patient(tmp_path: Path,
     assert import_dicom(tmp_path / "in", tmp_path / "out").num_patients == 1
 
 
+def test_images_that_share_a_uid_but_no_pixels_are_all_taken(tmp_path: Path) -> None:
+    for name, seed, patient in (("1", 1, "P"), ("2", 2, "P"), ("3", 2, "P"), ("4", 3, "Q")):
+        put(tmp_path / "in" / name, breast(seed), patient=patient, side="L", view="CC", number=1)
+    done = import_dicom(tmp_path / "in", tmp_path / "out")
+    assert (done.num_images, done.num_patients) == (3, 2)
+    assert dict(done.left_out) == {"is a copy of another file's image": 1}
+    remarks = pd.read_csv(tmp_path / "out/import.csv")["remark"].value_counts()
+    assert remarks["another file has its SOP Instance UID and other pixels"] == 2
+    pixels = [read(record, tmp_path / "out").pixels for record in read_images(tmp_path / "out/images.csv")]
+    assert len({one.tobytes() for one in pixels}) == 3
+
+
 def test_no_name_date_or_number_is_in_the_folder(source: Path) -> None:
     imported(source)
     files = [path for path in (source.parent / "out").rglob("*") if path.is_file()]
