@@ -26,7 +26,8 @@ Examples:
 @click.option(
     "--allow-look-alikes",
     is_flag=True,
-    help="Patient ids that differ only in case, width, Unicode form or invisible characters are different patients.",
+    help="Patient ids that differ only in case, width, Unicode form, invisible characters or leading zeros are "
+    "different patients.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace folds.csv if it exists.")
 def split(

@@ -4,6 +4,7 @@ Owns the one pass over the images, which `prepare` also makes its store in, and 
 only. What one image's pixels say is `findings`'.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ import numpy as np
 
 from mmgkeras import tables
 from mmgkeras.config import PatchesConfig
-from mmgkeras.errors import InputError, counted
+from mmgkeras.errors import InputError, counted, shown
 from mmgkeras.patches.examine import Examined, Use, examine_kept, on_image, placed
 from mmgkeras.patches.findings import SEVERITIES, Finding, Severity
 from mmgkeras.patches.labelling import Annotations, read_annotations
@@ -30,6 +31,7 @@ _SPACING_RATIO: Final = 1.2
 """Pixels whose edges differ by more than this show marks of unlike size."""
 _SPACING_RANGE_MM: Final = (0.02, 0.5)
 """Of detectors and scanned films."""
+_SHORTENED: Final = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 _OUTLIER: Final = 3.0
 """A pixel size so many times the median, or its part, is probably an error."""
 
@@ -183,8 +185,13 @@ def _of_tables(folder: DataFolder) -> Iterator[Finding]:
     for what in ("patient", "image"):
         for group in tables.look_alikes(getattr(record, f"{what}_id") for record in folder.records):
             ids = ", ".join(map(ascii, group))
-            told = f"{what} ids {ids} differ only in Unicode form, case, width or invisible characters"
+            told = f"{what} ids {ids} differ only in Unicode form, case, width, invisible characters or leading zeros"
             yield Finding("warning", "ids that look alike", told)
+    patients = dict.fromkeys(record.patient_id for record in folder.records)
+    if shortened := ", ".join(filter(_SHORTENED.fullmatch, patients)):
+        text = "patient ids are numbers that a spreadsheet shortened, so that several patients may be one"
+        told = f"{text}: {shown(shortened)}"
+        yield Finding("warning", "shortened ids", told)
     yield from (Finding("note", "annotation files", note) for note in folder.annotations.notes)
     if not folder.faults:  # otherwise the rows may only be faulty
         unknown = folder.annotations.faults_of_unknown_images({record.image_id for record in folder.records})

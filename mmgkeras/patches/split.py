@@ -69,8 +69,8 @@ def split_store(
         store: an open store.
         config: how many subsets, and the seed.
         folds: a folds.csv of one's own, taken instead; patients whom the store does not hold are left out of it.
-        allow_look_alikes: take patient ids that differ only in Unicode form, case, width or invisible characters for
-            different patients.
+        allow_look_alikes: take patient ids that differ only in Unicode form, case, width, invisible characters or
+            leading zeros for different patients.
         overwrite: replace folds.csv if it is there.
 
     Raises:
@@ -88,8 +88,8 @@ def split_store(
         raise InputFaultsError(
             [
                 f"{store.path}: patients {', '.join(ascii(one) for one in group)} differ only in Unicode form, case, "
-                "width or invisible characters: one patient would be on both sides of a fold. Make their ids equal, or "
-                "give --allow-look-alikes if they are different patients"
+                "width, invisible characters or leading zeros: one patient would be on both sides of a fold. Make "
+                "their ids equal, or give --allow-look-alikes if they are different patients"
                 for group in alike
             ]
         )

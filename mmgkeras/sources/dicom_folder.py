@@ -43,7 +43,7 @@ from mmgkeras.processes import HERE, Workers, kept
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels
 from mmgkeras.sources.dicomdir import read_dicomdir
-from mmgkeras.tables import folded_id, write_images
+from mmgkeras.tables import folded_id, without_zeros, write_images
 from mmgkeras.tables.cells import to_cell
 from mmgkeras.tables.rows import write_table
 
@@ -89,6 +89,7 @@ class _Found:
         record: of the image; None where it is left out.
         remark: the reason, or notes on what was taken.
         voi: as of `Header`.
+        alike: keyed hash of the Patient ID without leading zeros.
     """
 
     file: str
@@ -97,6 +98,7 @@ class _Found:
     remark: str
     voi: str = ""
     pixel_sha256: str = ""
+    alike: str = ""
 
 
 def import_dicom(
@@ -231,7 +233,8 @@ def _read(path: Path, *, file: str, secret: bytes, voi: int, take: Collection[Ki
         notes = (*notes, f"the chest wall lies at the {wall} edge: it hangs mirrored, or the side is wrong")
         record = replace(record, chest_wall=wall)
     remark = "; ".join((*header.notes, *notes))
-    return _Found(file, instance, record, remark, header.voi, pixel_sha256(pixels)), pixels
+    alike = _hashed(secret, "patient", without_zeros(folded_id(header.patient)))
+    return _Found(file, instance, record, remark, header.voi, pixel_sha256(pixels), alike), pixels
 
 
 def _useless(header: Header) -> str | None:
@@ -299,6 +302,13 @@ def _notes(found: Sequence[_Found], *, num_patients: int, num_images: int) -> tu
         notes.append(f"the pixel size of {unknown} of the images is not known")
     if num_images == num_patients > 1:
         notes.append("each image has a Patient ID of its own: where that names the image, patients are not kept apart")
+    patients: dict[str, set[str]] = {}
+    for one in found:
+        if one.record:
+            patients.setdefault(one.alike, set()).add(one.record.patient_id)
+    if alike := sorted(" and ".join(sorted(ids)) for ids in patients.values() if len(ids) > 1):
+        text = "patients whose Patient IDs differ in leading zeros alone, and who may be one"
+        notes.append(f"{text}: {', '.join(alike)}; give them one patient_id in images.csv if so")
     return tuple(notes)
 
 

@@ -250,9 +250,17 @@ def folded_id(text: str) -> str:
     return " ".join(normalize("NFKC", normalize("NFKC", visible).casefold()).split())
 
 
+def without_zeros(folded: str) -> str:
+    """A folded id; that of a whole number without leading zeros."""
+    return (folded.lstrip("0") or "0") if folded.isdecimal() else folded
+
+
 def look_alikes(ids: Iterable[str]) -> list[tuple[str, ...]]:
-    """The groups of two and more different ids that a person takes for one, in the order of their first."""
+    """The groups of two and more different ids that a person takes for one, in the order of their first.
+
+    Numbers that differ in leading zeros are such ids: a spreadsheet takes these away.
+    """
     groups: dict[str, list[str]] = {}
     for one in dict.fromkeys(ids):
-        groups.setdefault(folded_id(one), []).append(one)
+        groups.setdefault(without_zeros(folded_id(one)), []).append(one)
     return [tuple(group) for group in groups.values() if len(group) > 1]

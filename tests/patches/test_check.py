@@ -167,8 +167,17 @@ def test_ids_that_look_alike_are_a_remark(tmp_path: Path) -> None:
         record("a", patient_id="p1"): breast(side="left"),
         record("b", patient_id="P1"): breast(side="left", value=90),
     }
-    told = "differ only in Unicode form, case, width or invisible characters"
+    told = "differ only in Unicode form, case, width, invisible characters or leading zeros"
     assert said(checked(tmp_path, images)) == [f"patient ids 'p1', 'P1' {told}"]
+
+
+def test_patient_ids_that_a_spreadsheet_shortened_are_a_remark(tmp_path: Path) -> None:
+    images = {
+        record("a", patient_id="1.23457E+11"): breast(side="left"),
+        record("b", patient_id="1E11"): breast(side="left", value=90),
+    }
+    told = "patient ids are numbers that a spreadsheet shortened, so that several patients may be one: '1.23457E+11'"
+    assert said(checked(tmp_path, images)) == [told]
 
 
 @pytest.mark.parametrize(("patient_id", "whose"), [("p1", "the same patient"), ("p2", "another patient")])

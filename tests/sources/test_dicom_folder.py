@@ -292,6 +292,24 @@ def test_patient_ids_that_name_images_are_noted(tmp_path: Path) -> None:
     assert any("patients are not kept apart" in note for note in import_dicom(tmp_path / "in", tmp_path / "out").notes)
 
 
+def test_patient_ids_that_differ_in_leading_zeros_are_noted(tmp_path: Path) -> None:
+    for number, patient in enumerate(("0012", "12", "120")):
+        for side in "LR":
+            path = tmp_path / f"in/{number}{side}"
+            put(
+                path,
+                breast(len(path.name) + number),
+                patient=patient,
+                side=side,
+                view="CC",
+                number=2 * number + (side == "R"),
+            )
+    done = import_dicom(tmp_path / "in", tmp_path / "out")
+    (note,) = [note for note in done.notes if "leading zeros" in note]
+    named = [one for one in {record.patient_id for record in read_images(tmp_path / "out/images.csv")} if one in note]
+    assert (done.num_patients, len(named)) == (3, 2)
+
+
 class TestRefusals:
     def test_a_folder_without_mammograms_leaves_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()

@@ -325,6 +325,9 @@ class TestFolds:
         ("P001", "\ufeffP001 "),
         ("stra\u00dfe", "STRASSE"),
         ("P 1", "P\u00a0 1"),
+        ("0012", "12"),
+        ("000", "0"),
+        ("12", "\uff10\uff11\uff12"),
     ],
 )
 def test_ids_that_a_person_takes_for_one_fold_to_one(one: str, other: str) -> None:
@@ -332,7 +335,7 @@ def test_ids_that_a_person_takes_for_one_fold_to_one(one: str, other: str) -> No
 
 
 def test_ids_that_differ_to_the_eye_stay_apart() -> None:
-    assert look_alikes(["P1", "P01", "P-1", "P_1", "P 1", "P1a", "Pl"]) == []
+    assert look_alikes(["P1", "P01", "P-1", "P_1", "P 1", "P1a", "Pl", "12", "120", "012a", "12a"]) == []
 
 
 def test_a_pipe_is_no_table(tmp_path: Path) -> None:
