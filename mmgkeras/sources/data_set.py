@@ -33,6 +33,7 @@ from mmgkeras.tables.data_tables import MAX_AGE, MAX_SPACING_MM, image_fields
 IMPORT_JSON: Final = "import.json"
 _TABLES: Final = ("images.csv", "regions.csv")
 _IMAGES: Final = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
+_NUMBER: Final = re.compile(r"\d[\d.e-]*")
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 _FEW: Final = 500
@@ -284,10 +285,22 @@ def find_images(
 
 
 def read_all_facts(files: Mapping[str, Path], report: ImportReport, track: Track) -> dict[str, ImageFacts]:
-    """Size and header of each file that can be read; the others are listed as skipped."""
+    """Size and header of each file that can be read; the others are listed as skipped.
+
+    What a reader should know of the headers is noted, once for all that say the same but for its numbers.
+    """
     results = in_all_processes(_facts, list(files.values()), label="reading headers", few=_FEW, track=track)
     report.skipped += [result for result in results if isinstance(result, str)]
-    return {name: result for name, result in zip(files, results, strict=True) if not isinstance(result, str)}
+    facts = {name: result for name, result in zip(files, results, strict=True) if not isinstance(result, str)}
+    told: dict[str, list[str]] = {}
+    for name, one in facts.items():
+        for note in one.header.notes if one.header else ():
+            told.setdefault(_NUMBER.sub("", note), []).append(f"{files[name]}: {note}")
+    report.notes += [
+        lines[0] if len(lines) == 1 else f"{lines[0]}; alike of {counted(len(lines) - 1, 'more image')}"
+        for lines in told.values()
+    ]
+    return facts
 
 
 def in_all_processes(

@@ -119,6 +119,21 @@ def test_dicom_headers_say_side_view_and_spacing(tmp_path: Path) -> None:
     assert (record.patient_id, record.laterality, record.view, record.spacing_mm) == ("4711", "R", "MLO", 0.1)
 
 
+def test_what_dicom_headers_say_twice_and_differently_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    sides = {"ImageLaterality": "R", "Laterality": "L", "ViewPosition": "MLO"}
+    for name, magnification in (("x", 1.1), ("y", 1.2)):
+        spacing = {"ImagerPixelSpacing": [0.1, 0.1], "EstimatedRadiographicMagnificationFactor": magnification}
+        data = file_of(mammogram(np.arange(1200).reshape(40, 30), **sides, **spacing, PixelSpacing=[0.2, 0.2]))
+        (tmp_path / "source" / f"{name}.dcm").write_bytes(data)
+    report, _, _ = imported(tmp_path, '[image]\npatient_id = "{dicom_patient}"\nannotation = "none"\n')
+    told = [note for note in report.notes if note.startswith(f"{tmp_path / 'source/x.dcm'}: ")]
+    assert len(told) == len(report.notes) == 2
+    for note, part in zip(told, ("says R, Laterality L: the first", "is 0.09091 mm, uncalibrated"), strict=True):
+        assert part in note
+        assert note.endswith("; alike of 1 more image")
+
+
 @pytest.mark.parametrize(
     ("columns", "cells", "shape", "points"),
     [
