@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from mmgkeras.errors import InputError, shown
+from mmgkeras.errors import InputError, counted, shown
 from mmgkeras.schema import Shape, fault_of_points
 from mmgkeras.sources.annotation_tables import read_rows
 from mmgkeras.sources.data_set import ImportReport
@@ -171,9 +171,10 @@ def _labelme_shape(kind: str, points: Sequence[tuple[float, float]]) -> tuple[Sh
         return "circle", (*_moved(points[:1]), (radius, radius))
     if kind == "point" and len(points) == 1:
         return "point", _moved(points)
-    if kind in ("polygon", "linestrip"):
-        return "polygon", _polygon(points)
-    raise InputError(f"a shape must be a polygon, rectangle, circle, point or linestrip. Received: {shown(kind)}")
+    if kind in ("polygon", "linestrip") or (kind in ("rectangle", "rotation") and len(points) == 4):
+        return "polygon", _polygon(points)  # X-AnyLabeling has rectangles by their corners
+    rule = "a shape must be a polygon, rectangle, circle, point or linestrip, with its points"
+    raise InputError(f"{rule}. Received: {shown(kind)} of {counted(len(points), 'point')}")
 
 
 def read_via(path: Path, report: ImportReport) -> Iterator[Annotation]:
