@@ -330,7 +330,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     """
     data = read_limited(path, max_bytes=_MAX_BYTES, kind=ConfigError)
     try:
-        return _parse_toml(data.decode())
+        return _parse_toml(data.decode("utf-8-sig"))
     except ValueError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
 

@@ -68,6 +68,10 @@ class TestReading:
         assert config.train.epochs == 3
         assert config.train.batch_size == 128
 
+    def test_a_byte_order_mark_is_passed_over(self, tmp_path: Path) -> None:
+        path = written(tmp_path, "\ufeff[train]\nepochs = 3\n")
+        assert read_config(path).train.epochs == 3
+
     def test_override_wins_over_the_file(self, tmp_path: Path) -> None:
         path = written(tmp_path, "[train]\nepochs = 3\nseed = 4\n")
         config = read_config(path, overrides=["train.epochs=5", "augmentation.intensities=[1.0, 0.8]"])

@@ -94,7 +94,7 @@ def read_mapping(path: Path) -> ImageMapping:
         InputFaultsError: for unknown keys, and values that are not allowed.
     """
     try:
-        values = tomllib.loads(read_limited(path, max_bytes=_MAX_BYTES).decode())
+        values = tomllib.loads(read_limited(path, max_bytes=_MAX_BYTES).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not TOML: {error}") from error
     try:

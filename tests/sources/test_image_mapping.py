@@ -75,6 +75,11 @@ def test_image_that_images_csv_cannot_hold_is_listed(source: Path, tmp_path: Pat
     assert list(records) == ["P2_right_MLO"]
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_text(f"\ufeff{CSV}", encoding="utf-8")
+    assert read_mapping(tmp_path / "m.toml").images == "scans/*.png"
+
+
 @pytest.mark.parametrize(
     ("mapping", "expected"),
     [
