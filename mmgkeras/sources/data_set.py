@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import chain
+from math import isclose
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -22,6 +23,7 @@ from mmgkeras import __version__
 from mmgkeras.errors import InputError, InputFaultsError, counted, shown
 from mmgkeras.files import atomic_files, check_apart, files_below, note_on_links, sha256_file
 from mmgkeras.images import ImageFacts, read_facts
+from mmgkeras.images.dicom_facts import Header
 from mmgkeras.json_files import CONTROL, is_unicode
 from mmgkeras.patches.region_masks import BEYOND, check_region, reaches_beyond
 from mmgkeras.processes import Processes
@@ -33,6 +35,8 @@ from mmgkeras.tables.data_tables import MAX_AGE, MAX_SPACING_MM, image_fields
 IMPORT_JSON: Final = "import.json"
 _TABLES: Final = ("images.csv", "regions.csv")
 _IMAGES: Final = (".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
+_SAME: Final = 0.01
+"""Pixel sizes that differ by less than this part are equal."""
 _NUMBER: Final = re.compile(r"\d[\d.e-]*")
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -59,6 +63,7 @@ class ImportReport:
         doubted: the images that skipped annotations are of, as their file names them; "" for one that does not tell.
         notes: one line for each known oddity of the data and how it was met.
         counts: what the data set's paper counts too.
+        headers: of the DICOM files, by path.
     """
 
     records: list[ImageRecord] = field(default_factory=list)
@@ -67,6 +72,7 @@ class ImportReport:
     doubted: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     counts: list[Count] = field(default_factory=list)
+    headers: dict[str, Header] = field(default_factory=dict)
 
     @contextmanager
     def skipping(self, place: str, *, image: str | None = None) -> Iterator[None]:
@@ -106,6 +112,19 @@ class ImportReport:
         self.records = [record for record in self.records if record.image_id not in reasons]
         taken = {record.image_id for record in self.records}
         self.regions = [region for region in self.regions if region.image_id in taken]
+
+    def note_against_headers(self) -> None:
+        """Notes where side, view or pixel size of images are not what their DICOM headers say."""
+        for name in ("laterality", "view", "spacing_mm"):
+            lines = []
+            for record in self.records:
+                taken, told = getattr(record, name), getattr(self.headers.get(record.path), name, None)
+                if taken is None or told in (None, "other", taken):
+                    continue
+                if isinstance(told, float) and isclose(taken, told, rel_tol=_SAME):
+                    continue
+                lines.append(f"{record.path}: its {name} is {taken}, by its DICOM header {told}")
+            self.notes += _first_of(lines)
 
     def count(self, what: str, here: str, printed: str = "") -> None:
         """Adds a number to `counts`."""
@@ -181,6 +200,7 @@ def import_data_set(
         try:
             read(source, report, track)
             report.leave_out_unusable(out)
+            report.note_against_headers()
             if not report.records:
                 raise InputFaultsError([f"{source}: holds no image of {name} that can be taken", *report.skipped])
         except InputError as error:
@@ -296,11 +316,15 @@ def read_all_facts(files: Mapping[str, Path], report: ImportReport, track: Track
     for name, one in facts.items():
         for note in one.header.notes if one.header else ():
             told.setdefault(_NUMBER.sub("", note), []).append(f"{files[name]}: {note}")
-    report.notes += [
-        lines[0] if len(lines) == 1 else f"{lines[0]}; alike of {counted(len(lines) - 1, 'more image')}"
-        for lines in told.values()
-    ]
+        if one.header:
+            report.headers[str(files[name])] = one.header
+    report.notes += chain(*map(_first_of, told.values()))
     return facts
+
+
+def _first_of(lines: Sequence[str]) -> list[str]:
+    """The first of lines that say the same of one image each, with how many there are."""
+    return [f"{one}; alike of {counted(len(lines) - 1, 'more image')}" if lines[1:] else one for one in lines[:1]]
 
 
 def in_all_processes(

@@ -134,6 +134,20 @@ def test_what_dicom_headers_say_twice_and_differently_is_noted(tmp_path: Path) -
         assert note.endswith("; alike of 1 more image")
 
 
+def test_what_the_mapping_says_against_dicom_headers_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    told = {"ImageLaterality": "R", "ViewPosition": "MLO"}
+    for name, spacing_mm in (("x", 0.1), ("y", 0.1), ("z", 0.0701)):
+        data = file_of(mammogram(np.arange(1200).reshape(40, 30), **told, ImagerPixelSpacing=[spacing_mm, spacing_mm]))
+        (tmp_path / "source" / f"{name}.dcm").write_bytes(data)
+    mapping = '[image]\npatient_id = "1"\nlaterality = "L"\nview = "MLO"\nspacing_mm = "0.07"\nannotation = "none"\n'
+    report, _, _ = imported(tmp_path, mapping)
+    assert report.notes == [
+        f"{tmp_path}/source/x.dcm: its laterality is L, by its DICOM header R; alike of 2 more images",
+        f"{tmp_path}/source/x.dcm: its spacing_mm is 0.07, by its DICOM header 0.1; alike of 1 more image",
+    ]
+
+
 @pytest.mark.parametrize(
     ("columns", "cells", "shape", "points"),
     [
