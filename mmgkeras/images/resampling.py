@@ -16,6 +16,8 @@ from mmgkeras.schema import Mammogram, Pixels
 
 SAME_SPACING: Final = 0.01
 """Pixel sizes this near are the same: nothing is resampled."""
+_MOST_IN_ONE: Final = 25
+"""Pixels a length: from the finest detectors and films, of 0.02 mm, to the coarsest, of 0.5 mm."""
 _ROUNDING: Final = 1e-9
 """Of factors, far less than what a pixel more or less makes of one."""
 
@@ -24,18 +26,20 @@ def at_spacing(mammogram: Mammogram, spacing_mm: float | None) -> Mammogram:
     """The mammogram resampled to a pixel size; the same object where either size is unknown or both are the same.
 
     Raises:
-        InputError: if it would have more than `MAX_PIXELS`, as with a pixel size in other units.
+        InputError: if it would have more than `MAX_PIXELS`, or hardly any, as with a pixel size in other units.
     """
     own_mm, pixels = mammogram.record.spacing_mm, mammogram.pixels
     if own_mm is None or spacing_mm is None or abs(own_mm / spacing_mm - 1) <= SAME_SPACING:
         return mammogram
     factor = own_mm / spacing_mm
+    rule = ""
     if pixels.size * factor**2 > MAX_PIXELS:
+        rule = f"must make at most {MAX_PIXELS:,} pixels of {spacing_mm:g} mm"
+    elif factor < 1 / _MOST_IN_ONE:
+        rule = f"must make each pixel of {spacing_mm:g} mm from at most {_MOST_IN_ONE} x {_MOST_IN_ONE} of its own"
+    if rule:
         height, width = pixels.shape
-        raise InputError(
-            f"must make at most {MAX_PIXELS:,} pixels of {spacing_mm:g} mm. Received: {height} x {width} pixels of "
-            f"{own_mm:g} mm; is that pixel size right?"
-        )
+        raise InputError(f"{rule}. Received: {height} x {width} pixels of {own_mm:g} mm; is that pixel size right?")
     pixels = resample(pixels, factor=factor)
     return Mammogram(pixels, replace(mammogram.record, spacing_mm=spacing_mm))
 

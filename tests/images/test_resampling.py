@@ -47,6 +47,12 @@ def test_a_pixel_size_in_other_units_is_refused_before_it_takes_all_memory() -> 
         at_spacing(mammogram(50_000), 0.2)
 
 
+def test_a_pixel_size_in_metres_is_refused_before_it_leaves_one_pixel() -> None:
+    with pytest.raises(InputError, match=r"of 0.2 mm from at most 25 x 25 of its own\. Received: .* of 7e-05 mm; is"):
+        at_spacing(mammogram(0.00007), 0.2)
+    assert at_spacing(mammogram(0.02), 0.5).pixels.shape == (1, 1)
+
+
 @pytest.mark.parametrize(("own_mm", "wanted_mm"), [(None, 0.2), (0.2, None), (0.2005, 0.2)])
 def test_a_mammogram_of_unknown_or_the_same_pixel_size_stays_as_it_is(
     own_mm: float | None, wanted_mm: float | None
