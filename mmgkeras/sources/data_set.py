@@ -7,6 +7,7 @@ once they were edited: import.json has their digests. What the files mean stands
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -103,11 +104,16 @@ class ImportReport:
                 self.notes.append(f"{source}: image {region.image_id}, region {region.region_id}: {BEYOND}")
 
     def leave_out_unusable(self, out: Path) -> None:
-        """Lists images as skipped whose patient is not told, or which no images.csv in the folder `out` can name.
+        """Lists images as skipped whose patient is not told, or which no images.csv in the folder `out` can hold.
 
         They and their regions are left out, and so are the regions of images that were listed as skipped before.
         """
-        reasons = {one.image_id: reason for one in self.records if (reason := _why_unusable(one, out))}
+        numbers = Counter(one.image_id for one in self.records)
+        reasons = {
+            one.image_id: reason
+            for one in self.records
+            if (reason := _why_unusable(one, out, is_unique=numbers[one.image_id] == 1))
+        }
         self.skipped += [f"{one.path}: {reasons[one.image_id]}" for one in self.records if one.image_id in reasons]
         self.records = [record for record in self.records if record.image_id not in reasons]
         taken = {record.image_id for record in self.records}
@@ -217,7 +223,9 @@ def import_data_set(
     return report
 
 
-def _why_unusable(record: ImageRecord, out: Path) -> str | None:
+def _why_unusable(record: ImageRecord, out: Path, *, is_unique: bool) -> str | None:
+    if not is_unique:
+        return f"its image_id must be its own. Received: {shown(record.image_id)} of another image too; neither is used"
     if not record.patient_id.strip():
         return "its patient is not told"
     if reason := _why_not_held(record, out):

@@ -48,6 +48,17 @@ def test_record_is_of_the_row(tmp_path: Path) -> None:
     assert report.skipped == []
 
 
+def test_images_of_two_patients_that_share_an_id_are_listed(tmp_path: Path) -> None:
+    rows = (ROW, ROW.replace("1,2,201", "1,3,201"), ROW.replace("1,2,201", "1,3,202"))
+    images = ("train_images/2/201", "train_images/3/201", "train_images/3/202")
+    report, records = imported(tmp_path, *rows, images=images)
+    assert list(records) == ["202"]
+    assert [line.partition(": ")[0] for line in report.skipped] == [
+        f"{tmp_path}/source/train_images/{number}/201.dcm" for number in (2, 3)
+    ]
+    assert "Received: '201' of another image too; neither is used" in report.skipped[0]
+
+
 @pytest.mark.parametrize(
     ("row", "pathology", "birads"),
     [
