@@ -31,7 +31,9 @@ _SPACING_RATIO: Final = 1.2
 """Pixels whose edges differ by more than this show marks of unlike size."""
 _SPACING_RANGE_MM: Final = (0.02, 0.5)
 """Of detectors and scanned films."""
-_SHORTENED: Final = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
+_SHORTENED: Final = re.compile(r"\d([.,]\d+)?e\+\d+")
+_NOBODY: Final = re.compile(r"#?n/?a|nan|nat|none|null|nil|unknown|anonym(ous|[iy][sz]ed)?|removed|[-?.]+")
+"""Of folded ids: as tables and programs write what is missing or was taken away."""
 _OUTLIER: Final = 3.0
 """A pixel size so many times the median, or its part, is probably an error."""
 
@@ -188,10 +190,13 @@ def _of_tables(folder: DataFolder) -> Iterator[Finding]:
             told = f"{what} ids {ids} differ only in Unicode form, case, width, invisible characters or leading zeros"
             yield Finding("warning", "ids that look alike", told)
     patients = dict.fromkeys(record.patient_id for record in folder.records)
-    if shortened := ", ".join(filter(_SHORTENED.fullmatch, patients)):
-        text = "patient ids are numbers that a spreadsheet shortened, so that several patients may be one"
-        told = f"{text}: {shown(shortened)}"
-        yield Finding("warning", "shortened ids", told)
+    for kind, pattern, text in (
+        ("shortened ids", _SHORTENED, "are numbers that a spreadsheet shortened"),
+        ("ids that say nothing", _NOBODY, "stand for a patient who is not known"),
+    ):
+        if found := ", ".join(one for one in patients if pattern.fullmatch(tables.folded_id(one))):
+            what = f"patient ids {text}, so that several patients may be one: {shown(found)}"
+            yield Finding("warning", kind, what)
     yield from (Finding("note", "annotation files", note) for note in folder.annotations.notes)
     if not folder.faults:  # otherwise the rows may only be faulty
         unknown = folder.annotations.faults_of_unknown_images({record.image_id for record in folder.records})

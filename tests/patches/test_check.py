@@ -180,6 +180,18 @@ def test_patient_ids_that_a_spreadsheet_shortened_are_a_remark(tmp_path: Path) -
     assert said(checked(tmp_path, images)) == [told]
 
 
+@pytest.mark.parametrize(
+    "patient_id", ["NA", "n/a", "nan", "None", "Unknown", "ANONYMOUS", "anonymized", "-", "removed"]
+)
+def test_patient_ids_that_say_nothing_are_a_remark(tmp_path: Path, patient_id: str) -> None:
+    images = {
+        record("a", patient_id=patient_id): breast(side="left"),
+        record("b", patient_id="Nan1"): breast(side="left", value=90),
+    }
+    told = f"patient ids stand for a patient who is not known, so that several patients may be one: '{patient_id}'"
+    assert said(checked(tmp_path, images)) == [told]
+
+
 @pytest.mark.parametrize(("patient_id", "whose"), [("p1", "the same patient"), ("p2", "another patient")])
 def test_identical_pixels_are_a_remark(tmp_path: Path, patient_id: str, whose: str) -> None:
     images = {record("a"): breast(side="left"), record("b", patient_id=patient_id): breast(side="left")}
