@@ -31,9 +31,7 @@ _SPACING_RATIO: Final = 1.2
 """Pixels whose edges differ by more than this show marks of unlike size."""
 _SPACING_RANGE_MM: Final = (0.02, 0.5)
 """Of detectors and scanned films."""
-_SHORTENED: Final = re.compile(r"\d([.,]\d+)?e\+\d+")
-_NOBODY: Final = re.compile(r"#?n/?a|nan|nat|none|null|nil|unknown|anonym(ous|[iy][sz]ed)?|removed|[-?.]+")
-"""Of folded ids: as tables and programs write what is missing or was taken away."""
+_SHORTENED: Final = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 _OUTLIER: Final = 3.0
 """A pixel size so many times the median, or its part, is probably an error."""
 
@@ -190,11 +188,11 @@ def _of_tables(folder: DataFolder) -> Iterator[Finding]:
             told = f"{what} ids {ids} differ only in Unicode form, case, width, invisible characters or leading zeros"
             yield Finding("warning", "ids that look alike", told)
     patients = dict.fromkeys(record.patient_id for record in folder.records)
-    for kind, pattern, text in (
-        ("shortened ids", _SHORTENED, "are numbers that a spreadsheet shortened"),
-        ("ids that say nothing", _NOBODY, "stand for a patient who is not known"),
+    for kind, is_so, text in (
+        ("shortened ids", _SHORTENED.fullmatch, "are numbers that a spreadsheet shortened"),
+        ("ids that say nothing", tables.says_nothing, "stand for a patient who is not known"),
     ):
-        if found := ", ".join(one for one in patients if pattern.fullmatch(tables.folded_id(one))):
+        if found := ", ".join(filter(is_so, patients)):
             what = f"patient ids {text}, so that several patients may be one: {shown(found)}"
             yield Finding("warning", kind, what)
     yield from (Finding("note", "annotation files", note) for note in folder.annotations.notes)

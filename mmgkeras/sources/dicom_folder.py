@@ -43,7 +43,7 @@ from mmgkeras.processes import HERE, Workers, kept
 from mmgkeras.progress import Track, untracked
 from mmgkeras.schema import ImageRecord, Pixels
 from mmgkeras.sources.dicomdir import read_dicomdir
-from mmgkeras.tables import folded_id, without_zeros, write_images
+from mmgkeras.tables import folded_id, says_nothing, without_zeros, write_images
 from mmgkeras.tables.cells import to_cell
 from mmgkeras.tables.rows import write_table
 
@@ -232,6 +232,8 @@ def _read(path: Path, *, file: str, secret: bytes, voi: int, take: Collection[Ki
     if wall not in (None, record.chest_wall_side):
         notes = (*notes, f"the chest wall lies at the {wall} edge: it hangs mirrored, or the side is wrong")
         record = replace(record, chest_wall=wall)
+    if says_nothing(header.patient):
+        notes = (*notes, "its Patient ID stands for nobody, so that several patients may be one")
     remark = "; ".join((*header.notes, *notes))
     alike = _hashed(secret, "patient", without_zeros(folded_id(header.patient)))
     return _Found(file, instance, record, remark, header.voi, pixel_sha256(pixels), alike), pixels

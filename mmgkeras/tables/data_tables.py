@@ -3,6 +3,7 @@
 Also finds ids that a person takes for one.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -248,6 +249,15 @@ def folded_id(text: str) -> str:
     """
     visible = "".join(letter for letter in text if letter in "\t\n" or category(letter) not in _INVISIBLE)
     return " ".join(normalize("NFKC", normalize("NFKC", visible).casefold()).split())
+
+
+_NOBODY: Final = re.compile(r"#?n/?a|nan|nat|none|null|nil|unknown|anonym(ous|[iy][sz]ed)?|removed|[-?.]+")
+"""Of folded ids: as tables and programs write what is missing or was taken away."""
+
+
+def says_nothing(patient_id: str) -> bool:
+    """Whether an id stands for a patient who is not known."""
+    return _NOBODY.fullmatch(folded_id(patient_id)) is not None
 
 
 def without_zeros(folded: str) -> str:

@@ -310,6 +310,14 @@ def test_patient_ids_that_differ_in_leading_zeros_are_noted(tmp_path: Path) -> N
     assert (done.num_patients, len(named)) == (3, 2)
 
 
+def test_patient_ids_that_say_nothing_are_remarked(tmp_path: Path) -> None:
+    for number, patient in enumerate(("ANONYMIZED", "ANONYMIZED", "12")):
+        put(tmp_path / f"in/{number}", breast(number), patient=patient, side="L", view="CC", number=number)
+    import_dicom(tmp_path / "in", tmp_path / "out")
+    remarks = pd.read_csv(tmp_path / "out/import.csv")["remark"].value_counts()
+    assert dict(remarks) == {"its Patient ID stands for nobody, so that several patients may be one": 2}
+
+
 class TestRefusals:
     def test_a_folder_without_mammograms_leaves_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
