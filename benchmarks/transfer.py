@@ -6,6 +6,7 @@
     python benchmarks/transfer.py --store mini-mias/store --filters --model demo/saved_models/phantom/1
     python benchmarks/transfer.py --store mini-mias/store --froc mini-mias/data --model detector
     python benchmarks/transfer.py --store mini-mias/store --inserted --model detector
+    python benchmarks/transfer.py --store mini-mias/store --predictions mini-mias/recommended/*/*/fold*/predictions.csv
 
 Every known patch with enough tissue is scored; the network is built at the store's patch size, whatever it was trained
 at. All poolings are of the same pass: of the class activations of each cell. Prints one table in Markdown for
@@ -18,7 +19,7 @@ with any breast. With `--image-labels`, a CSV of image_id and label, 1 or 0, for
 alone: the score of an image is that of its highest patch, and the mean of its five highest; every patch with enough
 tissue counts, known or not. With `--inserted` labels are not looked at: of 9,000 tissue patches drawn from all, 4,000
 get calcifications of the phantom put in, and models are asked which; by that a recipe may be chosen. `--predictions`
-scores what `crossval` wrote of the store's patches, all folds together. On two cores ResNet18 takes 3 to 6 minutes for
+scores what `crossval` wrote of the store's patches, the folds together. On two cores ResNet18 takes 3 to 6 minutes for
 the 79,469 tissue patches of mini-MIAS, the filters one.
 """
 
@@ -130,10 +131,10 @@ def model_scores(folder: Path, patches: Patches) -> Scores:
     return network_scores(network, patches)
 
 
-def predicted_scores(path: Path, patches: Patches) -> NDArray[np.float64]:
-    """(N,) the log odds of the patches, each of the fold that tested it, by a predictions.csv of all of them."""
+def predicted_scores(paths: list[Path], patches: Patches) -> NDArray[np.float64]:
+    """(N,) the log odds of the patches, each of the fold that tested it, by the folds' predictions.csv."""
     place = ["image_id", "row", "col"]
-    probability = read_predictions(path).set_index(place)["probability"]
+    probability = pd.concat([read_predictions(path).set_index(place)["probability"] for path in paths])
     wanted = pd.MultiIndex.from_frame(patches.store.patches.iloc[patches.places][place])
     return logit(probability.loc[wanted].to_numpy().clip(1e-7, 1 - 1e-7))
 
@@ -264,7 +265,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--model", type=Path, action="append", default=[], help="repeatable")
-    parser.add_argument("--predictions", type=Path, action="append", default=[], metavar="CSV", help="repeatable")
+    parser.add_argument("--predictions", type=Path, nargs="+", metavar="CSV", help="those of each fold")
     parser.add_argument("--froc", type=Path, metavar="DATA", help="the data folder of the store")
     truth = parser.add_mutually_exclusive_group()
     truth.add_argument("--image-labels", type=Path, metavar="CSV", help="image_id and label: score whole images")
@@ -301,10 +302,10 @@ def main() -> None:
         print_scores(name, scores, own=[own], asked=asked, patches=patches, is_by_image=is_by_image)
         if options.froc is not None:
             lines.append(froc_line(name, scores[own], asked, options.froc))
-    for path in options.predictions:
+    if options.predictions:
         own = "as tested"
-        scores = {own: predicted_scores(path, asked)}
-        print_scores(path.parent.name, scores, own=[own], asked=asked, patches=patches, is_by_image=is_by_image)
+        scores = {own: predicted_scores(options.predictions, asked)}
+        print_scores("predictions", scores, own=[own], asked=asked, patches=patches, is_by_image=is_by_image)
     if options.froc is not None:
         print("\n| false marks an image | " + " | ".join(f"{rate:g}" for rate in RATES) + " | for all findings |")
         print("|---" * (2 + len(RATES)) + "|")
