@@ -160,6 +160,11 @@ def detections(draw: st.DrawFn) -> Detection:
     return Detection(ScoreMap("x", grid, probabilities, breast=breast), activation, None)
 
 
+def first_pixel(edge: int, *, length: int, of: int) -> int:
+    """The first of `length` pixels whose middle lies on pixel `edge` of `of` over the same extent, or beyond it."""
+    return sum((2 * pixel + 1) * of < 2 * length * edge for pixel in range(length))
+
+
 def smoothed(detection: Detection) -> np.ndarray:
     """The class activation of every pixel by a Gaussian of an eighth of a patch; off the breast it is the lowest."""
     score_map, activation = detection.score_map, detection.activation
@@ -189,10 +194,10 @@ def test_marks_are_those_of_the_pixels_one_by_one(detection: Detection, factor: 
                 round(float(mean[is_part].max()), 6),
                 pytest.approx((row + 0.5) * down - 0.5, abs=0.0501),
                 pytest.approx((col + 0.5) * across - 0.5, abs=0.0501),
-                round(rows.min() * down),
-                round(cols.min() * across),
-                round((rows.max() + 1) * down),
-                round((cols.max() + 1) * across),
+                first_pixel(rows.min(), length=shape[0], of=grid.height),
+                first_pixel(cols.min(), length=shape[1], of=grid.width),
+                first_pixel(rows.max() + 1, length=shape[0], of=grid.height),
+                first_pixel(cols.max() + 1, length=shape[1], of=grid.width),
                 round(is_part.sum() * down * across),
             )
         )
