@@ -18,6 +18,7 @@ from mmgkeras.files import sha256_file
 from mmgkeras.inference.scoring import hardware
 from mmgkeras.json_files import MAX_SEED, command_without_folders
 from mmgkeras.models.backbones import find_backbone
+from mmgkeras.models.weights import check_weights_file
 from mmgkeras.patches.manifest import IMAGES
 from mmgkeras.patches.split import fold_patches, read_store_folds
 from mmgkeras.patches.store import FOLDS, PatchStore
@@ -144,9 +145,10 @@ def check_jobs(store: PatchStore, asked: Crossval, *, jobs: Sequence[FoldJob], o
 
 
 def _check_initial_model(store: PatchStore, config: Config, *, job: FoldJob, run: Path | None) -> None:
-    """Refuses an exported model to start from that does not go with a fold, or is no longer that of the run begun."""
+    """Refuses weights that are not there, and a model that does not go with a fold or is not that of the run begun."""
     folder = initial_model(config.model)
     if folder is None:
+        check_weights_file(config.model)
         return
     origins = check_initial_model(folder, config=config, store=store, fold=job.fold)
     begun = None if run is None else read_environment(run)

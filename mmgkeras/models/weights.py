@@ -41,6 +41,17 @@ RESNET18_URL: Final = (
 RESNET18_SHA256: Final = "694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81"
 
 
+def check_weights_file(config: ModelConfig) -> None:
+    """Refuses a file named in `weights` that is not there, or not of the network's kind, without reading it.
+
+    Raises:
+        WeightsError: if so.
+        ConfigError: for an unknown network.
+    """
+    if config.weights not in ("none", "imagenet", DETECTOR):
+        _local_file(expanded(Path(config.weights)), find_backbone(config.network))
+
+
 def load_weights(network: keras.Model, config: ModelConfig) -> None:
     """Gives a network from `build_network` the weights that the configuration names.
 

@@ -196,6 +196,25 @@ def test_every_training_that_cannot_be_is_named_before_the_first_begins(quadrant
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_that_are_not_there_are_named_before_the_first_training(quadrant_store, tmp_path) -> None:
+    (tmp_path / "other.safetensors").touch()
+    train = TrainConfig(batch_size=2)
+    configs = {
+        "fits": Config(train=train),
+        "other": Config(
+            model=ModelConfig(network="resnet50", weights=str(tmp_path / "other.safetensors")), train=train
+        ),
+        "lost": Config(model=ModelConfig(weights=str(tmp_path / "lost.safetensors")), train=train),
+    }
+    with pytest.raises(InputFaultsError) as caught:
+        crossval(quadrant_store, configs=configs, folds=(1,), out=tmp_path / "out", launch=lambda job, devices: 1 / 0)
+    other, lost = caught.value.faults
+    assert other.startswith("other/seed0/fold1: ")
+    assert "resnet50 takes weights from a .h5 file" in other
+    assert lost.startswith("lost/seed0/fold1: model.weights: no such file")
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_fold_without_a_class_and_every_unusable_configuration_is_named(quadrant_store, tmp_path) -> None:
     write_folds(quadrant_store / "folds.csv", {"p1": "A", "p2": "A", "p3": "A", "p4": "B"}, overwrite=True)
     with pytest.raises(InputFaultsError) as caught:
