@@ -5,6 +5,7 @@ Owns what is put into the picture and the legend; `marks` owns how marks look.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -160,8 +161,8 @@ def scale_item(spacing_mm: float | None, *, shown_px_per_px: float, width_px: in
 def add_legend(picture: Image.Image, *, title: str, items: Sequence[Item]) -> Image.Image:
     """The picture with a strip below it that holds the title, the items and the disclaimer, wrapped to its width."""
     size_px = min(max(14, round(picture.width / 70)), 44)
-    font = ImageFont.load_default(size=size_px)
     blocks = ([Item(title)], [*items], [Item(DISCLAIMER)])
+    font = _font(title, size_px=size_px)
     lines = [line for block in blocks for line in _flow(block, font=font, size_px=size_px, width_px=picture.width)]
     line_px = round(1.6 * size_px)
     strip_px = line_px * len(lines) + size_px
@@ -177,6 +178,15 @@ def add_legend(picture: Image.Image, *, title: str, items: Sequence[Item]) -> Im
             pen.text((left + part.sample_px, middle), part.text, font=font, fill=TEXT, anchor="lm")
             left += part.sample_px + part.text_px + 2 * size_px
     return whole
+
+
+def _font(text: str, *, size_px: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, which has the letters of ASCII alone, or for other text that of matplotlib."""
+    if text.isascii():
+        return ImageFont.load_default(size=size_px)
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size_px)
 
 
 @dataclass(frozen=True, slots=True)

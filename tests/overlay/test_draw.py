@@ -189,3 +189,11 @@ def test_a_preview_looks_as_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn.shape == expected.shape
     # Another build of FreeType may shade the edges of a few letters otherwise.
     assert (np.abs(drawn - expected).max(axis=2) > 48).mean() < 0.0001
+
+
+@pytest.mark.parametrize("letters", ["ÄÜ", "éñ", "łş", "жш", "αω"])
+def test_a_title_shows_the_letters_of_its_file(letters: str) -> None:
+    first, second = (
+        np.asarray(add_legend(Image.new("RGB", (400, 20)), title=f"scan {letter}", items=[])) for letter in letters
+    )
+    assert (first != second).any()
