@@ -10,12 +10,12 @@ cluster region and of all, at so many false marks an image at most.
 """
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pack_detector import covered
+from pack_detector import Counts, covered
 from scipy import ndimage
 
 from mmgkeras import images
@@ -23,22 +23,10 @@ from mmgkeras.inference.detection import detect, find_marks
 from mmgkeras.inference.mark_rate import THRESHOLDS, place_within
 from mmgkeras.savedmodel.classifier import Classifier
 from mmgkeras.savedmodel.detector import load_with_finer, model_folder
-from mmgkeras.schema import ImageRecord, Region
+from mmgkeras.schema import Region
 from mmgkeras.tables import read_images, read_regions
 
 PER_IMAGE = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
-
-
-@dataclass
-class Counts:
-    """What was counted at each of THRESHOLDS, or in all."""
-
-    false_marks: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
-    clusters_hit: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
-    findings_hit: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(THRESHOLDS), np.int64))
-    clusters: int = 0
-    findings: int = 0
-    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,57 +49,35 @@ def findings_of(regions: list[Region], shape: tuple[int, ...], *, spacing_mm: fl
     return Findings(numbers[tuple(places)], far_px * spacing_mm, set(numbers[clusters].tolist()) - {0}, count)
 
 
-def count_image(
-    classifier: Classifier,
-    record: ImageRecord,
-    data: Path,
-    regions: list[Region],
-    *,
-    stride_px: int | None,
-    within_mm: float,
-    has_normal: bool,
-    counts: Counts,
-) -> None:
-    """Adds one image to the counts."""
-    native = images.read(record, data)
-    detection = detect([classifier], native, stride_px=stride_px)
-    shape = native.pixels.shape[0], native.pixels.shape[1]
-    findings = findings_of(regions, shape, spacing_mm=record.spacing_mm or 1.0)
-    is_counted = record.is_called_normal if has_normal else True
-    counts.images += is_counted
-    counts.findings += findings.count
-    counts.clusters += len(findings.of_clusters)
-    for place, threshold in enumerate(THRESHOLDS):
-        marks = find_marks(detection, threshold=float(threshold), shape=shape)
-        points = np.array([(mark.row, mark.col) for mark in marks]).reshape(-1, 2).round().astype(int)
-        rows, cols = points.clip(0, np.array(shape) - 1).T
-        is_near = findings.distance_mm[rows, cols] <= within_mm
-        hit = set(findings.nearest[rows, cols][is_near].tolist())
-        counts.findings_hit[place] += len(hit)
-        counts.clusters_hit[place] += len(hit & findings.of_clusters)
-        counts.false_marks[place] += is_counted * int((~is_near).sum())
-
-
 def count_folder(classifier: Classifier, data: Path, *, stride_px: int | None, within_mm: float) -> Counts:
-    """The counts of the images of a data folder."""
+    """The counts of the images of a data folder: of those with a region, and of those on which false marks count."""
     counts, records = Counts(), read_images(data / "images.csv")
     regions: dict[str, list[Region]] = {}
     for region in read_regions(data / "regions.csv"):
         regions.setdefault(region.image_id, []).append(region)
     has_normal = any(record.is_called_normal for record in records)
     for record in records:
-        if record.image_id in regions or record.is_called_normal or not has_normal:
-            own = regions.get(record.image_id, [])
-            count_image(
-                classifier,
-                record,
-                data,
-                own,
-                stride_px=stride_px,
-                within_mm=within_mm,
-                has_normal=has_normal,
-                counts=counts,
-            )
+        is_counted = record.is_called_normal or not has_normal
+        if not is_counted and record.image_id not in regions:
+            continue
+        if record.spacing_mm is None:
+            raise SystemExit(f"{data}: the pixel size of {record.image_id} must be known, to tell how far a mark lies")
+        native = images.read(record, data)
+        detection = detect([classifier], native, stride_px=stride_px)
+        shape = native.pixels.shape[0], native.pixels.shape[1]
+        findings = findings_of(regions.get(record.image_id, []), shape, spacing_mm=record.spacing_mm)
+        counts.images += is_counted
+        counts.findings += findings.count
+        counts.clusters += len(findings.of_clusters)
+        for place, threshold in enumerate(THRESHOLDS):
+            marks = find_marks(detection, threshold=float(threshold), shape=shape)
+            points = np.array([(mark.row, mark.col) for mark in marks]).reshape(-1, 2).round().astype(int)
+            rows, cols = points.clip(0, np.array(shape) - 1).T
+            is_near = findings.distance_mm[rows, cols] <= within_mm
+            hit = set(findings.nearest[rows, cols][is_near].tolist())
+            counts.hits[place] += len(hit)
+            counts.cluster_hits[place] += len(hit & findings.of_clusters)
+            counts.false_marks[place] += is_counted * int((~is_near).sum())
     return counts
 
 
@@ -120,7 +86,7 @@ def row_of(name: str, counts: Counts) -> str:
     cells = []
     for per_image in PER_IMAGE:
         place = place_within(counts.false_marks, most=per_image * counts.images)
-        parts = (counts.clusters_hit, counts.clusters), (counts.findings_hit, counts.findings)
+        parts = (counts.cluster_hits, counts.clusters), (counts.hits, counts.findings)
         cells.append("n/a" if place is None else ", ".join(f"{hit[place] / max(of, 1):.2f}" for hit, of in parts))
     return f"| {name} | " + " | ".join(cells) + " |"
 
