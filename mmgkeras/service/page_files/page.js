@@ -268,7 +268,7 @@ canvas.addEventListener("wheel", event => {
 function tell(place) {
   const col = Math.floor(view.x + place.x / view.scale), row = Math.floor(view.y + place.y / view.scale);
   if (row < 0 || col < 0 || row >= view.height || col >= view.width) { at("where").textContent = ""; return; }
-  const y = Math.floor(row * view.mapHeight / view.height), x = Math.floor(col * view.mapWidth / view.width);
+  const y = Math.floor((row + 0.5) * view.mapHeight / view.height), x = Math.floor((col + 0.5) * view.mapWidth / view.width);
   const probability = view.map[y * view.mapWidth + x] / 65535;
   at("where").textContent = `row ${row}, column ${col}, gray ${view.pixels[row * view.width + col]}, probability ${probabilityText(probability)}, ${Math.round(view.scale * 100)} %`;
 }
